@@ -1,0 +1,37 @@
+"""Optional dependencies: imported when first needed, and named once when missing."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from blender_core.errors import MissingExtraError
+
+__all__ = ["require"]
+
+
+def require(module: str, *, feature: str, extra: str) -> ModuleType:
+    """Import an optional dependency.
+
+    Args:
+        module: The module to import, for example ``"torch"``.
+        feature: What the user asked for; it stands in the message.
+        extra: The extra of ``blended-llm`` that brings the module.
+
+    Returns:
+        The imported module.
+
+    Raises:
+        MissingExtraError: The module is not installed. The message holds the ``pip install`` line.
+
+    Example:
+        >>> require("json", feature="reading", extra="torch").__name__
+        'json'
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        if missing.split(".")[0] != module.split(".")[0]:
+            raise
+        raise MissingExtraError(feature, module, extra) from error
