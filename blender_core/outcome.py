@@ -1,0 +1,59 @@
+"""How each member ended: exactly one record a member, whatever happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from blender_core.answer import Answer, Usage
+
+__all__ = ["MemberOutcome", "Status"]
+
+
+class Status(str, Enum):
+    """How a member ended."""
+
+    OK = "ok"
+    TIMEOUT = "timeout"
+    RATE_LIMITED = "rate_limited"
+    REFUSED = "refused"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberOutcome:
+    """The one record of one member in one call.
+
+    Attributes:
+        member: The member's name.
+        index: The member's place in the ensemble.
+        status: How it ended.
+        answer: The answer; set exactly when the status is ``ok``.
+        reason: What went wrong, in words, where something did.
+        error: The exception, where there was one.
+        attempts: Calls made, retries included; 0 if it was never started.
+        latency_s: Seconds from its start to its end, on a monotonic clock; 0.0 if it was never started.
+        usage: Tokens used, ``None`` where unknown (a cancelled call may still have cost something).
+        cost: Cost in the price's currency, ``None`` where unknown.
+
+    Example:
+        >>> MemberOutcome("a", 0, Status.TIMEOUT, reason="no answer within 2 s").ok
+        False
+    """
+
+    member: str
+    index: int
+    status: Status
+    answer: Answer | None = None
+    reason: str | None = None
+    error: BaseException | None = field(default=None, compare=False)
+    attempts: int = 0
+    latency_s: float = 0.0
+    usage: Usage | None = None
+    cost: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it answered."""
+        return self.status is Status.OK
