@@ -1,0 +1,166 @@
+"""What happens during a call, in order: one typed stream that progress bars and adapters are made from.
+
+```
+MemberStarted ─ MemberRetrying* ─ MemberAnswered | MemberFailed      once a member, interleaved
+Ranked                                                               the best candidate is known from here on
+FusionStarted ─ Token* ─ FusionRejected?                             only where answers are fused
+Token*                                                               the picked answer, where they are not
+Finished                                                             last, exactly once
+```
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from blender_core.outcome import MemberOutcome
+from blender_core.rank.ranking import Ranking
+
+if TYPE_CHECKING:
+    from blender_core.result import BlendResult
+
+__all__ = [
+    "BlendEvent",
+    "Finished",
+    "FusionRejected",
+    "FusionStarted",
+    "MemberAnswered",
+    "MemberFailed",
+    "MemberRetrying",
+    "MemberStarted",
+    "Ranked",
+    "Token",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStarted:
+    """A member is asked for the first time.
+
+    Attributes:
+        member: Its name.
+        index: Its place in the ensemble.
+    """
+
+    member: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRetrying:
+    """A call failed in a way that may pass; the member is asked again after a wait.
+
+    Attributes:
+        member: Its name.
+        index: Its place in the ensemble.
+        attempt: Calls made so far.
+        wait_s: Seconds until the next call.
+        reason: What went wrong.
+    """
+
+    member: str
+    index: int
+    attempt: int
+    wait_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberAnswered:
+    """A member answered.
+
+    Attributes:
+        outcome: Its record, with the answer.
+    """
+
+    outcome: MemberOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class MemberFailed:
+    """A member ended without an answer.
+
+    Attributes:
+        outcome: Its record, with the reason.
+    """
+
+    outcome: MemberOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The answers are ranked; the best one can be shown while fusion goes on.
+
+    Attributes:
+        ranking: The ranking over the answers, in the order of ``members``.
+        members: Names of the members that answered.
+        best_text: The top-ranked answer.
+        best_member: Who wrote it.
+    """
+
+    ranking: Ranking
+    members: tuple[str, ...]
+    best_text: str
+    best_member: str
+
+
+@dataclass(frozen=True, slots=True)
+class FusionStarted:
+    """The best answers are being fused.
+
+    Attributes:
+        fuser: Name of the fuser.
+        members: Names of the members whose answers go in, best first.
+    """
+
+    fuser: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of the final text.
+
+    Attributes:
+        text: The piece; the pieces since the last ``FusionRejected`` make up ``BlendResult.text``.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FusionRejected:
+    """The fused text failed or was refused by the guard; the top-ranked answer follows as ``Token``.
+
+    Attributes:
+        reason: Why.
+        streamed: Characters of the refused text that had already been sent as ``Token``.
+    """
+
+    reason: str
+    streamed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The call is over.
+
+    Attributes:
+        result: Everything about it.
+    """
+
+    result: BlendResult
+
+
+BlendEvent = (
+    MemberStarted
+    | MemberRetrying
+    | MemberAnswered
+    | MemberFailed
+    | Ranked
+    | FusionStarted
+    | Token
+    | FusionRejected
+    | Finished
+)

@@ -1,0 +1,144 @@
+"""When to fuse, and when the top-ranked answer is better left alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from blender_core.errors import ConfigurationError
+from blender_core.rank.ranking import Ranking
+
+__all__ = ["Decision", "FuseContext", "FusePolicy", "FuseWhen", "resolve_fuse_when"]
+
+_CODE_FENCE = re.compile(r"^\s*(```|~~~)", re.MULTILINE)
+_CODE_LINE = re.compile(
+    r"^\s*(def \w+\(|class \w+[:(]|import \w+|from \w+ import |#include\b|public \w+ |function \w+\(|SELECT .+ FROM )"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FuseContext:
+    """What a fuse policy may look at.
+
+    Attributes:
+        prompt: The prompt, flattened.
+        candidates: The top-k answers, best first, duplicates removed.
+        ranking: The ranking over all answers.
+    """
+
+    prompt: str
+    candidates: tuple[str, ...]
+    ranking: Ranking
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether to fuse, and why.
+
+    Attributes:
+        fuse: Fuse, or return the top-ranked answer.
+        reason: Why, in words; it stands in the result.
+    """
+
+    fuse: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FusePolicy:
+    """Fuses unless one of these says no. Answers with tool calls are never fused, whatever the policy.
+
+    Attributes:
+        clear_winner: Do not fuse when the ranker's confidence in the first is at least this; above 1 is off.
+        fuse_code: Fuse answers of which the best holds code.
+        fuse_json: Fuse answers of which the best is JSON.
+
+    Example:
+        >>> ranking = Ranking.from_scores([2.0, 1.9], ranker="example")
+        >>> FusePolicy()(FuseContext("Q", ('{"a": 1}', '{"a": 2}'), ranking)).reason
+        'the best answer is JSON'
+    """
+
+    clear_winner: float = 0.9
+    fuse_code: bool = False
+    fuse_json: bool = False
+
+    def __post_init__(self) -> None:
+        if self.clear_winner < 0.5:
+            raise ConfigurationError(
+                f"clear_winner is {self.clear_winner}; confidence starts at 0.5, and above 1 switches the rule off"
+            )
+
+    def __call__(self, context: FuseContext) -> Decision:
+        """Decide for one call.
+
+        Args:
+            context: The prompt, the best answers and the ranking.
+
+        Returns:
+            The decision.
+        """
+        best = context.candidates[0]
+        if context.ranking.confidence >= self.clear_winner:
+            return Decision(False, f"a clear winner (confidence {context.ranking.confidence:.2f})")
+        if not self.fuse_json and _is_json(best):
+            return Decision(False, "the best answer is JSON")
+        if not self.fuse_code and _holds_code(best):
+            return Decision(False, "the best answer holds code")
+        return Decision(True, f"no clear winner (confidence {context.ranking.confidence:.2f})")
+
+
+FuseWhen = str | Callable[[FuseContext], Decision | bool]
+
+
+def resolve_fuse_when(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
+    """Read a ``fuse_when`` setting.
+
+    Args:
+        fuse_when: ``"auto"`` (a default ``FusePolicy``), ``"always"``, ``"never"``, or a function from a
+            ``FuseContext`` to a ``Decision`` or a bool.
+
+    Returns:
+        A function that decides.
+
+    Raises:
+        ConfigurationError: The setting is none of these.
+    """
+    if callable(fuse_when):
+        decide = fuse_when
+
+        def call(context: FuseContext) -> Decision:
+            decision = decide(context)
+            return (
+                decision if isinstance(decision, Decision) else Decision(bool(decision), "fuse_when said so")
+            )
+
+        return call
+    if fuse_when == "auto":
+        return FusePolicy()
+    if fuse_when == "always":
+        return lambda _context: Decision(True, 'fuse_when="always"')
+    if fuse_when == "never":
+        return lambda _context: Decision(False, 'fuse_when="never"')
+    raise ConfigurationError(
+        f'fuse_when is {fuse_when!r}; use "auto", "always", "never", a FusePolicy or a function of a FuseContext'
+    )
+
+
+def _is_json(text: str) -> bool:
+    stripped = text.strip()
+    if stripped[:1] not in ("{", "["):
+        return False
+    try:
+        json.loads(stripped)
+    except ValueError:
+        return False
+    return True
+
+
+def _holds_code(text: str) -> bool:
+    return _CODE_FENCE.search(text) is not None or any(
+        _CODE_LINE.match(line) for line in text.splitlines()[:3]
+    )

@@ -1,0 +1,183 @@
+"""One member, one call: ask, retry what can pass, and end in exactly one outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from blender_core.answer import Answer
+from blender_core.concurrency import call_in_thread
+from blender_core.errors import EmptyAnswerError, MemberError, RefusedError
+from blender_core.events import BlendEvent, MemberRetrying, MemberStarted
+from blender_core.gather.classify import classify
+from blender_core.gather.policy import GatherPolicy
+from blender_core.gather.spending import Spending, cost_of
+from blender_core.members.member import Member
+from blender_core.outcome import MemberOutcome, Status
+from blender_core.prompt import Prompt
+from blender_core.slots import SharedSlots
+
+__all__ = ["CallRuntime", "MemberCall", "ask"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallRuntime:
+    """The world as one call of the blend sees it; everything here can be replaced in tests.
+
+    Attributes:
+        clock: Monotonic seconds.
+        sleep: Waits for a number of seconds.
+        rng: Source of retry jitter.
+        emit: Takes progress events.
+        in_threads: The caller is synchronous: members are called through ``generate`` in threads, so that no
+            client gets bound to a short-lived event loop.
+    """
+
+    clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    rng: random.Random
+    emit: Callable[[BlendEvent], None]
+    in_threads: bool = False
+
+
+async def ask(member: Member, prompt: Prompt, *, in_threads: bool) -> Answer:
+    """Call a member the way that suits the caller and the member.
+
+    Args:
+        member: The member.
+        prompt: The prompt.
+        in_threads: Prefer the synchronous method in a thread.
+
+    Returns:
+        Its answer.
+    """
+    if member.has_native_sync and (in_threads or not member.has_native_async):
+        return await call_in_thread(member.generate, prompt)
+    return await member.agenerate(prompt)
+
+
+@dataclass(slots=True)
+class MemberCall:
+    """The running state of one member in one call.
+
+    Attributes:
+        member: The member.
+        name: Its name, unique in the ensemble.
+        index: Its place in the ensemble.
+        prompt: The prompt.
+        policy: The gather policy.
+        spending: The call's spending.
+        runtime: Clock, sleep, randomness, events.
+        attempts: Calls made so far.
+        started_at: When it was first called, by the clock.
+    """
+
+    member: Member
+    name: str
+    index: int
+    prompt: Prompt
+    policy: GatherPolicy
+    spending: Spending
+    runtime: CallRuntime
+    attempts: int = 0
+    started_at: float | None = field(default=None)
+
+    async def run(self, slots: SharedSlots | None) -> MemberOutcome:
+        """Wait for a free slot, then ask until there is an answer or a final failure.
+
+        Args:
+            slots: Limits how many members run at once; ``None`` is no limit.
+
+        Returns:
+            The outcome. Being cancelled from outside is the one thing that leaves as an exception.
+        """
+        if slots is None:
+            return await self._run()
+        async with slots:
+            return await self._run()
+
+    def ended(self, status: Status, reason: str, error: BaseException | None = None) -> MemberOutcome:
+        """The outcome of a call that ends without an answer."""
+        return MemberOutcome(
+            self.name,
+            self.index,
+            status,
+            reason=reason,
+            error=error,
+            attempts=self.attempts,
+            latency_s=self._elapsed(),
+        )
+
+    async def _run(self) -> MemberOutcome:
+        exhausted = self.spending.exhausted()
+        if exhausted is not None:
+            return self.ended(Status.CANCELLED, f"not started: {exhausted}")
+        self.started_at = self.runtime.clock()
+        self.runtime.emit(MemberStarted(self.name, self.index))
+        while True:
+            self.attempts += 1
+            try:
+                return await self._attempt()
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                # the member's own client was cancelled, not this call
+                return self.ended(Status.CANCELLED, "the member's call was cancelled from inside", error)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                outcome = await self._failed(error)
+                if outcome is not None:
+                    return outcome
+
+    async def _attempt(self) -> MemberOutcome:
+        reserved = self.spending.reserve(self.member, self.prompt.text)
+        answer = await ask(self.member, self.prompt, in_threads=self.runtime.in_threads)
+        if not isinstance(answer, Answer):
+            raise MemberError(
+                f"{self.member!r} returned {type(answer).__name__} instead of an Answer; mend its generate method"
+            )
+        self.spending.settle(self.member, reserved, answer.usage)
+        error: MemberError | None = None
+        if answer.refusal is not None:
+            error = RefusedError(answer.refusal or "refused")
+        elif not isinstance(answer.text, str):
+            error = MemberError(f"the answer's text is {type(answer.text).__name__}, not str")
+        elif not answer.text.strip() and not answer.tool_calls:
+            error = EmptyAnswerError(f"an empty answer (finish reason {answer.finish_reason!r})")
+        failure = None if error is None else classify(error)
+        return MemberOutcome(
+            self.name,
+            self.index,
+            Status.OK if failure is None else failure.status,
+            answer=answer if failure is None else None,
+            reason=None if failure is None else failure.reason,
+            error=error,
+            attempts=self.attempts,
+            latency_s=self._elapsed(),
+            usage=answer.usage,
+            cost=cost_of(self.member, answer),
+        )
+
+    async def _failed(self, error: BaseException) -> MemberOutcome | None:
+        """The final outcome of a failure, or ``None`` after the wait before a retry."""
+        failure = classify(error)
+        if not failure.retryable or self.attempts > self.policy.retry.retries:
+            return self.ended(failure.status, failure.reason, error)
+        wait = self.policy.retry.wait_s(self.attempts, failure.retry_after, self.runtime.rng)
+        left = None if self.policy.timeout is None else self.policy.timeout - self._elapsed()
+        if left is not None and wait >= left:
+            reason = f"{failure.reason} (no retry: a wait of {wait:.1f} s does not fit the {left:.1f} s left)"
+            return self.ended(failure.status, reason, error)
+        exhausted = self.spending.exhausted()
+        if exhausted is not None:
+            return self.ended(failure.status, f"{failure.reason} (no retry: {exhausted})", error)
+        self.runtime.emit(MemberRetrying(self.name, self.index, self.attempts, wait, failure.reason))
+        await self.runtime.sleep(wait)
+        return None
+
+    def _elapsed(self) -> float:
+        return 0.0 if self.started_at is None else self.runtime.clock() - self.started_at

@@ -1,0 +1,159 @@
+"""Read a provider's exception: what kind of failure it is, and whether asking again can help.
+
+Providers' packages are not imported. What they share is looked at: an HTTP status on the exception or on its
+response, a Retry-After header, the names of the exception's classes, and Python's own exception types.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from blender_core.errors import (
+    EmptyAnswerError,
+    MemberError,
+    MemberTimeoutError,
+    RateLimitedError,
+    RefusedError,
+)
+from blender_core.outcome import Status
+
+__all__ = ["Failure", "classify"]
+
+_RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+_REFUSAL_WORDS = (
+    "contentfilter",
+    "contentpolicy",
+    "refusal",
+    "refused",
+    "responsibleai",
+    "guardrail",
+    "moderation",
+)
+_RATE_WORDS = ("ratelimit", "toomanyrequests", "resourceexhausted", "throttl", "quotaexceeded")
+_TIMEOUT_WORDS = ("timeout", "deadlineexceeded")
+_PASSING_WORDS = ("connect", "overloaded", "unavailable", "internalserver", "remoteprotocol", "badgateway")
+_NEVER_WORDS = ("authentication", "permission", "badrequest", "notfound", "invalidrequest", "unprocessable")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What an exception means.
+
+    Attributes:
+        status: The outcome it ends in.
+        retryable: Whether the same call may work later.
+        retry_after: Seconds the provider asked for, where it did.
+        reason: One line in words.
+    """
+
+    status: Status
+    retryable: bool
+    retry_after: float | None
+    reason: str
+
+
+def classify(error: BaseException) -> Failure:
+    """Say what a member's exception means.
+
+    Args:
+        error: Whatever the member raised.
+
+    Returns:
+        The failure.
+
+    Example:
+        >>> classify(ConnectionResetError("peer went away")).retryable
+        True
+        >>> classify(ValueError("bad key")).retryable
+        False
+    """
+    reason = _one_line(error)
+    retry_after = _retry_after(error)
+    own = _classify_own(error)
+    if own is not None:
+        return Failure(own[0], own[1], retry_after, reason)
+    names = " ".join(cls.__name__.lower() for cls in type(error).__mro__)
+    code = _http_status(error)
+    if _has(names, _REFUSAL_WORDS) or "content_filter" in _provider_code(error):
+        return Failure(Status.REFUSED, False, None, reason)
+    if code == 429 or _has(names, _RATE_WORDS):
+        # an exhausted quota does not come back within a call
+        return Failure(
+            Status.RATE_LIMITED, "insufficient_quota" not in _provider_code(error), retry_after, reason
+        )
+    if code is not None:
+        status = Status.TIMEOUT if code in (408, 504) else Status.ERROR
+        return Failure(status, code in _RETRYABLE_STATUS, retry_after, reason)
+    if isinstance(error, TimeoutError) or _has(names, _TIMEOUT_WORDS):
+        return Failure(Status.TIMEOUT, True, retry_after, reason)
+    if _has(names, _NEVER_WORDS):
+        return Failure(Status.ERROR, False, None, reason)
+    passing = isinstance(error, ConnectionError) or _has(names, _PASSING_WORDS)
+    return Failure(Status.ERROR, passing, retry_after, reason)
+
+
+def _classify_own(error: BaseException) -> tuple[Status, bool] | None:
+    if isinstance(error, asyncio.CancelledError):
+        return Status.CANCELLED, False
+    if isinstance(error, RateLimitedError):
+        return Status.RATE_LIMITED, True
+    if isinstance(error, RefusedError):
+        return Status.REFUSED, False
+    if isinstance(error, MemberTimeoutError):
+        return Status.TIMEOUT, True
+    if isinstance(error, EmptyAnswerError | MemberError):
+        return Status.ERROR, False
+    return None
+
+
+def _has(text: str, words: tuple[str, ...]) -> bool:
+    return any(word in text for word in words)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    return f"{name}: {text[:300]}" if text else name
+
+
+def _http_status(error: BaseException) -> int | None:
+    for holder in (error, getattr(error, "response", None)):
+        for attribute in ("status_code", "status", "code", "http_status"):
+            value = getattr(holder, attribute, None)
+            if isinstance(value, int) and 100 <= value <= 599:
+                return value
+    return None
+
+
+def _provider_code(error: BaseException) -> str:
+    parts: list[Any] = [getattr(error, "code", ""), getattr(error, "type", "")]
+    body = getattr(error, "body", None)
+    if isinstance(body, Mapping):
+        parts += [body.get("code"), body.get("type")]
+    return " ".join(str(part) for part in parts if part).lower()
+
+
+def _retry_after(error: BaseException) -> float | None:
+    value: Any = getattr(error, "retry_after", None)
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    if value is None and headers is not None:
+        milliseconds = headers.get("retry-after-ms")
+        if milliseconds is not None:
+            seconds = _seconds(milliseconds)
+            return None if seconds is None else seconds / 1000
+        value = headers.get("retry-after") or headers.get("Retry-After")
+    return None if value is None else _seconds(value)
+
+
+def _seconds(value: Any) -> float | None:
+    try:
+        return max(0.0, float(value))
+    except (TypeError, ValueError):
+        moment = email.utils.parsedate_tz(str(value))
+        # an HTTP date is wall-clock time, the one place where that clock is the right one
+        return None if moment is None else max(0.0, email.utils.mktime_tz(moment) - time.time())

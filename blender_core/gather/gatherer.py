@@ -1,0 +1,195 @@
+"""Gather: ask every member at once and end with one outcome each, in time.
+
+A member's task always ends in an outcome. What can end it from outside is its own timeout, the stragglers'
+grace, the limit of the stage, or the caller going away. A success that races a cancellation is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from blender_core.errors import MemberTimeoutError
+from blender_core.events import MemberAnswered, MemberFailed
+from blender_core.gather.call import CallRuntime, MemberCall
+from blender_core.gather.policy import GatherPolicy
+from blender_core.gather.spending import Spending
+from blender_core.members.member import Member
+from blender_core.outcome import MemberOutcome, Status
+from blender_core.prompt import Prompt
+from blender_core.slots import SharedSlots
+
+__all__ = ["gather"]
+
+# a task that does not heed its cancellation is left behind after this many seconds
+_DRAIN_S = 0.05
+
+
+async def gather(
+    members: Sequence[tuple[str, Member]],
+    prompt: Prompt,
+    policy: GatherPolicy,
+    *,
+    slots: SharedSlots | None,
+    spending: Spending,
+    runtime: CallRuntime,
+    soft_limit_s: float | None = None,
+    hard_limit_s: float | None = None,
+) -> tuple[MemberOutcome, ...]:
+    """Ask all members and wait as long as the policy allows.
+
+    Args:
+        members: The ensemble: unique name and member.
+        prompt: What to ask.
+        policy: Timeouts, quorum, grace, retries.
+        slots: Limits how many members run at once; ``None`` asks all at once.
+        spending: The call's spending; decides whether more may be started.
+        runtime: Clock, sleep, randomness, events.
+        soft_limit_s: Seconds after which gathering ends if the quorum is met; ``None`` is no limit.
+        hard_limit_s: Seconds after which gathering ends in any case; ``None`` is no limit.
+
+    Returns:
+        One outcome a member, in the ensemble's order.
+    """
+    run = _Gathering(members, prompt, policy, spending, runtime, soft_limit_s, hard_limit_s)
+    return await run.outcomes(slots)
+
+
+class _Gathering:
+    """One run of ``gather``; lives for one call."""
+
+    def __init__(
+        self,
+        members: Sequence[tuple[str, Member]],
+        prompt: Prompt,
+        policy: GatherPolicy,
+        spending: Spending,
+        runtime: CallRuntime,
+        soft_limit_s: float | None,
+        hard_limit_s: float | None,
+    ) -> None:
+        self._policy = policy
+        self._runtime = runtime
+        self._soft_limit_s = soft_limit_s
+        self._hard_limit_s = hard_limit_s
+        self._began = runtime.clock()
+        self._enough_at: float | None = None
+        self._calls = [
+            MemberCall(member, name, index, prompt, policy, spending, runtime)
+            for index, (name, member) in enumerate(members)
+        ]
+        self._outcomes: dict[int, MemberOutcome] = {}
+
+    async def outcomes(self, slots: SharedSlots | None) -> tuple[MemberOutcome, ...]:
+        tasks = {asyncio.create_task(call.run(slots)): call for call in self._calls}
+        try:
+            pending = set(tasks)
+            while pending:
+                await asyncio.wait(
+                    pending, timeout=self._next_wait_s(pending, tasks), return_when=asyncio.FIRST_COMPLETED
+                )
+                self._collect(tasks, pending)
+                overdue = self._overdue(pending, tasks)
+                if overdue:
+                    await self._end(overdue, tasks)
+                    pending -= overdue.keys()
+        finally:
+            # reached with live tasks only when the caller goes away
+            await _cancel_and_drain([task for task in tasks if not task.done()])
+        return tuple(self._outcomes[call.index] for call in self._calls)
+
+    def _collect(
+        self, tasks: dict[asyncio.Task[MemberOutcome], MemberCall], pending: set[asyncio.Task[MemberOutcome]]
+    ) -> None:
+        for task in [task for task in pending if task.done()]:
+            pending.discard(task)
+            self._record(tasks[task], task, Status.CANCELLED, "cancelled")
+
+    def _record(
+        self, call: MemberCall, task: asyncio.Task[MemberOutcome], status: Status, reason: str
+    ) -> None:
+        if task.done() and not task.cancelled() and task.exception() is None:
+            outcome = task.result()
+        else:
+            error = MemberTimeoutError(reason) if status is Status.TIMEOUT else None
+            outcome = call.ended(status, reason, error)
+        self._outcomes[call.index] = outcome
+        event = MemberAnswered if outcome.ok else MemberFailed
+        self._runtime.emit(event(outcome))
+        if self._enough_at is None and self._answers() >= self._policy.enough_answers:
+            self._enough_at = self._runtime.clock()
+
+    def _answers(self) -> int:
+        return sum(outcome.ok for outcome in self._outcomes.values())
+
+    def _stage_end(self) -> tuple[float, str] | None:
+        """When the stage ends for everybody who is still running, and why."""
+        ends: list[tuple[float, str]] = []
+        if self._hard_limit_s is not None:
+            ends.append(
+                (self._began + self._hard_limit_s, f"deadline: {self._hard_limit_s:.3g} s for gathering")
+            )
+        if self._soft_limit_s is not None and self._answers() >= self._policy.quorum:
+            ends.append(
+                (self._began + self._soft_limit_s, f"deadline: {self._soft_limit_s:.3g} s for gathering")
+            )
+        grace = self._policy.straggler_grace
+        if grace is not None and self._enough_at is not None:
+            reason = f"straggler: {grace:.3g} s of grace after {self._policy.enough_answers} answers"
+            ends.append((self._enough_at + grace, reason))
+        return min(ends) if ends else None
+
+    def _next_wait_s(
+        self, pending: set[asyncio.Task[MemberOutcome]], tasks: dict[asyncio.Task[MemberOutcome], MemberCall]
+    ) -> float | None:
+        stage_end = self._stage_end()
+        moments = [] if stage_end is None else [stage_end[0]]
+        if self._policy.timeout is not None:
+            starts = [tasks[task].started_at for task in pending]
+            # a member without a start begins at the earliest now
+            moments += [self._policy.timeout + (self._runtime.clock() if s is None else s) for s in starts]
+        return max(0.0, min(moments) - self._runtime.clock()) if moments else None
+
+    def _overdue(
+        self, pending: set[asyncio.Task[MemberOutcome]], tasks: dict[asyncio.Task[MemberOutcome], MemberCall]
+    ) -> dict[asyncio.Task[MemberOutcome], tuple[Status, str]]:
+        now = self._runtime.clock()
+        overdue: dict[asyncio.Task[MemberOutcome], tuple[Status, str]] = {}
+        stage_end = self._stage_end()
+        for task in pending:
+            started = tasks[task].started_at
+            if stage_end is not None and now >= stage_end[0]:
+                if started is None:
+                    overdue[task] = Status.CANCELLED, f"not started: {stage_end[1]}"
+                else:
+                    overdue[task] = Status.TIMEOUT, stage_end[1]
+            elif self._policy.timeout is not None and started is not None:
+                if now >= started + self._policy.timeout:
+                    overdue[task] = Status.TIMEOUT, f"no answer within {self._policy.timeout:.3g} s"
+        return overdue
+
+    async def _end(
+        self,
+        overdue: dict[asyncio.Task[MemberOutcome], tuple[Status, str]],
+        tasks: dict[asyncio.Task[MemberOutcome], MemberCall],
+    ) -> None:
+        await _cancel_and_drain(list(overdue))
+        for task, (status, reason) in overdue.items():
+            self._record(tasks[task], task, status, reason)
+
+
+async def _cancel_and_drain(tasks: Sequence[asyncio.Task[MemberOutcome]]) -> None:
+    if not tasks:
+        return
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=_DRAIN_S)
+    for task in tasks:
+        if not task.done():
+            task.add_done_callback(_retrieve)
+
+
+def _retrieve(task: asyncio.Task[MemberOutcome]) -> None:
+    """Read the late end of a task that was left behind, so that the loop does not warn about it."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,124 @@
+"""What gathering may spend: time, tries, tokens, money."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from blender_core.errors import ConfigurationError
+
+__all__ = ["Budget", "GatherPolicy", "RetryPolicy"]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When and how long to wait before a member is asked again. It is the only retry loop.
+
+    Only errors that may pass are retried: rate limits, connection errors, a provider's 5xx and its own
+    time-outs. A wait that does not fit into the time left is not begun.
+
+    Attributes:
+        retries: Further calls after the first; 0 switches retrying off.
+        first_wait_s: Seconds before the first retry; doubles each time.
+        max_wait_s: Longest wait in seconds. A provider's Retry-After may be longer and is honoured.
+        jitter: Share of the wait that is random, 0 to 1: the wait is drawn from ``wait * (1 +- jitter)``.
+
+    Example:
+        >>> RetryPolicy(jitter=0).wait_s(2, None, random.Random(0))
+        1.0
+    """
+
+    retries: int = 2
+    first_wait_s: float = 0.5
+    max_wait_s: float = 8.0
+    jitter: float = 0.5
+
+    def __post_init__(self) -> None:
+        _at_least("retries", self.retries, 0)
+        _at_least("first_wait_s", self.first_wait_s, 0)
+        _at_least("max_wait_s", self.max_wait_s, 0)
+        if not 0 <= self.jitter <= 1:
+            raise ConfigurationError(f"jitter is {self.jitter}; it is a share from 0 to 1")
+
+    def wait_s(self, attempt: int, retry_after: float | None, rng: random.Random) -> float:
+        """Seconds to wait after the given attempt.
+
+        Args:
+            attempt: Calls made so far, 1 or more.
+            retry_after: Seconds the provider asked for, where it did; the wait is never shorter.
+            rng: Source of the jitter.
+
+        Returns:
+            Seconds.
+        """
+        wait = min(self.first_wait_s * 2 ** (attempt - 1), self.max_wait_s)
+        wait *= 1 + self.jitter * rng.uniform(-1, 1)
+        return max(wait, retry_after or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A cap on what one call of the blend may spend.
+
+    Spending is added up as answers come in. A running call reserves its prompt at four characters a token.
+    Once the cap is reached nothing new is started: waiting members end as cancelled, retries and fusion are
+    left out. Calls that are already running are not stopped, so the cap can be overshot by their answers.
+
+    Attributes:
+        max_tokens: Tokens read and written, all members and the fuser together.
+        max_cost: Cost in the members' currency; every member then needs a price.
+    """
+
+    max_tokens: int | None = None
+    max_cost: float | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("max_tokens", self.max_tokens, 1)
+        if self.max_cost is not None and self.max_cost <= 0:
+            raise ConfigurationError(f"max_cost is {self.max_cost}; it must be above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class GatherPolicy:
+    """How answers are gathered.
+
+    Attributes:
+        timeout: Wall-clock seconds each member gets from its start, retries included; ``None`` is no limit.
+        quorum: Answers needed; fewer raise ``QuorumError``.
+        straggler_grace: Once ``enough`` members have answered, seconds that the rest still get; ``None`` waits
+            for all.
+        enough: Answers that start the grace; default is the quorum.
+        max_concurrency: Members running at the same time, over all calls of one blend; ``None`` is no limit.
+        retry: The retry policy.
+        budget: Cap on tokens or cost; ``None`` is no cap.
+
+    Example:
+        >>> GatherPolicy(timeout=20, quorum=2, straggler_grace=1.5).enough_answers
+        2
+    """
+
+    timeout: float | None = 60.0
+    quorum: int = 1
+    straggler_grace: float | None = None
+    enough: int | None = None
+    max_concurrency: int | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    budget: Budget | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and self.timeout <= 0:
+            raise ConfigurationError(f"timeout is {self.timeout} s; it must be above 0, or None for no limit")
+        _at_least("quorum", self.quorum, 1)
+        _at_least("straggler_grace", self.straggler_grace, 0)
+        _at_least("enough", self.enough, 1)
+        _at_least("max_concurrency", self.max_concurrency, 1)
+
+    @property
+    def enough_answers(self) -> int:
+        """Answers after which stragglers have only the grace left."""
+        return max(self.quorum, self.enough or self.quorum)
+
+
+def _at_least(name: str, value: float | None, least: float) -> None:
+    if value is not None and value < least:
+        raise ConfigurationError(f"{name} is {value}; it must be at least {least}")

@@ -1,0 +1,78 @@
+"""Turn any framework's LLM into a member.
+
+Adapters are found through the entry-point group ``blended_llm.members``, so the engine knows no framework and
+a further one can be added from outside. An entry point names a function ``adapt(llm) -> Member | NotImplemented``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from typing import Any
+
+from blender_core.errors import ConfigurationError
+from blender_core.members.member import FunctionMember, Member
+
+__all__ = ["ENTRY_POINT_GROUP", "as_member", "as_members"]
+
+ENTRY_POINT_GROUP = "blended_llm.members"
+
+
+def as_member(llm: Any) -> Member:
+    """Make a member of an LLM.
+
+    Args:
+        llm: A ``Member``; an LLM of a framework with an adapter (LangChain, LlamaIndex, ...); or a plain
+            function from text to text.
+
+    Returns:
+        The member.
+
+    Raises:
+        ConfigurationError: Nobody knows what it is.
+
+    Example:
+        >>> as_member(str.title).name
+        'title'
+    """
+    if isinstance(llm, Member):
+        return llm
+    adapters = _adapters_for(_top_packages(type(llm)))
+    for adapt in adapters:
+        member = adapt(llm)
+        if member is not NotImplemented:
+            return member  # type: ignore[no-any-return]
+    if callable(llm) and not isinstance(llm, type):
+        return FunctionMember(llm)
+    raise ConfigurationError(
+        f"{type(llm).__module__}.{type(llm).__qualname__} is not an LLM this ensemble knows; pass a LangChain or "
+        f"LlamaIndex LLM with its extra installed, a blender_core Member, or a function from text to text"
+    )
+
+
+def as_members(llms: Sequence[Any]) -> tuple[Member, ...]:
+    """Make members of LLMs, in order.
+
+    Args:
+        llms: At least one LLM.
+
+    Returns:
+        The members.
+
+    Raises:
+        ConfigurationError: No LLMs, or one that nobody knows.
+    """
+    if not llms:
+        raise ConfigurationError("the ensemble has no members; pass at least one LLM")
+    return tuple(as_member(llm) for llm in llms)
+
+
+def _top_packages(cls: type) -> frozenset[str]:
+    return frozenset(base.__module__.split(".")[0] for base in cls.__mro__)
+
+
+@functools.lru_cache(maxsize=256)
+def _adapters_for(packages: frozenset[str]) -> tuple[Callable[[Any], Any], ...]:
+    # an entry point is named after the framework's package, so that no other framework gets imported
+    return tuple(point.load() for point in entry_points(group=ENTRY_POINT_GROUP) if point.name in packages)

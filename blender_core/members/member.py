@@ -1,0 +1,126 @@
+"""What a member is: one LLM of the ensemble, whatever framework it comes from."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from blender_core.answer import Answer, Price
+from blender_core.concurrency import call_in_thread, run_sync
+from blender_core.errors import ConfigurationError
+from blender_core.prompt import Prompt
+
+__all__ = ["FunctionMember", "Member"]
+
+
+class Member(ABC):
+    """One LLM of an ensemble.
+
+    Write ``generate`` or ``agenerate`` or both; the missing one follows from the other. Errors are raised and
+    end in the member's outcome record: raise ``RateLimitedError``, ``RefusedError`` or ``MemberTimeoutError``
+    where they fit. A provider's own exceptions are understood too (see ``blender_core.gather.classify``).
+    Members do not retry: the engine has the only retry loop.
+
+    Args:
+        name: Shown in results; made unique inside an ensemble.
+        price: What its tokens cost, where cost matters.
+
+    Attributes:
+        blocks_event_loop: ``agenerate`` does blocking work; the engine then calls ``generate`` in a thread.
+    """
+
+    blocks_event_loop: bool = False
+
+    def __init__(self, name: str, *, price: Price | None = None) -> None:
+        cls = type(self)
+        if cls.generate is Member.generate and cls.agenerate is Member.agenerate:
+            raise ConfigurationError(f"{cls.__name__} has neither generate nor agenerate; write one of them")
+        self.name = name
+        self.price = price
+
+    def generate(self, prompt: Prompt) -> Answer:
+        """Answer the prompt, blocking.
+
+        Args:
+            prompt: The prompt; not to be changed.
+
+        Returns:
+            The answer.
+        """
+        return run_sync(lambda: self.agenerate(prompt))
+
+    async def agenerate(self, prompt: Prompt) -> Answer:
+        """Answer the prompt without blocking the event loop.
+
+        Args:
+            prompt: The prompt; not to be changed.
+
+        Returns:
+            The answer.
+        """
+        return await call_in_thread(self.generate, prompt)
+
+    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
+        """Answer in pieces, blocking: pieces of text, then one ``Answer`` as the last item.
+
+        Args:
+            prompt: The prompt; not to be changed.
+
+        Yields:
+            Text as it comes, then the whole answer. Without native streaming the text is one piece.
+        """
+        answer = self.generate(prompt)
+        if answer.text:
+            yield answer.text
+        yield answer
+
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
+        """Like ``stream``, without blocking the event loop.
+
+        Args:
+            prompt: The prompt; not to be changed.
+
+        Yields:
+            Text as it comes, then the whole answer.
+        """
+        answer = await self.agenerate(prompt)
+        if answer.text:
+            yield answer.text
+        yield answer
+
+    @property
+    def has_native_async(self) -> bool:
+        """Whether ``agenerate`` is its own and does not block."""
+        return type(self).agenerate is not Member.agenerate and not self.blocks_event_loop
+
+    @property
+    def has_native_sync(self) -> bool:
+        """Whether ``generate`` is its own."""
+        return type(self).generate is not Member.generate
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+
+class FunctionMember(Member):
+    """A member made of a function from text to text.
+
+    Args:
+        function: Takes the flattened prompt, returns the answer.
+        name: Shown in results; default is the function's name.
+        price: What its tokens cost, where cost matters.
+
+    Example:
+        >>> FunctionMember(str.upper, name="shout").generate(Prompt.of("hi")).text
+        'HI'
+    """
+
+    def __init__(
+        self, function: Callable[[str], str], *, name: str | None = None, price: Price | None = None
+    ) -> None:
+        super().__init__(name or getattr(function, "__name__", "function"), price=price)
+        self._function = function
+
+    def generate(self, prompt: Prompt) -> Answer:
+        """Call the function with the flattened prompt."""
+        return Answer(self._function(prompt.text))

@@ -1,0 +1,382 @@
+"""One call of the blend, from prompt to answer: gather, set aside, vote or rank, decide, fuse, guard.
+
+```
+Prompt ── gather ──> MemberOutcome per member ── accept, vote on tool calls ──> candidates
+       ── rank ──> Ranking ── fuse_when ──> Decision ── fuse, guard ──> text ──> BlendResult
+```
+
+Nothing here outlives the call. Whatever goes wrong after the quorum has answered ends in the best answer there
+is, with the reason in ``BlendResult.degraded``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from blender_core.answer import Answer, Usage
+from blender_core.concurrency import call_in_thread
+from blender_core.errors import QuorumError, RankerError
+from blender_core.events import FusionRejected, FusionStarted, Ranked, Token
+from blender_core.fuse.guard import FusionGuard
+from blender_core.fuse.policy import Decision, FuseContext
+from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
+from blender_core.fuse.run import FusionRefused, run_fusion
+from blender_core.gather.call import CallRuntime
+from blender_core.gather.gatherer import gather
+from blender_core.gather.policy import GatherPolicy
+from blender_core.gather.spending import Spending
+from blender_core.members.member import Member
+from blender_core.outcome import MemberOutcome
+from blender_core.prompt import Prompt
+from blender_core.rank.distinct import distinct_candidates
+from blender_core.rank.protocol import Ranker
+from blender_core.rank.ranking import Ranking
+from blender_core.result import BlendResult, CandidateRecord, Timings
+from blender_core.slots import SharedSlots
+from blender_core.votes import vote_on_tool_calls
+
+__all__ = ["Accept", "BlendCall", "BlendPlan"]
+
+Accept = Callable[[Answer], str | None]
+
+# kept back at the end of a deadline so that the result is ready in time
+_MARGIN_S = 0.02
+_PIECE_CHARACTERS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class BlendPlan:
+    """What stays the same from call to call.
+
+    Attributes:
+        members: Unique name and member, in order.
+        ranker: Loads or returns the ranker; called in a thread, so that loading counts into the deadline.
+        fallback_ranker: Used when the ranker fails or is late; must be quick.
+        fuser: The fuser, or ``None`` to pick only.
+        fuse_when: Decides whether to fuse.
+        guard: Looks a fused text over.
+        top_k: How many answers are fused at most.
+        policy: The gather policy.
+        slots: Limits how many members run at once, or ``None``.
+        deadline: Wall-clock seconds for the whole call, or ``None``.
+        gather_share: Share of the deadline after which gathering ends if the quorum is met.
+    """
+
+    members: tuple[tuple[str, Member], ...]
+    ranker: Callable[[], Ranker]
+    fallback_ranker: Ranker
+    fuser: Fuser | None
+    fuse_when: Callable[[FuseContext], Decision]
+    guard: FusionGuard
+    top_k: int
+    policy: GatherPolicy
+    slots: SharedSlots | None
+    deadline: float | None
+    gather_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """The answers that are still in the running."""
+
+    outcomes: tuple[MemberOutcome, ...]
+    set_aside: dict[int, str]
+    decided: MemberOutcome | None = None
+    reason: str = ""
+
+
+class BlendCall:
+    """The state of one call; made for it and thrown away with it.
+
+    Args:
+        plan: What stays the same from call to call.
+        prompt: What is asked.
+        runtime: Clock, sleep, randomness, events.
+        accept: Says why an answer cannot be used, or ``None``.
+        streaming: Whether ``Token`` events are wanted.
+    """
+
+    def __init__(
+        self,
+        plan: BlendPlan,
+        prompt: Prompt,
+        runtime: CallRuntime,
+        *,
+        accept: Accept | None = None,
+        streaming: bool = False,
+    ) -> None:
+        self._plan = plan
+        self._prompt = prompt
+        self._runtime = runtime
+        self._accept = accept
+        self._streaming = streaming
+        self._spending = Spending(plan.policy.budget, [member for _, member in plan.members])
+        self._began = runtime.clock()
+        self._degraded: list[str] = []
+        self._cut: dict[str, dict[str, int]] = {}
+
+    async def run(self) -> BlendResult:
+        """Make the call.
+
+        Returns:
+            The result.
+
+        Raises:
+            QuorumError: Fewer members answered than the quorum.
+        """
+        clock = self._runtime.clock
+        outcomes = await self._gather()
+        gathered = clock()
+        standing = self._set_aside(outcomes)
+        ranking: Ranking | None = None
+        if standing.decided is None:
+            ranking = await self._rank(standing.outcomes)
+            winner = standing.outcomes[ranking.best]
+        else:
+            winner = standing.decided
+        ranked = clock()
+        self._announce(standing, ranking, winner)
+        fused: FusedText | None = None
+        sources: tuple[MemberOutcome, ...] = ()
+        decision = Decision(False, standing.reason)
+        if ranking is not None:
+            decision, sources = self._decide(standing.outcomes, ranking)
+            if decision.fuse:
+                fused = await self._fuse(sources)
+        text = fused.text if fused is not None else _text_of(winner)
+        if self._streaming and fused is None:
+            for piece in _pieces(text):
+                self._runtime.emit(Token(piece))
+        ended = clock()
+        timings = Timings(
+            gathered - self._began,
+            ranked - gathered,
+            ended - ranked if decision.fuse else 0.0,
+            ended - self._began,
+        )
+        return self._result(
+            outcomes,
+            standing,
+            ranking,
+            winner,
+            fused,
+            sources if fused is not None else (),
+            decision,
+            timings,
+        )
+
+    # -- gather ------------------------------------------------------------------------------------------
+
+    async def _gather(self) -> tuple[MemberOutcome, ...]:
+        plan = self._plan
+        soft = hard = None
+        if plan.deadline is not None:
+            soft, hard = plan.deadline * plan.gather_share, max(0.0, plan.deadline * 0.95 - _MARGIN_S)
+        outcomes = await gather(
+            plan.members,
+            self._prompt,
+            plan.policy,
+            slots=plan.slots,
+            spending=self._spending,
+            runtime=self._runtime,
+            soft_limit_s=soft,
+            hard_limit_s=hard,
+        )
+        if sum(outcome.ok for outcome in outcomes) < plan.policy.quorum:
+            raise QuorumError(plan.policy.quorum, outcomes)
+        return outcomes
+
+    def _set_aside(self, outcomes: Sequence[MemberOutcome]) -> _Standing:
+        answered = tuple(outcome for outcome in outcomes if outcome.ok)
+        set_aside: dict[int, str] = {}
+        if self._accept is not None:
+            for outcome in answered:
+                problem = self._accept(_answer_of(outcome))
+                if problem is not None:
+                    set_aside[outcome.index] = problem
+            if len(set_aside) == len(answered):
+                self._degraded.append(f"no answer was acceptable: {next(iter(set_aside.values()))}")
+                set_aside = {}
+            answered = tuple(outcome for outcome in answered if outcome.index not in set_aside)
+        vote = vote_on_tool_calls([_answer_of(outcome) for outcome in answered])
+        if vote is not None:
+            winners = {answered[position].index for position in vote.winners}
+            for outcome in answered:
+                if outcome.index not in winners:
+                    set_aside[outcome.index] = "outvoted on tool calls"
+            chosen = answered[vote.winners[0]]
+            return _Standing(tuple(o for o in answered if o.index in winners), set_aside, chosen, vote.reason)
+        texts = tuple(outcome for outcome in answered if not _answer_of(outcome).tool_calls)
+        for outcome in answered:
+            if _answer_of(outcome).tool_calls:
+                set_aside[outcome.index] = "outvoted: most members answered in text"
+        if len(texts) == 1:
+            return _Standing(texts, set_aside, texts[0], "a single answer")
+        return _Standing(texts, set_aside)
+
+    # -- rank --------------------------------------------------------------------------------------------
+
+    async def _rank(self, outcomes: Sequence[MemberOutcome]) -> Ranking:
+        prompt, texts = self._prompt.text, [_text_of(outcome) for outcome in outcomes]
+        plan = self._plan
+        try:
+            async with asyncio.timeout(self._time_left()):
+                ranking = await call_in_thread(lambda: plan.ranker().rank(prompt, texts))
+            if len(ranking.scores) != len(texts):
+                raise RankerError(f"{len(ranking.scores)} scores for {len(texts)} candidates")
+        except TimeoutError:
+            self._degraded.append("ranker: not ready before the deadline; ranked by agreement in words")
+            return plan.fallback_ranker.rank(prompt, texts)
+        except Exception as error:
+            self._degraded.append(f"ranker: {type(error).__name__}: {error}; ranked by agreement in words")
+            return plan.fallback_ranker.rank(prompt, texts)
+        if ranking.cut:
+            self._cut["ranker"] = _named_cut(ranking.cut, outcomes)
+        return ranking
+
+    def _announce(self, standing: _Standing, ranking: Ranking | None, winner: MemberOutcome) -> None:
+        if ranking is not None:
+            names = tuple(outcome.member for outcome in standing.outcomes)
+            self._runtime.emit(Ranked(ranking, names, _text_of(winner), winner.member))
+
+    # -- fuse --------------------------------------------------------------------------------------------
+
+    def _decide(
+        self, outcomes: Sequence[MemberOutcome], ranking: Ranking
+    ) -> tuple[Decision, tuple[MemberOutcome, ...]]:
+        ordered = [outcomes[index] for index in ranking.order if ranking.scores[index] > -math.inf]
+        positions = distinct_candidates([_text_of(outcome) for outcome in ordered]).positions
+        # the first of each group of duplicates stands for it
+        firsts = tuple(
+            outcome for place, outcome in enumerate(ordered) if positions.index(positions[place]) == place
+        )
+        sources = firsts[: self._plan.top_k]
+        if self._plan.fuser is None:
+            return Decision(False, "no fuser"), sources
+        if len(sources) < 2:
+            return Decision(False, "all answers agree" if len(firsts) < 2 else "top_k is 1"), sources
+        exhausted = self._spending.exhausted()
+        if exhausted is not None:
+            self._degraded.append(f"fusion left out: {exhausted}")
+            return Decision(False, exhausted), sources
+        left = self._time_left()
+        if left is not None and left <= _MARGIN_S:
+            self._degraded.append("fusion left out: no time before the deadline")
+            return Decision(False, "no time before the deadline"), sources
+        context = FuseContext(self._prompt.text, tuple(_text_of(outcome) for outcome in sources), ranking)
+        return self._plan.fuse_when(context), sources
+
+    async def _fuse(self, sources: Sequence[MemberOutcome]) -> FusedText | None:
+        plan = self._plan
+        assert plan.fuser is not None
+        request = FusionInput(
+            self._prompt.text,
+            tuple(_text_of(outcome) for outcome in sources),
+            tuple(plan.members[outcome.index][1] for outcome in sources),
+            self._prompt,
+        )
+        self._runtime.emit(FusionStarted(plan.fuser.name, tuple(outcome.member for outcome in sources)))
+        limits = [limit for limit in (self._time_left(), plan.policy.timeout) if limit is not None]
+        try:
+            fused = await run_fusion(
+                plan.fuser,
+                request,
+                guard=plan.guard,
+                limit_s=min(limits) if limits else None,
+                emit_token=(lambda text: self._runtime.emit(Token(text))) if self._streaming else None,
+                in_threads=self._runtime.in_threads,
+            )
+        except FusionRefused as refused:
+            self._degraded.append(f"fusion: {refused.reason}")
+            self._runtime.emit(FusionRejected(refused.reason, refused.streamed))
+            return None
+        if fused.cut:
+            self._cut["fuser"] = _named_cut(fused.cut, sources)
+        return fused
+
+    # -- result ------------------------------------------------------------------------------------------
+
+    def _result(
+        self,
+        outcomes: Sequence[MemberOutcome],
+        standing: _Standing,
+        ranking: Ranking | None,
+        winner: MemberOutcome,
+        fused: FusedText | None,
+        sources: Sequence[MemberOutcome],
+        decision: Decision,
+        timings: Timings,
+    ) -> BlendResult:
+        place = {outcome.index: position for position, outcome in enumerate(standing.outcomes)}
+        in_fusion = {outcome.index for outcome in sources}
+        records = []
+        for outcome in outcomes:
+            position = place.get(outcome.index)
+            scored = ranking is not None and position is not None
+            records.append(
+                CandidateRecord(
+                    outcome,
+                    score=ranking.scores[position] if ranking is not None and position is not None else None,
+                    rank=ranking.ranks[position]
+                    if ranking is not None and position is not None
+                    else (1 if position is not None and not scored else None),
+                    fused=outcome.index in in_fusion,
+                    invalid=standing.set_aside.get(outcome.index),
+                )
+            )
+        used = [outcome.usage for outcome in outcomes if outcome.attempts]
+        costs = [outcome.cost for outcome in outcomes if outcome.attempts]
+        if decision.fuse:
+            used.append(None if fused is None else fused.usage)
+            costs.append(None if fused is None else fused.cost)
+        known_costs = [cost for cost in costs if cost is not None]
+        return BlendResult(
+            text=fused.text if fused is not None else _text_of(winner),
+            answer=None if fused is not None else winner.answer,
+            winner=winner.member,
+            winner_index=winner.index,
+            candidates=tuple(records),
+            ranking=ranking,
+            fused=tuple(outcome.member for outcome in sources),
+            decision=decision.reason,
+            degraded=tuple(self._degraded),
+            timings=timings,
+            usage=sum((usage for usage in used if usage is not None), Usage()),
+            usage_known=all(usage is not None for usage in used),
+            cost=sum(known_costs) if known_costs else None,
+            fuser=None if fused is None else fused.fuser,
+            cut=self._cut,
+        )
+
+    def _time_left(self) -> float | None:
+        if self._plan.deadline is None:
+            return None
+        return max(0.0, self._plan.deadline - _MARGIN_S - (self._runtime.clock() - self._began))
+
+
+def _answer_of(outcome: MemberOutcome) -> Answer:
+    assert outcome.answer is not None
+    return outcome.answer
+
+
+def _text_of(outcome: MemberOutcome) -> str:
+    return _answer_of(outcome).text
+
+
+def _named_cut(cut: object, outcomes: Sequence[MemberOutcome]) -> dict[str, int]:
+    assert hasattr(cut, "items")
+    return {"prompt" if index < 0 else outcomes[index].member: tokens for index, tokens in cut.items()}
+
+
+def _pieces(text: str) -> list[str]:
+    """Cut a finished text into pieces at white space; joined they are the text again."""
+    pieces: list[str] = []
+    start = 0
+    for end in range(1, len(text)):
+        if end - start >= _PIECE_CHARACTERS and text[end - 1].isspace() and not text[end].isspace():
+            pieces.append(text[start:end])
+            start = end
+    return [*pieces, text[start:]] if text[start:] else pieces

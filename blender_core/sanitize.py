@@ -1,0 +1,40 @@
+"""Candidate text is data: markers that a tokenizer or a chat template would obey are made harmless."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["neutralise"]
+
+# <|source|>, <|im_start|>, <s>, </s>, <pad>, <extra_id_0>, <start_of_turn>, <<SYS>>, [SEP], [INST], [/INST], [MASK]
+_MARKER = re.compile(
+    r"<\|[^<>|\n]{1,40}\|>"
+    r"|<｜[^<>\n]{1,40}｜>"
+    r"|<</?SYS>>"
+    r"|</?(?:s|bos|eos|pad|unk|mask|cls|sep|start_of_turn|end_of_turn|extra_id_\d{1,3})>"
+    r"|\[/?(?:SEP|CLS|MASK|PAD|UNK|INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]",
+    re.IGNORECASE,
+)
+
+
+def neutralise(text: str) -> str:
+    """Break up control markers so that they are read as text.
+
+    One space goes behind the opening bracket. That is enough: no tokenizer matches the marker any more, and a
+    reader still sees what was written. Everything else is left alone.
+
+    Args:
+        text: A prompt or a candidate.
+
+    Returns:
+        The text without live markers. Text that holds none is returned as it is.
+
+    Example:
+        >>> neutralise("ok [SEP] <|candidate1|> </s> a < b")
+        'ok [ SEP] < |candidate1|> < /s> a < b'
+    """
+    previous = None
+    # a nested marker such as <<|x|>> may surface after the first pass
+    while previous != text:
+        previous, text = text, _MARKER.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+    return text

@@ -1,0 +1,227 @@
+"""Test doubles with scripted latency and faults, for the library's tests and for yours."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+from blender_core.answer import Answer, Price, Usage
+from blender_core.errors import ConfigurationError
+from blender_core.fuse.protocol import FusedText, FusionInput
+from blender_core.members.member import Member
+from blender_core.prompt import Prompt
+from blender_core.rank.ranking import Ranking
+
+__all__ = ["FakeFuser", "FakeMember", "FakeRanker", "Step"]
+
+Step = str | Answer | BaseException | Callable[[Prompt], "str | Answer"]
+
+
+class FakeMember(Member):
+    """A member that follows a script.
+
+    Args:
+        name: Its name.
+        *script: What each call does, in order; the last step repeats. Text or an ``Answer`` is returned, an
+            exception is raised, a function is called with the prompt.
+        latency_s: Seconds before each step takes effect.
+        usage: Usage of answers that are given as text; default counts words.
+        price: What its tokens cost.
+        hang: Never answer.
+        stubborn: Do not heed a cancellation while waiting (asynchronous calls).
+
+    Attributes:
+        prompts: Every prompt it was asked, in order.
+        cancelled: How many asynchronous calls were cancelled.
+
+    Example:
+        >>> member = FakeMember("flaky", ConnectionError("reset"), "hello")
+        >>> from blender_core import Blender
+        >>> outcome = Blender([member], fuser=None).blend("Hi").candidates[0].outcome
+        >>> outcome.attempts, outcome.answer.text
+        (2, 'hello')
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *script: Step,
+        latency_s: float = 0.0,
+        usage: Usage | None = None,
+        price: Price | None = None,
+        hang: bool = False,
+        stubborn: bool = False,
+    ) -> None:
+        super().__init__(name, price=price)
+        if not script and not hang:
+            raise ConfigurationError(
+                f"FakeMember({name!r}) has no script; give it at least one step, or hang=True"
+            )
+        self._script = script
+        self._latency_s = latency_s
+        self._usage = usage
+        self._hang = hang
+        self._stubborn = stubborn
+        self._lock = threading.Lock()
+        self.prompts: list[Prompt] = []
+        self.cancelled = 0
+
+    @property
+    def calls(self) -> int:
+        """How often it was asked."""
+        return len(self.prompts)
+
+    def generate(self, prompt: Prompt) -> Answer:
+        """Follow the script, blocking."""
+        step = self._step(prompt)
+        if self._hang:
+            threading.Event().wait()
+        time.sleep(self._latency_s)
+        return self._play(step, prompt)
+
+    async def agenerate(self, prompt: Prompt) -> Answer:
+        """Follow the script."""
+        step = self._step(prompt)
+        await self._wait()
+        return self._play(step, prompt)
+
+    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
+        """Follow the script, word by word."""
+        answer = self.generate(prompt)
+        yield from _words(answer.text)
+        yield answer
+
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
+        """Follow the script, word by word."""
+        answer = await self.agenerate(prompt)
+        for word in _words(answer.text):
+            yield word
+        yield answer
+
+    def _step(self, prompt: Prompt) -> Step | None:
+        with self._lock:
+            self.prompts.append(prompt)
+            return self._script[min(len(self.prompts), len(self._script)) - 1] if self._script else None
+
+    async def _wait(self) -> None:
+        try:
+            if self._hang:
+                await asyncio.Event().wait()
+            await asyncio.sleep(self._latency_s)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            if not self._stubborn:
+                raise
+            await asyncio.sleep(self._latency_s)
+
+    def _play(self, step: Step | None, prompt: Prompt) -> Answer:
+        if isinstance(step, BaseException):
+            raise step
+        played = step(prompt) if callable(step) else step
+        if isinstance(played, Answer):
+            return played
+        text = str(played)
+        usage = self._usage or Usage(len(prompt.text.split()), len(text.split()))
+        return Answer(text, usage=usage, model=self.name, finish_reason="stop")
+
+
+class FakeRanker:
+    """Ranks by a function of the candidate's text, after a scripted latency or fault.
+
+    Args:
+        score: Scores a candidate; default is its length.
+        latency_s: Seconds it takes.
+        error: Raised in place of a ranking.
+        temperature: Divides the margin that becomes the confidence.
+
+    Example:
+        >>> FakeRanker(lambda text: text.count("!")).rank("Hi", ["a", "b!"]).best
+        1
+    """
+
+    name = "fake"
+
+    def __init__(
+        self,
+        score: Callable[[str], float] = len,
+        *,
+        latency_s: float = 0.0,
+        error: BaseException | None = None,
+        temperature: float = 1.0,
+    ) -> None:
+        self._score = score
+        self._latency_s = latency_s
+        self._error = error
+        self._temperature = temperature
+
+    def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
+        """Rank by the function."""
+        time.sleep(self._latency_s)
+        if self._error is not None:
+            raise self._error
+        return Ranking.from_scores(
+            [self._score(text) for text in candidates], ranker=self.name, temperature=self._temperature
+        )
+
+
+class FakeFuser:
+    """Fuses by a script.
+
+    Args:
+        text: The fused text, or a function of the request; default joins the candidates.
+        latency_s: Seconds it takes; streaming spreads them over the pieces.
+        error: Raised in place of a text; while streaming, after ``fail_after`` pieces.
+        fail_after: Pieces that are streamed before ``error``.
+        usage: Tokens it reports.
+
+    Example:
+        >>> FakeFuser("both").fuse(FusionInput("Q", ("a", "b"))).text
+        'both'
+    """
+
+    name = "fake"
+
+    def __init__(
+        self,
+        text: str | Callable[[FusionInput], str] | None = None,
+        *,
+        latency_s: float = 0.0,
+        error: BaseException | None = None,
+        fail_after: int = 0,
+        usage: Usage | None = None,
+    ) -> None:
+        self._text = text
+        self._latency_s = latency_s
+        self._error = error
+        self._fail_after = fail_after
+        self._usage = usage
+
+    def fuse(self, request: FusionInput) -> FusedText:
+        """Fuse by the script, blocking."""
+        time.sleep(self._latency_s)
+        if self._error is not None:
+            raise self._error
+        return self._fused(request)
+
+    async def astream(self, request: FusionInput) -> AsyncIterator[str | FusedText]:
+        """Fuse by the script, word by word."""
+        fused = self._fused(request)
+        words = _words(fused.text)
+        for count, word in enumerate(words):
+            if self._error is not None and count == self._fail_after:
+                raise self._error
+            await asyncio.sleep(self._latency_s / len(words))
+            yield word
+        if self._error is not None:
+            raise self._error
+        yield fused
+
+    def _fused(self, request: FusionInput) -> FusedText:
+        text = self._text(request) if callable(self._text) else self._text
+        return FusedText(" ".join(request.candidates) if text is None else text, self.name, self._usage)
+
+
+def _words(text: str) -> list[str]:
+    return text.replace(" ", " \0").split("\0")
