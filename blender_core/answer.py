@@ -66,9 +66,7 @@ class Price:
 
     def cost(self, usage: Usage) -> float:
         """Cost of ``usage`` in the price's currency."""
-        return (
-            usage.input_tokens * self.input_per_million + usage.output_tokens * self.output_per_million
-        ) / 1_000_000
+        return (usage.input_tokens * self.input_per_million + usage.output_tokens * self.output_per_million) / 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

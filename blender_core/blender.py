@@ -182,13 +182,9 @@ class Blender:
         """
         return self._events(Prompt.of(prompt), accept, in_threads=False)
 
-    async def _events(
-        self, prompt: Prompt, accept: Accept | None, *, in_threads: bool
-    ) -> AsyncIterator[BlendEvent]:
+    async def _events(self, prompt: Prompt, accept: Accept | None, *, in_threads: bool) -> AsyncIterator[BlendEvent]:
         events: asyncio.Queue[BlendEvent | None] = asyncio.Queue()
-        task = asyncio.create_task(
-            self._run(prompt, accept, events.put_nowait, in_threads=in_threads, streaming=True)
-        )
+        task = asyncio.create_task(self._run(prompt, accept, events.put_nowait, in_threads=in_threads, streaming=True))
         task.add_done_callback(lambda _task: events.put_nowait(None))
         try:
             while (event := await events.get()) is not None:

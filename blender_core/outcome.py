@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 from blender_core.answer import Answer, Usage
 
 __all__ = ["MemberOutcome", "Status"]
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """How a member ended."""
 
     OK = "ok"

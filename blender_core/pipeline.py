@@ -250,9 +250,7 @@ class BlendCall:
         ordered = [outcomes[index] for index in ranking.order if ranking.scores[index] > -math.inf]
         positions = distinct_candidates([_text_of(outcome) for outcome in ordered]).positions
         # the first of each group of duplicates stands for it
-        firsts = tuple(
-            outcome for place, outcome in enumerate(ordered) if positions.index(positions[place]) == place
-        )
+        firsts = tuple(outcome for place, outcome in enumerate(ordered) if positions.index(positions[place]) == place)
         sources = firsts[: self._plan.top_k]
         if self._plan.fuser is None:
             return Decision(False, "no fuser"), sources

@@ -34,7 +34,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A conversation for the members to answer.
+    r"""A conversation for the members to answer.
 
     Attributes:
         messages: The turns, oldest first; at least one.
@@ -45,7 +45,7 @@ class Prompt:
         >>> Prompt.of("Why is the sky blue?").text
         'Why is the sky blue?'
         >>> Prompt.of([("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Bye")]).text
-        'System: Be brief.\\nUser: Hi\\nAssistant: Hello\\nUser: Bye'
+        'System: Be brief.\nUser: Hi\nAssistant: Hello\nUser: Bye'
     """
 
     messages: tuple[Message, ...]
@@ -100,7 +100,7 @@ class Prompt:
 PromptLike = str | Prompt | Sequence[Message | tuple[str, str] | Mapping[str, str]]
 
 
-def _message(turn: Message | tuple[str, str] | Mapping[str, str]) -> Message:
+def _message(turn: Any) -> Message:
     if isinstance(turn, Message):
         return turn
     if isinstance(turn, Mapping) and {"role", "content"} <= set(turn):

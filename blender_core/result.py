@@ -78,10 +78,7 @@ class CandidateRecord:
             "finish_reason": None if answer is None else answer.finish_reason,
             "tool_calls": []
             if answer is None
-            else [
-                {"name": call.name, "arguments": dict(call.arguments), "id": call.id}
-                for call in answer.tool_calls
-            ],
+            else [{"name": call.name, "arguments": dict(call.arguments), "id": call.id} for call in answer.tool_calls],
         }
 
 

@@ -73,12 +73,12 @@ def vote_on_tool_calls(answers: Sequence[Answer]) -> ToolVote | None:
         ),
     )
     winners = tuple(by_calls[winning])
-    names = ", ".join(sorted(name for name, _ in winning))
+    tools = ", ".join(sorted(name for name, _ in winning))
     return ToolVote(
         winners,
         len(winners),
         len(ballots),
-        f"{len(winners)} of {len(answers)} members called {names} this way",
+        f"{len(winners)} of {len(answers)} members called {tools} this way",
     )
 
 

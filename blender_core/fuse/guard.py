@@ -12,12 +12,13 @@ from blender_core.errors import ConfigurationError
 __all__ = ["FusionGuard"]
 
 _APOLOGY = re.compile(
-    r"^\W*(i['’]?m sorry|i am sorry|sorry\b|i apologi[sz]e|my apologies|unfortunately,? i (can|am)|"
-    r"i (can['’]?t|cannot|can not|am unable to|am not able to|won['’]?t)\b|as an? (ai|large language|language) model)",
+    r"^\W*(i['\u2019]?m sorry|i am sorry|sorry\b|i apologi[sz]e|my apologies|unfortunately,? i (can|am)|"
+    r"i (can['\u2019]?t|cannot|can not|am unable to|am not able to|won['\u2019]?t)\b|"
+    r"as an? (ai|large language|language) model)",
     re.IGNORECASE,
 )
 _TALKS_ABOUT_CANDIDATES = re.compile(
-    r"^\W*(here is|here['’]s|this is|the) (the )?(final|fused|combined|merged) answer\b.{0,80}candidate"
+    r"^\W*(here is|here['\u2019]s|this is|the) (the )?(final|fused|combined|merged) answer\b.{0,80}candidate"
     r"|<\s?/?candidate\b|\bcandidates? (number )?\d\b",
     re.IGNORECASE,
 )
@@ -74,9 +75,7 @@ class FusionGuard:
             return "an empty text"
         if _APOLOGY.match(stripped) and not _APOLOGY.match(best):
             return "an apology or a refusal"
-        if _TALKS_ABOUT_CANDIDATES.search(stripped) and not _TALKS_ABOUT_CANDIDATES.search(
-            " ".join(candidates)
-        ):
+        if _TALKS_ABOUT_CANDIDATES.search(stripped) and not _TALKS_ABOUT_CANDIDATES.search(" ".join(candidates)):
             return "it talks about the candidates"
         if self.loops(stripped) and not self.loops(best):
             return "it repeats itself"

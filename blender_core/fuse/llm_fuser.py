@@ -111,9 +111,7 @@ class LLMFuser:
     async def afuse(self, request: FusionInput) -> FusedText:
         """Ask the LLM without blocking the event loop."""
         member, prompt, cut = self._prepare(request)
-        answer = await (
-            member.agenerate(prompt) if member.has_native_async else Member.agenerate(member, prompt)
-        )
+        answer = await (member.agenerate(prompt) if member.has_native_async else Member.agenerate(member, prompt))
         return self._result(member, answer, cut)
 
     def stream(self, request: FusionInput) -> Iterator[str | FusedText]:

@@ -111,9 +111,7 @@ def resolve_fuse_when(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
 
         def call(context: FuseContext) -> Decision:
             decision = decide(context)
-            return (
-                decision if isinstance(decision, Decision) else Decision(bool(decision), "fuse_when said so")
-            )
+            return decision if isinstance(decision, Decision) else Decision(bool(decision), "fuse_when said so")
 
         return call
     if fuse_when == "auto":
@@ -139,6 +137,4 @@ def _is_json(text: str) -> bool:
 
 
 def _holds_code(text: str) -> bool:
-    return _CODE_FENCE.search(text) is not None or any(
-        _CODE_LINE.match(line) for line in text.splitlines()[:3]
-    )
+    return _CODE_FENCE.search(text) is not None or any(_CODE_LINE.match(line) for line in text.splitlines()[:3])

@@ -99,9 +99,7 @@ def _pieces(fuser: Fuser, request: FusionInput, in_threads: bool) -> AsyncIterat
 class _Streamed:
     """A fused text on its way out."""
 
-    def __init__(
-        self, guard: FusionGuard, request: FusionInput, emit_token: Callable[[str], None] | None
-    ) -> None:
+    def __init__(self, guard: FusionGuard, request: FusionInput, emit_token: Callable[[str], None] | None) -> None:
         self._guard = guard
         self._candidates = request.candidates
         self._emit = emit_token

@@ -83,9 +83,7 @@ def classify(error: BaseException) -> Failure:
         return Failure(Status.REFUSED, False, None, reason)
     if code == 429 or _has(names, _RATE_WORDS):
         # an exhausted quota does not come back within a call
-        return Failure(
-            Status.RATE_LIMITED, "insufficient_quota" not in _provider_code(error), retry_after, reason
-        )
+        return Failure(Status.RATE_LIMITED, "insufficient_quota" not in _provider_code(error), retry_after, reason)
     if code is not None:
         status = Status.TIMEOUT if code in (408, 504) else Status.ERROR
         return Failure(status, code in _RETRYABLE_STATUS, retry_after, reason)

@@ -105,9 +105,7 @@ class _Gathering:
             pending.discard(task)
             self._record(tasks[task], task, Status.CANCELLED, "cancelled")
 
-    def _record(
-        self, call: MemberCall, task: asyncio.Task[MemberOutcome], status: Status, reason: str
-    ) -> None:
+    def _record(self, call: MemberCall, task: asyncio.Task[MemberOutcome], status: Status, reason: str) -> None:
         if task.done() and not task.cancelled() and task.exception() is None:
             outcome = task.result()
         else:
@@ -126,13 +124,9 @@ class _Gathering:
         """When the stage ends for everybody who is still running, and why."""
         ends: list[tuple[float, str]] = []
         if self._hard_limit_s is not None:
-            ends.append(
-                (self._began + self._hard_limit_s, f"deadline: {self._hard_limit_s:.3g} s for gathering")
-            )
+            ends.append((self._began + self._hard_limit_s, f"deadline: {self._hard_limit_s:.3g} s for gathering"))
         if self._soft_limit_s is not None and self._answers() >= self._policy.quorum:
-            ends.append(
-                (self._began + self._soft_limit_s, f"deadline: {self._soft_limit_s:.3g} s for gathering")
-            )
+            ends.append((self._began + self._soft_limit_s, f"deadline: {self._soft_limit_s:.3g} s for gathering"))
         grace = self._policy.straggler_grace
         if grace is not None and self._enough_at is not None:
             reason = f"straggler: {grace:.3g} s of grace after {self._policy.enough_answers} answers"
@@ -163,9 +157,8 @@ class _Gathering:
                     overdue[task] = Status.CANCELLED, f"not started: {stage_end[1]}"
                 else:
                     overdue[task] = Status.TIMEOUT, stage_end[1]
-            elif self._policy.timeout is not None and started is not None:
-                if now >= started + self._policy.timeout:
-                    overdue[task] = Status.TIMEOUT, f"no answer within {self._policy.timeout:.3g} s"
+            elif self._policy.timeout is not None and started is not None and now >= started + self._policy.timeout:
+                overdue[task] = Status.TIMEOUT, f"no answer within {self._policy.timeout:.3g} s"
         return overdue
 
     async def _end(

@@ -51,7 +51,7 @@ class RetryPolicy:
         Returns:
             Seconds.
         """
-        wait = min(self.first_wait_s * 2 ** (attempt - 1), self.max_wait_s)
+        wait: float = min(self.first_wait_s * 2 ** (attempt - 1), self.max_wait_s)
         wait *= 1 + self.jitter * rng.uniform(-1, 1)
         return max(wait, retry_after or 0.0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from blender_core.answer import Answer, Price
@@ -13,7 +12,7 @@ from blender_core.prompt import Prompt
 __all__ = ["FunctionMember", "Member"]
 
 
-class Member(ABC):
+class Member:
     """One LLM of an ensemble.
 
     Write ``generate`` or ``agenerate`` or both; the missing one follows from the other. Errors are raised and
@@ -115,10 +114,8 @@ class FunctionMember(Member):
         'HI'
     """
 
-    def __init__(
-        self, function: Callable[[str], str], *, name: str | None = None, price: Price | None = None
-    ) -> None:
-        super().__init__(name or getattr(function, "__name__", "function"), price=price)
+    def __init__(self, function: Callable[[str], str], *, name: str | None = None, price: Price | None = None) -> None:
+        super().__init__(str(name or getattr(function, "__name__", "function")), price=price)
         self._function = function
 
     def generate(self, prompt: Prompt) -> Answer:

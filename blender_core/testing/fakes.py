@@ -56,9 +56,7 @@ class FakeMember(Member):
     ) -> None:
         super().__init__(name, price=price)
         if not script and not hang:
-            raise ConfigurationError(
-                f"FakeMember({name!r}) has no script; give it at least one step, or hang=True"
-            )
+            raise ConfigurationError(f"FakeMember({name!r}) has no script; give it at least one step, or hang=True")
         self._script = script
         self._latency_s = latency_s
         self._usage = usage
