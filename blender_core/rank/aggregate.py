@@ -1,0 +1,273 @@
+"""From a matrix of pairwise logits to one score for each candidate.
+
+The input of every function here is the *ordered-pair matrix* ``M``: ``M[i][j]`` is the logit that candidate i
+is better than j, seen by a cross-encoder with i on the left and j on the right. ``nan`` marks a pair that was
+not run. A cross-encoder has a position bias, so ``M[i][j]`` is not ``-M[j][i]``; each aggregation deals with
+that in its own way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from blender_core.errors import ConfigurationError
+
+__all__ = [
+    "AGGREGATIONS",
+    "BradleyTerry",
+    "aggregate",
+    "bradley_terry",
+    "bubble_best",
+    "max_logits",
+    "max_wins",
+    "symmetrise",
+]
+
+Matrix = Sequence[Sequence[float]]
+
+
+def symmetrise(ordered: Matrix) -> tuple[tuple[float, ...], ...]:
+    """Average both orders of each pair, which removes a constant position bias.
+
+    Args:
+        ordered: Ordered-pair logits, shape [n, n].
+
+    Returns:
+        An antisymmetric matrix: ``(M[i][j] - M[j][i]) / 2``, or the one order that was run, or ``nan``.
+
+    Example:
+        >>> symmetrise([[0.0, 2.0], [-1.0, 0.0]])
+        ((0.0, 1.5), (-1.5, 0.0))
+    """
+    size = _checked_size(ordered)
+    return tuple(tuple(_pair_logit(ordered, i, j) for j in range(size)) for i in range(size))
+
+
+def max_logits(ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[float, ...]:
+    """Mean margin of each candidate over all of them: the reference implementation's score.
+
+    ``score[i] = (1 / n) * sum_j (M[i][j] - M[j][i])``, where the zero of the diagonal counts in the mean
+    (section 3.2 of the LLM-Blender paper, "MaxLogits", and the scores that ``llm-blender`` 0.0.2 returns).
+    Sums are exact, so the scores do not depend on the order of the candidates.
+
+    Args:
+        ordered: Ordered-pair logits, shape [n, n]. Where one order of a pair is missing, the other stands for
+            both; a pair without any counts as a draw.
+        counts: How many copies of each candidate there are; default one each.
+
+    Returns:
+        One score for each candidate, in logits.
+
+    Example:
+        >>> max_logits([[0.0, 2.0], [-1.0, 0.0]])
+        (1.5, -1.5)
+    """
+    margins = symmetrise(ordered)
+    weights = _checked_counts(counts, len(margins))
+    total = sum(weights)
+    return tuple(
+        math.fsum(2.0 * weight * margin for weight, margin in zip(weights, row, strict=True) if not math.isnan(margin))
+        / total
+        for row in margins
+    )
+
+
+def max_wins(ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[float, ...]:
+    """Number of ordered comparisons each candidate wins ("MaxWins" in the LLM-Blender paper).
+
+    Args:
+        ordered: Ordered-pair logits, shape [n, n]. A logit of exactly zero is a win for nobody.
+        counts: How many copies of each candidate there are; default one each.
+
+    Returns:
+        Wins of each candidate, from 0 to ``2 (n - 1)``.
+
+    Example:
+        >>> max_wins([[0.0, 2.0], [0.5, 0.0]])
+        (1.0, 1.0)
+    """
+    size = _checked_size(ordered)
+    weights = _checked_counts(counts, size)
+    # a comparison with nan is False, so a missing order is a win for nobody
+    return tuple(
+        float(sum(weights[j] * ((ordered[i][j] > 0) + (ordered[j][i] < 0)) for j in range(size) if j != i))
+        for i in range(size)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BradleyTerry:
+    """A fitted Bradley-Terry model.
+
+    Attributes:
+        strengths: One strength for each candidate, in logits, with mean zero.
+        position_bias: Logit that the left one of two equal candidates wins.
+    """
+
+    strengths: tuple[float, ...]
+    position_bias: float
+
+
+def bradley_terry(
+    ordered: Matrix, counts: Sequence[int] | None = None, *, ridge: float = 1e-6, max_steps: int = 50
+) -> BradleyTerry:
+    """Fit strengths and a position bias by maximum likelihood.
+
+    The model is ``P(i beats j, i on the left) = sigmoid(s[i] - s[j] + b)`` (Bradley and Terry 1952, with the
+    order effect of Davidson and Beaver 1977). ``sigmoid(M[i][j])`` stands for the share of wins, so a sure
+    comparison weighs more than a hesitant one. Solved by Newton's method; the problem is convex.
+
+    Args:
+        ordered: Ordered-pair logits, shape [n, n]; ``nan`` where a pair was not run.
+        counts: How many copies of each candidate there are; default one each.
+        ridge: Weight of a Gaussian prior around zero. It keeps the answer finite where the comparisons do not
+            connect all candidates.
+        max_steps: Newton steps at most.
+
+    Returns:
+        The fitted model.
+
+    Example:
+        >>> model = bradley_terry([[0.0, 2.0], [-1.0, 0.0]])
+        >>> round(model.strengths[0] - model.strengths[1], 3), round(model.position_bias, 3)
+        (1.5, 0.5)
+    """
+    size = _checked_size(ordered)
+    weights = np.asarray(_checked_counts(counts, size), dtype=np.float64)
+    logits = np.asarray(ordered, dtype=np.float64)
+    left, right = np.nonzero(~np.isnan(logits) & ~np.eye(size, dtype=bool))
+    target = _sigmoid(logits[left, right])
+    design = np.zeros((len(left), size + 1))
+    design[np.arange(len(left)), left] = 1.0
+    design[np.arange(len(left)), right] = -1.0
+    design[:, size] = 1.0
+    pair_weight = weights[left] * weights[right]
+    penalty = ridge * np.eye(size + 1)
+    solution = np.zeros(size + 1)
+    loss = _negative_log_likelihood(design, target, pair_weight, penalty, solution)
+    for _ in range(max_steps):
+        expected = _sigmoid(design @ solution)
+        gradient = design.T @ (pair_weight * (target - expected)) - penalty @ solution
+        curvature = (design.T * (pair_weight * expected * (1 - expected))) @ design + penalty
+        step = np.linalg.solve(curvature, gradient)
+        # Newton overshoots where the sigmoid is flat: halve until the likelihood grows
+        scale = 1.0
+        while scale > 1e-8:
+            proposal = solution + scale * step
+            proposed = _negative_log_likelihood(design, target, pair_weight, penalty, proposal)
+            if proposed <= loss:
+                break
+            scale /= 2
+        else:
+            break
+        solution, loss = proposal, proposed
+        if float(np.abs(scale * step).max()) < 1e-10:
+            break
+    strengths = solution[:size] - solution[:size].mean()
+    return BradleyTerry(tuple(float(value) for value in strengths), float(solution[size]))
+
+
+def bubble_best(compare: Callable[[int, int], float], permutation: Sequence[int]) -> int:
+    """Find one good candidate with n - 1 comparisons, as the paper's "bubble" run does.
+
+    The current best meets the next candidate and gives way only if it loses.
+
+    Args:
+        compare: ``compare(i, j)`` is the symmetrised logit that i is better than j.
+        permutation: The order in which candidates are met; every index once.
+
+    Returns:
+        Index of the last one standing. On a draw the later candidate stays, as in the reference.
+
+    Raises:
+        ConfigurationError: ``permutation`` is empty.
+
+    Example:
+        >>> quality = [0.1, 0.9, 0.4]
+        >>> bubble_best(lambda i, j: quality[i] - quality[j], [2, 0, 1])
+        1
+    """
+    if not permutation:
+        raise ConfigurationError("permutation is empty; pass every candidate index once")
+    best = permutation[0]
+    for challenger in permutation[1:]:
+        if compare(best, challenger) <= 0:
+            best = challenger
+    return best
+
+
+def aggregate(name: str, ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[float, ...]:
+    """Score candidates by an aggregation's name.
+
+    Args:
+        name: A key of ``AGGREGATIONS``.
+        ordered: Ordered-pair logits, shape [n, n].
+        counts: How many copies of each candidate there are; default one each.
+
+    Returns:
+        One score for each candidate, higher is better. The scale depends on the aggregation.
+
+    Raises:
+        ConfigurationError: The name is unknown.
+
+    Example:
+        >>> aggregate("max_wins", [[0.0, 2.0], [-1.0, 0.0]])
+        (2.0, 0.0)
+    """
+    if name not in AGGREGATIONS:
+        raise ConfigurationError(f"aggregation {name!r} is unknown; choose one of {', '.join(sorted(AGGREGATIONS))}")
+    return AGGREGATIONS[name](ordered, counts)
+
+
+def _bradley_terry_strengths(ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[float, ...]:
+    return bradley_terry(ordered, counts).strengths
+
+
+AGGREGATIONS: Mapping[str, Callable[[Matrix, Sequence[int] | None], tuple[float, ...]]] = MappingProxyType(
+    {"bradley_terry": _bradley_terry_strengths, "max_logits": max_logits, "max_wins": max_wins}
+)
+"""The aggregations by name."""
+
+
+def _pair_logit(ordered: Matrix, i: int, j: int) -> float:
+    if i == j:
+        return 0.0
+    forward, backward = float(ordered[i][j]), -float(ordered[j][i])
+    if math.isnan(forward):
+        return backward
+    return forward if math.isnan(backward) else (forward + backward) / 2
+
+
+def _checked_size(ordered: Matrix) -> int:
+    size = len(ordered)
+    if not size or any(len(row) != size for row in ordered):
+        raise ConfigurationError(
+            f"a comparison matrix must be square and not empty, got rows of {[len(row) for row in ordered]}; "
+            "pass one row and one column for each candidate"
+        )
+    return size
+
+
+def _checked_counts(counts: Sequence[int] | None, size: int) -> tuple[int, ...]:
+    if counts is None:
+        return (1,) * size
+    if len(counts) != size or any(count < 1 for count in counts):
+        raise ConfigurationError(f"counts {list(counts)} do not fit {size} candidates; pass one count >= 1 for each")
+    return tuple(counts)
+
+
+def _sigmoid(values: np.ndarray) -> np.ndarray:
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * values)))
+
+
+def _negative_log_likelihood(
+    design: np.ndarray, target: np.ndarray, weight: np.ndarray, penalty: np.ndarray, solution: np.ndarray
+) -> float:
+    logits = design @ solution
+    losses = np.logaddexp(0.0, logits) - target * logits
+    return float((weight * losses).sum() + 0.5 * solution @ penalty @ solution)

@@ -1,0 +1,5 @@
+"""The paper's PairRanker: the DeBERTa cross-encoder, its checkpoints, its id layout, its batches."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,144 @@
+"""From a checkpoint folder to a model: tensors, keys, shape."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from blender_core.errors import CheckpointError
+from blender_core.rank.pairrm.deberta import DebertaShape
+from blender_core.rank.pairrm.hub import LEGACY_WEIGHTS, SAFETENSORS
+from blender_core.rank.pairrm.model import PairRankerModel
+from blender_core.rank.pairrm.settings import PairRankerSettings
+
+__all__ = ["infer_shape", "load_model", "read_tensors"]
+
+# heads of the 2023 model class that PairRanker never uses, and a buffer of old transformers versions
+_IGNORED = re.compile(
+    r"(single_head_layer|moe_head_layer|single_moe_head_layer|moe|towers)\..*"
+    r"|pretrained_model\.embeddings\.position_ids"
+)
+_HEAD_SIZE = 64
+
+
+def load_model(folder: Path, settings: PairRankerSettings) -> PairRankerModel:
+    """Build the network of a checkpoint and fill it.
+
+    Args:
+        folder: The checkpoint.
+        settings: Its config.
+
+    Returns:
+        The model in evaluation mode, on the CPU, in the checkpoint's own dtype.
+
+    Raises:
+        CheckpointError: A tensor is missing, is unknown or has the wrong shape. The message lists them.
+    """
+    tensors = {name: value for name, value in read_tensors(folder).items() if not _IGNORED.fullmatch(name)}
+    shape = infer_shape(tensors, settings, str(folder))
+    tasks = tensors["head_layer.4.weight"].shape[0]
+    with torch.device("meta"):
+        model = PairRankerModel(shape, tasks)
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    problems = [f"missing {name} {list(size)}" for name, size in expected.items() if name not in tensors]
+    problems += [f"unknown {name} {list(value.shape)}" for name, value in tensors.items() if name not in expected]
+    problems += [
+        f"{name} is {list(tensors[name].shape)}, should be {list(size)}"
+        for name, size in expected.items()
+        if name in tensors and tuple(tensors[name].shape) != size
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{folder} does not hold the tensors of a PairRanker on DeBERTa-v3 with {shape.layers} layers of width "
+            f"{shape.hidden_size}: {'; '.join(sorted(problems))}"
+        )
+    model.load_state_dict(tensors, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Read the weights, safetensors first.
+
+    Args:
+        folder: The checkpoint.
+
+    Returns:
+        Tensors by name, on the CPU.
+
+    Raises:
+        CheckpointError: There are no weights, or they cannot be read. A ``.bin`` file is unpickled with
+            ``weights_only=True``: anything but tensors in it is refused.
+    """
+    path = folder / SAFETENSORS
+    try:
+        if path.is_file():
+            return load_file(path)
+        path = folder / LEGACY_WEIGHTS
+        if path.is_file():
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            if isinstance(loaded, dict) and all(isinstance(value, Tensor) for value in loaded.values()):
+                return loaded
+            raise CheckpointError(f"{path} holds no plain state dict; convert it to {SAFETENSORS}")
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    raise CheckpointError(f"{folder} has neither {SAFETENSORS} nor {LEGACY_WEIGHTS}")
+
+
+def infer_shape(tensors: Mapping[str, Tensor], settings: PairRankerSettings, source: str) -> DebertaShape:
+    """Read the encoder's sizes off its tensors.
+
+    Every DeBERTa-v3 model has attention heads of width 64, which stands in where the config names no head
+    count.
+
+    Args:
+        tensors: Tensors by name.
+        settings: The checkpoint's config.
+        source: Where they came from, for messages.
+
+    Returns:
+        The sizes.
+
+    Raises:
+        CheckpointError: A tensor that shows a size is missing, or the head count does not fit the width.
+    """
+    needed = {
+        "words": "pretrained_model.embeddings.word_embeddings.weight",
+        "distances": "pretrained_model.encoder.rel_embeddings.weight",
+        "feed_forward": "pretrained_model.encoder.layer.0.intermediate.dense.weight",
+        "head": "head_layer.4.weight",
+    }
+    missing = [name for name in needed.values() if name not in tensors or tensors[name].ndim != 2]
+    if missing:
+        raise CheckpointError(
+            f"{source} is not a PairRanker on DeBERTa-v3: it has no matrix {', '.join(missing)}; "
+            f"first keys: {', '.join(sorted(tensors)[:5])}"
+        )
+    vocab_size, hidden_size = tensors[needed["words"]].shape
+    layers = {
+        int(found[1]) for name in tensors if (found := re.match(r"pretrained_model\.encoder\.layer\.(\d+)\.", name))
+    }
+    heads = settings.heads or max(1, hidden_size // _HEAD_SIZE)
+    if hidden_size % heads or (settings.heads is None and hidden_size % _HEAD_SIZE):
+        raise CheckpointError(
+            f"{source}: width {hidden_size} cannot be split into "
+            f"{f'{heads} heads' if settings.heads else f'heads of {_HEAD_SIZE}'}; "
+            "save it in the PairRM-hf layout, whose config.json names num_attention_heads"
+        )
+    return DebertaShape(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        layers=max(layers) + 1,
+        heads=heads,
+        intermediate_size=tensors[needed["feed_forward"]].shape[0],
+        position_buckets=tensors[needed["distances"]].shape[0] // 2,
+        max_distance=settings.max_distance,
+        layer_norm_eps=settings.layer_norm_eps,
+    )

@@ -1,0 +1,245 @@
+"""A DeBERTa-v2/v3 encoder for inference, with the parameter names of its published checkpoints.
+
+Disentangled attention (He et al. 2021, section 3.1): a query meets each key by content, and both meet the
+bucket of their distance. The position parts are projections of one small table by fixed weights, so they are
+computed once for a loaded model (``relative_projections``) and not in every forward pass.
+
+Layout: word embeddings only (``position_biased_input`` false, no token types), one distance table for all
+    layers
+(``share_att_key``) under a LayerNorm (``norm_rel_ebd``), post-norm blocks, exact GELU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["DebertaEncoder", "DebertaShape", "RelativeProjection", "distance_buckets"]
+
+
+@dataclass(frozen=True, slots=True)
+class DebertaShape:
+    """Sizes of an encoder.
+
+    Attributes:
+        vocab_size: Rows of the word embeddings.
+        hidden_size: Width.
+        layers: Number of blocks.
+        heads: Attention heads of a block.
+        intermediate_size: Width of the feed-forward part.
+        position_buckets: Distance buckets on each side; the distance table has twice as many rows.
+        max_distance: Distance at which the logarithmic buckets end (``max_position_embeddings``).
+        layer_norm_eps: Epsilon of every LayerNorm.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    layers: int
+    heads: int
+    intermediate_size: int
+    position_buckets: int = 256
+    max_distance: int = 512
+    layer_norm_eps: float = 1e-7
+
+
+class RelativeProjection(NamedTuple):
+    """A layer's projected distance table.
+
+    Attributes:
+        keys: Shape [heads, 2 * buckets, head size]; met by queries (content to position).
+        queries: Same shape; met by keys (position to content).
+    """
+
+    keys: Tensor
+    queries: Tensor
+
+
+def distance_buckets(length: int, buckets: int, max_distance: int) -> Tensor:
+    """Bucket of every distance that occurs in a sequence.
+
+    Distances below half the buckets have one each; longer ones share buckets that grow with the logarithm of
+    the distance (DeBERTa-v2's ``position_buckets``). Computed in float32 on the CPU, so that every device
+    uses the same buckets.
+
+    Args:
+        length: Tokens of the sequence.
+        buckets: Buckets on each side.
+        max_distance: Where the logarithmic buckets end.
+
+    Returns:
+        Shape [2 * length - 1], rows of the distance table for distances from ``1 - length`` to ``length -
+        1``.
+
+    Example:
+        >>> distance_buckets(3, buckets=4, max_distance=8).tolist()
+        [2, 3, 4, 5, 6]
+    """
+    distance = torch.arange(1 - length, length)
+    middle = buckets // 2
+    magnitude = distance.abs().clamp(min=middle - 1)
+    ratio = torch.log(magnitude / middle) / torch.log(torch.tensor((max_distance - 1) / middle))
+    logarithmic = (torch.ceil(ratio * (middle - 1)) + middle) * torch.sign(distance)
+    bucket = torch.where(distance.abs() <= middle, distance.to(logarithmic.dtype), logarithmic)
+    return (bucket.long() + buckets).clamp(0, 2 * buckets - 1)
+
+
+class DebertaEncoder(nn.Module):
+    """Token ids in, hidden states of the asked positions out.
+
+    Args:
+        shape: Sizes.
+    """
+
+    def __init__(self, shape: DebertaShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embeddings = _Embeddings(shape)
+        self.encoder = _Layers(shape)
+
+    def relative_projections(self) -> tuple[RelativeProjection, ...]:
+        """The distance table projected for each layer; constant while the weights are."""
+        table = self.encoder.LayerNorm(self.encoder.rel_embeddings.weight)
+        return tuple(block.attention.self.project_table(table) for block in self.encoder.blocks)
+
+    def forward(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        positions: Tensor,
+        projections: Sequence[RelativeProjection] | None = None,
+    ) -> Tensor:
+        """Encode.
+
+        Args:
+            ids: Token ids, shape [batch, length]; pads at the end.
+            mask: True at tokens, False at pads, shape [batch, length].
+            positions: Where the hidden states are wanted, shape [batch, wanted]. The last block computes only
+                these.
+            projections: ``relative_projections()`` made earlier; left out, they are computed here.
+
+        Returns:
+            Last hidden states, shape [batch, wanted, hidden].
+        """
+        projections = self.relative_projections() if projections is None else projections
+        length = ids.shape[1]
+        table = distance_buckets(length, self.shape.position_buckets, self.shape.max_distance)
+        # only these rows of the distance table can occur at this length
+        first, last = int(table[0]), int(table[-1])
+        table = (table - first).to(ids.device)
+        steps = torch.arange(length, device=ids.device)
+        index = table[steps[:, None] - steps[None, :] + (length - 1)][None]
+        hidden: Tensor = self.embeddings(ids, mask)
+        blocked = torch.zeros(mask.shape, dtype=hidden.dtype, device=ids.device).masked_fill(~mask, -math.inf)
+        rows = torch.arange(len(ids), device=ids.device)[:, None]
+        blocks = self.encoder.blocks
+        for block, projection in zip(blocks, projections, strict=True):
+            queries = hidden
+            if block is blocks[-1]:
+                queries, index = hidden[rows, positions], index[0][positions]
+            narrowed = RelativeProjection(*(part[:, first : last + 1] for part in projection))
+            hidden = block(queries, hidden, index, narrowed, blocked[:, None, None, :])
+        return hidden
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, shape: DebertaShape) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(shape.vocab_size, shape.hidden_size)
+        self.LayerNorm = nn.LayerNorm(shape.hidden_size, shape.layer_norm_eps)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        normed: Tensor = self.LayerNorm(self.word_embeddings(ids))
+        return normed * mask[..., None].to(normed.dtype)
+
+
+class _Layers(nn.Module):
+    def __init__(self, shape: DebertaShape) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
+        self.rel_embeddings = nn.Embedding(2 * shape.position_buckets, shape.hidden_size)
+        self.LayerNorm = nn.LayerNorm(shape.hidden_size, shape.layer_norm_eps)
+
+    @property
+    def blocks(self) -> list[_Block]:
+        return [cast("_Block", block) for block in self.layer]
+
+
+class _Block(nn.Module):
+    def __init__(self, shape: DebertaShape) -> None:
+        super().__init__()
+        self.attention = _Attention(shape)
+        self.intermediate = _Dense(shape.hidden_size, shape.intermediate_size)
+        self.output = _DenseNorm(shape.intermediate_size, shape)
+
+    def forward(
+        self, queries: Tensor, hidden: Tensor, index: Tensor, projection: RelativeProjection, blocked: Tensor
+    ) -> Tensor:
+        context = self.attention.self(queries, hidden, index, projection, blocked)
+        attended = self.attention.output(context, queries)
+        out: Tensor = self.output(functional.gelu(self.intermediate.dense(attended)), attended)
+        return out
+
+
+class _Attention(nn.Module):
+    def __init__(self, shape: DebertaShape) -> None:
+        super().__init__()
+        self.self = _DisentangledAttention(shape)
+        self.output = _DenseNorm(shape.hidden_size, shape)
+
+
+class _Dense(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(inputs, outputs)
+
+
+class _DenseNorm(nn.Module):
+    def __init__(self, inputs: int, shape: DebertaShape) -> None:
+        super().__init__()
+        self.dense = nn.Linear(inputs, shape.hidden_size)
+        self.LayerNorm = nn.LayerNorm(shape.hidden_size, shape.layer_norm_eps)
+
+    def forward(self, values: Tensor, residual: Tensor) -> Tensor:
+        normed: Tensor = self.LayerNorm(self.dense(values) + residual)
+        return normed
+
+
+class _DisentangledAttention(nn.Module):
+    def __init__(self, shape: DebertaShape) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        # three score parts: content-content, content-position, position-content
+        self.scale = 1.0 / math.sqrt(3 * shape.hidden_size // shape.heads)
+        self.query_proj = nn.Linear(shape.hidden_size, shape.hidden_size)
+        self.key_proj = nn.Linear(shape.hidden_size, shape.hidden_size)
+        self.value_proj = nn.Linear(shape.hidden_size, shape.hidden_size)
+
+    def project_table(self, table: Tensor) -> RelativeProjection:
+        keys, queries = (
+            self._split(projection(table)[None])[0].contiguous() for projection in (self.key_proj, self.query_proj)
+        )
+        return RelativeProjection(keys, queries)
+
+    def forward(
+        self, queries: Tensor, hidden: Tensor, index: Tensor, projection: RelativeProjection, blocked: Tensor
+    ) -> Tensor:
+        query = self._split(self.query_proj(queries))
+        key = self._split(self.key_proj(hidden))
+        value = self._split(self.value_proj(hidden))
+        shape = (*query.shape[:3], key.shape[2])
+        by_bucket = (query * self.scale) @ projection.keys.transpose(-1, -2)
+        bias = by_bucket.gather(-1, index[:, None].expand(shape))
+        by_bucket = (key * self.scale) @ projection.queries.transpose(-1, -2)
+        turned = index.transpose(-1, -2)[:, None].expand(*shape[:2], shape[3], shape[2])
+        bias = bias + by_bucket.gather(-1, turned).transpose(-1, -2) + blocked
+        context = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=self.scale)
+        return context.transpose(1, 2).flatten(2)
+
+    def _split(self, values: Tensor) -> Tensor:
+        return values.view(*values.shape[:-1], self.heads, -1).transpose(1, 2)

@@ -1,0 +1,61 @@
+"""The PairRanker network: an encoder and a head that scores each candidate beside the source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from blender_core.rank.pairrm.deberta import DebertaEncoder, DebertaShape, RelativeProjection
+
+__all__ = ["PairRankerModel"]
+
+
+class PairRankerModel(nn.Module):
+    """Compares two candidates that stand in one sequence.
+
+    Parameter names are those of the published checkpoints (``pretrained_model.*``, ``head_layer.1``,
+    ``head_layer.4``).
+
+    Args:
+        shape: Sizes of the encoder.
+        tasks: Outputs of the head; their mean is the logit.
+    """
+
+    def __init__(self, shape: DebertaShape, tasks: int = 1) -> None:
+        super().__init__()
+        self.pretrained_model = DebertaEncoder(shape)
+        width = shape.hidden_size
+        # dropout is part of the published numbering and inactive in inference
+        self.head_layer = nn.Sequential(
+            nn.Dropout(0.05),
+            nn.Linear(2 * width, width),
+            nn.Tanh(),
+            nn.Dropout(0.05),
+            nn.Linear(width, tasks),
+        )
+
+    def forward(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        positions: Tensor,
+        projections: Sequence[RelativeProjection] | None = None,
+    ) -> Tensor:
+        """Logit that the left candidate is better than the right one.
+
+        Args:
+            ids: Token ids, shape [batch, length].
+            mask: True at tokens, shape [batch, length].
+            positions: Places of ``<|source|>``, ``<|candidate1|>`` and ``<|candidate2|>``, shape [batch, 3].
+            projections: The encoder's ``relative_projections()``.
+
+        Returns:
+            Shape [batch]; positive means the left one is better.
+        """
+        source, left, right = self.pretrained_model(ids, mask, positions, projections).unbind(1)
+        left_scores = self.head_layer(torch.cat([source, left], dim=-1))
+        right_scores = self.head_layer(torch.cat([source, right], dim=-1))
+        logits: Tensor = (left_scores - right_scores).mean(dim=-1)
+        return logits

@@ -1,0 +1,168 @@
+"""Runs pairs through the network: device, dtype, batches, and what goes wrong there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from blender_core.errors import CheckpointError, ConfigurationError, RankerError
+from blender_core.rank.pairrm.batches import token_batches
+from blender_core.rank.pairrm.checkpoint import load_model
+from blender_core.rank.pairrm.model import PairRankerModel
+from blender_core.rank.pairrm.settings import PairRankerSettings
+from blender_core.rank.pairrm.tokens import EncodedPair, PairTokenizer
+
+__all__ = ["PairScorer", "load_scorer", "resolve_device", "resolve_dtype"]
+
+# a batch of one long pair is faster on a CPU than many padded ones; a GPU wants work to share
+_CPU_TOKEN_BUDGET, _GPU_TOKEN_BUDGET = 1024, 16384
+
+
+class PairScorer:
+    """A network on its device. Safe to use from several threads.
+
+    Args:
+        model: The network, already on its device.
+        pad_id: Id that fills short sequences.
+        token_budget: Most tokens in a batch, pads included; default 1,024 on a CPU, 16,384 elsewhere.
+    """
+
+    def __init__(self, model: PairRankerModel, pad_id: int, token_budget: int | None = None) -> None:
+        self._model = model
+        self._pad_id = pad_id
+        self._device = next(model.parameters()).device
+        default = _CPU_TOKEN_BUDGET if self._device.type == "cpu" else _GPU_TOKEN_BUDGET
+        self._token_budget = token_budget or default
+        with torch.inference_mode():
+            self._projections = model.pretrained_model.relative_projections()
+
+    def logits(self, pairs: Sequence[EncodedPair]) -> list[float]:
+        """Logit of each ordered pair; positive means the left candidate is better.
+
+        Args:
+            pairs: Any number of pairs.
+
+        Returns:
+            One finite float for each pair.
+
+        Raises:
+            RankerError: The network gave ``nan`` or an infinity, or one pair alone does not fit in memory.
+        """
+        logits = [math.nan] * len(pairs)
+        for batch in token_batches([len(pair.ids) for pair in pairs], self._token_budget):
+            for index, logit in zip(batch, self._run([pairs[index] for index in batch]), strict=True):
+                logits[index] = logit
+        wrong = [logit for logit in logits if not math.isfinite(logit)]
+        if wrong:
+            raise RankerError(
+                f"{len(wrong)} of {len(pairs)} comparisons are not finite ({wrong[0]} in "
+                f"{self._projections[0].keys.dtype}); load the checkpoint with dtype='float32'"
+            )
+        return logits
+
+    def _run(self, pairs: Sequence[EncodedPair]) -> list[float]:
+        try:
+            return self._forward(pairs)
+        except torch.cuda.OutOfMemoryError as error:
+            if len(pairs) == 1:
+                raise RankerError(
+                    f"a pair of {len(pairs[0].ids)} tokens does not fit in the memory of {self._device}; "
+                    "lower source_max_length and candidate_max_length, or use device='cpu'"
+                ) from error
+        middle = len(pairs) // 2
+        return self._run(pairs[:middle]) + self._run(pairs[middle:])
+
+    def _forward(self, pairs: Sequence[EncodedPair]) -> list[float]:
+        length = max(len(pair.ids) for pair in pairs)
+        ids = torch.full((len(pairs), length), self._pad_id, dtype=torch.long)
+        mask = torch.zeros((len(pairs), length), dtype=torch.bool)
+        for row, pair in enumerate(pairs):
+            ids[row, : len(pair.ids)] = torch.tensor(pair.ids)
+            mask[row, : len(pair.ids)] = True
+        positions = torch.tensor([pair.positions for pair in pairs])
+        with torch.inference_mode():
+            logits = self._model(
+                ids.to(self._device), mask.to(self._device), positions.to(self._device), self._projections
+            )
+        return [float(logit) for logit in logits.float().tolist()]
+
+
+def load_scorer(
+    folder: Path,
+    settings: PairRankerSettings,
+    tokenizer: PairTokenizer,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    token_budget: int | None = None,
+) -> PairScorer:
+    """Load a checkpoint folder onto a device.
+
+    Args:
+        folder: The checkpoint.
+        settings: Its config.
+        tokenizer: Its tokenizer.
+        device: ``"auto"`` or a torch device.
+        dtype: ``"auto"`` or a torch dtype's name.
+        token_budget: Most tokens in a batch.
+
+    Returns:
+        The scorer.
+
+    Raises:
+        CheckpointError: The tensors do not fit, or the tokenizer knows more ids than the network.
+        ConfigurationError: The device or dtype is unknown.
+    """
+    place = resolve_device(device)
+    precision = resolve_dtype(dtype, place)
+    model = load_model(folder, settings)
+    rows = model.pretrained_model.shape.vocab_size
+    if tokenizer.largest_id >= rows:
+        raise CheckpointError(
+            f"{folder}: the tokenizer has ids up to {tokenizer.largest_id}, the network {rows} embeddings; "
+            "tokenizer.json belongs to another checkpoint"
+        )
+    if settings.marker_ids is not None and dict(tokenizer.marker_ids) != dict(settings.marker_ids):
+        raise CheckpointError(
+            f"{folder}: tokenizer.json has the markers {dict(tokenizer.marker_ids)}, config.json "
+            f"{dict(settings.marker_ids)}"
+        )
+    model.to(device=place, dtype=precision)
+    return PairScorer(model, tokenizer.pad_id, token_budget)
+
+
+def resolve_device(name: str) -> torch.device:
+    """``"auto"`` is CUDA, else Apple's MPS, else the CPU; anything else is a torch device.
+
+    Raises:
+        ConfigurationError: Torch does not know the device, or this machine does not have it.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigurationError(f"device {name!r} is unknown: {error}") from error
+    missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
+    if missing.get(device.type, False):
+        raise ConfigurationError(f"device {name!r} is not available on this machine; use device='auto' or 'cpu'")
+    return device
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """``"auto"`` is float32 on a CPU and float16 elsewhere, as in the reference.
+
+    Raises:
+        ConfigurationError: The name is none of float32, float16, bfloat16.
+    """
+    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.float16
+    if name not in known:
+        raise ConfigurationError(f"dtype {name!r} is unknown; choose 'auto' or one of {', '.join(sorted(known))}")
+    return known[name]

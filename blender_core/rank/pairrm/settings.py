@@ -1,0 +1,151 @@
+"""What a checkpoint's ``config.json`` says, in the three published spellings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blender_core.errors import CheckpointError
+
+__all__ = ["PairRankerSettings"]
+
+# defaults of the reference's `tokenize_pair`, which is how PairRM-hf is fed
+_PAIRRM_SOURCE, _PAIRRM_CANDIDATE = 1224, 412
+
+# what our encoder computes; any other value in a transformers config is a different network
+_FIXED_ARCHITECTURE: Mapping[str, Any] = {
+    "hidden_act": "gelu",
+    "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False,
+    "relative_attention": True,
+    "share_att_key": True,
+    "type_vocab_size": 0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PairRankerSettings:
+    """The settings that the weights do not show.
+
+    Attributes:
+        source_max_length: Most tokens of the prompt, ``[CLS]``, marker and ``[SEP]`` included.
+        candidate_max_length: Most tokens of a candidate beside a prompt of full length.
+        heads: Attention heads; ``None`` where the config does not say.
+        max_distance: Distance at which the logarithmic buckets end.
+        layer_norm_eps: Epsilon of every LayerNorm.
+        marker_ids: Marker -> id, where the config says.
+    """
+
+    source_max_length: int
+    candidate_max_length: int
+    heads: int | None = None
+    max_distance: int = 512
+    layer_norm_eps: float = 1e-7
+    marker_ids: Mapping[str, int] | None = None
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> PairRankerSettings:
+        """Read ``config.json``, or ``ranker_config.json`` where that is missing.
+
+        Args:
+            folder: The checkpoint.
+
+        Returns:
+            The settings.
+
+        Raises:
+            CheckpointError: There is no config, or it is not a PairRanker's.
+        """
+        for name in ("config.json", "ranker_config.json"):
+            path = folder / name
+            if path.is_file():
+                break
+        else:
+            raise CheckpointError(f"{folder} has no config.json; pass the folder of a PairRanker checkpoint")
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CheckpointError(f"{path} is not JSON: {error}") from error
+        if not isinstance(config, dict):
+            raise CheckpointError(f"{path} holds no object")
+        return cls.from_config(config, str(path))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], source: str = "config.json") -> PairRankerSettings:
+        """Understand a parsed config.
+
+        Args:
+            config: The parsed file. PairRM and pair-ranker hold the training script's ranker config (with two
+                spellings of the lengths); PairRM-hf holds a transformers config.
+            source: Where it came from, for messages.
+
+        Returns:
+            The settings.
+
+        Raises:
+            CheckpointError: It describes another kind of model.
+
+        Example:
+            >>> config = {"ranker_type": "pairranker", "model_type": "deberta", "source_max_length": 128,
+            ...           "candidate_max_length": 128}
+            >>> PairRankerSettings.from_config(config).source_max_length
+            128
+        """
+        if "ranker_type" in config:
+            return cls._from_ranker_config(config, source)
+        if "DebertaV2PairRM" in (config.get("architectures") or []):
+            return cls._from_transformers_config(config, source)
+        raise CheckpointError(
+            f"{source} is not a PairRanker's: it has neither a ranker_type nor the architecture DebertaV2PairRM "
+            f"(architectures: {config.get('architectures')})"
+        )
+
+    @classmethod
+    def _from_ranker_config(cls, config: Mapping[str, Any], source: str) -> PairRankerSettings:
+        kind, model_type = config["ranker_type"], str(config.get("model_type"))
+        if kind != "pairranker" or not model_type.startswith("deberta") or model_type == "deberta-rm":
+            raise CheckpointError(
+                f"{source} describes ranker_type {kind!r} on model_type {model_type!r}; "
+                "this loader knows ranker_type 'pairranker' on model_type 'deberta'"
+            )
+        return cls(
+            _first_of(config, ("source_maxlength", "source_max_length"), source),
+            _first_of(config, ("candidate_maxlength", "candidate_max_length"), source),
+        )
+
+    @classmethod
+    def _from_transformers_config(cls, config: Mapping[str, Any], source: str) -> PairRankerSettings:
+        wrong = {
+            key: config[key] for key, value in _FIXED_ARCHITECTURE.items() if key in config and config[key] != value
+        }
+        attention = config.get("pos_att_type", ["p2c", "c2p"])
+        attention = attention.split("|") if isinstance(attention, str) else attention
+        if sorted(attention) != ["c2p", "p2c"]:
+            wrong["pos_att_type"] = attention
+        if wrong:
+            raise CheckpointError(f"{source} asks for {wrong}, which this DeBERTa-v3 encoder does not compute")
+        ids = {
+            "<|source|>": config.get("source_prefix_id"),
+            "<|candidate1|>": config.get("cand1_prefix_id"),
+            "<|candidate2|>": config.get("cand2_prefix_id"),
+            "<|candidate|>": config.get("cand_prefix_id"),
+        }
+        largest = config.get("max_relative_positions", -1)
+        return cls(
+            _PAIRRM_SOURCE,
+            _PAIRRM_CANDIDATE,
+            heads=config.get("num_attention_heads"),
+            max_distance=largest if largest and largest > 0 else config.get("max_position_embeddings", 512),
+            layer_norm_eps=config.get("layer_norm_eps", 1e-7),
+            marker_ids={marker: int(found) for marker, found in ids.items() if found is not None},
+        )
+
+
+def _first_of(config: Mapping[str, Any], names: tuple[str, ...], source: str) -> int:
+    for name in names:
+        if config.get(name) is not None:
+            return int(config[name])
+    raise CheckpointError(f"{source} has none of {', '.join(names)}; add the length the checkpoint was trained with")
