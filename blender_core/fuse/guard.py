@@ -14,7 +14,7 @@ __all__ = ["FusionGuard"]
 _APOLOGY = re.compile(
     r"^\W*(i['\u2019]?m sorry|i am sorry|sorry\b|i apologi[sz]e|my apologies|unfortunately,? i (can|am)|"
     r"i (can['\u2019]?t|cannot|can not|am unable to|am not able to|won['\u2019]?t)\b|"
-    r"as an? (ai|large language|language) model)",
+    r"as an? (ai|(large )?language model)\b)",
     re.IGNORECASE,
 )
 _TALKS_ABOUT_CANDIDATES = re.compile(

@@ -1,0 +1,69 @@
+"""Providers' exceptions, read without importing the providers."""
+
+import asyncio
+import email.utils
+import time
+
+import httpx
+import openai
+import pytest
+
+from blender_core import Status
+from blender_core.gather import RetryPolicy, classify
+
+
+def api_error(cls, status, body=None, **headers):
+    request = httpx.Request("POST", "http://localhost/v1")
+    response = httpx.Response(status, request=request, headers=headers)
+    return cls("said no", response=response, body=body)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retryable"),
+    [
+        (api_error(openai.RateLimitError, 429), Status.RATE_LIMITED, True),
+        (api_error(openai.RateLimitError, 429, {"code": "insufficient_quota"}), Status.RATE_LIMITED, False),
+        (api_error(openai.AuthenticationError, 401), Status.ERROR, False),
+        (api_error(openai.BadRequestError, 400), Status.ERROR, False),
+        (api_error(openai.BadRequestError, 400, {"code": "content_filter"}), Status.REFUSED, False),
+        (api_error(openai.InternalServerError, 503), Status.ERROR, True),
+        (api_error(openai.InternalServerError, 504), Status.TIMEOUT, True),
+        (openai.APITimeoutError(httpx.Request("POST", "http://localhost")), Status.TIMEOUT, True),
+        (openai.APIConnectionError(request=httpx.Request("POST", "http://localhost")), Status.ERROR, True),
+        (httpx.ConnectError("refused"), Status.ERROR, True),
+        (httpx.ReadTimeout("slow"), Status.TIMEOUT, True),
+        (httpx.RemoteProtocolError("cut"), Status.ERROR, True),
+        (TimeoutError(), Status.TIMEOUT, True),
+        (ConnectionResetError(), Status.ERROR, True),
+        (asyncio.CancelledError(), Status.CANCELLED, False),
+        (KeyError("x"), Status.ERROR, False),
+    ],
+)
+def test_what_an_exception_means(error, status, retryable):
+    failure = classify(error)
+    assert (failure.status, failure.retryable) == (status, retryable)
+    assert failure.reason
+
+
+def test_retry_after_in_seconds_milliseconds_and_as_a_date():
+    assert classify(api_error(openai.RateLimitError, 429, None, **{"retry-after": "3"})).retry_after == 3
+    assert classify(api_error(openai.RateLimitError, 429, None, **{"retry-after-ms": "250"})).retry_after == 0.25
+    date = email.utils.formatdate(time.time() + 100, usegmt=True)
+    assert 95 < classify(api_error(openai.RateLimitError, 429, None, **{"retry-after": date})).retry_after <= 100
+    assert classify(api_error(openai.RateLimitError, 429, None, **{"retry-after": "soon"})).retry_after is None
+
+
+def test_long_messages_become_one_short_line():
+    reason = classify(ValueError("a\n" * 5000)).reason
+    assert "\n" not in reason
+    assert len(reason) < 400
+
+
+def test_waits_grow_and_stay_within_the_jitter():
+    import random
+
+    policy = RetryPolicy(first_wait_s=1, max_wait_s=4, jitter=0.5)
+    for attempt, base in [(1, 1), (2, 2), (3, 4), (9, 4)]:
+        waits = [policy.wait_s(attempt, None, random.Random(seed)) for seed in range(50)]
+        assert 0.5 * base <= min(waits) < max(waits) <= 1.5 * base
+    assert policy.wait_s(1, 60, random.Random(0)) == 60
