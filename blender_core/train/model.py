@@ -1,0 +1,121 @@
+"""The network: a BERT encoder over prompt and answer, mean-pooled by segment, and a small head."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from blender_core.errors import CheckpointError
+
+__all__ = ["SegmentPooledScorer", "load_encoder", "tiny_encoder"]
+
+
+def load_encoder(folder: str | Path) -> nn.Module:
+    """Load a BERT encoder without its pooler and with every dropout at 0.
+
+    Args:
+        folder: Folder with ``config.json`` and ``model.safetensors``.
+
+    Returns:
+        The encoder, weights in float32.
+
+    Raises:
+        CheckpointError: The folder does not hold a BERT model.
+    """
+    from transformers import BertConfig, BertModel
+
+    folder = Path(folder)
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder} holds no readable config.json: {error}; give an encoder's folder") from error
+    if kind != "bert":
+        raise CheckpointError(f"{folder} holds a {kind!r} model; this head is made for BERT encoders")
+    config = BertConfig.from_pretrained(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    encoder: nn.Module = BertModel.from_pretrained(
+        folder, config=config, add_pooling_layer=False, use_safetensors=True, dtype=torch.float32
+    )
+    return encoder
+
+
+def tiny_encoder(*, vocabulary: int = 200, width: int = 32, layers: int = 1, positions: int = 64) -> nn.Module:
+    """A random BERT encoder for trials and tests.
+
+    Args:
+        vocabulary: Number of token ids.
+        width: Hidden size; a multiple of 4.
+        layers: Number of layers.
+        positions: Longest row in tokens.
+
+    Returns:
+        The encoder.
+    """
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=2 * width,
+        max_position_embeddings=positions,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    encoder: nn.Module = BertModel(config, add_pooling_layer=False)
+    return encoder
+
+
+class SegmentPooledScorer(nn.Module):
+    """Scores one answer to one prompt.
+
+    With q and a the mean of the last hidden states over the prompt's and the answer's tokens, the score is
+    ``head([q, a, q * a, |q - a|])``. The logit that answer 1 is better than answer 2 is the difference of
+    their scores, so swapping the two negates it.
+
+    Args:
+        encoder: A BERT encoder; its config gives ``hidden_size``.
+        head_size: Width of the head's hidden layer.
+        dropout: Dropout on the pooled features.
+    """
+
+    def __init__(self, encoder: nn.Module, *, head_size: int = 384, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.encoder = encoder
+        config: Any = encoder.config
+        width = int(config.hidden_size)
+        self.head = nn.Sequential(
+            nn.LayerNorm(4 * width),
+            nn.Dropout(dropout),
+            nn.Linear(4 * width, head_size),
+            nn.GELU(),
+            nn.Linear(head_size, 1),
+        )
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """Score a batch.
+
+        Args:
+            input_ids: Token ids, shape (batch, tokens).
+            attention_mask: 1 for tokens, 0 for padding, same shape.
+            token_type_ids: 0 for the prompt, 1 for the answer, same shape.
+
+        Returns:
+            Scores, shape (batch,).
+        """
+        hidden = self.encoder(
+            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
+        ).last_hidden_state.float()
+        answer_mask = (token_type_ids * attention_mask).unsqueeze(-1).float()
+        prompt_mask = attention_mask.unsqueeze(-1).float() - answer_mask
+        q = (hidden * prompt_mask).sum(1) / prompt_mask.sum(1).clamp(min=1.0)
+        a = (hidden * answer_mask).sum(1) / answer_mask.sum(1).clamp(min=1.0)
+        features = torch.cat([q, a, q * a, (q - a).abs()], dim=-1)
+        scores: torch.Tensor = self.head(features).squeeze(-1)
+        return scores

@@ -1,0 +1,188 @@
+"""Drawing groups of candidates: source by share, record at random, a few candidates and a worsened one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blender_core.errors import ConfigurationError
+from blender_core.train.corruption import CORRUPTIONS
+from blender_core.train.packing import PackedTexts
+from blender_core.train.targets import PairTarget
+
+__all__ = ["Group", "GroupSampler", "PackedSource", "length_weights"]
+
+_CORRUPTED = 0.96
+_OFF_TOPIC = 0.97
+_REFUSAL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Candidates of one prompt that are judged together.
+
+    Attributes:
+        prompt: Token ids of the prompt.
+        answers: Token ids of each candidate.
+        pairs: ``(i, j, p, weight)``: p is the probability that i is better than j.
+    """
+
+    prompt: list[int]
+    answers: list[list[int]]
+    pairs: list[tuple[int, int, float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedSource:
+    """One source, ready to draw from.
+
+    Attributes:
+        name: Name of the source.
+        share: Weight when prompts are drawn.
+        group: Candidates drawn for one prompt.
+        texts: Token ids.
+        targets: For each record all pairs with a known order.
+        weights: Weight of a pair whose longer, and whose shorter, candidate is better.
+        refusals: A refusal may serve as a bad answer.
+    """
+
+    name: str
+    share: float
+    group: int
+    texts: PackedTexts
+    targets: list[list[PairTarget]]
+    weights: tuple[float, float] = (1.0, 1.0)
+    refusals: bool = False
+
+
+def length_weights(texts: PackedTexts, targets: Sequence[Sequence[PairTarget]], strength: float) -> tuple[float, float]:
+    """Weights that take the advantage of length out of a source.
+
+    Args:
+        texts: Token ids.
+        targets: Pairs by record.
+        strength: 0 gives weights of 1; 1 makes longer and shorter winners weigh the same in total.
+
+    Returns:
+        Weight where the longer is better, weight where the shorter is better.
+    """
+    longer = shorter = 0.0
+    for record, pairs in enumerate(targets):
+        lengths: dict[int, int] = {}
+        for i, j, p in pairs:
+            for index in (i, j):
+                if index not in lengths:
+                    lengths[index] = len(texts.candidate(record, index))
+            if lengths[i] == lengths[j]:
+                continue
+            p_longer = p if lengths[i] > lengths[j] else 1.0 - p
+            longer += p_longer
+            shorter += 1.0 - p_longer
+    if longer == 0.0 or shorter == 0.0:
+        return 1.0, 1.0
+    share = longer / (longer + shorter)
+    return (0.5 / share) ** strength, (0.5 / (1.0 - share)) ** strength
+
+
+class GroupSampler:
+    """Draws the groups of a step; the same seed and step give the same groups, so that a run can resume.
+
+    Args:
+        sources: Where to draw from.
+        records_per_step: Groups in a step.
+        corruption: Probability that one worsened answer joins a group.
+        digits: Ids of tokens that are numbers.
+        refusals: Token ids of refusals.
+        seed: Seed.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[PackedSource],
+        *,
+        records_per_step: int,
+        corruption: float = 0.0,
+        digits: Sequence[int] = (),
+        refusals: Sequence[Sequence[int]] = (),
+        seed: int = 0,
+    ) -> None:
+        self._sources = [source for source in sources if source.share > 0 and any(source.targets)]
+        if not self._sources:
+            raise ConfigurationError("no source with a share above 0 has a pair with a known order")
+        self._usable = [[r for r, pairs in enumerate(source.targets) if pairs] for source in self._sources]
+        shares = np.array([source.share for source in self._sources])
+        self._shares = shares / shares.sum()
+        self._records_per_step = records_per_step
+        self._corruption = corruption
+        self._digits = list(digits)
+        self._refusals = [list(refusal) for refusal in refusals]
+        self._seed = seed
+
+    def step(self, step: int) -> list[Group]:
+        """The groups of a step."""
+        rng = np.random.default_rng([self._seed, step])
+        return [self._draw(rng) for _ in range(self._records_per_step)]
+
+    def _draw(self, rng: np.random.Generator) -> Group:
+        number = int(rng.choice(len(self._sources), p=self._shares))
+        source = self._sources[number]
+        record = self._usable[number][int(rng.integers(len(self._usable[number])))]
+        pairs = source.targets[record]
+        chosen = _choose(pairs, source.group, rng)
+        place = {index: position for position, index in enumerate(chosen)}
+        answers = [source.texts.candidate(record, index) for index in chosen]
+        longer_weight, shorter_weight = source.weights
+        weighted: list[tuple[int, int, float, float]] = []
+        for i, j, p in pairs:
+            if i in place and j in place:
+                a, b = place[i], place[j]
+                p_longer = p if len(answers[a]) >= len(answers[b]) else 1.0 - p
+                weight = p_longer * longer_weight + (1.0 - p_longer) * shorter_weight
+                weighted.append((a, b, p, weight))
+        if rng.random() < self._corruption:
+            self._add_worse(source, number, record, answers, weighted, rng)
+        return Group(source.texts.prompt(record), answers, weighted)
+
+    def _add_worse(
+        self,
+        source: PackedSource,
+        number: int,
+        record: int,
+        answers: list[list[int]],
+        pairs: list[tuple[int, int, float, float]],
+        rng: np.random.Generator,
+    ) -> None:
+        count = len(answers)
+        kind = rng.random()
+        if kind < 0.4 and len(self._usable[number]) > 1:
+            other = record
+            while other == record:
+                other = self._usable[number][int(rng.integers(len(self._usable[number])))]
+            answers.append(source.texts.candidate(other, 0))
+            pairs.extend((index, count, _OFF_TOPIC, 1.0) for index in range(count))
+            return
+        # worsen the answer that wins most, so that the label is sure
+        wins = np.zeros(count)
+        for i, j, p, _ in pairs:
+            wins[i] += p
+            wins[j] += 1.0 - p
+        best = int(wins.argmax())
+        if kind < 0.5 and source.refusals and self._refusals:
+            answers.append(self._refusals[int(rng.integers(len(self._refusals)))])
+            pairs.append((best, count, _REFUSAL, 1.0))
+            return
+        if len(answers[best]) < 12:
+            return
+        name = sorted(CORRUPTIONS)[int(rng.integers(len(CORRUPTIONS)))]
+        answers.append(CORRUPTIONS[name](answers[best], rng, self._digits))
+        pairs.append((best, count, _CORRUPTED, 1.0))
+
+
+def _choose(pairs: Sequence[PairTarget], size: int, rng: np.random.Generator) -> list[int]:
+    """Candidates of a group: one judged pair first, so that no group is without a pair."""
+    i, j, _ = pairs[int(rng.integers(len(pairs)))]
+    rest = sorted({index for pair in pairs for index in pair[:2]} - {i, j})
+    extra = rng.permutation(len(rest))[: max(size - 2, 0)]
+    return [i, j, *(rest[int(index)] for index in extra)]

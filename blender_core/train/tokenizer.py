@@ -1,0 +1,65 @@
+"""The tokenizer as training and the shipped ranker use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blender_core.errors import CheckpointError
+from blender_core.rank.segments import SegmentLayout
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["load_tokenizer", "number_tokens", "segment_layout"]
+
+_CUT_MARKER = "…"
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Load ``tokenizer.json`` so that it neither cuts, pads nor reads special tokens in texts.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The tokenizer; ``"[SEP]"`` inside a text is encoded as the ordinary characters it is.
+
+    Raises:
+        CheckpointError: The file cannot be read.
+    """
+    from tokenizers import Tokenizer
+
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no tokenizer file {path}")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise CheckpointError(f"{path} is not a tokenizer: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def segment_layout(tokenizer: Tokenizer) -> SegmentLayout:
+    """The layout with this tokenizer's ids.
+
+    Raises:
+        CheckpointError: The tokenizer lacks ``[CLS]`` or ``[SEP]``.
+    """
+    cls_token, sep_token = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    if cls_token is None or sep_token is None:
+        raise CheckpointError("the tokenizer has no [CLS] or no [SEP]; a BERT tokenizer is needed")
+    marker = tokenizer.token_to_id(_CUT_MARKER)
+    return SegmentLayout(cls_token=cls_token, sep_token=sep_token, cut_marker=sep_token if marker is None else marker)
+
+
+def number_tokens(tokenizer: Tokenizer) -> list[int]:
+    """Ids of whole-word tokens that are numbers of one to three digits."""
+    return sorted(
+        index
+        for token, index in tokenizer.get_vocab().items()
+        if token.isascii() and token.isdigit() and len(token) < 4
+    )
