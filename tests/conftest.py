@@ -1,0 +1,17 @@
+"""Fixtures that several packages' tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from blender_core.local import LocalEnsemble, local_ensemble
+
+
+@pytest.fixture(scope="session")
+def local_servers() -> Iterator[LocalEnsemble]:
+    """The default local models, served once for the whole run; tests that use it are marked local_models."""
+    pytest.importorskip("xllamacpp", reason="the demo extra is not installed")
+    with local_ensemble() as servers:
+        yield servers

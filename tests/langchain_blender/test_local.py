@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.tools import tool
+
+from blender_core.errors import MissingExtraError
+from langchain_blender.local import local_chat_models
+
+
+def test_a_missing_client_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "langchain_openai", None)
+    with pytest.raises(MissingExtraError, match=r"blended-llm\[all\]"):
+        local_chat_models([])
+
+
+@pytest.fixture(scope="module")
+def members(local_servers):
+    pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
+    return local_chat_models(local_servers, max_tokens=60)
+
+
+@pytest.mark.local_models
+def test_members_answer_under_their_names(members, local_servers):
+    assert [member.name for member in members] == [server.model for server in local_servers]
+    for member in members:
+        answer = member.invoke("What is the capital of France?")
+        assert "Paris" in answer.text
+        assert answer.usage_metadata["output_tokens"] > 0
+        assert answer.response_metadata["model_name"] == member.name
+
+
+@pytest.mark.local_models
+async def test_members_answer_async_and_in_batches(members):
+    answer = await members[0].ainvoke("What is the capital of France?")
+    assert "Paris" in answer.text
+    answers = members[0].batch(["What is the capital of Italy?", "What is the capital of Japan?"])
+    assert "Rome" in answers[0].text
+    assert "Tokyo" in answers[1].text
+
+
+@pytest.mark.local_models
+def test_members_stream(members):
+    for member in members:
+        chunks = list(member.stream("What is the capital of France?"))
+        assert sum(bool(chunk.text) for chunk in chunks) > 3, member.name
+        assert "Paris" in "".join(chunk.text for chunk in chunks)
+        assert sum(chunk.usage_metadata["output_tokens"] for chunk in chunks if chunk.usage_metadata) > 0
+
+
+@tool
+def get_weather(city: str) -> str:
+    """Get the current weather in a city."""
+    return f"Sunny in {city}, 21 degrees."
+
+
+@pytest.mark.local_models
+def test_a_member_calls_a_tool(members, local_servers):
+    (member,) = [member for member, server in zip(members, local_servers, strict=True) if server.entry.calls_tools]
+    with_tool = member.bind_tools([get_weather])
+    question = HumanMessage("What is the weather in Paris?")
+    answer = with_tool.invoke([question])
+    assert [(call["name"], call["args"]) for call in answer.tool_calls] == [("get_weather", {"city": "Paris"})]
+    result = get_weather.invoke(answer.tool_calls[0])
+    assert isinstance(result, ToolMessage)
+    final = with_tool.invoke([question, answer, result])
+    assert not final.tool_calls
+    assert "21" in final.text
