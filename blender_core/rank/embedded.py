@@ -150,6 +150,17 @@ class EmbeddedRanker:
         """The settings in use."""
         return self._settings
 
+    def with_session(self, session: Any) -> EmbeddedRanker:
+        """The same ranker on another session, for example the float32 model to compare with.
+
+        Args:
+            session: An ``onnxruntime.InferenceSession`` with the same inputs and output.
+
+        Returns:
+            A new ranker; this one is unchanged.
+        """
+        return EmbeddedRanker(session, self._tokenizer, self._settings, tokens_per_batch=self._tokens_per_batch)
+
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
         """Rank the candidates; see ``Ranker.rank``.
 

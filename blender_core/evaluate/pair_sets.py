@@ -1,0 +1,109 @@
+"""Pair sets: which of two answers is better?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from blender_core.rank.protocol import Ranker
+from blender_core.train.records import PreferenceRecord
+
+__all__ = ["PairNumbers", "evaluate_pairs", "wilson_interval"]
+
+
+@dataclass(frozen=True, slots=True)
+class PairNumbers:
+    """Numbers on one pair set. Accuracies are shares in [0, 1] of pairs that are no tie.
+
+    Attributes:
+        name: Name of the set.
+        pairs: Pairs that are no tie.
+        ties: Pairs that judges called a tie; they are not scored.
+        accuracy: The better answer has the higher score; equal scores count one half.
+        low: Lower end of the 95% interval.
+        high: Upper end of the 95% interval.
+        longer: Accuracy of "the longer text is better".
+        shorter_pairs: Pairs whose shorter answer is the better one.
+        shorter_accuracy: Accuracy on those; 0 for whoever only looks at length, ``nan`` where there are none.
+    """
+
+    name: str
+    pairs: int
+    ties: int
+    accuracy: float
+    low: float
+    high: float
+    longer: float
+    shorter_pairs: int
+    shorter_accuracy: float
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a share.
+
+    Args:
+        share: Observed share in [0, 1].
+        count: Observations.
+
+    Returns:
+        Lower and upper end; (0, 1) without observations.
+
+    Example:
+        >>> tuple(round(end, 3) for end in wilson_interval(0.5, 100))
+        (0.404, 0.596)
+    """
+    if count == 0:
+        return 0.0, 1.0
+    z = 1.959964
+    middle = share + z * z / (2 * count)
+    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def evaluate_pairs(name: str, records: Iterable[PreferenceRecord], ranker: Ranker) -> PairNumbers:
+    """Judge every compared pair of the records on its own.
+
+    Args:
+        name: Name of the set.
+        records: The records.
+        ranker: The ranker.
+
+    Returns:
+        The numbers.
+    """
+    right = longer = shorter_right = 0.0
+    pairs = ties = shorter_pairs = 0
+    for record in records:
+        for i, j, p in record.comparisons:
+            if p == 0.5:
+                ties += 1
+                continue
+            better, worse = (i, j) if p > 0.5 else (j, i)
+            texts = [record.candidates[better], record.candidates[worse]]
+            # the better one must not always come first
+            texts_given = texts if i == better else texts[::-1]
+            scores = ranker.rank(record.prompt, texts_given).scores
+            first, second = scores if i == better else scores[::-1]
+            won = 0.5 if first == second else float(first > second)
+            pairs += 1
+            right += won
+            gap = len(texts[0]) - len(texts[1])
+            longer += 0.5 if gap == 0 else float(gap > 0)
+            if gap < 0:
+                shorter_pairs += 1
+                shorter_right += won
+    accuracy = right / pairs if pairs else math.nan
+    low, high = wilson_interval(accuracy, pairs) if pairs else (math.nan, math.nan)
+    return PairNumbers(
+        name=name,
+        pairs=pairs,
+        ties=ties,
+        accuracy=accuracy,
+        low=low,
+        high=high,
+        longer=longer / pairs if pairs else math.nan,
+        shorter_pairs=shorter_pairs,
+        shorter_accuracy=shorter_right / shorter_pairs if shorter_pairs else math.nan,
+    )

@@ -1,0 +1,70 @@
+"""The numbers of a ranker as tables."""
+
+from __future__ import annotations
+
+import math
+
+from rich.table import Table
+
+from blender_core.evaluate.blend_sets import BlendNumbers
+from blender_core.evaluate.pair_sets import PairNumbers
+from blender_core.evaluate.ranker import RankerNumbers
+
+__all__ = ["PUBLISHED", "blend_table", "pair_table"]
+
+PUBLISHED: dict[str, str] = {
+    "autoj": "PairRM 59.05, GPT-4 61.9 (ties scored)",
+    "evalbiasbench": "",
+    "faireval": "GPT-4 72.7",
+    "hh_harmless": "PairRM 49.2, Better-PairRM 69.2",
+    "hhh": "PairRM 84.6, UltraRM-13B 83.7",
+    "humanevalpack": "PairRM 64.7",
+    "judgebench": "Skywork-27B 64.3 (350 pairs)",
+    "llmbar": "PairRM 51.1",
+    "llmeval2": "GPT-4 75.5",
+    "mtbench_human200": "GPT-4 81.0",
+    "pandalm": "PandaLM-7B 71.0",
+}
+"""Published accuracy in percent by pair set, for comparison; sources stand in ``docs/ranker.md``."""
+
+
+def pair_table(numbers: RankerNumbers) -> Table:
+    """Pair sets, accuracies in percent."""
+    table = Table(title=f"Pair sets: accuracy of {numbers.ranker!r} on non-ties, percent")
+    for heading in ("set", "pairs", "accuracy", "95% interval", "longer wins", "shorter is better", "published"):
+        table.add_column(heading, justify="left" if heading in ("set", "published") else "right")
+    for row in numbers.pairs:
+        table.add_row(*_pair_cells(row))
+    return table
+
+
+def blend_table(numbers: RankerNumbers) -> Table:
+    """Blend sets, mean score of the picked answer."""
+    table = Table(title=f"Blend sets: mean score of the answer that {numbers.ranker!r} picks")
+    for heading in ("set", "prompts", "picked", "random", "longest", "consensus", "best single", "oracle"):
+        table.add_column(heading, justify="left" if heading == "set" else "right")
+    for row in numbers.blends:
+        table.add_row(*_blend_cells(row))
+    return table
+
+
+def _pair_cells(row: PairNumbers) -> list[str]:
+    return [
+        row.name,
+        str(row.pairs),
+        _percent(row.accuracy),
+        f"{_percent(row.low)} to {_percent(row.high)}",
+        _percent(row.longer),
+        f"{_percent(row.shorter_accuracy)} of {row.shorter_pairs}",
+        PUBLISHED.get(row.name, ""),
+    ]
+
+
+def _blend_cells(row: BlendNumbers) -> list[str]:
+    best = "-" if math.isnan(row.best_single) else f"{row.best_single:.3f} {row.best_member}"
+    means = [f"{value:.3f}" for value in (row.random, row.longest, row.consensus)]
+    return [row.name, str(row.prompts), f"{row.picked:.3f} ± {row.margin:.3f}", *means, best, f"{row.oracle:.3f}"]
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"

@@ -1,0 +1,162 @@
+"""The last steps of a run: export, fit the combination on held-out prompts, check int8 against float32."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blender_core.rank.embedded import EmbeddedRanker
+from blender_core.train.combine import Combination, RecordFeatures, fit_combination, record_features
+from blender_core.train.config import RankerTrainingConfig
+from blender_core.train.export import write_ranker, write_settings
+from blender_core.train.loop import load_checkpoint
+from blender_core.train.model import SegmentPooledScorer, load_encoder
+from blender_core.train.ranker import data_folder, source_records, source_targets
+from blender_core.train.tokenizer import load_tokenizer, segment_layout
+
+__all__ = ["development_numbers", "finish_ranker"]
+
+Measured = dict[str, list[RecordFeatures]]
+
+
+def finish_ranker(
+    config: RankerTrainingConfig,
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    max_tokens: int | None = None,
+    records: int = 60,
+) -> dict[str, Any]:
+    """Turn the checkpoint of a run into the folder that ``EmbeddedRanker.load`` reads.
+
+    Args:
+        config: Settings of the run.
+        folder: Where to write.
+        data: The data folder; ``None`` for ``BLENDER_DATA``, else ``../shared/data``.
+        max_tokens: Window in tokens; ``None`` for the largest of the run.
+        records: Most held-out records a source.
+
+    Returns:
+        The numbers on held-out training prompts; also written to ``development.json`` in the run's output.
+
+    Raises:
+        CheckpointError: The checkpoint does not fit the settings.
+    """
+    folder = Path(folder)
+    tokenizer_file = Path(config.encoder) / "tokenizer.json"
+    layout = segment_layout(load_tokenizer(tokenizer_file))
+    window = max_tokens or max(stage.max_tokens for stage in config.stages)
+    model = SegmentPooledScorer(load_encoder(config.encoder), head_size=config.head_size, dropout=config.dropout)
+    load_checkpoint(Path(config.output) / "checkpoint.pt", model)
+    exact_file = write_ranker(model, tokenizer_file, layout, folder, max_tokens=window)
+    int8 = EmbeddedRanker.load(folder)
+    exact = _with_model(int8, exact_file)
+    exact_file.unlink()
+
+    held_out = {
+        name: source_records(config, source, data_folder(data))[1][:records] for name, source in config.sources.items()
+    }
+    measured: Measured = {}
+    measured_exact: Measured = {}
+    for name, source in config.sources.items():
+        targets = source_targets(source, held_out[name])
+        for ranker, result in ((int8, measured), (exact, measured_exact)):
+            features = [
+                record_features(record, pairs, _score(ranker))
+                for record, pairs in zip(held_out[name], targets, strict=True)
+            ]
+            result[name] = [item for item in features if item is not None]
+    combination = fit_combination(measured)
+    alone = fit_combination(measured, use_agreement=False)
+    fitted = {
+        "model_weight": round(combination.model_weight, 4),
+        "overlap_weight": round(combination.overlap_weight, 4),
+        "final_answer_weight": round(combination.final_answer_weight, 4),
+        "temperature": round(combination.temperature, 4),
+    }
+    write_settings(folder, layout, max_tokens=window, settings=fitted)
+    report = {
+        "fitted": fitted,
+        "combined": development_numbers(measured, combination),
+        "model_alone": development_numbers(measured, alone),
+        "int8_agrees": _agreement(measured, measured_exact, alone),
+        "int8_agrees_combined": _agreement(measured, measured_exact, combination),
+        "records": {name: len(items) for name, items in measured.items()},
+    }
+    (Path(config.output) / "development.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def development_numbers(
+    measured: Mapping[str, Sequence[RecordFeatures]], combination: Combination
+) -> dict[str, dict[str, float]]:
+    """Accuracy over decided pairs and calibration, by source.
+
+    Args:
+        measured: Measured records by source.
+        combination: The weights to judge.
+
+    Returns:
+        By source ``pairs``, ``accuracy`` and ``calibration_error``: the expected calibration error over ten
+        equal bins of the pair probability, in [0, 1].
+    """
+    numbers: dict[str, dict[str, float]] = {}
+    for name, records in measured.items():
+        probabilities, targets = [], []
+        for record in records:
+            scores = combination.scores(record.features)
+            for i, j, p in record.pairs:
+                if p != 0.5:
+                    probabilities.append(1.0 / (1.0 + np.exp(-np.clip(scores[i] - scores[j], -60.0, 60.0))))
+                    targets.append(p)
+        if probabilities:
+            given, wanted = np.array(probabilities), np.array(targets)
+            numbers[name] = {
+                "pairs": len(given),
+                "accuracy": float(((given > 0.5) == (wanted > 0.5)).mean()),
+                "calibration_error": _calibration_error(given, wanted),
+            }
+    return numbers
+
+
+def _calibration_error(given: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:
+    bins = np.minimum((given * 10).astype(int), 9)
+    gaps = [
+        (bins == index).mean() * abs(given[bins == index].mean() - wanted[bins == index].mean())
+        for index in range(10)
+        if (bins == index).any()
+    ]
+    return float(sum(gaps))
+
+
+def _agreement(first: Measured, second: Measured, combination: Combination) -> dict[str, float]:
+    """Share of decided pairs with the same verdict, by source and over all (``"all"``)."""
+    result: dict[str, float] = {}
+    every: list[bool] = []
+    for name in first:
+        same: list[bool] = []
+        for one, other in zip(first[name], second[name], strict=True):
+            a, b = combination.scores(one.features), combination.scores(other.features)
+            same += [bool((a[i] > a[j]) == (b[i] > b[j])) for i, j, _ in one.pairs]
+        if same:
+            result[name] = sum(same) / len(same)
+        every += same
+    return {**result, "all": sum(every) / len(every)} if every else result
+
+
+def _score(ranker: EmbeddedRanker) -> Callable[[str, Sequence[str]], list[float]]:
+    return lambda prompt, texts: ranker.score(prompt, texts)[0]
+
+
+def _with_model(ranker: EmbeddedRanker, model: Path) -> EmbeddedRanker:
+    """The same ranker with another model file."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    return ranker.with_session(session)
