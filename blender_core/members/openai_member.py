@@ -1,0 +1,332 @@
+"""A member behind any server that speaks the OpenAI chat API: OpenAI, llama.cpp, vLLM, Ollama and many more."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import json
+import os
+import ssl
+import threading
+import weakref
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+from blender_core.answer import Answer, Price, ToolCall, Usage
+from blender_core.errors import ConfigurationError, MemberError
+from blender_core.extras import require
+from blender_core.members.member import Member
+from blender_core.prompt import Message, Prompt
+
+__all__ = ["OpenAIMember"]
+
+# call options of a prompt that the chat API knows; the rest belongs to other members
+_KNOWN_OPTIONS = frozenset(
+    {
+        "frequency_penalty",
+        "max_tokens",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "response_format",
+        "seed",
+        "stop",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_p",
+    }
+)
+
+
+class OpenAIMember(Member):
+    """Asks one model through the OpenAI chat API.
+
+    It never retries: the engine has the only retry loop. One object serves any number of threads and event
+    loops; each loop gets a client of its own, which is closed with the loop.
+
+    Args:
+        model: The model's name at the server.
+        base_url: The API's address, for example ``"http://127.0.0.1:8080/v1"``. Default: the ``openai``
+            package's own, ``$OPENAI_BASE_URL`` or OpenAI.
+        api_key: The key; default ``$OPENAI_API_KEY``. With a ``base_url`` it may be left out altogether.
+        name: Shown in results; default is the model's name.
+        max_tokens: Longest answer in tokens; default is the server's.
+        temperature: Sampling temperature; default is the server's.
+        price: What its tokens cost, where cost matters.
+        timeout: Seconds to wait for the server to send something. The engine's own time limits come on top.
+        stream_usage: Ask for the usage when streaming; switch it off for a server that refuses
+            ``stream_options``.
+        client_options: Further arguments of the ``openai`` clients, for example ``default_headers``.
+        request_options: Further arguments of every request, for example ``seed`` or ``extra_body``. A
+            prompt's own options override them.
+
+    Raises:
+        ConfigurationError: There is no key, or an option that this member sets itself.
+        MissingExtraError: The ``openai`` package is not installed.
+
+    Example:
+        >>> OpenAIMember("qwen", base_url="http://127.0.0.1:8080/v1").name
+        'qwen'
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        name: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        price: Price | None = None,
+        timeout: float = 600.0,
+        stream_usage: bool = True,
+        client_options: Mapping[str, Any] | None = None,
+        request_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(name or model, price=price)
+        self._openai = require("openai", feature="OpenAIMember", extra="demo")
+        base_url = base_url or os.environ.get("OPENAI_BASE_URL")
+        self._client_options: dict[str, Any] = {
+            "api_key": _key(api_key, base_url, self.name),
+            "base_url": base_url,
+            "timeout": timeout,
+            "max_retries": 0,
+        }
+        _add_options(self._client_options, client_options, "client_options", also_taken={"http_client"})
+        self._request_options: dict[str, Any] = {"model": model}
+        _add_options(self._request_options, request_options, "request_options", also_taken={"messages", "stream"})
+        if max_tokens is not None:
+            self._request_options["max_tokens"] = max_tokens
+        if temperature is not None:
+            self._request_options["temperature"] = temperature
+        # OpenAI's newer models refuse max_tokens, most other servers know nothing else
+        self._speaks_new_limit = base_url is None or "api.openai.com" in base_url
+        self._stream_usage = stream_usage
+        # both take tens of milliseconds, which a running event loop should not have to wait for
+        require("openai.resources.chat.completions", feature="OpenAIMember", extra="demo")
+        _tls()
+        self._lock = threading.Lock()
+        self._sync_client: Any = None
+        self._async_clients: dict[asyncio.AbstractEventLoop, tuple[Any, AsyncIterator[None]]] = {}
+
+    def generate(self, prompt: Prompt) -> Answer:
+        """Ask the model, blocking.
+
+        Args:
+            prompt: The prompt.
+
+        Returns:
+            The answer with its tool calls and usage; ``refusal`` is set where the server says so.
+
+        Raises:
+            MemberError: The reply cannot be read.
+            openai.OpenAIError: What the server or the connection said; the engine knows these.
+        """
+        return _answer(self._sync().chat.completions.create(**self._request(prompt)))
+
+    async def agenerate(self, prompt: Prompt) -> Answer:
+        """Ask the model without blocking the event loop; see ``generate``."""
+        client = await self._async()
+        return _answer(await client.chat.completions.create(**self._request(prompt)))
+
+    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
+        """Ask the model and hand the text over as it comes, then the whole ``Answer``."""
+        parts = _StreamParts()
+        with self._sync().chat.completions.create(**self._request(prompt, stream=True)) as chunks:
+            for chunk in chunks:
+                text = parts.take(chunk)
+                if text:
+                    yield text
+        yield parts.answer()
+
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
+        """Like ``stream``, without blocking the event loop."""
+        client = await self._async()
+        parts = _StreamParts()
+        async with await client.chat.completions.create(**self._request(prompt, stream=True)) as chunks:
+            async for chunk in chunks:
+                text = parts.take(chunk)
+                if text:
+                    yield text
+        yield parts.answer()
+
+    def close(self) -> None:
+        """Close the connections of the blocking calls. Those of an event loop are closed with the loop."""
+        with self._lock:
+            client, self._sync_client = self._sync_client, None
+        if client is not None:
+            client.close()
+
+    def _request(self, prompt: Prompt, *, stream: bool = False) -> dict[str, Any]:
+        options = {key: value for key, value in prompt.options.items() if key in _KNOWN_OPTIONS}
+        request = {**self._request_options, **options, "messages": [_turn(turn) for turn in prompt.messages]}
+        if self._speaks_new_limit and "max_tokens" in request:
+            request["max_completion_tokens"] = request.pop("max_tokens")
+        if stream:
+            request["stream"] = True
+            if self._stream_usage:
+                request["stream_options"] = {"include_usage": True}
+        return request
+
+    def _sync(self) -> Any:
+        with self._lock:
+            if self._sync_client is None:
+                http = self._openai.DefaultHttpxClient(verify=_tls())
+                self._sync_client = self._openai.OpenAI(http_client=http, **self._client_options)
+                weakref.finalize(self, http.close)
+            return self._sync_client
+
+    async def _async(self) -> Any:
+        """The client of the running loop: connections belong to the loop that opened them."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            known = self._async_clients.get(loop)
+        if known is not None:
+            return known[0]
+        http = self._openai.DefaultAsyncHttpxClient(verify=_tls())
+        client = self._openai.AsyncOpenAI(http_client=http, **self._client_options)
+        keeper = self._keep(loop, client)
+        with self._lock:
+            for closed in [other for other in self._async_clients if other.is_closed()]:
+                del self._async_clients[closed]
+            self._async_clients[loop] = client, keeper
+        await anext(keeper)
+        return client
+
+    async def _keep(self, loop: asyncio.AbstractEventLoop, client: Any) -> AsyncIterator[None]:
+        # asyncio ends a suspended asynchronous generator before it closes its loop: the one moment at which
+        # connections that are kept alive can still be closed
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._async_clients.pop(loop, None)
+            await client.close()
+
+
+class _StreamParts:
+    """An answer that is put together from the chunks of a stream."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._refusal: list[str] = []
+        self._calls: dict[int, dict[str, str]] = {}
+        self._usage: Usage | None = None
+        self._model: str | None = None
+        self._finish_reason: str | None = None
+
+    def take(self, chunk: Any) -> str:
+        """Take one chunk and return its text."""
+        self._model = chunk.model or self._model
+        self._usage = _usage(chunk.usage) or self._usage
+        if not chunk.choices:
+            return ""
+        choice = chunk.choices[0]
+        self._finish_reason = choice.finish_reason or self._finish_reason
+        delta = choice.delta
+        if delta is None:
+            return ""
+        self._refusal.append(getattr(delta, "refusal", None) or "")
+        for part in delta.tool_calls or []:
+            call = self._calls.setdefault(part.index, {"id": "", "name": "", "arguments": ""})
+            call["id"] = part.id or call["id"]
+            if part.function is not None:
+                call["name"] += part.function.name or ""
+                call["arguments"] += part.function.arguments or ""
+        text = delta.content or ""
+        self._text.append(text)
+        return text
+
+    def answer(self) -> Answer:
+        """The whole answer."""
+        if self._finish_reason is None and not any(self._text) and not self._calls and not any(self._refusal):
+            raise MemberError("the stream ended without an answer; the server may have been stopped")
+        return Answer(
+            "".join(self._text),
+            tool_calls=tuple(
+                _tool_call(call["name"], call["arguments"], call["id"]) for _, call in sorted(self._calls.items())
+            ),
+            usage=self._usage,
+            model=self._model,
+            finish_reason=self._finish_reason,
+            refusal=_refusal("".join(self._refusal), self._finish_reason),
+        )
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """One TLS context for all members: loading the certificates is what makes a client slow to build."""
+    openai = require("openai", feature="OpenAIMember", extra="demo")
+    packages = [base.__module__.split(".")[0] for base in openai.DefaultHttpxClient.__mro__]
+    # the package has changed its HTTP library before
+    httpx = importlib.import_module(next(package for package in packages if package.startswith("httpx")))
+    context: ssl.SSLContext = httpx.create_ssl_context()
+    return context
+
+
+def _key(api_key: str | None, base_url: str | None, name: str) -> str:
+    key = api_key or os.environ.get("OPENAI_API_KEY")
+    if key:
+        return key
+    if base_url is None:
+        raise ConfigurationError(
+            f"no API key for {name!r}: pass api_key, set OPENAI_API_KEY, or give the base_url of a server "
+            "that needs none"
+        )
+    # the package insists on a key; a server that needs none ignores it
+    return "not-needed"
+
+
+def _add_options(
+    options: dict[str, Any], more: Mapping[str, Any] | None, argument: str, *, also_taken: set[str]
+) -> None:
+    taken = sorted((options.keys() | also_taken) & (more or {}).keys())
+    if taken:
+        raise ConfigurationError(f"{argument} holds {', '.join(taken)}, which OpenAIMember sets itself")
+    options.update(more or {})
+
+
+def _turn(turn: Message) -> dict[str, str]:
+    if turn.role == "tool":
+        # a tool turn proper needs the id of its call, which a plain message does not carry
+        return {"role": "user", "content": f"Tool result: {turn.content}"}
+    return {"role": turn.role, "content": turn.content}
+
+
+def _answer(completion: Any) -> Answer:
+    choices = getattr(completion, "choices", None)
+    if not choices:
+        raise MemberError(f"the server's reply has no choices: {str(completion)[:200]!r}")
+    choice = choices[0]
+    message = choice.message
+    calls = [call for call in message.tool_calls or [] if getattr(call, "function", None) is not None]
+    return Answer(
+        message.content or "",
+        tool_calls=tuple(_tool_call(call.function.name, call.function.arguments, call.id) for call in calls),
+        usage=_usage(completion.usage),
+        model=completion.model,
+        finish_reason=choice.finish_reason,
+        refusal=_refusal(getattr(message, "refusal", None), choice.finish_reason),
+    )
+
+
+def _tool_call(name: str, arguments: str, call_id: str | None) -> ToolCall:
+    try:
+        parsed = json.loads(arguments or "{}")
+    except json.JSONDecodeError as error:
+        raise MemberError(f"the arguments of tool call {name!r} are not JSON: {arguments[:200]!r}") from error
+    if not isinstance(parsed, dict):
+        raise MemberError(f"the arguments of tool call {name!r} are not a JSON object: {arguments[:200]!r}")
+    return ToolCall(name, parsed, call_id or None)
+
+
+def _usage(usage: Any) -> Usage | None:
+    return None if usage is None else Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0)
+
+
+def _refusal(refusal: str | None, finish_reason: str | None) -> str | None:
+    if refusal:
+        return refusal
+    return "removed by the provider's content filter" if finish_reason == "content_filter" else None

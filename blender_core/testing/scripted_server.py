@@ -1,0 +1,217 @@
+"""A chat server on loopback that speaks the OpenAI API and follows a script: latency, faults, streams."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+
+__all__ = ["Reply", "ScriptedServer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the server does with one request.
+
+    Attributes:
+        text: The answer; streamed word by word where the client asks for a stream.
+        status: HTTP status; anything but 200 sends an error body with ``text`` as its message.
+        headers: Further response headers, for example ``{"Retry-After": "1"}``.
+        latency_s: Seconds before the answer starts.
+        between_s: Seconds between the words of a stream.
+        finish_reason: Why the model stopped.
+        refusal: The model's refusal.
+        tool_calls: Name and JSON arguments of each tool call.
+        usage: Tokens read and written, or ``None`` to leave them out.
+        hang: Never answer.
+        code: The ``code`` of an error body.
+    """
+
+    text: str = ""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    latency_s: float = 0.0
+    between_s: float = 0.0
+    finish_reason: str = "stop"
+    refusal: str | None = None
+    tool_calls: tuple[tuple[str, str], ...] = ()
+    usage: tuple[int, int] | None = (7, 3)
+    hang: bool = False
+    code: str | None = None
+
+
+class ScriptedServer:
+    """Serves ``/v1/chat/completions`` on a free port of 127.0.0.1 until it is closed.
+
+    Args:
+        script: Model name -> what each of its requests gets, in order; the last reply repeats. Text stands
+            for a plain answer.
+
+    Attributes:
+        requests: The bodies of all requests, in order of arrival.
+
+    Example:
+        >>> import urllib.request
+        >>> with ScriptedServer({"echo": ["Hello"]}) as server:
+        ...     body = b'{"model": "echo", "messages": []}'
+        ...     reply = urllib.request.urlopen(server.base_url + "/chat/completions", body)
+        ...     json.load(reply)["choices"][0]["message"]["content"]
+        'Hello'
+    """
+
+    def __init__(self, script: Mapping[str, Sequence[Reply | str]]) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self._script: dict[str, list[Reply]] = {
+            model: [Reply(step) if isinstance(step, str) else step for step in steps] for model, steps in script.items()
+        }
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.scripted = self
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    @property
+    def base_url(self) -> str:
+        """Address of the API, ``/v1`` included."""
+        return f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def close(self) -> None:
+        """Stop serving; requests that hang are dropped."""
+        self._closed.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> ScriptedServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def take(self, request: dict[str, Any]) -> Reply:
+        """Note a request and say what it gets."""
+        with self._lock:
+            self.requests.append(request)
+            model = str(request.get("model", ""))
+            steps = self._script.get(model)
+            if steps is None:
+                return Reply(f"no model {model!r}", status=404, code="model_not_found")
+            asked: int = sum(other.get("model") == model for other in self.requests)
+            return steps[min(asked, len(steps)) - 1]
+
+    def wait(self, seconds: float | None) -> None:
+        """Let time pass, but not longer than the server lives."""
+        if seconds is None or seconds > 0:
+            self._closed.wait(seconds)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    scripted: ScriptedServer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no error here."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        scripted = self.server.scripted
+        reply = scripted.take(request)
+        scripted.wait(None if reply.hang else reply.latency_s)
+        if reply.hang:
+            self.close_connection = True
+        elif reply.status != 200:
+            self._send(reply, {"error": {"message": reply.text, "type": "scripted", "code": reply.code}})
+        elif request.get("stream"):
+            self._stream(request, reply)
+        else:
+            message = {"role": "assistant", "content": reply.text or None, "refusal": reply.refusal}
+            if reply.tool_calls:
+                message["tool_calls"] = _tool_calls(reply)  # type: ignore[assignment]
+            choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}
+            self._send(reply, _envelope(request, "chat.completion", [choice]) | _usage(reply))
+
+    def _send(self, reply: Reply, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(reply.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _stream(self, request: dict[str, Any], reply: Reply) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        deltas: list[dict[str, Any]] = [{"content": piece} for piece in _words(reply.text)]
+        if reply.refusal:
+            deltas.append({"refusal": reply.refusal})
+        for index, call in enumerate(_tool_calls(reply)):
+            half = len(call["function"]["arguments"]) // 2
+            head = {**call["function"], "arguments": call["function"]["arguments"][:half]}
+            deltas.append({"tool_calls": [{**call, "index": index, "function": head}]})
+            tail = {"arguments": call["function"]["arguments"][half:]}
+            deltas.append({"tool_calls": [{"index": index, "function": tail}]})
+        for delta in deltas:
+            self._event(request, [{"index": 0, "delta": delta, "finish_reason": None}])
+            self.server.scripted.wait(reply.between_s)
+        self._event(request, [{"index": 0, "delta": {}, "finish_reason": reply.finish_reason}])
+        if (request.get("stream_options") or {}).get("include_usage"):
+            self._event(request, [], _usage(reply))
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def _event(
+        self, request: dict[str, Any], choices: list[dict[str, Any]], more: dict[str, Any] | None = None
+    ) -> None:
+        body = _envelope(request, "chat.completion.chunk", choices) | (more or {})
+        self.wfile.write(f"data: {json.dumps(body)}\n\n".encode())
+        self.wfile.flush()
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing on stderr."""
+
+
+def _envelope(request: dict[str, Any], kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "id": "scripted",
+        "object": kind,
+        "created": int(time.time()),
+        "model": request["model"],
+        "choices": choices,
+    }
+
+
+def _usage(reply: Reply) -> dict[str, Any]:
+    if reply.usage is None:
+        return {}
+    read, written = reply.usage
+    return {"usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}}
+
+
+def _tool_calls(reply: Reply) -> list[dict[str, Any]]:
+    return [
+        {"id": f"call_{index}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for index, (name, arguments) in enumerate(reply.tool_calls)
+    ]
+
+
+def _words(text: str) -> list[str]:
+    return text.replace(" ", " \0").split("\0") if text else []

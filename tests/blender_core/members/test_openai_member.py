@@ -1,0 +1,254 @@
+"""The OpenAI member against a real HTTP server on loopback, alone and inside the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+
+import openai
+import pytest
+
+from blender_core import Blender, Price, Prompt, Status, ToolCall, Usage
+from blender_core.errors import ConfigurationError, MemberError, QuorumError
+from blender_core.gather.policy import GatherPolicy, RetryPolicy
+from blender_core.members.openai_member import OpenAIMember
+from blender_core.testing.scripted_server import Reply, ScriptedServer
+
+PROMPT = Prompt.of("Why is the sky blue?")
+FAST_RETRY = GatherPolicy(timeout=10, retry=RetryPolicy(retries=2, first_wait_s=0.01))
+
+
+@pytest.fixture(autouse=True)
+def _no_key(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(**script):
+        servers.append(ScriptedServer(script))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def member(server, model="m", **options):
+    return OpenAIMember(model, base_url=server.base_url, **options)
+
+
+async def collect(pieces):
+    return [piece async for piece in pieces]
+
+
+def test_answer_usage_and_model(serve):
+    answer = member(serve(m=["Rayleigh."])).generate(PROMPT)
+    assert (answer.text, answer.usage, answer.model, answer.finish_reason) == (
+        "Rayleigh.",
+        Usage(7, 3),
+        "m",
+        "stop",
+    )
+
+
+async def test_async_gives_the_same(serve):
+    asked = member(serve(m=["Rayleigh."]))
+    assert await asked.agenerate(PROMPT) == asked.generate(PROMPT)
+
+
+def test_request_carries_turns_settings_and_known_options(serve):
+    server = serve(m=["ok"])
+    asked = member(server, max_tokens=50, temperature=0.5, request_options={"seed": 1})
+    turns = Prompt.of([("system", "Be brief."), ("user", "Hi"), ("tool", "42")])
+    asked.generate(turns.with_options(temperature=0.0, stop=["\n"], callbacks=object()))
+    request = server.requests[0]
+    assert request["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "user", "content": "Tool result: 42"},
+    ]
+    assert (request["max_tokens"], request["temperature"], request["seed"], request["stop"]) == (50, 0, 1, ["\n"])
+    assert "callbacks" not in request
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_stream_adds_up_to_the_answer(serve, asynchronous):
+    server = serve(m=["Light of short waves scatters most."])
+    asked = member(server)
+    pieces = asyncio.run(collect(asked.astream(PROMPT))) if asynchronous else list(asked.stream(PROMPT))
+    *texts, answer = pieces
+    assert len(texts) > 1
+    assert "".join(texts) == answer.text == "Light of short waves scatters most."
+    assert answer.usage == Usage(7, 3)
+    assert server.requests[0]["stream_options"] == {"include_usage": True}
+
+
+def test_stream_without_usage_for_servers_that_refuse_it(serve):
+    server = serve(m=["Hello there"])
+    *_, answer = member(server, stream_usage=False).stream(PROMPT)
+    assert "stream_options" not in server.requests[0]
+    assert answer.usage is None
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_tool_calls(serve, streamed):
+    reply = Reply(tool_calls=(("weather", '{"city": "Oslo"}'), ("time", "")), finish_reason="tool_calls")
+    asked = member(serve(m=[reply]))
+    answer = list(asked.stream(PROMPT))[-1] if streamed else asked.generate(PROMPT)
+    assert answer.tool_calls == (
+        ToolCall("weather", {"city": "Oslo"}, "call_0"),
+        ToolCall("time", {}, "call_1"),
+    )
+
+
+@pytest.mark.parametrize("arguments", ['{"city": ', '["Oslo"]'])
+def test_tool_arguments_that_are_no_json_object(serve, arguments):
+    with pytest.raises(MemberError, match="weather"):
+        member(serve(m=[Reply(tool_calls=(("weather", arguments),))])).generate(PROMPT)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    "reply", [Reply(refusal="I will not."), Reply("Well, ", finish_reason="content_filter")], ids=["refusal", "filter"]
+)
+def test_refusals_are_marked(serve, reply, streamed):
+    asked = member(serve(m=[reply]))
+    answer = list(asked.stream(PROMPT))[-1] if streamed else asked.generate(PROMPT)
+    assert answer.refusal == (reply.refusal or "removed by the provider's content filter")
+
+
+def test_the_engine_retries_and_heeds_retry_after(serve):
+    server = serve(m=[Reply("slow down", status=429, headers={"Retry-After": "0.2"}), Reply("oops", status=500), "ok"])
+    result = Blender([member(server)], fuser=None, policy=FAST_RETRY).blend(PROMPT)
+    outcome = result.candidates[0].outcome
+    assert (outcome.attempts, result.text, len(server.requests)) == (3, "ok", 3)
+    assert outcome.latency_s >= 0.2
+
+
+def test_the_member_itself_does_not_retry(serve):
+    server = serve(m=[Reply("oops", status=500), "ok"])
+    with pytest.raises(openai.InternalServerError):
+        member(server).generate(PROMPT)
+    assert len(server.requests) == 1
+
+
+async def test_every_fault_at_once_and_still_an_answer(serve):
+    server = serve(
+        good=["Rayleigh scattering."],
+        hang=[Reply(hang=True)],
+        limited=[Reply("quota", status=429, code="insufficient_quota")],
+        refuses=[Reply(refusal="No.")],
+        empty=[Reply(" ")],
+        broken=[Reply("bad", status=400)],
+    )
+    names = ["good", "hang", "limited", "refuses", "empty", "broken", "absent"]
+    blender = Blender(
+        [member(server, name, price=Price(1, 2)) for name in names],
+        fuser=None,
+        policy=GatherPolicy(timeout=2, retry=RetryPolicy(retries=0)),
+    )
+    result = await blender.ablend(PROMPT)
+    assert result.winner == "good"
+    assert [record.outcome.status for record in result.candidates] == [
+        Status.OK,
+        Status.TIMEOUT,
+        Status.RATE_LIMITED,
+        Status.REFUSED,
+        Status.ERROR,
+        Status.ERROR,
+        Status.ERROR,
+    ]
+    assert result.candidates[0].outcome.cost == pytest.approx(13e-6)
+
+
+def test_nobody_there():
+    with ScriptedServer({}) as gone:
+        url = gone.base_url
+    blender = Blender([OpenAIMember("m", base_url=url)], fuser=None, policy=FAST_RETRY)
+    with pytest.raises(QuorumError, match="Connection"):
+        blender.blend(PROMPT)
+
+
+def test_event_loops_one_after_the_other(serve):
+    asked = member(serve(m=["ok"]))
+    texts = [asyncio.run(asked.agenerate(PROMPT)).text for _ in range(3)]
+    gc.collect()  # a connection left open would warn here, and warnings are errors
+    assert texts == ["ok"] * 3
+
+
+def test_event_loops_and_threads_at_once(serve):
+    asked = member(serve(m=[Reply("ok", latency_s=0.05)]))
+    texts: list[str] = []
+
+    async def twice():
+        answers = await asyncio.gather(asked.agenerate(PROMPT), asked.agenerate(PROMPT))
+        texts.extend(answer.text for answer in answers)
+
+    def work():
+        asyncio.run(twice())
+        texts.append(asked.generate(PROMPT).text)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    asked.close()
+    assert texts == ["ok"] * 12
+
+
+async def test_connections_of_a_loop_are_reused(serve):
+    asked = member(serve(m=["ok"]))
+    for _ in range(3):
+        await asked.agenerate(PROMPT)
+    assert len(asked._async_clients) == 1
+
+
+async def test_leaving_a_stream_early_closes_it(serve):
+    asked = member(serve(m=[Reply("one two three", between_s=0.05)]))
+    pieces = asked.astream(PROMPT)
+    assert await anext(pieces) == "one "
+    await pieces.aclose()
+    assert (await asked.agenerate(PROMPT)).text == "one two three"
+
+
+def test_closed_member_can_be_asked_again(serve):
+    asked = member(serve(m=["ok"]))
+    asked.generate(PROMPT)
+    asked.close()
+    asked.close()
+    assert asked.generate(PROMPT).text == "ok"
+
+
+def test_fusing_streams_through_the_member(serve):
+    server = serve(a=["Paris is the capital.", "Paris, the capital of France."], b=["It is Paris, in France."])
+    blender = Blender([member(server, "a"), member(server, "b")], ranker="consensus", fuse_when="always")
+    result = blender.blend("Capital of France?")
+    assert set(result.fused) == {"a", "b"}
+    assert result.usage == Usage(21, 9)
+
+
+def test_a_key_is_needed_where_there_is_no_server_of_ones_own():
+    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
+        OpenAIMember("gpt")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"client_options": {"max_retries": 3}}, {"request_options": {"messages": []}}],
+    ids=["client", "request"],
+)
+def test_options_that_the_member_sets_itself(options):
+    with pytest.raises(ConfigurationError, match="sets itself"):
+        OpenAIMember("m", base_url="http://127.0.0.1:1/v1", **options)
+
+
+def test_openai_itself_gets_the_newer_name_of_the_limit():
+    request = OpenAIMember("gpt", api_key="k", max_tokens=5)._request(PROMPT)
+    assert request["max_completion_tokens"] == 5
+    assert "max_tokens" not in request
