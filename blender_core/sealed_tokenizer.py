@@ -138,6 +138,17 @@ class SealedTokenizer:
         """
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of a text stands in it.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            First and behind-last character of each token of ``encode(text)``.
+        """
+        return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)
+
     def decode(self, ids: Iterable[int]) -> str:
         """Turn ids into text; control tokens are left out.
 

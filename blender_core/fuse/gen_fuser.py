@@ -1,0 +1,252 @@
+"""GenFuser: a generation model that writes one answer from the best candidates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from blender_core.answer import Usage
+from blender_core.errors import BlendError, CheckpointError, ConfigurationError, DownloadError, FusionError
+from blender_core.extras import require
+from blender_core.fuse.gen_fuser_prompt import ChatLayout, FittedInput, FusionLayout, PublishedLayout, fit
+from blender_core.fuse.protocol import FusedText, FusionInput
+
+__all__ = ["GenFuser"]
+
+# gen_fuser/config.py of the reference
+_PUBLISHED_WINDOW, _PUBLISHED_CANDIDATE = 1024, 128
+_PUBLISHED_GENERATION: Mapping[str, Any] = {"num_beams": 4, "max_new_tokens": 128}
+_CHAT_GENERATION: Mapping[str, Any] = {"num_beams": 1, "max_new_tokens": 512, "do_sample": False}
+
+
+class GenFuser:
+    """Fuses with a local generation model (LLM-Blender, Jiang et al. 2023, section 4).
+
+    Make one with ``from_pretrained``: a T5 model such as ``llm-blender/gen_fuser_3b`` gets the layout it was
+    trained on, a decoder-only model its chat template. May be called from several threads.
+
+    Example:
+        ```python
+        fuser = GenFuser.from_pretrained("llm-blender/gen_fuser_3b")
+        fuser.fuse(FusionInput("What is 2 + 2?", ("4", "It is four."))).text
+        ```
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        layout: FusionLayout,
+        *,
+        max_length: int,
+        candidate_max_length: int | None,
+        generation: Mapping[str, Any],
+        name: str = "gen-fuser",
+    ) -> None:
+        """Put a fuser together from loaded parts; ``from_pretrained`` does this for you.
+
+        Args:
+            model: A transformers model with ``generate``.
+            layout: How its input is written.
+            max_length: Most tokens of the input.
+            candidate_max_length: Most tokens of one candidate; ``None`` for no limit of its own.
+            generation: Arguments of ``generate``.
+            name: Shown in results.
+
+        Raises:
+            ConfigurationError: A length is below one.
+        """
+        for what, length in (("max_length", max_length), ("candidate_max_length", candidate_max_length)):
+            if length is not None and length < 1:
+                raise ConfigurationError(f"{what} is {length}; give at least 1")
+        self._model = model
+        self._layout = layout
+        self._max_length = max_length
+        self._candidate_max_length = candidate_max_length
+        self._generation = dict(generation)
+        self._name = name
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        name: str | None = None,
+        max_length: int | None = None,
+        candidate_max_length: int | None = None,
+        generation: Mapping[str, Any] | None = None,
+    ) -> GenFuser:
+        """Load a fuser: ``llm-blender/gen_fuser_3b``, another T5 model, or a decoder-only chat model.
+
+        Args:
+            name_or_path: A folder or a hub repository.
+            revision: Branch, tag or commit of the repository.
+            device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
+            dtype: ``"auto"`` (bfloat16 on CUDA, as published; else float32), ``"float32"``, ``"float16"`` or
+                ``"bfloat16"``.
+            cache_dir: Cache folder of the hub.
+            local_files_only: Use the cache only, like ``HF_HUB_OFFLINE=1``.
+            name: Shown in results; default the last part of ``name_or_path``.
+            max_length: Most tokens of the input. Default 1,024 for T5 as published; for a decoder-only model
+                what its window leaves beside ``max_new_tokens``.
+            candidate_max_length: Most tokens of one candidate. Default 128 for T5 as published, else no limit
+                but the window.
+            generation: Arguments of transformers' ``generate``, over the defaults: ``num_beams=4,
+                max_new_tokens=128`` for T5 as published, greedy ``max_new_tokens=512`` for a decoder-only model.
+                ``max_time`` (seconds) bounds a call.
+
+        Returns:
+            The fuser.
+
+        Raises:
+            CheckpointError: It is no model that can be loaded.
+            ConfigurationError: The device, the dtype or a length cannot work.
+            DownloadError: The repository cannot be had.
+            MissingExtraError: torch or transformers is not installed.
+        """
+        for module in ("torch", "transformers"):
+            require(module, feature="GenFuser.from_pretrained", extra="torch")
+        import transformers
+
+        from blender_core.rank.pairrm.scorer import resolve_device, resolve_dtype
+
+        place = resolve_device(device)
+        # T5 overflows in float16, so that is never chosen unasked
+        precision = resolve_dtype(
+            dtype if dtype != "auto" else "bfloat16" if place.type == "cuda" else "float32", place
+        )
+        source: dict[str, Any] = {
+            "revision": revision,
+            "cache_dir": cache_dir,
+            "local_files_only": local_files_only,
+        }
+        path = os.fspath(name_or_path)
+        try:
+            config = transformers.AutoConfig.from_pretrained(path, **source)
+            family = (
+                transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+            )
+            model: Any = family.from_pretrained(path, config=config, dtype=precision, **source)
+            model = model.to(place).eval()
+            layout = _published_layout(path, source) if config.is_encoder_decoder else _chat_layout(path, source)
+        except BlendError:
+            raise
+        except Exception as error:  # transformers, the hub and safetensors raise many kinds
+            message = f"{path} cannot be loaded as a fuser: {type(error).__name__}: {error}"
+            if isinstance(error, OSError) and not Path(path).is_dir():
+                raise DownloadError(f"{message}. Check the name and the connection, or pass a folder.") from error
+            raise CheckpointError(message) from error
+        options = {**(_PUBLISHED_GENERATION if config.is_encoder_decoder else _CHAT_GENERATION), **(generation or {})}
+        default_limit: int | None
+        if config.is_encoder_decoder:
+            window, default_limit = _PUBLISHED_WINDOW, _PUBLISHED_CANDIDATE
+        else:
+            window = getattr(config, "max_position_embeddings", 2048) - options["max_new_tokens"]
+            default_limit = None
+        return cls(
+            model,
+            layout,
+            max_length=window if max_length is None else max_length,
+            candidate_max_length=default_limit if candidate_max_length is None else candidate_max_length,
+            generation=options,
+            name=name or Path(path).resolve().name,
+        )
+
+    @property
+    def name(self) -> str:
+        """Short name, shown in results."""
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"GenFuser(name={self._name!r}, max_length={self._max_length}, generation={self._generation})"
+
+    def fuse(self, request: FusionInput) -> FusedText:
+        """Write one text from the candidates.
+
+        Args:
+            request: The prompt and the candidates, best first.
+
+        Returns:
+            The fused text. ``cut`` counts the tokens that did not fit.
+
+        Raises:
+            FusionError: The window is too small, the device ran out of memory, or nothing was written.
+        """
+        from blender_core.fuse.gen_fuser_decoding import generate
+
+        fitted = self._fit(request)
+        return self._result(fitted, generate(self._model, fitted.ids, self._generation))
+
+    def stream(self, request: FusionInput) -> Iterator[str | FusedText]:
+        """Write one text piece by piece.
+
+        Beam search cannot be streamed, so this writes with one beam whatever ``num_beams`` says.
+
+        Args:
+            request: The prompt and the candidates, best first.
+
+        Yields:
+            Pieces of text, then the whole result. Closing the iterator stops the model.
+
+        Raises:
+            FusionError: As in ``fuse``.
+        """
+        from blender_core.fuse.gen_fuser_decoding import stream_ids
+
+        fitted = self._fit(request)
+        written: list[int] = []
+        shown = ""
+        for token_id in stream_ids(self._model, fitted.ids, {**self._generation, "num_beams": 1}):
+            written.append(token_id)
+            text = self._layout.decode(written)
+            # the last word may still change while its letters come in
+            stable = text[: text.rfind(" ") + 1] if not text.endswith("\n") else text
+            if len(stable) > len(shown) and stable.startswith(shown):
+                yield stable[len(shown) :]
+                shown = stable
+        result = self._result(fitted, written, lead=shown)
+        if len(result.text) > len(shown):
+            yield result.text[len(shown) :]
+        yield result
+
+    def _fit(self, request: FusionInput) -> FittedInput:
+        if not request.candidates:
+            raise FusionError("there are no candidates to fuse")
+        return fit(
+            self._layout,
+            request.prompt,
+            request.candidates,
+            window=self._max_length,
+            candidate_max_length=self._candidate_max_length,
+        )
+
+    def _result(self, fitted: FittedInput, written: list[int], lead: str = "") -> FusedText:
+        text = self._layout.decode(written)
+        # what was streamed cannot be taken back, white space at the end included
+        text = text if lead else text.strip()
+        if not text.strip():
+            raise FusionError(
+                f"{self._name} wrote nothing ({len(written)} tokens); the input had {len(fitted.ids)} tokens"
+            )
+        return FusedText(text, self._name, Usage(len(fitted.ids), len(written)), cut=fitted.cut)
+
+
+def _published_layout(path: str, source: Mapping[str, Any]) -> PublishedLayout:
+    # transformers 5 rebuilds T5's tokenizer and changes its ids, so the file is read as it is
+    from transformers.utils.hub import cached_file
+
+    from blender_core.sealed_tokenizer import SealedTokenizer
+
+    return PublishedLayout(SealedTokenizer.from_file(Path(str(cached_file(path, "tokenizer.json", **source)))))
+
+
+def _chat_layout(path: str, source: Mapping[str, Any]) -> ChatLayout:
+    from transformers import AutoTokenizer
+
+    return ChatLayout(AutoTokenizer.from_pretrained(path, **source))

@@ -1,0 +1,240 @@
+"""GenFuser's input: the prompt and the candidates as token ids that fit a window.
+
+A layout knows how a model's input is written; ``fit`` decides how much of each text goes in. The closing
+instruction and every candidate always stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from blender_core.errors import CheckpointError, FusionError
+from blender_core.fuse.llm_fuser import fusion_prompt
+from blender_core.fuse.protocol import FusionInput
+from blender_core.sealed_tokenizer import SealedTokenizer
+
+__all__ = ["ChatLayout", "FittedInput", "FusionLayout", "PublishedLayout", "fit"]
+
+# a candidate cut below this says nothing any more
+_FEWEST_TOKENS = 4
+_OMISSION = "..."
+
+
+class FusionLayout(Protocol):
+    """How one kind of model wants its input, and how its output is read."""
+
+    def harmless(self, text: str) -> str:
+        """The text in which nothing will be read as a control token by ``assemble``."""
+        ...
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """First and behind-last character of each token of a text."""
+        ...
+
+    def assemble(self, prompt: str, candidates: Sequence[str]) -> list[int]:
+        """Ids of the whole input; the texts are harmless ones."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, control tokens left out."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FittedInput:
+    """An input that fits.
+
+    Attributes:
+        ids: Token ids.
+        cut: Candidate position -> tokens left out; -1 is the prompt.
+    """
+
+    ids: list[int]
+    cut: dict[int, int] = field(default_factory=dict)
+
+
+class PublishedLayout:
+    """The layout of the published GenFuser, a T5 model.
+
+    ``Instruction: </s>Input: {prompt}</s>Candidate 0: <extra_id_0>:{first}</s>…</s>Summarize candidates into a
+    better one for the given instruction:``, with no ``</s>`` at the end: what ``Blender.fuse`` of ``llm-blender``
+    0.0.2 feeds it when no separate instruction is given.
+
+    Args:
+        tokenizer: The checkpoint's tokenizer.
+    """
+
+    def __init__(self, tokenizer: SealedTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._end = tokenizer.spelling("</s>")
+
+    def harmless(self, text: str) -> str:
+        """The text itself: a sealed tokenizer finds no control tokens in it."""
+        return text
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """First and behind-last character of each token of a text."""
+        return self._tokenizer.spans(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, control tokens left out."""
+        return self._tokenizer.decode(ids)
+
+    def assemble(self, prompt: str, candidates: Sequence[str]) -> list[int]:
+        """Ids of the whole input.
+
+        Raises:
+            FusionError: There are more candidates than the tokenizer has ``<extra_id_…>`` tokens.
+        """
+        try:
+            marks = [self._tokenizer.spelling(f"<extra_id_{position}>") for position in range(len(candidates))]
+        except CheckpointError as error:
+            raise FusionError(
+                f"{len(candidates)} candidates are too many for this fuser: {error}; lower top_k"
+            ) from error
+        parts = ["Instruction: ", f"Input: {prompt}"]
+        parts += [
+            f"Candidate {position}: {mark}:{text}"
+            for position, (mark, text) in enumerate(zip(marks, candidates, strict=True))
+        ]
+        parts.append("Summarize candidates into a better one for the given instruction:")
+        return self._tokenizer.encode(self._end.join(parts))
+
+
+class ChatLayout:
+    """A decoder-only model's chat template around the fusion prompt of ``LLMFuser``.
+
+    Args:
+        tokenizer: A transformers tokenizer. Without a chat template the two messages are joined as plain text.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._controls = sorted(
+            {token.content for token in tokenizer.added_tokens_decoder.values() if len(token.content) > 1},
+            key=len,
+            reverse=True,
+        )
+
+    def harmless(self, text: str) -> str:
+        """The text with a space in every string that this tokenizer reads as one of its control tokens."""
+        found = True
+        while found:
+            found = False
+            for token in self._controls:
+                if token in text:
+                    text, found = text.replace(token, f"{token[0]} {token[1:]}"), True
+        return text
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """First and behind-last character of each token of a text."""
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, control tokens left out."""
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+    def assemble(self, prompt: str, candidates: Sequence[str]) -> list[int]:
+        """Ids of the whole input."""
+        request = FusionInput(prompt, tuple(candidates))
+        messages = [
+            {"role": message.role, "content": message.content} for message in fusion_prompt(request)[0].messages
+        ]
+        if self._tokenizer.chat_template is None:
+            text = "\n\n".join(message["content"] for message in messages) + "\n"
+            return list(self._tokenizer.encode(text))
+        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+def fit(
+    layout: FusionLayout,
+    prompt: str,
+    candidates: Sequence[str],
+    *,
+    window: int,
+    candidate_max_length: int | None,
+) -> FittedInput:
+    """Shorten the texts until the input fits.
+
+    First every candidate is held to ``candidate_max_length`` (as the reference does). Where that is not enough,
+    the prompt gives way down to half of the room, and then the longest candidates, all to one common length.
+    Candidates lose their end, the prompt its middle, because a question often stands last.
+
+    Args:
+        layout: How the input is written.
+        prompt: The prompt.
+        candidates: The candidates, best first.
+        window: Most tokens of the whole input.
+        candidate_max_length: Most tokens of one candidate; ``None`` for no limit of its own.
+
+    Returns:
+        The ids and what was left out.
+
+    Raises:
+        FusionError: The window is too small for so many candidates.
+    """
+    prompt, candidates = layout.harmless(prompt), [layout.harmless(text) for text in candidates]
+    prompt_spans, candidate_spans = layout.spans(prompt), [layout.spans(text) for text in candidates]
+    lengths = [len(spans) for spans in candidate_spans]
+    longest = max(lengths, default=0)
+    limit = longest if candidate_max_length is None else min(candidate_max_length, longest)
+    prompt_limit = len(prompt_spans)
+
+    def build() -> tuple[list[int], dict[int, int]]:
+        cut = {position: length - limit for position, length in enumerate(lengths) if length > limit}
+        texts = [
+            _beginning(text, spans, limit) if position in cut else text
+            for position, (text, spans) in enumerate(zip(candidates, candidate_spans, strict=True))
+        ]
+        shown = prompt
+        if prompt_limit < len(prompt_spans):
+            cut[-1] = len(prompt_spans) - prompt_limit
+            shown = _both_ends(prompt, prompt_spans, prompt_limit)
+        return layout.assemble(shown, texts), cut
+
+    ids, cut = build()
+    if len(ids) > window:
+        room = window - len(layout.assemble("", [""] * len(candidates)))
+        # the share of the prompt if every candidate keeps what it has, but half of the room at least
+        wanted = sum(min(length, limit) for length in lengths)
+        prompt_limit = max(0, min(len(prompt_spans), max(room // 2, room - wanted)))
+        limit = min(limit, _common_length(lengths, room - prompt_limit))
+        ids, cut = build()
+    while len(ids) > window:
+        # "..." costs a few tokens more
+        excess = len(ids) - window
+        if prompt_limit > limit:
+            prompt_limit = max(0, prompt_limit - excess)
+        else:
+            limit -= max(1, excess // max(1, sum(length >= limit for length in lengths)))
+        if limit < min(_FEWEST_TOKENS, longest):
+            raise FusionError(
+                f"{len(candidates)} candidates do not fit a window of {window} tokens; lower top_k or raise max_length"
+            )
+        ids, cut = build()
+    return FittedInput(ids, cut)
+
+
+def _beginning(text: str, spans: Sequence[tuple[int, int]], tokens: int) -> str:
+    return text[: spans[tokens - 1][1] if tokens > 0 else 0] + _OMISSION
+
+
+def _both_ends(text: str, spans: Sequence[tuple[int, int]], tokens: int) -> str:
+    tail = tokens // 2
+    beginning = _beginning(text, spans, tokens - tail)
+    return f"{beginning} {text[spans[-tail][0] :]}" if tail else beginning
+
+
+def _common_length(lengths: Sequence[int], room: int) -> int:
+    """The largest length to which all must be cut so that they fit together."""
+    ordered = sorted(lengths)
+    for position, length in enumerate(ordered):
+        share = max(0, room) // (len(ordered) - position)
+        if length > share:
+            return share
+        room -= length
+    return ordered[-1] if ordered else 0
