@@ -33,6 +33,9 @@ def local_chat_models(
         CheckpointError: A server cannot load its model.
     """
     openai = require("langchain_openai", feature="local_chat_models", extra="all")
+    httpx = require("httpx", feature="local_chat_models", extra="all")
+    # No connection is kept: a kept one belongs to an event loop, and fails in the caller's next. No proxy is asked.
+    options = {"limits": httpx.Limits(max_keepalive_connections=0), "trust_env": False, "timeout": timeout}
     return [
         openai.ChatOpenAI(
             name=server.model,
@@ -44,6 +47,8 @@ def local_chat_models(
             timeout=timeout,
             max_retries=0,
             stream_usage=True,
+            http_client=httpx.Client(**options),
+            http_async_client=httpx.AsyncClient(**options),
         )
         for server in ensemble
     ]

@@ -163,10 +163,9 @@ def _from_hub(model: LocalModel, work: Path, report: Progress) -> Iterator[bytes
         raise DownloadError("the hub was not asked, HF_HUB_OFFLINE is set")
     try:
         hub = require("huggingface_hub", feature="fetching from the hub", extra="demo")
-        constants = require("huggingface_hub.constants", feature="fetching from the hub", extra="demo")
     except MissingExtraError as error:
         raise DownloadError("the hub was not asked, huggingface_hub is not installed") from error
-    url = hub.hf_hub_url(model.repository, model.filename, endpoint=constants.ENDPOINT)
+    url = hub.hf_hub_url(model.repository, model.filename)
     done = 0
     try:
         with urllib.request.urlopen(url, timeout=_HUB_TIMEOUT) as response:

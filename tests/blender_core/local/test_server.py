@@ -19,6 +19,7 @@ from blender_core.errors import CheckpointError, ConfigurationError, MissingExtr
 from blender_core.local import DEFAULT_MODELS, LocalEnsemble, LocalServer, fetch, local_ensemble
 
 SMALLEST = DEFAULT_MODELS[0]
+CAPITAL = "What is the capital of France? Answer in one sentence."
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def ask(server, content, **options):
 def test_every_model_knows_the_capital(local_servers):
     assert [server.model for server in local_servers] == [model.name for model in DEFAULT_MODELS]
     for server in local_servers:
-        choice = ask(server, "What is the capital of France?", max_tokens=40)
+        choice = ask(server, CAPITAL, max_tokens=40)
         assert "Paris" in choice["message"]["content"], server.model
         assert choice["finish_reason"] == "stop", server.model
 
@@ -103,7 +104,7 @@ def test_every_model_knows_the_capital(local_servers):
 @pytest.mark.local_models
 def test_a_base_model_gives_just_its_answer(local_servers):
     (base,) = [server for server in local_servers if server.kind == "base"]
-    content = ask(base, "What is the capital of France?", max_tokens=60)["message"]["content"]
+    content = ask(base, CAPITAL, max_tokens=60)["message"]["content"]
     assert content == content.strip()
     assert "Instruction" not in content
 
@@ -113,7 +114,7 @@ def test_one_server_answers_two_at_once(local_servers):
     answers = {}
 
     def run(country):
-        question = f"What is the capital of {country}?"
+        question = f"What is the capital of {country}? Answer in one sentence."
         answers[country] = ask(local_servers[0], question, max_tokens=30)["message"]["content"]
 
     threads = [threading.Thread(target=run, args=(country,)) for country in ("France", "Italy", "Japan")]
@@ -191,11 +192,9 @@ def test_without_tools_the_tool_examples_are_not_there(local_servers):
 
 @pytest.mark.local_models
 def test_a_model_that_fails_ends_the_others(engine, tmp_path):
-    good = fetch(SMALLEST)
-    servers = [LocalServer(SMALLEST, good), LocalServer(SMALLEST, tmp_path / "none.gguf")]
-    with pytest.raises(CheckpointError), LocalEnsemble(servers) as ensemble:
-        for server in ensemble:
-            server.wait()
+    servers = [LocalServer(SMALLEST, fetch(SMALLEST)), LocalServer(SMALLEST, tmp_path / "none.gguf")]
+    with LocalEnsemble(servers), pytest.raises(CheckpointError):
+        servers[1].wait()
     assert not any(server.running for server in servers)
 
 
