@@ -264,7 +264,8 @@ class BlendCall:
         if left is not None and left <= _MARGIN_S:
             self._degraded.append("fusion left out: no time before the deadline")
             return Decision(False, "no time before the deadline"), sources
-        context = FuseContext(self._prompt.text, tuple(_text_of(outcome) for outcome in sources), ranking)
+        agreement = positions.count(positions[0]) / len(outcomes)
+        context = FuseContext(self._prompt.text, tuple(map(_text_of, sources)), ranking, agreement)
         return self._plan.fuse_when(context), sources
 
     async def _fuse(self, sources: Sequence[MemberOutcome]) -> FusedText | None:

@@ -40,6 +40,7 @@ class Prompt:
         messages: The turns, oldest first; at least one.
         native: The same input in a framework's own form. Members of that framework get it untouched.
         options: Call options such as ``stop``, ``temperature`` or ``tools``, for members that know them.
+        purpose: ``"answer"``, or ``"fuse"`` where a member is asked to fuse; members use it to name their traces.
 
     Example:
         >>> Prompt.of("Why is the sky blue?").text
@@ -51,6 +52,7 @@ class Prompt:
     messages: tuple[Message, ...]
     native: Any = field(default=None, repr=False, compare=False)
     options: Mapping[str, Any] = field(default_factory=dict)
+    purpose: str = "answer"
 
     def __post_init__(self) -> None:
         if not self.messages:

@@ -68,7 +68,7 @@ def fusion_prompt(
     if request.conversation is not None:
         options = {key: value for key, value in request.conversation.options.items() if key in _KEPT_OPTIONS}
     messages = (Message("system", _INSTRUCTION), Message("user", "\n".join(blocks)))
-    return Prompt(messages, options=options), cut
+    return Prompt(messages, options=options, purpose="fuse"), cut
 
 
 class LLMFuser:
@@ -77,7 +77,8 @@ class LLMFuser:
     The candidates are framed as untrusted text, and control markers inside them are neutralised.
 
     Args:
-        llm: The LLM that fuses; anything that can be a member. Default: the member whose answer ranked first.
+        llm: The LLM that fuses; anything that can be a member. Default: the member whose answer ranked first, of
+            those that follow instructions.
         name: Shown in results; default is ``"llm"`` or ``"llm:<member>"``.
         max_candidate_characters: Longer candidates keep their beginning and end; ``None`` keeps all.
 
@@ -127,7 +128,7 @@ class LLMFuser:
             yield self._result(member, item, cut) if isinstance(item, Answer) else item
 
     def writer(self, request: FusionInput) -> Member:
-        """The member that will write: the fuser's own, else the author of the top-ranked candidate.
+        """The member that will write: the fuser's own, else the best-ranked one that follows instructions.
 
         Args:
             request: The prompt and the candidates.
@@ -142,7 +143,11 @@ class LLMFuser:
             return self._member
         if not request.members:
             raise FusionError("no LLM to fuse with: give LLMFuser an llm, or call it through a Blender")
-        return request.members[0]
+        able = next((member for member in request.members if member.follows_instructions), None)
+        if able is None:
+            names = ", ".join(member.name for member in request.members)
+            raise FusionError(f"none of {names} follows instructions; give LLMFuser an llm that does")
+        return able
 
     def _prepare(self, request: FusionInput) -> tuple[Member, Prompt, dict[int, int]]:
         prompt, cut = fusion_prompt(request, max_candidate_characters=self._max_candidate_characters)

@@ -26,11 +26,13 @@ class FuseContext:
         prompt: The prompt, flattened.
         candidates: The top-k answers, best first, duplicates removed.
         ranking: The ranking over all answers.
+        agreement: Share of all ranked answers that are the same text as the best, itself included.
     """
 
     prompt: str
     candidates: tuple[str, ...]
     ranking: Ranking
+    agreement: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class FusePolicy:
 
     Attributes:
         clear_winner: Do not fuse when the ranker's confidence in the first is at least this; above 1 is off.
+        majority: Do not fuse when more than this share of the answers are the same as the best; 1 is off.
         fuse_code: Fuse answers of which the best holds code.
         fuse_json: Fuse answers of which the best is JSON.
 
@@ -62,6 +65,7 @@ class FusePolicy:
     """
 
     clear_winner: float = 0.9
+    majority: float = 0.5
     fuse_code: bool = False
     fuse_json: bool = False
 
@@ -83,6 +87,8 @@ class FusePolicy:
         best = context.candidates[0]
         if context.ranking.confidence >= self.clear_winner:
             return Decision(False, f"a clear winner (confidence {context.ranking.confidence:.2f})")
+        if context.agreement > self.majority:
+            return Decision(False, f"{context.agreement:.0%} of the answers are the same")
         if not self.fuse_json and _is_json(best):
             return Decision(False, "the best answer is JSON")
         if not self.fuse_code and _holds_code(best):

@@ -26,9 +26,11 @@ class Member:
 
     Attributes:
         blocks_event_loop: ``agenerate`` does blocking work; the engine then calls ``generate`` in a thread.
+        follows_instructions: It can do what a prompt asks, such as fusing; a base model cannot.
     """
 
     blocks_event_loop: bool = False
+    follows_instructions: bool = True
 
     def __init__(self, name: str, *, price: Price | None = None) -> None:
         cls = type(self)

@@ -84,6 +84,15 @@ def test_code_and_json_are_not_fused(text):
     assert Blender(members, ranker=close_ranker(), fuser=FakeFuser("fused")).blend("q").text == text
 
 
+def test_a_majority_for_the_best_answer_is_not_fused():
+    members = [FakeMember("a", "Paris!"), FakeMember("b", " Paris!"), FakeMember("c", "Rome")]
+    same = Blender(members, ranker=close_ranker(), fuser=FakeFuser("fused")).blend("q")
+    assert same.text.strip() == "Paris!"
+    assert same.decision == "67% of the answers are the same"
+    off = FusePolicy(majority=1)
+    assert Blender(members, ranker=close_ranker(), fuser=FakeFuser("fused"), fuse_when=off).blend("q").text == "fused"
+
+
 def test_one_answer_or_equal_answers_are_not_fused():
     fuser = FakeFuser(error=AssertionError("asked to fuse"))
     one = Blender([FakeMember("a", "x"), FakeMember("b", ValueError())], ranker=close_ranker(), fuser=fuser).blend("q")

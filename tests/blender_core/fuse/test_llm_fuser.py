@@ -58,6 +58,14 @@ def test_streams_end_with_the_whole_result():
     assert "".join(asyncio.run(collect())[:-1]) == "one two three"
 
 
+def test_a_base_model_is_not_asked_to_fuse():
+    base, able = FakeMember("base", "x"), FakeMember("able", "fused")
+    base.follows_instructions = False
+    assert LLMFuser().fuse(FusionInput("Q", ("a", "b"), (base, able))).fuser == "llm:able"
+    with pytest.raises(FusionError, match="none of base follows"):
+        LLMFuser().fuse(FusionInput("Q", ("a", "b"), (base, base)))
+
+
 def test_without_an_llm_and_without_members():
     with pytest.raises(FusionError, match="no LLM to fuse with"):
         LLMFuser().fuse(REQUEST)
