@@ -7,12 +7,11 @@ import unicodedata
 
 __all__ = ["final_answer"]
 
-_VALUE = r"[*_`\"'(\[{$\\ ]*(?P<value>[^\n]{1,80})"
-_STATED = (
-    # the last statement of these forms counts, so that a corrected answer replaces an earlier one
-    re.compile(r"(?:the\s+)?(?:final\s+|correct\s+)?answer\s*(?:is|:|=)\s*:?" + _VALUE, re.IGNORECASE),
-    re.compile(r"^\s*#{2,}\s*(?P<value>-?[\d.,/]+)\s*$", re.MULTILINE),
+# the last statement of these forms counts, so that a corrected answer replaces an earlier one
+_STATED = re.compile(
+    r"(?i:\banswer\s*(?:is|:|=)\s*:?[ \t]*)|^[ \t]*#{2,}[ \t]*(?=-?[\d.])|^[ \t]*A[ \t]*:[ \t]*", re.MULTILINE
 )
+_LONGEST = 80
 _BOXED = re.compile(r"\\boxed\s*\{(?P<value>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
 _OPTION = re.compile(r"^\(?([A-Z])\)?(?![\w'])")
 _NUMBER = re.compile(r"^[-+]?\$?\s*(\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s*/\s*(\d+))?")
@@ -39,13 +38,13 @@ def final_answer(text: str) -> str | None:
         True
     """
     plain = unicodedata.normalize("NFKC", text).replace("**", "")
-    found = [match for pattern in _STATED for match in pattern.finditer(plain)]
-    found += list(_BOXED.finditer(plain))
-    if not found:
+    stated = [match.end() for match in _STATED.finditer(plain)]
+    boxed = list(_BOXED.finditer(plain))
+    if boxed and (not stated or boxed[-1].end() > stated[-1]):
+        return _normal(boxed[-1].group("value"))
+    if not stated:
         return None
-    last = max(found, key=lambda match: match.start("value"))
-    boxed = _BOXED.search(last.group(0))
-    return _normal(boxed.group("value") if boxed else last.group("value"))
+    return _normal(plain[stated[-1] :].split("\n", 1)[0][:_LONGEST])
 
 
 def _normal(value: str) -> str | None:

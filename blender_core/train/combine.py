@@ -165,6 +165,6 @@ def _temperature(sources: Mapping[str, Sequence[RecordFeatures]], combination: C
                     weights.append(1.0 / len(records))
     if not margins:
         return 1.0
-    grid = [math.exp(value) for value in np.linspace(math.log(0.25), math.log(20.0), 200)]
+    grid = [math.exp(value) for value in np.linspace(math.log(0.5), math.log(5.0), 200)]
     losses = [_loss(np.array(margins) / value, np.array(targets), np.array(weights)) for value in grid]
     return float(grid[int(np.argmin(losses))])

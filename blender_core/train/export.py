@@ -19,6 +19,7 @@ from blender_core.train.model import SegmentPooledScorer
 
 __all__ = ["export_onnx", "quantize_onnx", "write_ranker"]
 
+_KEPT_EXACT = "/output/dense/MatMul"
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -56,18 +57,31 @@ def export_onnx(model: SegmentPooledScorer, path: str | Path) -> None:
 def quantize_onnx(source: str | Path, target: str | Path) -> None:
     """Quantise weights to int8, one scale for each output channel; activations are quantised while running.
 
+    The second half of each feed-forward block keeps float32: its inputs have outliers that one scale for all
+    activations cannot hold. Measured on MiniLM-L6, that raises agreement with float32 for 11 MB.
+
     Args:
         source: Float32 model.
         target: File to write.
     """
     quantization = require("onnxruntime.quantization", feature="quantize_onnx", extra="train")
+    onnx = require("onnx", feature="quantize_onnx", extra="train")
+    kept = [
+        node.name
+        for node in onnx.load(str(source)).graph.node
+        if node.op_type == "MatMul" and node.name.endswith(_KEPT_EXACT) and "/attention/" not in node.name
+    ]
     root = logging.getLogger()
     level = root.level
     try:
         # the quantiser advises through the root logger
         root.setLevel(logging.ERROR)
         quantization.quantize_dynamic(
-            str(source), str(target), weight_type=quantization.QuantType.QInt8, per_channel=True
+            str(source),
+            str(target),
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+            nodes_to_exclude=kept,
         )
     finally:
         root.setLevel(level)

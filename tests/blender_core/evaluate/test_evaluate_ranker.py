@@ -1,0 +1,149 @@
+"""Measuring rankers, on made sets whose numbers can be worked out by hand."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from blender_core.errors import ConfigurationError
+from blender_core.evaluate import evaluate_ranker
+from blender_core.evaluate.pair_sets import wilson_interval
+from blender_core.evaluate.table import blend_table, pair_table
+from blender_core.rank import Ranking
+from blender_core.rank.length import LongestRanker
+
+
+class Shortest:
+    name = "shortest"
+
+    def rank(self, prompt, candidates):
+        return Ranking.from_scores([-len(text) for text in candidates], ranker=self.name)
+
+
+def pair(first, second, label):
+    return {
+        "id": "1",
+        "source": "s",
+        "instruction": "p",
+        "candidates": [{"text": first}, {"text": second}],
+        "comparisons": [[0, 1, label]],
+    }
+
+
+def blend(*scored, source="s"):
+    return {
+        "id": "1",
+        "source": source,
+        "instruction": "p",
+        "candidates": [{"model": model, "text": text, "score": score} for model, text, score in scored],
+        "comparisons": [],
+    }
+
+
+def write(folder, name, records):
+    (folder / "eval").mkdir(exist_ok=True)
+    with gzip.open(folder / "eval" / f"{name}.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+
+
+@pytest.fixture
+def data(tmp_path):
+    write(
+        tmp_path,
+        "hhh",
+        [pair("aaaa", "b", "A"), pair("a", "bbbb", "B"), pair("a", "bbb", "A"), pair("aa", "b", "tie")],
+    )
+    write(
+        tmp_path,
+        "blend_open11",
+        [
+            blend(("x", "long text", 0.2), ("y", "short", 0.8), ("z", "mid text", 0.5)),
+            blend(("x", "long text again", 0.6), ("y", "short", 0.4)),
+            blend(("y", "no score", None)),
+        ],
+    )
+    return tmp_path
+
+
+def test_pair_numbers(data):
+    longest = evaluate_ranker(LongestRanker(), data, sets=["hhh"]).pairs[0]
+    assert (longest.pairs, longest.ties, longest.shorter_pairs) == (3, 1, 1)
+    assert longest.accuracy == longest.longer == pytest.approx(2 / 3)
+    assert longest.shorter_accuracy == 0.0
+    shortest = evaluate_ranker(Shortest(), data, sets=["hhh"]).pairs[0]
+    assert shortest.accuracy == pytest.approx(1 / 3)
+    assert shortest.shorter_accuracy == 1.0
+    assert shortest.low < shortest.accuracy < shortest.high
+
+
+def test_equal_scores_count_half(tmp_path):
+    write(tmp_path, "hhh", [pair("aa", "bb", "A"), pair("aa", "bb", "B")])
+    row = evaluate_ranker(LongestRanker(), tmp_path).pairs[0]
+    assert row.accuracy == row.longer == 0.5
+    assert math.isnan(row.shorter_accuracy)
+
+
+def test_blend_numbers(data):
+    row = evaluate_ranker(Shortest(), data, sets=["blend_open11"]).blends[0]
+    assert row.prompts == 2
+    assert row.candidates == 2.5
+    assert row.picked == pytest.approx((0.8 + 0.4) / 2)
+    assert row.longest == pytest.approx((0.2 + 0.6) / 2)
+    assert row.random == pytest.approx((0.5 + 0.5) / 2)
+    assert row.oracle == pytest.approx((0.8 + 0.6) / 2)
+    assert (row.best_member, row.best_single) == ("y", pytest.approx(0.6))
+
+
+def test_only_the_named_source_of_a_set_counts(tmp_path):
+    records = [blend(("m", "a", 1.0), source="alpacaeval_bon_tulu2dpo13b"), blend(("m", "a", 0.0), source="other")]
+    write(tmp_path, "blend_alpacaeval", records)
+    assert evaluate_ranker(Shortest(), tmp_path).blends[0].picked == 1.0
+
+
+def test_limit_and_progress(data):
+    seen = []
+    numbers = evaluate_ranker(LongestRanker(), data, limit=1, progress=seen.append)
+    assert seen == ["hhh", "blend_open11"]
+    assert numbers.pairs[0].pairs == numbers.blends[0].prompts == 1
+    assert json.loads(json.dumps(numbers.to_dict()))["ranker"] == "longest"
+
+
+def test_missing_sets(tmp_path, data):
+    with pytest.raises(ConfigurationError, match="no evaluation sets"):
+        evaluate_ranker(LongestRanker(), data / "eval")
+    with pytest.raises(ConfigurationError, match="unknown"):
+        evaluate_ranker(LongestRanker(), data, sets=["nonsense"])
+    with pytest.raises(ConfigurationError, match="none of"):
+        evaluate_ranker(LongestRanker(), data, sets=["llmbar"])
+
+
+def test_tables_show_the_numbers(data):
+    numbers = evaluate_ranker(LongestRanker(), data)
+    console = Console(width=160, record=True, quiet=True)
+    with console.capture() as capture:
+        console.quiet = False
+        console.print(pair_table(numbers), blend_table(numbers))
+    text = capture.get()
+    assert "66.7" in text
+    assert "0.600 y" in text
+
+
+def test_wilson_interval():
+    low, high = wilson_interval(1.0, 20)
+    assert high == 1.0
+    assert 0.8 < low < 0.9
+    assert wilson_interval(0.0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.slow
+def test_command_line(data):
+    command = [sys.executable, "-m", "blender_core.evaluate", "ranker", "--data", str(data), "--ranker", "longest"]
+    done = subprocess.run([*command, "--json", str(data / "out.json")], check=True, capture_output=True, text=True)
+    assert "hhh" in done.stdout
+    assert json.loads((data / "out.json").read_text())["pairs"][0]["name"] == "hhh"

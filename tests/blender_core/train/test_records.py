@@ -1,0 +1,100 @@
+"""Reading preference records."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blender_core.errors import ConfigurationError
+from blender_core.train import PreferenceRecord, read_records, split_development
+from blender_core.train.targets import model_strengths, pair_targets
+
+LINE = {
+    "id": "1",
+    "source": "mine",
+    "instruction": "Hi",
+    "candidates": [{"model": "a", "text": "Hello"}, {"model": "b", "text": "No"}, {"text": "Yo"}],
+    "comparisons": [[0, 1, "A"], [1, 2, "tie"], [2, 0, 0.25]],
+}
+
+
+def test_reads_plain_and_packed_files(toy_data, tmp_path):
+    assert len(list(read_records(toy_data / "train" / "toy.jsonl.gz"))) == 60
+    plain = tmp_path / "plain.jsonl"
+    plain.write_text(json.dumps(LINE) + "\n\n" + json.dumps({**LINE, "source": "other"}) + "\n")
+    (record,) = read_records(plain, sources=["mine"])
+    assert record.candidates == ("Hello", "No", "Yo")
+    assert record.models == ("a", "b", "")
+    assert record.scores is None
+    assert record.comparisons == ((0, 1, 1.0), (1, 2, 0.5), (2, 0, 0.25))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"comparisons": [[0, 1, "C"]]},
+        {"comparisons": [[0, 7, "A"]]},
+        {"comparisons": [[0, 1, 1.5]]},
+        {"candidates": None},
+        {"candidates": [{"model": "a"}]},
+    ],
+)
+def test_unusable_lines(change):
+    with pytest.raises(ConfigurationError):
+        PreferenceRecord.from_dict({**LINE, **change})
+
+
+def test_missing_and_broken_files(tmp_path):
+    with pytest.raises(ConfigurationError, match="no data file"):
+        list(read_records(tmp_path / "none.jsonl.gz"))
+    (tmp_path / "broken.jsonl").write_text("{]\n")
+    with pytest.raises(ConfigurationError, match="line 1"):
+        list(read_records(tmp_path / "broken.jsonl"))
+
+
+@given(st.lists(st.text(max_size=10), max_size=20), st.floats(0, 1), st.integers(0, 5))
+def test_equal_prompts_stay_on_one_side(prompts, share, seed):
+    records = [PreferenceRecord(str(n), "s", prompt, ("a",), ("",), None, ()) for n, prompt in enumerate(prompts)]
+    train, development = split_development(records, share, seed)
+    assert len(train) + len(development) == len(records)
+    assert not {record.prompt for record in train} & {record.prompt for record in development}
+
+
+def test_split_share(toy_data):
+    records = list(read_records(toy_data / "train" / "toy.jsonl.gz"))
+    assert split_development(records, 0.0)[1] == []
+    assert split_development(records, 1.0)[0] == []
+    assert 5 < len(split_development(records, 0.3)[1]) < 35
+
+
+def record(scores=None, comparisons=(), models=("a", "b", "c")):
+    return PreferenceRecord("1", "s", "p", ("x", "y", "z"), models, scores, comparisons)
+
+
+def test_right_or_wrong_leaves_no_doubt():
+    assert pair_targets(record((1.0, 0.0, 1.0))) == [(0, 1, 1.0), (1, 2, 0.0)]
+
+
+def test_graded_scores_are_soft_and_know_ties():
+    targets = {(i, j): p for i, j, p in pair_targets(record((9.0, 5.0, 9.0)))}
+    assert 0.9 < targets[0, 1] < 1.0
+    assert targets[0, 2] == 0.5
+    assert targets[1, 2] == pytest.approx(1 - targets[0, 1])
+
+
+def test_comparisons_are_turned_so_that_i_comes_first():
+    assert pair_targets(record(comparisons=((2, 0, 0.25), (0, 1, 1.0)))) == [(0, 2, 0.75), (0, 1, 1.0)]
+
+
+def test_strengths_follow_the_labels():
+    labelled = [record(comparisons=((0, 1, 0.8),)), record(comparisons=((1, 2, 0.7),))]
+    strengths = model_strengths(labelled)
+    assert strengths["a"] > strengths["b"] > strengths["c"]
+    assert sum(strengths.values()) == pytest.approx(0.0, abs=1e-9)
+    targets = {(i, j): p for i, j, p in pair_targets(labelled[0], strengths=strengths)}
+    assert targets[0, 1] == pytest.approx(0.8, abs=1e-3)
+    assert targets[0, 2] > targets[0, 1]
+    assert model_strengths([record((1.0, 0.0, 0.0))]) == {}

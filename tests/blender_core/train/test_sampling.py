@@ -1,0 +1,105 @@
+"""Groups of candidates, worsened answers, length balance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blender_core.errors import ConfigurationError
+from blender_core.train.corruption import CORRUPTIONS
+from blender_core.train.packing import pack_texts
+from blender_core.train.records import PreferenceRecord
+from blender_core.train.sampling import GroupSampler, PackedSource, length_weights
+from blender_core.train.targets import pair_targets
+
+
+def encode(texts):
+    return [[ord(letter) for letter in text] for text in texts]
+
+
+def packed(name, records, share=1.0, group=3, refusals=False):
+    targets = [pair_targets(record) for record in records]
+    return PackedSource(name, share, group, pack_texts(records, encode), targets, refusals=refusals)
+
+
+def make_records(letter, count=5, scores=(1.0, 0.0, 0.0, 0.0)):
+    texts = tuple(letter * (20 + index) for index in range(len(scores)))
+    return [PreferenceRecord(str(n), "s", f"{letter}{n}", texts, ("",) * 4, scores, ()) for n in range(count)]
+
+
+def test_packing_gives_back_every_text(tmp_path):
+    records = make_records("a")
+    cache = tmp_path / "tokens.npz"
+    first = pack_texts(records, encode, cache=cache)
+
+    def fail(texts):
+        raise AssertionError("the cache must be used")
+
+    for texts in (first, pack_texts(records, fail, cache=cache)):
+        assert texts.prompt(3) == encode(["a3"])[0]
+        assert texts.candidate(2, 1) == [ord("a")] * 21
+    # other texts do not fit the cache
+    changed = pack_texts(make_records("b"), encode, cache=cache)
+    assert changed.candidate(0, 0) == [ord("b")] * 20
+
+
+def test_step_depends_on_seed_and_step_alone():
+    sources = [packed("a", make_records("a"))]
+    one, two = (GroupSampler(sources, records_per_step=4, corruption=0.5, seed=3) for _ in range(2))
+    assert one.step(7) == two.step(7)
+    assert one.step(7) != one.step(8)
+
+
+def test_sources_are_drawn_by_share():
+    sources = [packed("a", make_records("a"), 3.0), packed("b", make_records("b", 50), 1.0)]
+    groups = GroupSampler(sources, records_per_step=1000).step(0)
+    share = sum(group.answers[0][0] == ord("a") for group in groups) / 1000
+    assert share == pytest.approx(0.75, abs=0.05)
+
+
+def test_groups_hold_at_least_one_pair_and_no_strangers():
+    groups = GroupSampler([packed("a", make_records("a"), group=2)], records_per_step=50).step(0)
+    for group in groups:
+        assert len(group.answers) == 2
+        assert len(group.pairs) == 1
+
+
+def test_worsened_answer_is_the_loser():
+    sources = [packed("a", make_records("a"), refusals=True), packed("b", make_records("b"))]
+    sampler = GroupSampler(sources, records_per_step=200, corruption=1.0, refusals=[[1, 2, 3]], digits=[ord("1")])
+    worsened = [group for group in sampler.step(0) if len(group.answers) > 3]
+    assert len(worsened) > 150
+    for group in worsened:
+        last = len(group.answers) - 1
+        pairs = [pair for pair in group.pairs if last in pair[:2]]
+        assert pairs
+        assert all(j == last and p > 0.9 for _, j, p, _ in pairs)
+    refused = {group.answers[0][0] for group in worsened if group.answers[-1] == [1, 2, 3]}
+    assert refused == {ord("a")}
+
+
+def test_nothing_to_draw_from():
+    with pytest.raises(ConfigurationError):
+        GroupSampler([packed("a", make_records("a", scores=(1.0, 1.0, 1.0, 1.0)))], records_per_step=1)
+
+
+def test_length_weights_even_out_the_winners():
+    # the longest wins in three of four records
+    wins = [make_records("a", 1, (0.0, 0.0, 0.0, 1.0))[0]] * 3 + [make_records("a", 1, (1.0, 0.0, 0.0, 0.0))[0]]
+    source = packed("a", wins)
+    longer, shorter = length_weights(source.texts, source.targets, 1.0)
+    assert longer * 0.75 == pytest.approx(shorter * 0.25)
+    assert length_weights(source.texts, source.targets, 0.0) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("name", sorted(CORRUPTIONS))
+@given(answer=st.lists(st.integers(0, 50), min_size=12, max_size=200), seed=st.integers(0, 99))
+def test_corruptions_keep_to_the_answers_tokens(name, answer, seed):
+    before = list(answer)
+    worse = CORRUPTIONS[name](answer, np.random.default_rng(seed), [7, 8, 9])
+    assert answer == before
+    assert worse
+    assert set(worse) <= set(answer) | {7, 8, 9}
+    assert len(worse) <= 2 * len(answer) + 80

@@ -1,0 +1,173 @@
+"""A whole run on a tiny encoder: train, resume, export, rank."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from blender_core.errors import CheckpointError, ConfigurationError  # noqa: E402
+from blender_core.rank.embedded import EmbeddedRanker  # noqa: E402
+from blender_core.train import RankerTrainingConfig  # noqa: E402
+from blender_core.train.finish import finish_ranker  # noqa: E402
+from blender_core.train.loop import group_loss, load_checkpoint, run_loop, score_rows  # noqa: E402
+from blender_core.train.model import SegmentPooledScorer, load_encoder  # noqa: E402
+from blender_core.train.ranker import train_ranker  # noqa: E402
+from blender_core.train.sampling import Group  # noqa: E402
+
+
+def losses(path):
+    with path.open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def test_learns_a_toy_task_and_exports_it(toy_config, toy_data, tmp_path):
+    config = toy_config()
+    result = train_ranker(config, data=toy_data)
+    seen = losses(result.log)
+    assert len(seen) == result.steps == 60
+    assert sum(seen[-10:]) < 0.7 * sum(seen[:10])
+    assert result.sequences == 60 * 8 * 3
+
+    report = finish_ranker(config, tmp_path / "ranker", data=toy_data)
+    assert report["model_alone"]["toy"]["accuracy"] > 0.7
+    assert report["int8_agrees"]["all"] > 0.8
+    assert json.loads((tmp_path / "run" / "development.json").read_text()) == report
+    assert {file.name for file in (tmp_path / "ranker").iterdir()} == {
+        "model.int8.onnx",
+        "ranker.json",
+        "tokenizer.json",
+    }
+    ranking = EmbeddedRanker.load(tmp_path / "ranker").rank("sun moon star 1", ["sun moon star", "bread salt"])
+    assert sorted(ranking.order) == [0, 1]
+
+
+def test_int8_is_near_float(toy_config, toy_data, tmp_path):
+    config = toy_config(steps=20)
+    train_ranker(config, data=toy_data)
+    finish_ranker(config, tmp_path / "ranker", data=toy_data)
+    model = SegmentPooledScorer(load_encoder(config.encoder), head_size=config.head_size)
+    load_checkpoint(tmp_path / "run" / "checkpoint.pt", model)
+    model.eval()
+    ranker = EmbeddedRanker.load(tmp_path / "ranker")
+    texts = ["sun moon star", "bread salt", "door"]
+    prompt = ranker._encode("sun moon")
+    rows = [ranker.settings.layout.join(prompt, ranker._encode(text), 32) for text in texts]
+    with torch.no_grad():
+        exact = score_rows(model, rows, tokens_per_batch=64, bfloat16=False).tolist()
+    assert ranker.score("sun moon", texts)[0] == pytest.approx(exact, abs=0.25)
+
+
+def test_resumed_run_ends_where_an_unbroken_one_does(toy_config, toy_data, tmp_path):
+    from blender_core.train import ranker as module
+
+    whole = toy_config(output=str(tmp_path / "whole"), steps=12, corruption=0.5)
+    train_ranker(whole, data=toy_data)
+    broken = toy_config(output=str(tmp_path / "broken"), steps=12, corruption=0.5)
+
+    def killed(*arguments, **options):
+        return run_loop(*arguments, **options, stop_after=5)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "run_loop", killed)
+        assert train_ranker(broken, data=toy_data).steps == 5
+    assert train_ranker(broken, data=toy_data).steps == 12
+    states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "broken")]
+    assert states[0]["sequences"] == states[1]["sequences"]
+    for name, value in states[0]["model"].items():
+        assert torch.equal(value, states[1]["model"][name]), name
+    assert losses(tmp_path / "whole" / "log.csv") == losses(tmp_path / "broken" / "log.csv")
+
+
+def test_finished_run_does_nothing_more(toy_config, toy_data):
+    config = toy_config(steps=3)
+    first = train_ranker(config, data=toy_data)
+    assert train_ranker(config, data=toy_data).sequences == first.sequences
+
+
+def test_time_limit_ends_the_run(toy_config, toy_data):
+    config = toy_config(steps=100_000, minutes=0.02)
+    assert train_ranker(config, data=toy_data).steps < 100_000
+
+
+def test_checkpoint_of_another_shape_is_refused(toy_config, toy_data):
+    train_ranker(toy_config(steps=1), data=toy_data)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        train_ranker(toy_config(steps=2, head_size=8), data=toy_data)
+
+
+def test_loss_of_a_tie_is_least_at_equal_scores():
+    group = Group([1], [[2], [3]], [(0, 1, 0.5, 1.0)])
+    equal, apart = (group_loss(torch.tensor(scores), [group]) for scores in ([0.3, 0.3], [2.0, -2.0]))
+    assert equal < apart
+    certain = Group([1], [[2], [3]], [(0, 1, 1.0, 1.0)])
+    assert group_loss(torch.tensor([2.0, -2.0]), [certain]) < group_loss(torch.tensor([-2.0, 2.0]), [certain])
+
+
+def test_rows_keep_their_scores_in_any_batch(toy_encoder):
+    from blender_core.rank.segments import SegmentLayout
+
+    layout = SegmentLayout(cls_token=2, sep_token=3, cut_marker=4)
+    rows = [layout.join([5, 6], list(range(5, 5 + length)), 32) for length in (3, 11, 1, 7, 5)]
+    model = SegmentPooledScorer(load_encoder(toy_encoder), head_size=8).eval()
+    with torch.no_grad():
+        one, many = (score_rows(model, rows, tokens_per_batch=size, bfloat16=False) for size in (1, 500))
+    assert torch.allclose(one, many, atol=1e-5)
+
+
+def test_encoder_that_is_no_bert(tmp_path):
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        load_encoder(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    with pytest.raises(CheckpointError, match="t5"):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"sources": {}}, {"steps": 0}, {"stages": [{"max_tokens": 9, "until": 0.5}]}, {"colour": "red"}]
+)
+def test_unusable_settings(change):
+    settings = {"encoder": "e", "output": "o", "sources": {"a": {"file": "f"}}}
+    assert RankerTrainingConfig.from_dict(RankerTrainingConfig.from_dict(settings).to_dict()).steps == 1000
+    with pytest.raises(ConfigurationError):
+        RankerTrainingConfig.from_dict({**settings, **change})
+
+
+def test_configuration_files(tmp_path):
+    toml, broken = tmp_path / "run.toml", tmp_path / "broken.json"
+    toml.write_text('encoder = "e"\noutput = "o"\n[[stages]]\nmax_tokens = 64\n[sources.a]\nfile = "f"\n')
+    assert RankerTrainingConfig.load(toml).window(0.5) == 64
+    broken.write_text("{")
+    for path in (broken, tmp_path / "none.toml"):
+        with pytest.raises(ConfigurationError):
+            RankerTrainingConfig.load(path)
+
+
+def test_stages_follow_progress():
+    config = RankerTrainingConfig.from_dict(
+        {
+            "encoder": "e",
+            "output": "o",
+            "sources": {"a": {"file": "f"}},
+            "stages": [{"max_tokens": 64, "until": 0.8}, {"max_tokens": 128}],
+        }
+    )
+    assert [config.window(progress) for progress in (0.0, 0.79, 0.8, 1.0)] == [64, 64, 128, 128]
+
+
+@pytest.mark.slow
+def test_command_line(toy_config, toy_data, tmp_path):
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(toy_config(steps=2).to_dict()))
+    command = [sys.executable, "-m", "blender_core.train"]
+    data = ["--config", str(file), "--data", str(toy_data)]
+    done = subprocess.run([*command, "ranker", *data], check=True, capture_output=True, text=True)
+    assert "2 steps" in done.stdout
+    subprocess.run([*command, "export", *data, "--output", str(tmp_path / "out")], check=True, capture_output=True)
+    assert (tmp_path / "out" / "model.int8.onnx").is_file()
