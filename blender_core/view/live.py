@@ -40,9 +40,10 @@ class LiveBlend:
     Example:
         >>> view = LiveBlend(["a", "b"])
         >>> view.take(MemberStarted("a", 0))
-        >>> console = Console(width=60, record=True, quiet=True)
-        >>> console.print(view)
-        >>> "answering" in console.export_text()
+        >>> console = Console(width=60)
+        >>> with console.capture() as shown:
+        ...     console.print(view)
+        >>> "answering" in shown.get()
         True
     """
 
@@ -50,6 +51,7 @@ class LiveBlend:
         self._members = members
         self._clock = clock
         self._spinner = Spinner("dots")
+        self._spinners = {member: Spinner("dots") for member in members}
         self._started: dict[str, float] = {}
         self._notes: dict[str, str] = {}
         self._outcomes: dict[str, MemberOutcome] = {}
@@ -119,7 +121,7 @@ class LiveBlend:
                 table.add_row(Text("\u00b7", style="dim"), Text(name, style="dim"), "", Text("waiting", style="dim"))
                 return
             note = wording.one_line(self._notes.get(member, "answering"))
-            table.add_row(Spinner("dots"), name, wording.seconds(self._clock() - began), Text(note, style="dim"))
+            table.add_row(self._spinners[member], name, wording.seconds(self._clock() - began), Text(note, style="dim"))
             return
         took = wording.seconds(outcome.latency_s) if outcome.attempts else ""
         if outcome.answer is None:

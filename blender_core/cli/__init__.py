@@ -1,0 +1,21 @@
+"""The command `blended-llm`."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; the process ends with one of the exit codes of `blender_core.cli.output.ExitCode`."""
+    try:
+        from blender_core.cli.app import app
+
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                # a model may write what a narrow locale cannot
+                stream.reconfigure(errors="backslashreplace")
+        app(prog_name="blended-llm")
+    except KeyboardInterrupt:
+        sys.exit(130)

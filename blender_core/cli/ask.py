@@ -1,0 +1,135 @@
+"""`blended-llm ask`: ask every member, rank the answers, fuse the best."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blender_core.cli.output import ExitCode, console, read_text, reported, write_json, write_text
+from blender_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from blender_core.blender import Blender
+    from blender_core.prompt import Prompt
+    from blender_core.result import BlendResult
+
+__all__ = ["ask"]
+
+
+def ask(
+    prompt: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
+    model: Annotated[
+        list[str] | None, typer.Option(help="A local model, see `models`; may be repeated.", show_default=False)
+    ] = None,
+    endpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL:MODEL",
+            help="A model of an OpenAI-compatible server; may be repeated. The key is $OPENAI_API_KEY.",
+            show_default=False,
+        ),
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
+    ranker: Annotated[str, typer.Option(help="embedded, consensus, longest, or a PairRanker checkpoint.")] = "embedded",
+    fuser: Annotated[str, typer.Option(help="llm: the first-ranked member fuses; none: only pick.")] = "llm",
+    fuse_when: Annotated[str, typer.Option(help="auto, always or never.")] = "auto",
+    top_k: Annotated[int, typer.Option(help="How many of the best answers are fused.")] = 3,
+    timeout: Annotated[float, typer.Option(help="Seconds each member gets.")] = 120.0,
+    deadline: Annotated[
+        float | None, typer.Option(help="Seconds for the whole call, without downloads.", show_default="none")
+    ] = None,
+    quorum: Annotated[int, typer.Option(help="Answers needed.")] = 1,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer of a member, in tokens.")] = 256,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Sampling temperature.", show_default="0 for local models, else the server's"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the whole result as JSON.")] = False,
+    fail_if_degraded: Annotated[
+        bool, typer.Option("--fail-if-degraded", help="Exit with 3 where something went wrong on the way.")
+    ] = False,
+) -> None:
+    """Ask several LLMs, rank their answers, fuse the best.
+
+    Without --model and --endpoint the default local models answer; they are fetched once. The answer goes to
+    standard output, everything else to standard error.
+    """
+    with reported():
+        from blender_core.blender import Blender
+        from blender_core.cli.ensemble import open_members
+        from blender_core.gather.policy import GatherPolicy
+        from blender_core.rank.registry import resolve_ranker
+
+        if fuser not in ("llm", "none"):
+            raise ConfigurationError(f"--fuser is {fuser!r}; use llm or none")
+        if max_tokens < 1:
+            raise ConfigurationError(f"--max-tokens is {max_tokens}; it must be at least 1")
+        asked = _prompt(prompt, system)
+        policy = GatherPolicy(timeout=timeout, quorum=quorum)
+        # a mistyped name should not cost a download first
+        chosen_ranker = resolve_ranker(ranker)
+        progress = console(stderr=True)
+        with open_members(
+            model or [], endpoint or [], max_tokens=max_tokens, temperature=temperature, console=progress
+        ) as members:
+            blender = Blender(
+                members,
+                ranker=chosen_ranker,
+                fuser=None if fuser == "none" else fuser,
+                top_k=top_k,
+                fuse_when=fuse_when,
+                deadline=deadline,
+                policy=policy,
+            )
+            result = asyncio.run(_watch(blender, asked, progress))
+        _show(result, progress, as_json=as_json)
+        if fail_if_degraded and result.is_degraded:
+            raise typer.Exit(ExitCode.DEGRADED)
+
+
+def _prompt(question: str, system: str | None) -> Prompt:
+    from blender_core.prompt import Prompt
+
+    text = read_text("-") if question == "-" else question
+    if not text.strip():
+        raise ConfigurationError("the question is empty; write one, or pipe one in with -")
+    turns = [("user", text.strip())]
+    return Prompt.of([("system", system), *turns] if system else turns)
+
+
+async def _watch(blender: Blender, prompt: Prompt, progress: Console) -> BlendResult:
+    from contextlib import aclosing, nullcontext
+
+    from blender_core.events import Finished
+    from blender_core.view.live import LiveBlend, watch_in_lines
+
+    view = LiveBlend([name for name, _ in blender.members])
+    on_terminal = progress.is_terminal
+    take = view.take if on_terminal else watch_in_lines(progress)
+    events = blender.astream(prompt)
+    with view.live(progress) if on_terminal else nullcontext():
+        async with aclosing(events):  # type: ignore[type-var]
+            async for event in events:
+                if isinstance(event, Finished):
+                    return event.result
+                take(event)
+    raise AssertionError("the stream of events ends with Finished")
+
+
+def _show(result: BlendResult, progress: Console, *, as_json: bool) -> None:
+    from blender_core.view.table import answer_panel, candidate_table, summary
+
+    if as_json:
+        write_json(result.to_dict())
+        return
+    answers = console(stderr=False)
+    progress.print(candidate_table(result))
+    if answers.is_terminal:
+        answers.print(answer_panel(result))
+    else:
+        write_text(result.text)
+    progress.print(summary(result))

@@ -1,0 +1,115 @@
+"""What the commands share: consoles, JSON, files, exit codes, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from blender_core.errors import BlendError, ConfigurationError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["EXIT_CODES", "ExitCode", "console", "read_text", "reported", "write_json", "write_text"]
+
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed (for example too few answers), 2 wrong usage or input, "
+    "3 degraded and --fail-if-degraded, 130 interrupted."
+)
+
+
+class ExitCode(IntEnum):
+    """How the command ends."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    DEGRADED = 3
+    INTERRUPTED = 130
+
+
+def console(*, stderr: bool) -> Console:
+    """A rich console on one of the standard streams.
+
+    Args:
+        stderr: Standard error, for progress; else standard output, for results.
+
+    Returns:
+        The console.
+    """
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turn an error into one line on standard error and an exit code.
+
+    Raises:
+        typer.Exit: With the exit code.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        typer.echo("blended-llm: interrupted", err=True)
+        raise typer.Exit(ExitCode.INTERRUPTED) from error
+    except BlendError as error:
+        from blender_core.view.wording import one_line
+
+        typer.echo(f"blended-llm: {one_line(str(error), 2000)}", err=True)
+        wrong_usage = isinstance(error, ConfigurationError)
+        raise typer.Exit(ExitCode.USAGE if wrong_usage else ExitCode.FAILED) from error
+
+
+def write_json(value: dict[str, Any], *, indent: int | None = 2) -> None:
+    """Write one JSON object to standard output.
+
+    Args:
+        value: The object.
+        indent: Spaces a level; ``None`` writes one line.
+    """
+    typer.echo(json.dumps(value, ensure_ascii=not _is_utf8(), indent=indent, allow_nan=False))
+
+
+def write_text(text: str) -> None:
+    """Write a model's text to standard output; on a terminal it cannot steer it.
+
+    Args:
+        text: The text.
+    """
+    from blender_core.view.wording import printable
+
+    typer.echo(printable(text) if sys.stdout.isatty() else text)
+
+
+def read_text(path: str) -> str:
+    """Read a UTF-8 file, or standard input for ``-``.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its text.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
+    try:
+        if path == "-":
+            return sys.stdin.read()
+        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}; give a text file in UTF-8, or - for stdin") from error
+
+
+def _is_utf8() -> bool:
+    return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
