@@ -1,0 +1,120 @@
+"""A chat model whose inner calls are its child runs."""
+
+# No `from __future__ import annotations`: pydantic and LangChain resolve these annotations at run time.
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, cast
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.runnables import RunnableConfig
+
+from langchain_blender.tracing import RUN_KEYWORD, TraceCandidates, open_run
+
+__all__ = ["ChildRunChatModel"]
+
+
+class ChildRunChatModel(BaseChatModel):
+    """Opens its run at every entry point and carries it, as a keyword, to where the work is done.
+
+    Attributes:
+        trace_candidates: Who sees inner calls as child runs: ``"tracers"``, ``"all"`` handlers, or ``"none"``.
+    """
+
+    trace_candidates: TraceCandidates = "tracers"
+
+    def invoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Answer. See the class for what the message holds."""
+        config, kwargs = self._opened(config, kwargs)
+        return super().invoke(input, config, stop=stop, **kwargs)
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Answer; members run on the event loop where they are written for it, else in threads."""
+        config, kwargs = self._opened(config, kwargs)
+        return await super().ainvoke(input, config, stop=stop, **kwargs)
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """Answer in chunks. See the class for what streams."""
+        config, kwargs = self._opened(config, kwargs)
+        yield from super().stream(input, config, stop=stop, **kwargs)
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Answer in chunks, without blocking the event loop."""
+        config, kwargs = self._opened(config, kwargs)
+        async with contextlib.aclosing(cast(Any, super().astream(input, config, stop=stop, **kwargs))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def stream_events(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        version: Any = "v2",
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Answer in typed events; see ``BaseChatModel.stream_events``."""
+        if version == "v3":
+            config, kwargs = self._opened(config, kwargs)
+        return super().stream_events(input, config, version=version, stop=stop, **kwargs)
+
+    def astream_events(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        version: Any = "v2",
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Answer in typed events; see ``BaseChatModel.astream_events``."""
+        if version == "v3":
+            config, kwargs = self._opened(config, kwargs)
+        return super().astream_events(input, config, version=version, stop=stop, **kwargs)
+
+    def _opened(self, config: RunnableConfig | None, kwargs: dict[str, Any]) -> tuple[RunnableConfig, dict[str, Any]]:
+        if RUN_KEYWORD in kwargs:
+            return config or {}, kwargs
+        structured = kwargs.get("ls_structured_output_format") or kwargs.get("structured_output_format") or {}
+        config, run = open_run(config, self.trace_candidates, structured.get("schema"))
+        return config, {**kwargs, RUN_KEYWORD: run}
+
+    # the run travels as a keyword; neither traces nor cache keys may see it
+
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        kwargs.pop(RUN_KEYWORD, None)
+        return super()._get_invocation_params(stop=stop, **kwargs)
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        kwargs.pop(RUN_KEYWORD, None)
+        return super()._get_llm_string(stop=stop, **kwargs)

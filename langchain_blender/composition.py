@@ -1,0 +1,164 @@
+"""Look into composed runnables: find the model inside and change it, find out how to call the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from langchain_core.language_models import LLM, BaseChatModel, BaseLanguageModel, BaseLLM
+from langchain_core.output_parsers import BaseOutputParser
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import (
+    Runnable,
+    RunnableGenerator,
+    RunnableLambda,
+    RunnableParallel,
+    RunnableSequence,
+    RunnableWithFallbacks,
+)
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import DynamicRunnable
+
+__all__ = ["change_model", "first_step", "is_async_only", "is_native_async", "model_of"]
+
+Change = Callable[[Runnable[Any, Any]], Runnable[Any, Any]]
+
+
+def model_of(runnable: Runnable[Any, Any]) -> BaseLanguageModel[Any] | None:
+    """The model that answers: the runnable itself, or the one inside a binding, a retry or at a chain's end.
+
+    Args:
+        runnable: Any runnable.
+
+    Returns:
+        The model; the first where there are fallbacks; ``None`` where none can be seen.
+    """
+    if isinstance(runnable, BaseLanguageModel):
+        return runnable
+    if isinstance(runnable, RunnableBindingBase):
+        return model_of(runnable.bound)
+    if isinstance(runnable, RunnableWithFallbacks):
+        return model_of(runnable.runnable)
+    if isinstance(runnable, DynamicRunnable):
+        return model_of(runnable.default)
+    if isinstance(runnable, RunnableSequence):
+        return model_of(runnable.steps[_answering_step(runnable)])
+    return None
+
+
+def change_model(runnable: Runnable[Any, Any], change: Change, *, verbatim: bool = False) -> Runnable[Any, Any] | None:
+    """A copy of a runnable in which the model that answers is changed.
+
+    Args:
+        runnable: Any runnable; stays as it is.
+        change: Makes the new model of the old.
+        verbatim: The model's message must come out as it is: a chain that ends in a parser does not do.
+
+    Returns:
+        The copy, ``None`` where no such model can be seen.
+    """
+    if isinstance(runnable, BaseLanguageModel):
+        return change(runnable)
+    if isinstance(runnable, DynamicRunnable):
+        # which model it is, is known when the ambient config is
+        inner, _ = runnable.prepare()
+        return change_model(inner, change, verbatim=verbatim)
+    if isinstance(runnable, RunnableBindingBase):
+        bound = change_model(runnable.bound, change, verbatim=verbatim)
+        return None if bound is None else runnable.model_copy(update={"bound": bound})
+    if isinstance(runnable, RunnableWithFallbacks):
+        first, *rest = (
+            change_model(branch, change, verbatim=verbatim) for branch in (runnable.runnable, *runnable.fallbacks)
+        )
+        usable = [branch for branch in rest if branch is not None]
+        return None if first is None else runnable.model_copy(update={"runnable": first, "fallbacks": usable})
+    if isinstance(runnable, RunnableSequence):
+        place = _answering_step(runnable)
+        if verbatim and place != len(runnable.steps) - 1:
+            return None
+        step = change_model(runnable.steps[place], change, verbatim=verbatim)
+        if step is None:
+            return None
+        steps = [*runnable.steps[:place], step, *runnable.steps[place + 1 :]]
+        return RunnableSequence(*steps, name=runnable.name)
+    return None
+
+
+def first_step(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """The part of a runnable that takes the input.
+
+    Args:
+        runnable: Any runnable.
+
+    Returns:
+        The innermost first part.
+    """
+    if isinstance(runnable, RunnableSequence):
+        return first_step(runnable.first)
+    if isinstance(runnable, RunnableBindingBase):
+        return first_step(runnable.bound)
+    if isinstance(runnable, RunnableWithFallbacks):
+        return first_step(runnable.runnable)
+    if isinstance(runnable, DynamicRunnable):
+        return first_step(runnable.default)
+    return runnable
+
+
+def is_native_async(runnable: Runnable[Any, Any]) -> bool:
+    """Whether ``ainvoke`` is written for the event loop, not a thread of the default pool around ``invoke``.
+
+    Args:
+        runnable: Any runnable.
+
+    Returns:
+        Whether every part of it is.
+    """
+    if isinstance(runnable, BaseChatModel):
+        return type(runnable)._agenerate is not BaseChatModel._agenerate
+    if isinstance(runnable, LLM):
+        return type(runnable)._acall is not LLM._acall or type(runnable)._agenerate is not LLM._agenerate
+    if isinstance(runnable, BaseLLM):
+        return type(runnable)._agenerate is not BaseLLM._agenerate
+    if isinstance(runnable, RunnableLambda | RunnableGenerator):
+        return hasattr(runnable, "afunc") or hasattr(runnable, "_atransform")
+    if isinstance(runnable, BaseRetriever):
+        return type(runnable)._aget_relevant_documents is not BaseRetriever._aget_relevant_documents
+    parts = _parts(runnable)
+    if parts:
+        return all(is_native_async(part) for part in parts)
+    return type(runnable).ainvoke is not Runnable.ainvoke
+
+
+def is_async_only(runnable: Runnable[Any, Any]) -> bool:
+    """Whether ``invoke`` cannot work because a part is an asynchronous function.
+
+    Args:
+        runnable: Any runnable.
+
+    Returns:
+        Whether any part of it is such a function.
+    """
+    if isinstance(runnable, RunnableLambda):
+        return hasattr(runnable, "afunc") and not hasattr(runnable, "func")
+    return any(is_async_only(part) for part in _parts(runnable))
+
+
+def _parts(runnable: Runnable[Any, Any]) -> list[Runnable[Any, Any]]:
+    if isinstance(runnable, RunnableSequence):
+        return list(runnable.steps)
+    if isinstance(runnable, RunnableBindingBase):
+        return [runnable.bound]
+    if isinstance(runnable, RunnableWithFallbacks):
+        return list(runnable.runnables)
+    if isinstance(runnable, RunnableParallel):
+        return list(runnable.steps__.values())
+    if isinstance(runnable, DynamicRunnable):
+        return [runnable.default]
+    return []
+
+
+def _answering_step(sequence: RunnableSequence[Any, Any]) -> int:
+    place = len(sequence.steps) - 1
+    while place > 0 and isinstance(sequence.steps[place], BaseOutputParser):
+        place -= 1
+    return place

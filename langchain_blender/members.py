@@ -1,0 +1,255 @@
+"""LangChain models, chains and agents as members of an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, Literal
+
+from langchain_core.language_models import BaseChatModel, BaseLanguageModel
+from langchain_core.messages import AIMessageChunk
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from blender_core.answer import Answer, Price
+from blender_core.concurrency import iterate_in_thread
+from blender_core.errors import ConfigurationError, MemberError
+from blender_core.members.member import Member
+from blender_core.prompt import Prompt
+from langchain_blender.composition import (
+    change_model,
+    first_step,
+    is_async_only,
+    is_native_async,
+    model_of,
+)
+from langchain_blender.messages import to_answer, to_messages
+
+__all__ = ["LangChainMember", "MemberInput", "adapt"]
+
+MemberInput = Literal["auto", "messages", "text"] | Callable[[Prompt], Any]
+
+
+class LangChainMember(Member):
+    """A LangChain runnable as a member: a chat model, a completion LLM, a chain, an agent.
+
+    Call options (``temperature``, ``stop``, ...) and tools go to the model inside; a chain in which no model
+    can be seen keeps its own settings. The runnable runs under the ambient config, so traces and
+    ``configurable`` reach it. Retries that it makes itself (``max_retries``, ``with_retry``) come on top of the
+    engine's.
+
+    Args:
+        runnable: The runnable.
+        name: Shown in results; default is the model's name, else the runnable's.
+        price: What its tokens cost, where cost matters.
+        input: What it is given. ``"messages"``; ``"text"``, the prompt flattened; a function of the prompt; or
+            ``"auto"``: messages for models, otherwise what its input schema asks for: a text, messages, or a
+            dict with the one key it names.
+
+    Raises:
+        ConfigurationError: It is not a runnable, or its input needs more than one key.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> LangChainMember(FakeListChatModel(responses=["Paris"])).generate(Prompt.of("Capital of France?")).text
+        'Paris'
+    """
+
+    def __init__(
+        self,
+        runnable: Runnable[Any, Any],
+        *,
+        name: str | None = None,
+        price: Price | None = None,
+        input: MemberInput = "auto",
+    ) -> None:
+        if not isinstance(runnable, Runnable):
+            raise ConfigurationError(
+                f"{type(runnable).__name__} is not a LangChain runnable; pass a model, a chain or a RunnableLambda"
+            )
+        super().__init__(name or _name_of(runnable), price=price)
+        self.runnable = runnable
+        self.blocks_event_loop = not is_native_async(runnable)
+        self._async_only = is_async_only(runnable)
+        self._read = _auto_input(runnable, self.name) if input == "auto" else _input(input)
+
+    @property
+    def has_native_sync(self) -> bool:
+        """Whether ``invoke`` works."""
+        return not self._async_only
+
+    @property
+    def has_native_async(self) -> bool:
+        """Whether ``ainvoke`` is written for the event loop."""
+        return self._async_only or not self.blocks_event_loop
+
+    def generate(self, prompt: Prompt) -> Answer:
+        """Invoke the runnable, blocking."""
+        if self._async_only:
+            return super().generate(prompt)
+        return to_answer(self._ready(prompt).invoke(self._read(prompt), self._config(prompt)))
+
+    async def agenerate(self, prompt: Prompt) -> Answer:
+        """Invoke the runnable; one that would block the event loop runs in a thread."""
+        if not self.has_native_async:
+            return await super().agenerate(prompt)
+        return to_answer(await self._ready(prompt).ainvoke(self._read(prompt), self._config(prompt)))
+
+    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
+        """Stream the runnable, blocking: pieces of text, then the answer."""
+        if self._async_only:
+            yield from super().stream(prompt)
+            return
+        pieces: list[Any] = []
+        for piece in self._ready(prompt).stream(self._read(prompt), self._config(prompt)):
+            pieces.append(piece)
+            if text := _text_of(piece):
+                yield text
+        yield _joined(pieces)
+
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
+        """Stream the runnable: pieces of text, then the answer."""
+        if not self.has_native_async:
+            async for item in iterate_in_thread(lambda: self.stream(prompt)):
+                yield item
+            return
+        pieces: list[Any] = []
+        async for piece in self._ready(prompt).astream(self._read(prompt), self._config(prompt)):
+            pieces.append(piece)
+            if text := _text_of(piece):
+                yield text
+        yield _joined(pieces)
+
+    def can_call_tools(self, tools: list[Any]) -> bool:
+        """Whether the model inside takes these tools.
+
+        Args:
+            tools: Tools as ``bind_tools`` takes them.
+
+        Returns:
+            Whether binding them is implemented.
+        """
+        try:
+            return change_model(self.runnable, lambda model: _bind(model, tools, {}), verbatim=True) is not None
+        except NotImplementedError:
+            return False
+
+    def _ready(self, prompt: Prompt) -> Runnable[Any, Any]:
+        """The runnable with the prompt's tools and options bound to its model."""
+        options = {key: value for key, value in prompt.options.items() if value is not None}
+        tools, stop = options.pop("tools", None), options.pop("stop", None)
+        if tools:
+            stops = {"stop": list(stop)} if stop else {}
+            try:
+                bound = change_model(
+                    self.runnable, lambda model: _bind(model, tools, options).bind(**stops), verbatim=True
+                )
+            except NotImplementedError:
+                bound = None
+            if bound is None:
+                raise MemberError(
+                    f"{self.name} cannot call tools (its bind_tools is not implemented), so it takes no part "
+                    "in calls with tools"
+                )
+            return bound
+        options.pop("tool_choice", None)
+        if stop:
+            options["stop"] = list(stop)
+        if not options:
+            return self.runnable
+        return change_model(self.runnable, lambda model: model.bind(**options)) or self.runnable
+
+    def _config(self, prompt: Prompt) -> RunnableConfig:
+        return {"run_name": f"{'fuser' if prompt.purpose == 'fuse' else 'candidate'}:{self.name}"}
+
+
+def adapt(llm: Any) -> Any:
+    """The entry point by which ``blender_core`` finds this adapter.
+
+    Args:
+        llm: Anything.
+
+    Returns:
+        A ``LangChainMember`` for a LangChain runnable, else ``NotImplemented``.
+    """
+    return LangChainMember(llm) if isinstance(llm, Runnable) else NotImplemented
+
+
+def _bind(model: Runnable[Any, Any], tools: list[Any], options: Mapping[str, Any]) -> Runnable[Any, Any]:
+    if not isinstance(model, BaseChatModel):
+        raise NotImplementedError
+    return model.bind_tools(tools, **options)
+
+
+def _name_of(runnable: Runnable[Any, Any]) -> str:
+    model = model_of(runnable)
+    if model is None:
+        return runnable.get_name()
+    if model.name:
+        return model.name
+    stated = model._get_ls_params().get("ls_model_name") if isinstance(model, BaseChatModel) else None
+    for name in (stated, *(getattr(model, key, None) for key in ("model_name", "model", "model_id"))):
+        if isinstance(name, str) and name:
+            return name
+    return type(model).__name__
+
+
+def _input(form: Any) -> Callable[[Prompt], Any]:
+    if form == "messages":
+        return to_messages
+    if form == "text":
+        return lambda prompt: prompt.text
+    if callable(form):
+        return form  # type: ignore[no-any-return]
+    raise ConfigurationError(f'input is {form!r}; use "auto", "messages", "text", or a function of the prompt')
+
+
+def _auto_input(runnable: Runnable[Any, Any], name: str) -> Callable[[Prompt], Any]:
+    if isinstance(first_step(runnable), BaseLanguageModel):
+        return to_messages
+    try:
+        schema = runnable.get_input_jsonschema()
+    except Exception:
+        # some runnables cannot describe their input; messages are what most of them take
+        return to_messages
+    kind = _kind(schema, schema)
+    if kind != "object":
+        return _input("text") if kind == "string" else to_messages
+    properties = schema.get("properties") or {}
+    keys = list(schema.get("required") or properties)
+    if "messages" in properties and set(keys) <= {"messages"}:
+        return lambda prompt: {"messages": to_messages(prompt)}
+    if not keys:
+        return to_messages
+    if len(keys) > 1:
+        raise ConfigurationError(
+            f"{name} asks for {', '.join(keys)}; wrap it: "
+            f"LangChainMember(chain, input=lambda prompt: {{{keys[0]!r}: prompt.text, ...}})"
+        )
+    key = keys[0]
+    if _kind(properties.get(key, {}), schema) == "array":
+        return lambda prompt: {key: to_messages(prompt)}
+    return lambda prompt: {key: prompt.text}
+
+
+def _kind(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
+    reference = part.get("$ref")
+    if isinstance(reference, str):
+        part = (schema.get("$defs") or {}).get(reference.rsplit("/", 1)[-1], {})
+    kind = part.get("type")
+    return kind if isinstance(kind, str) else None
+
+
+def _text_of(piece: Any) -> str:
+    if isinstance(piece, str):
+        return piece
+    return str(getattr(piece, "text", ""))
+
+
+def _joined(pieces: list[Any]) -> Answer:
+    if not pieces:
+        raise MemberError("the stream ended before it began")
+    if isinstance(pieces[0], AIMessageChunk):
+        chunks = [piece for piece in pieces if isinstance(piece, AIMessageChunk)]
+        return to_answer(chunks[0] + chunks[1:] if len(chunks) > 1 else chunks[0])
+    if isinstance(pieces[0], str):
+        return to_answer("".join(pieces))
+    return to_answer(pieces[-1])

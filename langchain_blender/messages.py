@@ -1,0 +1,248 @@
+"""LangChain messages on one side, the engine's prompt and answer on the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+    message_chunk_to_message,
+)
+from langchain_core.prompt_values import ChatPromptValue
+
+from blender_core.answer import Answer, ToolCall, Usage
+from blender_core.errors import MemberError
+from blender_core.prompt import Message, Prompt
+
+__all__ = ["message_text", "refusal_of", "to_answer", "to_messages", "to_prompt"]
+
+# how providers say that a text was withheld
+_FILTERED = frozenset(
+    {
+        "blocklist",
+        "content_filter",
+        "content_filtered",
+        "guardrail_intervened",
+        "image_safety",
+        "language",
+        "prohibited_content",
+        "recitation",
+        "refusal",
+        "safety",
+        "spii",
+    }
+)
+_SILENT_BLOCKS = frozenset(
+    {
+        "function_call",
+        "invalid_tool_call",
+        "reasoning",
+        "redacted_thinking",
+        "thinking",
+        "tool_call",
+        "tool_call_chunk",
+        "tool_use",
+    }
+)
+
+
+def to_prompt(messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> Prompt:
+    r"""Read a conversation for the engine; LangChain members get the messages themselves.
+
+    Args:
+        messages: The conversation, oldest first.
+        options: Call options such as ``stop`` and ``tools``.
+
+    Returns:
+        The prompt. Text is flattened for ranking and fusing, other content leaves a mark such as ``[image]``.
+
+    Raises:
+        ConfigurationError: There are no messages.
+
+    Example:
+        >>> to_prompt([SystemMessage("Be brief."), HumanMessage("Hi")], {}).text
+        'System: Be brief.\nUser: Hi'
+    """
+    turns = tuple(Message(_role(message), message_text(message)) for message in messages)
+    native = ChatPromptValue(messages=list(messages))
+    return Prompt(turns, native=native, options=options)
+
+
+def to_messages(prompt: Prompt) -> list[BaseMessage]:
+    """The prompt as LangChain messages.
+
+    Args:
+        prompt: A prompt, made from LangChain messages or not.
+
+    Returns:
+        The original messages where there are some, else one message a turn.
+
+    Example:
+        >>> to_messages(Prompt.of("Hi"))[0].text
+        'Hi'
+    """
+    if isinstance(prompt.native, ChatPromptValue):
+        return list(prompt.native.messages)
+    return [_message(turn) for turn in prompt.messages]
+
+
+def to_answer(output: Any) -> Answer:
+    """Read what a LangChain runnable returned.
+
+    Args:
+        output: A message; a text; or a graph's state, whose last message counts.
+
+    Returns:
+        The answer; ``native`` is the message.
+
+    Raises:
+        MemberError: It is none of these, or its only tool calls cannot be parsed.
+
+    Example:
+        >>> to_answer(AIMessage("Hi", usage_metadata={"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}))
+        Answer(text='Hi', tool_calls=(), usage=Usage(input_tokens=3, output_tokens=1), cost=None, model=None, \
+finish_reason=None, refusal=None)
+    """
+    if isinstance(output, str):
+        return Answer(str(output), native=AIMessage(content=str(output)))
+    if isinstance(output, Mapping) and isinstance(output.get("messages"), Sequence) and output["messages"]:
+        output = output["messages"][-1]
+    if isinstance(output, AIMessageChunk):
+        output = message_chunk_to_message(output)
+    if isinstance(output, ChatMessage | HumanMessage):
+        output = AIMessage(content=output.content)
+    if not isinstance(output, AIMessage):
+        raise MemberError(
+            f"the member returned {type(output).__name__}, not a message or a text; "
+            "end its chain with a model, or with a function that gives text"
+        )
+    return _read(output)
+
+
+def message_text(message: BaseMessage) -> str:
+    """A message's content as text.
+
+    Args:
+        message: Any message.
+
+    Returns:
+        Its text; a tool call is written as ``[calls name({...})]``, content that is not text as ``[image]`` and
+        the like, reasoning is left out.
+
+    Example:
+        >>> message_text(HumanMessage([{"type": "text", "text": "What is this?"}, {"type": "image", "url": "x"}]))
+        'What is this?[image]'
+    """
+    if isinstance(message.content, str):
+        parts = [message.content]
+    else:
+        parts = [block if isinstance(block, str) else _block_text(block) for block in message.content]
+    if isinstance(message, AIMessage):
+        for call in message.tool_calls:
+            arguments = json.dumps(call["args"], ensure_ascii=False, default=str)
+            parts.append(f"[calls {call['name']}({arguments})]")
+    return "".join(parts)
+
+
+def refusal_of(message: AIMessage) -> str | None:
+    """Why a provider withheld the answer.
+
+    Args:
+        message: A model's message.
+
+    Returns:
+        The refusal or the filter's name; ``None`` where the message is an answer.
+
+    Example:
+        >>> refusal_of(AIMessage("", response_metadata={"finish_reason": "content_filter"}))
+        'finish reason content_filter'
+    """
+    spoken = message.additional_kwargs.get("refusal")
+    if isinstance(spoken, str) and spoken:
+        return spoken
+    for block in message.content:
+        if isinstance(block, dict):
+            inner = block.get("value") if block.get("type") == "non_standard" else block
+            if isinstance(inner, dict) and inner.get("type") == "refusal":
+                return str(inner.get("refusal") or inner.get("text") or "refused")
+    reason = _finish_reason(message)
+    if reason is not None and reason.lower() in _FILTERED:
+        return f"finish reason {reason}"
+    return None
+
+
+def _read(message: AIMessage) -> Answer:
+    calls = tuple(ToolCall(call["name"], call["args"], call.get("id")) for call in message.tool_calls)
+    if message.invalid_tool_calls and not calls:
+        broken = message.invalid_tool_calls[0]
+        raise MemberError(
+            f"a tool call that cannot be parsed: {broken.get('name')}({broken.get('args')}): {broken.get('error')}"
+        )
+    usage, cost = None, None
+    if message.usage_metadata is not None:
+        used: Mapping[str, Any] = message.usage_metadata
+        usage = Usage(int(used.get("input_tokens") or 0), int(used.get("output_tokens") or 0))
+        # langchain-core sets a cost of 0 on an answer out of a cache
+        stated = used.get("total_cost")
+        cost = float(stated) if isinstance(stated, int | float) else None
+    model = message.response_metadata.get("model_name") or message.response_metadata.get("model")
+    return Answer(
+        str(message.text),
+        calls,
+        usage,
+        cost,
+        str(model) if model else None,
+        _finish_reason(message),
+        refusal_of(message),
+        message,
+    )
+
+
+def _finish_reason(message: AIMessage) -> str | None:
+    for key in ("finish_reason", "stop_reason", "done_reason"):
+        value = message.response_metadata.get(key)
+        if value:
+            return str(value)
+    return None
+
+
+def _block_text(block: Mapping[str, Any]) -> str:
+    kind = str(block.get("type", "content"))
+    if kind in ("text", "input_text", "output_text"):
+        return str(block.get("text", ""))
+    if kind in _SILENT_BLOCKS:
+        return ""
+    return f"[{kind.removesuffix('_url').removeprefix('input_')}]"
+
+
+def _role(message: BaseMessage) -> str:
+    if isinstance(message, SystemMessage):
+        return "system"
+    if isinstance(message, AIMessage):
+        return "assistant"
+    if isinstance(message, ToolMessage | FunctionMessage):
+        return "tool"
+    if isinstance(message, ChatMessage):
+        role = message.role.lower()
+        return role if role in ("system", "assistant", "tool") else "user"
+    return "user"
+
+
+def _message(turn: Message) -> BaseMessage:
+    if turn.role == "system":
+        return SystemMessage(turn.content)
+    if turn.role == "assistant":
+        return AIMessage(turn.content)
+    if turn.role == "tool":
+        # a ToolMessage needs the id of a call that this prompt does not hold
+        return HumanMessage(f"Tool result: {turn.content}")
+    return HumanMessage(turn.content)

@@ -1,0 +1,236 @@
+"""From the engine's result to the message that LangChain gets, whole or in chunks."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
+from langchain_core.messages.tool import ToolCall as LangChainToolCall
+from langchain_core.messages.tool import tool_call, tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk
+
+from blender_core.events import BlendEvent, Finished, FusionRejected, Token
+from blender_core.result import BlendResult
+
+__all__ = ["ChunkWriter", "blended_message", "cut_at_stop", "summed_usage"]
+
+# blocks that only the provider that made them can take back
+_PRIVATE_BLOCKS = frozenset(
+    {
+        "invalid_tool_call",
+        "non_standard",
+        "reasoning",
+        "server_tool_call",
+        "server_tool_call_chunk",
+        "server_tool_result",
+        "tool_call",
+        "tool_call_chunk",
+    }
+)
+_PARAGRAPH = "\n\n"
+
+
+def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]) -> AIMessage:
+    """The message of a finished call.
+
+    A fused text is plain text. A picked answer keeps its text, tool calls and standard content blocks; what
+    only its provider understands is left out, because the message goes to every member on the next turn:
+    reasoning, the provider's ids and additional keywords.
+
+    Args:
+        result: The result.
+        model_name: The blend's name.
+        stop: Stop sequences; the text ends before the first.
+
+    Returns:
+        A new message without an id; ``response_metadata["blend"]`` holds ``BlendResult.to_dict()``, the usage
+        is the sum of all calls.
+    """
+    blocks = _other_blocks(result)
+    text = cut_at_stop(result.text, stop)
+    content: Any = text
+    if blocks:
+        content = ([{"type": "text", "text": text}] if text else []) + blocks
+    return AIMessage(
+        content=content,
+        tool_calls=_tool_calls(result),
+        usage_metadata=summed_usage(result),
+        response_metadata=_metadata(result, model_name),
+    )
+
+
+class ChunkWriter:
+    """Turns the events of a call into chunks. Made for one call.
+
+    Usage and metadata stand on the last chunk only, so that adding chunks up counts them once.
+
+    Args:
+        model_name: The blend's name.
+        stop: Stop sequences; the text ends before the first.
+    """
+
+    def __init__(self, model_name: str, stop: Sequence[str]) -> None:
+        self._model_name = model_name
+        self._stop = _StopFilter(stop)
+        self._sequences = stop
+        self._sent = 0
+        self._taken_back = 0
+
+    def chunks(self, event: BlendEvent) -> Iterator[ChatGenerationChunk]:
+        """The chunks that an event brings.
+
+        Args:
+            event: The next event.
+
+        Yields:
+            Text as it comes; at the end other content, tool calls, then the last chunk.
+        """
+        if isinstance(event, Token):
+            yield from self._text(self._stop.take(event.text))
+        elif isinstance(event, FusionRejected):
+            self._stop = _StopFilter(self._sequences)
+            if self._sent:
+                # what is sent cannot be taken back: the answer follows as a new paragraph
+                self._taken_back = self._sent
+                yield from self._text(_PARAGRAPH)
+        elif isinstance(event, Finished):
+            yield from self._text(self._stop.rest())
+            yield from self._end(event.result)
+
+    def _text(self, text: str) -> Iterator[ChatGenerationChunk]:
+        if text:
+            self._sent += len(text)
+            yield ChatGenerationChunk(message=AIMessageChunk(content=text))
+
+    def _end(self, result: BlendResult) -> Iterator[ChatGenerationChunk]:
+        blocks = _other_blocks(result)
+        if blocks:
+            yield ChatGenerationChunk(message=AIMessageChunk(content=[*blocks]))
+        for index, call in enumerate(_tool_calls(result)):
+            arguments = json.dumps(call["args"], ensure_ascii=False)
+            piece = tool_call_chunk(name=call["name"], args=arguments, id=call["id"], index=index)
+            yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[piece]))
+        metadata = _metadata(result, self._model_name)
+        metadata["blend"]["rejected_characters"] = self._taken_back
+        last = AIMessageChunk(
+            content="",
+            usage_metadata=summed_usage(result),
+            response_metadata=metadata,
+            chunk_position="last",
+        )
+        yield ChatGenerationChunk(message=last)
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
+    """The text up to the first stop sequence.
+
+    Args:
+        text: Any text.
+        stop: Stop sequences.
+
+    Returns:
+        The text, without the stop sequence.
+
+    Example:
+        >>> cut_at_stop("one two three", ["three", "two"])
+        'one '
+    """
+    places = [place for place in (text.find(sequence) for sequence in stop if sequence) if place >= 0]
+    return text[: min(places)] if places else text
+
+
+def summed_usage(result: BlendResult) -> UsageMetadata | None:
+    """What all calls used, members and fuser together.
+
+    Args:
+        result: The result.
+
+    Returns:
+        The sum with its details; ``None`` where no call said what it used.
+    """
+    usage = result.usage
+    if not usage.total_tokens and not result.usage_known:
+        return None
+    total = UsageMetadata(
+        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, total_tokens=usage.total_tokens
+    )
+    read: dict[str, int] = {}
+    written: dict[str, int] = {}
+    for record in result.candidates:
+        answer = record.outcome.answer
+        if answer is not None and isinstance(answer.native, AIMessage) and answer.native.usage_metadata:
+            _add(read, answer.native.usage_metadata.get("input_token_details"))
+            _add(written, answer.native.usage_metadata.get("output_token_details"))
+    if read:
+        total["input_token_details"] = cast(InputTokenDetails, read)
+    if written:
+        total["output_token_details"] = cast(OutputTokenDetails, written)
+    return total
+
+
+def _add(total: dict[str, int], details: Any) -> None:
+    for key, count in (details or {}).items():
+        if isinstance(count, int):
+            total[key] = total.get(key, 0) + count
+
+
+def _metadata(result: BlendResult, model_name: str) -> dict[str, Any]:
+    # no model_provider: content is standard, and the summed usage is not one context's size
+    finish = None if result.answer is None else result.answer.finish_reason
+    return {"model_name": model_name, "finish_reason": finish or "stop", "blend": result.to_dict()}
+
+
+def _tool_calls(result: BlendResult) -> list[LangChainToolCall]:
+    if result.answer is None:
+        return []
+    return [
+        tool_call(name=call.name, args=dict(call.arguments), id=call.id or f"call_{uuid.uuid4().hex[:24]}")
+        for call in result.answer.tool_calls
+    ]
+
+
+def _other_blocks(result: BlendResult) -> list[dict[str, Any]]:
+    """Content blocks of a picked answer beside its text: images, sound, files."""
+    native = None if result.answer is None else result.answer.native
+    if not isinstance(native, AIMessage) or isinstance(native.content, str):
+        return []
+    kept = []
+    for block in native.content_blocks:
+        if block["type"] not in _PRIVATE_BLOCKS and block["type"] != "text":
+            kept.append({key: value for key, value in block.items() if key not in ("id", "extras", "index")})
+    return kept
+
+
+class _StopFilter:
+    """Ends a stream before the first stop sequence; holds back what may be the beginning of one."""
+
+    def __init__(self, stop: Sequence[str]) -> None:
+        self._stop = [sequence for sequence in stop if sequence]
+        self._hold = max((len(sequence) for sequence in self._stop), default=1) - 1
+        self._pending = ""
+        self._ended = False
+
+    def take(self, text: str) -> str:
+        """Text that can be sent now."""
+        if self._ended:
+            return ""
+        self._pending += text
+        cut = cut_at_stop(self._pending, self._stop)
+        if len(cut) < len(self._pending):
+            self._ended = True
+            self._pending = ""
+            return cut
+        ready = len(self._pending) - self._hold
+        if ready <= 0:
+            return ""
+        sent, self._pending = self._pending[:ready], self._pending[ready:]
+        return sent
+
+    def rest(self) -> str:
+        """Text that was held back."""
+        rest, self._pending = self._pending, ""
+        return rest

@@ -1,0 +1,176 @@
+"""Tools of a call: one form for all members, and what a member's answer must look like."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import BaseModel, ValidationError
+
+from blender_core.answer import Answer, ToolCall
+from blender_core.errors import ConfigurationError
+from langchain_blender.json_schema import violation
+
+__all__ = ["acceptance", "convert_tools", "normalised_choice", "wants_structure"]
+
+Tool = dict[str, Any] | type | Callable[..., Any] | BaseTool
+
+
+def convert_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[str, Any]]:
+    """Tools in the OpenAI form, which every LangChain chat model takes.
+
+    Args:
+        tools: Tools as ``bind_tools`` takes them.
+        strict: Marks each tool as strict, where given.
+
+    Returns:
+        One dict a tool; a provider's own tool (such as ``{"google_search": {}}``) is left as it is.
+
+    Raises:
+        ConfigurationError: Something is not a tool.
+    """
+    converted = []
+    for tool in tools:
+        try:
+            converted.append(convert_to_openai_tool(tool, strict=strict))
+        except (TypeError, ValueError) as error:
+            if not isinstance(tool, dict):
+                raise ConfigurationError(
+                    f"{tool!r} is not a tool: {error}; pass a BaseTool, a function with type hints, a pydantic "
+                    "class or a JSON schema"
+                ) from error
+            converted.append(tool)
+    return converted
+
+
+def normalised_choice(choice: Any) -> str | None:
+    """A tool choice in the words that every member understands.
+
+    Args:
+        choice: ``"auto"``, ``"none"``, ``"any"``, ``"required"``, a tool's name, a bool, or OpenAI's dict.
+
+    Returns:
+        ``"auto"``, ``"none"``, ``"any"``, a tool's name, or ``None``.
+
+    Raises:
+        ConfigurationError: It is something else.
+
+    Example:
+        >>> normalised_choice("required"), normalised_choice({"type": "function", "function": {"name": "add"}})
+        ('any', 'add')
+    """
+    if choice is None or choice is False:
+        return None
+    if choice is True or choice == "required":
+        return "any"
+    if isinstance(choice, str):
+        return choice
+    if isinstance(choice, Mapping):
+        name = (choice.get("function") or choice).get("name")
+        if isinstance(name, str):
+            return name
+        if choice.get("type") in ("any", "auto", "none"):
+            return str(choice["type"])
+    raise ConfigurationError(f'tool_choice is {choice!r}; use "any", "auto", "none", or the name of a tool')
+
+
+def wants_structure(options: Mapping[str, Any], schema: Any) -> bool:
+    """Whether the call asks for structured output, which is picked and never fused.
+
+    Args:
+        options: The call options.
+        schema: The schema of ``with_structured_output``, where there is one.
+
+    Returns:
+        Whether it does.
+    """
+    return schema is not None or bool(options.get("response_format"))
+
+
+def acceptance(options: Mapping[str, Any], schema: Any) -> Callable[[Answer], str | None] | None:
+    """The check that a member's answer has to pass.
+
+    Tool calls must name a bound tool and meet its schema; where a call is required there must be one; where
+    structured output is asked for it must meet the schema.
+
+    Args:
+        options: The call options.
+        schema: The schema of ``with_structured_output``, where there is one.
+
+    Returns:
+        A function that says why an answer cannot be used, or ``None``; ``None`` where anything goes.
+    """
+    tools = options.get("tools") or []
+    text_schema = _response_schema(options.get("response_format"))
+    if not tools and text_schema is None:
+        return None
+    parameters = _parameters(tools)
+    choice = options.get("tool_choice")
+    required = choice if choice not in (None, "auto", "none") else None
+
+    def check(answer: Answer) -> str | None:
+        if not answer.tool_calls:
+            if required is not None:
+                return f"answered in text where a tool call was required (tool_choice {required!r})"
+            return None if text_schema is None else _text_violation(answer.text, text_schema)
+        for call in answer.tool_calls:
+            problem = _call_violation(call, parameters, schema)
+            if problem is not None:
+                return problem
+        if required in parameters and all(call.name != required for call in answer.tool_calls):
+            return f"called {answer.tool_calls[0].name} where {required} was required"
+        return None
+
+    return check
+
+
+def _parameters(tools: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Name to parameters; empty where a provider's own tool is among them, whose calls cannot be foreseen."""
+    functions = [tool.get("function") for tool in tools]
+    if not all(isinstance(function, Mapping) and "name" in function for function in functions):
+        return {}
+    return {function["name"]: function.get("parameters") or {} for function in functions if function}
+
+
+def _call_violation(call: ToolCall, parameters: Mapping[str, Mapping[str, Any]], schema: Any) -> str | None:
+    if parameters and call.name not in parameters:
+        return f"called {call.name}, which is not among the tools"
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        try:
+            schema.model_validate(dict(call.arguments))
+        except ValidationError as error:
+            first = error.errors()[0]
+            return f"{call.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return None
+    problem = violation(dict(call.arguments), parameters.get(call.name, {}))
+    return None if problem is None else f"{call.name}: {problem}"
+
+
+def _response_schema(response_format: Any) -> Any:
+    if isinstance(response_format, type) and issubclass(response_format, BaseModel):
+        return response_format
+    if not isinstance(response_format, Mapping):
+        return None
+    if response_format.get("type") == "json_schema":
+        inner = response_format.get("json_schema") or response_format
+        return inner.get("schema", {})
+    if response_format.get("type") == "json_object":
+        return {"type": "object"}
+    return None
+
+
+def _text_violation(text: str, schema: Any) -> str | None:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        return f"not JSON: {error}"
+    if isinstance(schema, type):
+        try:
+            schema.model_validate(value)  # type: ignore[attr-defined]
+        except ValidationError as error:
+            return f"does not meet the schema: {error.errors()[0]['msg']}"
+        return None
+    return violation(value, schema)
