@@ -62,7 +62,7 @@ def test_a_base_model_is_not_asked_to_fuse():
     base, able = FakeMember("base", "x"), FakeMember("able", "fused")
     base.follows_instructions = False
     assert LLMFuser().fuse(FusionInput("Q", ("a", "b"), (base, able))).fuser == "llm:able"
-    with pytest.raises(FusionError, match="none of base follows"):
+    with pytest.raises(FusionError, match="none of base, base follows"):
         LLMFuser().fuse(FusionInput("Q", ("a", "b"), (base, base)))
 
 
