@@ -117,6 +117,7 @@ class BlendCall:
         self._began = runtime.clock()
         self._degraded: list[str] = []
         self._cut: dict[str, dict[str, int]] = {}
+        self._fuser_wrote: FusedText | None = None
 
     async def run(self) -> BlendResult:
         """Make the call.
@@ -290,8 +291,10 @@ class BlendCall:
             )
         except FusionRefused as refused:
             self._degraded.append(f"fusion: {refused.reason}")
+            self._fuser_wrote = refused.fused
             self._runtime.emit(FusionRejected(refused.reason, refused.streamed))
             return None
+        self._fuser_wrote = fused
         if fused.cut:
             self._cut["fuser"] = _named_cut(fused.cut, sources)
         return fused
@@ -329,8 +332,9 @@ class BlendCall:
         used = [outcome.usage for outcome in outcomes if outcome.attempts]
         costs = [outcome.cost for outcome in outcomes if outcome.attempts]
         if decision.fuse:
-            used.append(None if fused is None else fused.usage)
-            costs.append(None if fused is None else fused.cost)
+            wrote = self._fuser_wrote
+            used.append(None if wrote is None else wrote.usage)
+            costs.append(None if wrote is None else wrote.cost)
         known_costs = [cost for cost in costs if cost is not None]
         return BlendResult(
             text=fused.text if fused is not None else _text_of(winner),

@@ -24,12 +24,14 @@ class FusionRefused(Exception):
     Args:
         reason: Why, in words.
         streamed: Characters of it that had already been sent.
+        fused: The refused text where it was complete; its usage was spent all the same.
     """
 
-    def __init__(self, reason: str, streamed: int = 0) -> None:
+    def __init__(self, reason: str, streamed: int = 0, fused: FusedText | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.streamed = streamed
+        self.fused = fused
 
 
 async def run_fusion(
@@ -73,7 +75,7 @@ async def run_fusion(
         raise FusionRefused(f"{fuser.name}: {type(error).__name__}: {error}", streamed.sent) from error
     problem = guard.check(fused.text, request.candidates)
     if problem is not None:
-        raise FusionRefused(f"the guard refused the fused text: {problem}")
+        raise FusionRefused(f"the guard refused the fused text: {problem}", fused=fused)
     if emit_token is not None:
         emit_token(fused.text)
     return fused
@@ -117,23 +119,24 @@ class _Streamed:
                     self._take(piece)
         if result is None:
             raise FusionError("the stream ended without its result")
-        self._judge(complete=True)
+        fused = FusedText(self._text, result.fuser, result.usage, result.cost, result.cut)
+        self._judge(fused)
         self._release()
-        return FusedText(self._text, result.fuser, result.usage, result.cost, result.cut)
+        return fused
 
     def _take(self, piece: str) -> None:
         # white space at the start of a model's text is not part of the answer
         self._text += piece if self._text else piece.lstrip()
         if len(self._text) - self._judged >= _HOLD_CHARACTERS:
-            self._judge(complete=False)
+            self._judge()
             self._judged = len(self._text)
         if self._judged:
             self._release()
 
-    def _judge(self, *, complete: bool) -> None:
-        problem = self._guard.check(self._text, self._candidates, complete=complete)
+    def _judge(self, fused: FusedText | None = None) -> None:
+        problem = self._guard.check(self._text, self._candidates, complete=fused is not None)
         if problem is not None:
-            raise FusionRefused(f"the guard refused the fused text: {problem}", self.sent)
+            raise FusionRefused(f"the guard refused the fused text: {problem}", self.sent, fused)
 
     def _release(self) -> None:
         if self._emit is not None and len(self._text) > self.sent:

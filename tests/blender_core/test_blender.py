@@ -167,6 +167,8 @@ def test_usage_is_summed_once_with_the_fusers():
     members = [FakeMember(n, n * 10, usage=Usage(10, 5)) for n in "ab"]
     result = Blender(members, ranker=close_ranker(), fuser=FakeFuser("ab", usage=Usage(20, 2))).blend("q")
     assert (result.usage, result.usage_known) == (Usage(40, 12), True)
+    refused = Blender(members, ranker=close_ranker(), fuser=FakeFuser("I'm sorry.", usage=Usage(20, 2))).blend("q")
+    assert (refused.usage, refused.usage_known, refused.is_degraded) == (Usage(40, 12), True, True)
     unknown = Blender([*members, FakeMember("c", ValueError())], ranker=close_ranker(), fuser=None).blend("q")
     assert (unknown.usage, unknown.usage_known) == (Usage(20, 10), False)
 
