@@ -44,14 +44,16 @@ def models(
         for column in ("model", "default", "size", "cached", "licence"):
             table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
         for record in records:
-            licence = f"{record['licence']}. {record['licence_note']}" if record["licence_note"] else record["licence"]
             table.add_row(
                 Text(str(record["model"]), style="bold" if record["default"] else ""),
                 "yes" if record["default"] else "",
                 f"{int(str(record['size_bytes'])) / 1e6:.0f} MB",
                 "yes" if record["cached"] else "no",
-                Text(str(licence)),
+                Text(str(record["licence"])),
             )
         out = console(stderr=False)
         out.print(table)
+        for record in records:
+            if record["licence_note"]:
+                out.print(Text(f"{record['model']}: {record['licence_note']}"), soft_wrap=True)
         out.print(Text(f"cache: {folder}", style="dim"), soft_wrap=True)

@@ -87,7 +87,9 @@ def write_text(text: str) -> None:
     """
     from blender_core.view.wording import printable
 
-    typer.echo(printable(text) if sys.stdout.isatty() else text)
+    # typer.echo would drop escape codes, but a pipe gets the text as it is
+    sys.stdout.write((printable(text) if sys.stdout.isatty() else text) + "\n")
+    sys.stdout.flush()
 
 
 def read_text(path: str) -> str:

@@ -117,7 +117,9 @@ def _block(*parts: str) -> str:
 
 
 def _note(label: str, text: str, *, raw: bool = False) -> str:
-    return f'<div class="note"><span class="label">{label}</span> {text if raw else escape(text)}</div>'
+    return (
+        f'<div class="note"><span class="label">{label}</span> {text if raw else escape(wording.printable(text))}</div>'
+    )
 
 
 def _labels(ranking: Ranking, names: Sequence[str] | None) -> list[str]:
@@ -129,7 +131,7 @@ def _labels(ranking: Ranking, names: Sequence[str] | None) -> list[str]:
 def _final_text(result: BlendResult) -> str:
     if result.text.strip() or result.answer is None:
         return wording.printable(result.text.strip())
-    return "\n".join(f"{call.name}({dict(call.arguments)})" for call in result.answer.tool_calls)
+    return wording.printable("\n".join(f"{call.name}({dict(call.arguments)})" for call in result.answer.tool_calls))
 
 
 def _member_row(result: BlendResult, record: CandidateRecord) -> str:
@@ -153,7 +155,7 @@ def _answer(record: CandidateRecord) -> str:
     text = wording.printable(record.text or "").strip()
     if not text:
         calls = () if record.outcome.answer is None else record.outcome.answer.tool_calls
-        return escape(why or ", ".join(f"{call.name}()" for call in calls))
+        return escape(wording.one_line(why or ", ".join(f"{call.name}()" for call in calls), 600))
     start = escape(wording.one_line(text, _PREVIEW))
     before = f"{escape(wording.one_line(why))}<br>" if why else ""
     if len(text) <= _PREVIEW and "\n" not in text:

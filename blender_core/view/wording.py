@@ -132,10 +132,10 @@ def by_rank(result: BlendResult) -> list[CandidateRecord]:
 def headline(result: BlendResult) -> str:
     """Where the final text comes from, in one line."""
     if result.fused:
-        return f"fused from {', '.join(result.fused)}"
+        return printable(f"fused from {', '.join(result.fused)}")
     if result.text or result.answer is None or not result.answer.tool_calls:
-        return f"answer of {result.winner}"
-    return f"tool call of {result.winner}"
+        return printable(f"answer of {result.winner}")
+    return printable(f"tool call of {result.winner}")
 
 
 def timings(result: BlendResult) -> str:
