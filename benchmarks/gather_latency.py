@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import statistics
 import time
+from collections.abc import Callable
 
 from blender_core import Blender
 from blender_core.testing import FakeMember, FakeRanker
@@ -23,7 +24,7 @@ async def bare() -> None:
     await asyncio.gather(*(asyncio.sleep(latency) for latency in LATENCIES))
 
 
-def timed(function) -> float:
+def timed(function: Callable[[], object]) -> float:
     began = time.perf_counter()
     function()
     return time.perf_counter() - began

@@ -8,7 +8,9 @@ from blender_core.errors import ConfigurationError
 from blender_core.fuse import FusionGuard
 
 GUARD = FusionGuard()
-BEST = "Water boils at 100 degrees Celsius at sea level; the boiling point falls with altitude. " + " ".join(f"Point {n} is {n * 3}." for n in range(20))
+BEST = "Water boils at 100 degrees Celsius at sea level; the boiling point falls with altitude. " + " ".join(
+    f"Point {n} is {n * 3}." for n in range(20)
+)
 
 
 @pytest.mark.parametrize(
