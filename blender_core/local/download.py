@@ -174,6 +174,8 @@ def _from_hub(model: LocalModel, work: Path, report: Progress) -> Iterator[bytes
                 report(model, "hub", done, model.size)
                 yield chunk
     except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         raise DownloadError(f"the hub did not give {model.repository}/{model.filename}: {error}") from error
 
 
