@@ -17,12 +17,15 @@ from blender_core.errors import BlendError, ConfigurationError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["EXIT_CODES", "ExitCode", "console", "read_text", "reported", "write_json", "write_text"]
+__all__ = ["DEBUG_VARIABLE", "EXIT_CODES", "ExitCode", "console", "read_text", "reported", "write_json", "write_text"]
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 failed (for example too few answers), 2 wrong usage or input, "
     "3 degraded and --fail-if-degraded, 130 interrupted."
 )
+
+DEBUG_VARIABLE = "BLENDED_LLM_DEBUG"
+"""Environment variable that asks for the traceback of an error that nobody expected."""
 
 
 class ExitCode(IntEnum):
@@ -53,6 +56,8 @@ def console(*, stderr: bool) -> Console:
 def reported() -> Iterator[None]:
     """Turn an error into one line on standard error and an exit code.
 
+    With ``BLENDED_LLM_DEBUG`` set an error that is not the library's own keeps its traceback.
+
     Raises:
         typer.Exit: With the exit code.
     """
@@ -67,6 +72,16 @@ def reported() -> Iterator[None]:
         typer.echo(f"blended-llm: {one_line(str(error), 2000)}", err=True)
         wrong_usage = isinstance(error, ConfigurationError)
         raise typer.Exit(ExitCode.USAGE if wrong_usage else ExitCode.FAILED) from error
+    except (typer.Exit, typer.Abort, BrokenPipeError):
+        raise
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        typer.echo(
+            f"blended-llm: unexpected {type(error).__name__}: {error}; set {DEBUG_VARIABLE}=1 for the traceback",
+            err=True,
+        )
+        raise typer.Exit(ExitCode.FAILED) from error
 
 
 def write_json(value: dict[str, Any], *, indent: int | None = 2) -> None:

@@ -172,6 +172,18 @@ def test_endpoint_that_is_none(endpoint):
         parse_endpoint(endpoint)
 
 
+def test_an_error_nobody_expected_is_one_line_unless_debugging(monkeypatch):
+    def explode(name):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("blender_core.rank.registry.resolve_ranker", explode)
+    done = run("rank", "-", stdin=RECORD)
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert "unexpected RuntimeError: boom" in done.stderr
+    monkeypatch.setenv("BLENDED_LLM_DEBUG", "1")
+    assert isinstance(run("rank", "-", stdin=RECORD).exception, RuntimeError)
+
+
 # -- rank, compare, models ---------------------------------------------------------------------------------
 
 
