@@ -75,7 +75,8 @@ class BlendedLLM(EnsembleChatModel):
 
     Key init args - completion:
         temperature, max_tokens, stop:
-            Sent to every member that is a model or holds one; ``stop`` ends the fused text too.
+            Sent to every member that is a model or holds one; what is bound to a member (``.bind(temperature=1)``)
+            stays. ``stop`` ends the fused text too.
         model: str
             The blend's own name in traces and metadata (``"blended-llm"``).
 

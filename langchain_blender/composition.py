@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from langchain_core.language_models import LLM, BaseChatModel, BaseLanguageModel, BaseLLM
+from langchain_core.language_models import LLM, BaseChatModel, BaseLanguageModel, BaseLLM, SimpleChatModel
 from langchain_core.output_parsers import BaseOutputParser
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import (
@@ -114,13 +114,16 @@ def is_native_async(runnable: Runnable[Any, Any]) -> bool:
         Whether every part of it is.
     """
     if isinstance(runnable, BaseChatModel):
-        return type(runnable)._agenerate is not BaseChatModel._agenerate
+        # SimpleChatModel's own is a thread of the default pool, too
+        return type(runnable)._agenerate not in (BaseChatModel._agenerate, SimpleChatModel._agenerate)
     if isinstance(runnable, LLM):
         return type(runnable)._acall is not LLM._acall or type(runnable)._agenerate is not LLM._agenerate
     if isinstance(runnable, BaseLLM):
         return type(runnable)._agenerate is not BaseLLM._agenerate
-    if isinstance(runnable, RunnableLambda | RunnableGenerator):
-        return hasattr(runnable, "afunc") or hasattr(runnable, "_atransform")
+    if isinstance(runnable, RunnableLambda):
+        return hasattr(runnable, "afunc")
+    if isinstance(runnable, RunnableGenerator):
+        return hasattr(runnable, "_atransform")
     if isinstance(runnable, BaseRetriever):
         return type(runnable)._aget_relevant_documents is not BaseRetriever._aget_relevant_documents
     parts = _parts(runnable)

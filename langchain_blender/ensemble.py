@@ -110,7 +110,8 @@ class EnsembleChatModel(ChildRunChatModel):
             "deadline": self.deadline,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
-            "stop": self.stop,
+            # not "stop": the base class puts the call's stop sequences there
+            "stop_sequences": self.stop,
         }
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:

@@ -31,10 +31,10 @@ MemberInput = Literal["auto", "messages", "text"] | Callable[[Prompt], Any]
 class LangChainMember(Member):
     """A LangChain runnable as a member: a chat model, a completion LLM, a chain, an agent.
 
-    Call options (``temperature``, ``stop``, ...) and tools go to the model inside; a chain in which no model
-    can be seen keeps its own settings. The runnable runs under the ambient config, so traces and
-    ``configurable`` reach it. Retries that it makes itself (``max_retries``, ``with_retry``) come on top of the
-    engine's.
+    Call options (``temperature``, ``stop``, ...) and tools go to the model inside; what is bound to the
+    runnable stays as it is, and a chain in which no model can be seen keeps its own settings. The runnable runs
+    under the ambient config, so traces and ``configurable`` reach it. Retries that it makes itself
+    (``max_retries``, ``with_retry``) come on top of the engine's.
 
     Args:
         runnable: The runnable.

@@ -173,7 +173,8 @@ class FakeChatModel(BaseChatModel):
         call = FakeCall(tuple(messages), {**options, **({"stop": stop} if stop else {})}, streamed)
         with self._lock:
             self._calls.append(call)
-            return call, self.script[min(len(self._calls), len(self.script)) - 1]
+            place = min(len(self._calls), len(self.script)) - 1
+            return call, self.script[place] if self.script else "ok"
 
     def _play(self, planned: tuple[FakeCall, Any]) -> AIMessage:
         call, step = planned

@@ -78,7 +78,7 @@ def open_run(
     tags = [*manager.inheritable_tags, *(full.get("tags") or [])]
     metadata = {**manager.inheritable_metadata, **(full.get("metadata") or {})}
     callbacks = _child_manager(manager.inheritable_handlers, run_id, tags, metadata, mode)
-    kept = {key: full[key] for key in ("configurable", "recursion_limit") if key in full}
+    kept = {key: full[key] for key in ("configurable", "metadata", "recursion_limit") if key in full}
     child = cast(RunnableConfig, {**kept, "callbacks": callbacks})
     return opened, BlendRun(child, mode, schema)
 

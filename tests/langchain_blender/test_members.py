@@ -1,0 +1,207 @@
+"""How runnables are called as members, and how messages are read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from langchain_core.language_models import LLM, FakeListChatModel, FakeListLLM
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
+from langchain_core.runnables import RunnableLambda, RunnablePassthrough
+
+from blender_core import Prompt
+from blender_core.errors import ConfigurationError, MemberError
+from langchain_blender import LangChainMember
+from langchain_blender.members import adapt
+from langchain_blender.messages import refusal_of, to_answer, to_messages, to_prompt
+from langchain_blender.testing import FakeChatModel
+
+QUESTION = Prompt.of("Why?")
+
+
+def asked(runnable: Any, prompt: Prompt = QUESTION, **settings: Any) -> str:
+    return LangChainMember(runnable, **settings).generate(prompt).text
+
+
+# -- input -----------------------------------------------------------------------------------------------------
+
+
+def test_a_chain_that_starts_with_a_text_gets_the_text():
+    def look_up(question: str) -> str:
+        return f"context for {question}"
+
+    prompt = ChatPromptTemplate.from_template("{context} {question}")
+    model = FakeChatModel(script=[lambda call: call.text])
+    chain = {"context": RunnableLambda(look_up), "question": RunnablePassthrough()} | prompt | model
+    assert asked(chain, input="text") == "context for Why? Why?"
+    assert asked(RunnableLambda(look_up)) == "context for Why?"
+
+
+def test_a_chain_with_one_variable_gets_the_text_under_its_name():
+    chain = ChatPromptTemplate.from_template("Answer: {question}") | FakeChatModel(script=[lambda call: call.text])
+    assert asked(chain) == "Answer: Why?"
+
+
+def test_a_chain_with_a_place_for_messages_gets_messages():
+    prompt = ChatPromptTemplate.from_messages([("system", "Be brief."), MessagesPlaceholder("history")])
+    model = FakeChatModel(script=["ok"])
+    asked(prompt | model)
+    assert model.calls[0].messages == (SystemMessage("Be brief."), HumanMessage("Why?"))
+
+
+def test_a_chain_with_several_variables_needs_a_wrapper():
+    chain = ChatPromptTemplate.from_template("{style}: {question}") | FakeChatModel(script=[lambda call: call.text])
+    with pytest.raises(ConfigurationError, match="LangChainMember"):
+        LangChainMember(chain)
+    assert asked(chain, input=lambda prompt: {"style": "dry", "question": prompt.text}) == "dry: Why?"
+
+
+def test_what_is_not_a_runnable_is_refused():
+    with pytest.raises(ConfigurationError, match="not a LangChain runnable"):
+        LangChainMember("gpt")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="input is 'everything'"):
+        LangChainMember(FakeChatModel(), input="everything")  # type: ignore[arg-type]
+    assert adapt("gpt") is NotImplemented
+
+
+@pytest.mark.parametrize(
+    ("runnable", "name"),
+    [
+        (FakeChatModel(model_name="gpt-x"), "gpt-x"),
+        (FakeChatModel(model_name="gpt-x", name="mine"), "mine"),
+        (FakeChatModel(model_name="gpt-x").with_retry().bind(stop=["x"]), "gpt-x"),
+        (FakeListLLM(responses=["x"]), "FakeListLLM"),
+        (RunnableLambda(len, name="measure"), "measure"),
+    ],
+)
+def test_members_are_named_after_their_model(runnable, name):
+    assert LangChainMember(runnable).name == name
+
+
+# -- threads or the event loop ---------------------------------------------------------------------------------
+
+
+class OwnAsync(LLM):
+    @property
+    def _llm_type(self) -> str:
+        return "own"
+
+    def _call(self, prompt, stop=None, run_manager=None, **kwargs) -> str:
+        return "sync"
+
+    async def _acall(self, prompt, stop=None, run_manager=None, **kwargs) -> str:
+        return "async"
+
+
+async def later(messages) -> str:
+    return "later"
+
+
+@pytest.mark.parametrize(
+    ("runnable", "native"),
+    [
+        (FakeChatModel(), True),
+        (FakeChatModel().with_retry(), True),
+        (FakeChatModel().with_fallbacks([FakeListChatModel(responses=["x"])]), False),
+        (FakeListChatModel(responses=["x"]), False),
+        (OwnAsync(), True),
+        (FakeListLLM(responses=["x"]), True),
+        (RunnableLambda(len), False),
+        (RunnableLambda(later), True),
+        (ChatPromptTemplate.from_messages([("placeholder", "{messages}")]) | FakeChatModel(), True),
+        (FakeChatModel() | RunnableLambda(len), False),
+    ],
+)
+def test_models_without_their_own_async_count_as_blocking(runnable, native):
+    assert LangChainMember(runnable).has_native_async is native
+
+
+async def test_each_world_has_its_own_method():
+    member = LangChainMember(OwnAsync())
+    assert (await member.agenerate(QUESTION)).text == "async"
+    assert member.generate(QUESTION).text == "sync"
+
+
+def test_an_asynchronous_function_answers_synchronous_callers():
+    member = LangChainMember(RunnableLambda(later))
+    assert not member.has_native_sync
+    assert member.generate(QUESTION).text == "later"
+    assert next(iter(member.stream(QUESTION))) == "later"
+
+
+@pytest.mark.parametrize("runnable", [FakeChatModel(script=["one two"]), FakeListChatModel(responses=["one two"])])
+def test_streams_end_with_the_whole_answer(runnable):
+    member = LangChainMember(runnable)
+    *pieces, answer = member.stream(QUESTION)
+    assert "".join(pieces) == answer.text == "one two"
+
+    async def collect():
+        return [item async for item in member.astream(QUESTION)]
+
+    *pieces, answer = asyncio.run(collect())
+    assert "".join(pieces) == answer.text == "one two"
+
+
+# -- messages ------------------------------------------------------------------------------------------------
+
+
+def test_a_conversation_is_flattened_with_its_tool_calls():
+    call = AIMessage("", tool_calls=[{"name": "add", "args": {"a": 1}, "id": "1"}])
+    history = [
+        SystemMessage("Be brief."),
+        HumanMessage(["What ", {"type": "text", "text": "is it?"}, {"type": "image_url", "image_url": {"url": "x"}}]),
+        call,
+        ToolMessage("3", tool_call_id="1"),
+        FunctionMessage("4", name="f"),
+        ChatMessage("psst", role="developer"),
+        AIMessage([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Three."}]),
+    ]
+    prompt = to_prompt(history, {})
+    assert prompt.text == (
+        'System: Be brief.\nUser: What is it?[image]\nAssistant: [calls add({"a": 1})]\nTool: 3\nTool: 4\n'
+        "User: psst\nAssistant: Three."
+    )
+    assert to_messages(prompt) == history
+
+
+def test_an_engine_prompt_becomes_messages():
+    prompt = Prompt.of([("system", "s"), ("user", "u"), ("assistant", "a"), ("tool", "t")])
+    kinds = [type(message) for message in to_messages(prompt)]
+    assert kinds == [SystemMessage, HumanMessage, AIMessage, HumanMessage]
+
+
+def test_what_models_return_is_read():
+    assert to_answer("text").native == AIMessage("text")
+    assert to_answer(AIMessageChunk("text")).text == "text"
+    assert to_answer({"messages": [HumanMessage("q"), AIMessage("a")]}).text == "a"
+    used = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3, "total_cost": 0}
+    answer = to_answer(AIMessage("a", usage_metadata=used, response_metadata={"model_name": "m", "stop_reason": "end"}))
+    assert (answer.cost, answer.model, answer.finish_reason, answer.usage.total_tokens) == (0.0, "m", "end", 3)
+    with pytest.raises(MemberError, match="returned int"):
+        to_answer(3)
+
+
+@pytest.mark.parametrize(
+    ("message", "refusal"),
+    [
+        (AIMessage("fine", response_metadata={"finish_reason": "stop"}), None),
+        (AIMessage("fine", response_metadata={"finish_reason": "length"}), None),
+        (AIMessage("", additional_kwargs={"refusal": "I will not"}), "I will not"),
+        (AIMessage([{"type": "refusal", "refusal": "No"}]), "No"),
+        (AIMessage([{"type": "non_standard", "value": {"type": "refusal", "refusal": "No"}}]), "No"),
+        (AIMessage("x", response_metadata={"finish_reason": "SAFETY"}), "finish reason SAFETY"),
+        (AIMessage("x", response_metadata={"stop_reason": "refusal"}), "finish reason refusal"),
+    ],
+)
+def test_refusals_of_all_providers_are_seen(message, refusal):
+    assert refusal_of(message) == refusal

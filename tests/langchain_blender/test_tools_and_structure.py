@@ -1,0 +1,281 @@
+"""Tool calls are voted on and returned as they are; structured output is checked, picked, never fused."""
+
+from __future__ import annotations
+
+import typing
+import warnings
+from typing import TypedDict
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages.tool import tool_call
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.runnables import RunnableBinding, RunnableWithFallbacks
+from langchain_core.tools import tool
+from pydantic import BaseModel, Field, field_validator
+
+from blender_core.errors import ConfigurationError
+from blender_core.testing import FakeFuser, FakeMember, FakeRanker
+from langchain_blender import BlendedLLM
+from langchain_blender.json_schema import violation
+from langchain_blender.testing import FakeChatModel
+from langchain_blender.tools import convert_tools, normalised_choice
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def calls(name: str = "add", text: str = "", **args) -> AIMessage:
+    return AIMessage(text, tool_calls=[tool_call(name=name, args=args, id=f"call_{name}")])
+
+
+def model(*script, name: str = "m", **settings) -> FakeChatModel:
+    return FakeChatModel(script=list(script), model_name=name, **settings)
+
+
+def blend(*members, **settings) -> BlendedLLM:
+    return BlendedLLM(llms=list(members), **{"ranker": FakeRanker(), "fuser": FakeFuser("fused"), **settings})
+
+
+def record(message: AIMessage, name: str) -> dict:
+    return next(c for c in message.response_metadata["blend"]["candidates"] if c["model"] == name)
+
+
+# -- tool calls ----------------------------------------------------------------------------------------------
+
+
+def test_the_calls_with_the_most_votes_win_and_are_not_fused():
+    llm = blend(model(calls(a=1, b=9), name="a"), model(calls(a=1, b=2), name="b"), model(calls(b=2.0, a=1), name="c"))
+    message = llm.bind_tools([add]).invoke("1 and 2")
+    assert [(call["name"], call["args"]) for call in message.tool_calls] == [("add", {"a": 1, "b": 2})]
+    assert message.tool_calls[0]["id"] == "call_add"
+    assert message.response_metadata["blend"]["fused"] == []
+    assert record(message, "a")["invalid"] == "outvoted on tool calls"
+
+
+def test_text_beside_a_tool_call_is_kept():
+    message = blend(model(calls(text="Let me see.", a=1, b=2))).bind_tools([add]).invoke("1 and 2")
+    assert message.text == "Let me see."
+    assert message.tool_calls
+
+
+def test_streamed_tool_calls_are_the_same():
+    llm = blend(model(calls(a=1, b=2)), model(calls(a=1, b=2)), fuse_when="always").bind_tools([add])
+    chunks = list(llm.stream("1 and 2"))
+    total = chunks[0] + chunks[1:]
+    assert total.tool_calls == llm.invoke("1 and 2").tool_calls
+    assert [bool(chunk.usage_metadata) for chunk in chunks].count(True) == 1
+    assert chunks[-1].chunk_position == "last"
+
+
+def test_a_call_of_an_unknown_tool_or_with_wrong_arguments_is_set_aside():
+    llm = blend(
+        model(calls("subtract", a=1), name="a"),
+        model(calls(a="one", b=2), name="b"),
+        model(calls(a=1, b=2), name="c"),
+    )
+    message = llm.bind_tools([add]).invoke("1 and 2")
+    assert message.tool_calls[0]["args"] == {"a": 1, "b": 2}
+    assert "not among the tools" in record(message, "a")["invalid"]
+    assert "a is str, not integer" in record(message, "b")["invalid"]
+
+
+def test_text_is_set_aside_where_a_call_is_required():
+    llm = blend(model("I would rather talk about it", name="a"), model("Me too, at length", name="b"),
+                model(calls(a=1, b=2), name="c"))  # fmt: skip
+    message = llm.bind_tools([add], tool_choice="any").invoke("1 and 2")
+    assert message.tool_calls
+    assert "tool call was required" in record(message, "a")["invalid"]
+
+
+def test_a_tool_call_that_cannot_be_parsed_is_an_error():
+    broken = AIMessage("", invalid_tool_calls=[{"name": "add", "args": "{", "id": "1", "error": "not JSON"}])
+    message = blend(model(broken, name="a"), model("x", name="b")).bind_tools([add]).invoke("Hi")
+    assert "cannot be parsed" in record(message, "a")["reason"]
+
+
+def test_members_bind_tools_in_their_own_way():
+    one, two = model(calls(a=1, b=2)), model(calls(a=1, b=2))
+    llm = blend(one, two.with_retry()).bind_tools([add], tool_choice="required", strict=True)
+    llm.invoke("1 and 2", temperature=0.5)
+    for member in (one, two):
+        options = member.calls[0].options
+        assert options["tools"][0]["function"]["name"] == "add"
+        assert options["tools"][0]["function"]["strict"] is True
+        assert options["tool_choice"] == "any"
+        assert options["strict"] is True
+        assert options["temperature"] == 0.5
+
+
+def test_members_that_cannot_call_tools_take_no_part_and_that_is_said():
+    able, unable = model(calls(a=1, b=2), name="able"), model("x", name="unable", tools=False)
+    parsed = model("x", name="parsed") | StrOutputParser()
+    with pytest.warns(UserWarning, match="unable, parsed cannot call tools"):
+        llm = blend(able, unable, parsed).bind_tools([add])
+    message = llm.invoke("1 and 2")
+    assert message.tool_calls
+    assert "cannot call tools" in record(message, "unable")["reason"]
+    assert unable.calls == ()
+
+
+def test_no_member_that_can_call_tools_is_an_error():
+    with pytest.raises(ConfigurationError, match="no member can call tools"):
+        blend(model("x", tools=False)).bind_tools([add])
+
+
+def test_a_member_of_the_engine_may_ignore_tools():
+    llm = blend(model(calls(a=1, b=2)), FakeMember("engine", "in words"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert llm.bind_tools([add]).invoke("1 and 2").tool_calls
+
+
+def test_with_fallbacks_keeps_its_fallbacks_when_tools_are_bound():
+    """`RunnableWithFallbacks` binds each model only if `bind_tools` is annotated with what it can resolve."""
+    assert typing.get_type_hints(BlendedLLM.bind_tools)["return"]
+    llm = blend(model(ValueError("down"))).with_fallbacks([model(calls(a=1, b=2))]).bind_tools([add])
+    assert isinstance(llm, RunnableWithFallbacks)
+    assert llm.invoke("1 and 2").tool_calls
+    assert isinstance(blend(model("x")).bind_tools([add]), RunnableBinding)
+
+
+def test_a_call_without_an_id_gets_one():
+    nameless = AIMessage("", tool_calls=[tool_call(name="add", args={"a": 1, "b": 2}, id=None)])
+    assert blend(model(nameless)).bind_tools([add]).invoke("x").tool_calls[0]["id"]
+
+
+def test_tool_results_in_the_history_reach_members_and_the_ranker():
+    member = model("It is 3.")
+    history = [HumanMessage("1 and 2?"), calls(a=1, b=2), ToolMessage("3", tool_call_id="call_add")]
+    message = blend(member, model("3", name="b")).bind_tools([add]).invoke(history)
+    assert member.calls[0].messages == tuple(history)
+    assert message.text in ("fused", "It is 3.")
+
+
+def test_a_providers_own_tool_is_left_as_it_is():
+    assert convert_tools([{"google_search": {}}]) == [{"google_search": {}}]
+
+
+@pytest.mark.parametrize("choice", [3, {"type": "something"}])
+def test_an_unknown_tool_choice_is_refused(choice):
+    with pytest.raises(ConfigurationError, match="tool_choice"):
+        normalised_choice(choice)
+
+
+# -- structured output -----------------------------------------------------------------------------------------
+
+
+class Joke(BaseModel):
+    """A joke."""
+
+    setup: str = Field(description="how it begins")
+    punchline: str = Field(description="how it ends")
+
+    @field_validator("punchline")
+    @classmethod
+    def _is_short(cls, value: str) -> str:
+        if len(value) > 10:
+            raise ValueError("too long to be funny")
+        return value
+
+
+class JokeDict(TypedDict):
+    """A joke."""
+
+    setup: str
+    punchline: str
+
+
+DEFINITIONS = {"$defs": {"A": {"type": "string"}}}
+GOOD = {"setup": "Knock", "punchline": "Who?"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "name"), [(Joke, "Joke"), (JokeDict, "JokeDict"), (Joke.model_json_schema(), "Joke")],
+    ids=["pydantic", "typeddict", "json schema"],
+)  # fmt: skip
+def test_only_answers_that_meet_the_schema_are_ranked(schema, name):
+    llm = blend(
+        model(calls(name, setup="a"), name="incomplete"),
+        model(calls(name, setup=1, punchline=["x"]), name="mistyped"),
+        model("A joke in words", name="words"),
+        model(calls(name, **GOOD), name="good"),
+        fuse_when="always",
+    )
+    answer = llm.with_structured_output(schema, include_raw=True).invoke("Joke!")
+    assert answer["parsing_error"] is None
+    assert (answer["parsed"].model_dump() if isinstance(answer["parsed"], Joke) else answer["parsed"]) == GOOD
+    blended = answer["raw"].response_metadata["blend"]
+    assert blended["winner"] == "good"
+    assert all(record(answer["raw"], other)["invalid"] for other in ("incomplete", "mistyped", "words"))
+
+
+def test_validators_of_a_pydantic_class_are_asked():
+    llm = blend(
+        model(calls("Joke", setup="a", punchline="far too long to be funny"), name="long"),
+        model(calls("Joke", setup="a", punchline="far too long to be funny"), name="long too"),
+        model(calls("Joke", **GOOD), name="good"),
+    )
+    answer = llm.with_structured_output(Joke, include_raw=True).invoke("Joke!")
+    assert answer["parsed"] == Joke(**GOOD)
+    assert "too long to be funny" in record(answer["raw"], "long")["invalid"]
+
+
+def test_a_structured_answer_streams():
+    chunks = list(blend(model(calls("JokeDict", **GOOD))).with_structured_output(JokeDict).stream("Joke!"))
+    assert chunks[-1] == GOOD
+
+
+def test_an_answer_that_no_member_could_give_is_marked_degraded():
+    llm = blend(model(calls("Joke", setup="a")), model("words"))
+    answer = llm.with_structured_output(Joke, include_raw=True).invoke("Joke!")
+    assert answer["parsing_error"] is not None
+    assert answer["raw"].response_metadata["blend"]["degraded"]
+
+
+@pytest.mark.parametrize("schema", [Joke, Joke.model_json_schema()], ids=["pydantic", "json schema"])
+def test_a_providers_own_structured_output_is_checked_and_never_fused(schema):
+    response_format = schema if isinstance(schema, type) else {"type": "json_schema", "json_schema": {"schema": schema}}
+    llm = blend(
+        model('{"setup": "a much longer answer that the ranker likes"}', name="incomplete"),
+        model('{"setup": "Knock", "punchline": "Who?"}', name="good"),
+        model('{"setup": "Knock", "punchline": "Me"}', name="short"),
+        fuse_when="always",
+    )
+    message = llm.invoke("Joke!", response_format=response_format)
+    assert message.response_metadata["blend"]["winner"] == "good"
+    assert message.response_metadata["blend"]["fused"] == []
+    assert "never fused" in message.response_metadata["blend"]["decision"]
+    assert record(message, "incomplete")["invalid"]
+
+
+def test_a_blend_inside_a_structured_blend_still_decides_for_itself():
+    inner = blend(model("one"), model("two words"), fuse_when="always", model="inner")
+    outer = blend(inner, model('{"a": 1}', name="json"))
+    message = outer.invoke("x", response_format={"type": "json_object"})
+    assert message.response_metadata["blend"]["winner"] == "json"
+
+
+@pytest.mark.parametrize(
+    ("value", "schema", "problem"),
+    [
+        (1, {"type": "integer"}, None),
+        (1.0, {"type": "integer"}, None),
+        (True, {"type": "integer"}, "the value is bool, not integer"),
+        ("x", {"type": ["string", "null"]}, None),
+        ("x", {"enum": ["a"]}, "the value is 'x', not one of ['a']"),
+        (3, {"maximum": 2}, "the value is 3, over 2"),
+        (1, {"minimum": 2}, "the value is 1, under 2"),
+        (None, {"anyOf": [{"type": "string"}, {"type": "null"}]}, None),
+        (1, {"anyOf": [{"type": "string"}, {"type": "null"}]}, "the value is int, not string"),
+        (1, {"allOf": [{"type": "integer"}, {"const": 2}]}, "the value is 1, not 2"),
+        ({"a": 1}, {"additionalProperties": False}, "'a' is not in the schema"),
+        ([1, "x"], {"items": {"type": "integer"}}, "[1] is str, not integer"),
+        ({"a": 1}, {"properties": {"a": {"$ref": "#/$defs/A"}}, **DEFINITIONS}, "a is int, not string"),
+    ],
+)  # fmt: skip
+def test_schema_violations_are_named(value, schema, problem):
+    assert violation(value, schema) == problem
