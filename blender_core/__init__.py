@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from blender_core.gather.policy import Budget, GatherPolicy, RetryPolicy
     from blender_core.members.adapters import as_member
     from blender_core.members.member import FunctionMember, Member
+    from blender_core.members.openai_member import OpenAIMember
     from blender_core.outcome import MemberOutcome, Status
     from blender_core.prompt import Message, Prompt
     from blender_core.rank.pair_ranker import PairRanker
@@ -47,6 +48,7 @@ _HOMES = {
     "Member": "members.member",
     "MemberOutcome": "outcome",
     "Message": "prompt",
+    "OpenAIMember": "members.openai_member",
     "PairRanker": "rank.pair_ranker",
     "Price": "answer",
     "Prompt": "prompt",
@@ -74,6 +76,7 @@ __all__ = [
     "Member",
     "MemberOutcome",
     "Message",
+    "OpenAIMember",
     "PairRanker",
     "Price",
     "Prompt",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from blender_core.blender import Blender
+    from blender_core.members.member import Member
     from blender_core.prompt import Prompt
     from blender_core.result import BlendResult
 
@@ -35,7 +37,9 @@ def ask(
     ] = None,
     system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
     ranker: Annotated[str, typer.Option(help="embedded, consensus, longest, or a PairRanker checkpoint.")] = "embedded",
-    fuser: Annotated[str, typer.Option(help="llm: the first-ranked member fuses; none: only pick.")] = "llm",
+    fuser: Annotated[
+        str, typer.Option(help="llm: the best-ranked member fuses; none: only pick; or a member's name.")
+    ] = "llm",
     fuse_when: Annotated[str, typer.Option(help="auto, always or never.")] = "auto",
     top_k: Annotated[int, typer.Option(help="How many of the best answers are fused.")] = 3,
     timeout: Annotated[float, typer.Option(help="Seconds each member gets.")] = 120.0,
@@ -64,8 +68,6 @@ def ask(
         from blender_core.gather.policy import GatherPolicy
         from blender_core.rank.registry import resolve_ranker
 
-        if fuser not in ("llm", "none"):
-            raise ConfigurationError(f"--fuser is {fuser!r}; use llm or none")
         if max_tokens < 1:
             raise ConfigurationError(f"--max-tokens is {max_tokens}; it must be at least 1")
         asked = _prompt(prompt, system)
@@ -79,7 +81,7 @@ def ask(
             blender = Blender(
                 members,
                 ranker=chosen_ranker,
-                fuser=None if fuser == "none" else fuser,
+                fuser=_fuser(fuser, members),
                 top_k=top_k,
                 fuse_when=fuse_when,
                 deadline=deadline,
@@ -89,6 +91,16 @@ def ask(
         _show(result, progress, as_json=as_json)
         if fail_if_degraded and result.is_degraded:
             raise typer.Exit(ExitCode.DEGRADED)
+
+
+def _fuser(name: str, members: Sequence[Member]) -> Member | str | None:
+    if name in ("llm", "none"):
+        return None if name == "none" else name
+    for member in members:
+        if member.name == name:
+            return member
+    known = ", ".join(member.name for member in members)
+    raise ConfigurationError(f"--fuser is {name!r}; use llm, none, or one of the members: {known}")
 
 
 def _prompt(question: str, system: str | None) -> Prompt:

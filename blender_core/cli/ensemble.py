@@ -87,16 +87,17 @@ def open_members(
             chosen = [find_model(name) for name in dict.fromkeys(models)] or list(DEFAULT_MODELS)
             with _progress(console) as progress:
                 servers = stack.enter_context(local_ensemble(chosen, progress=progress))
-            members += [
-                OpenAIMember(
+            for server in servers:
+                member = OpenAIMember(
                     server.model,
                     base_url=server.base_url,
                     api_key=server.api_key,
                     max_tokens=max_tokens,
                     temperature=0.0 if temperature is None else temperature,
                 )
-                for server in servers
-            ]
+                # a base model continues text, it cannot be asked to fuse
+                member.follows_instructions = server.kind == "chat"
+                members.append(member)
         for base_url, model in addresses:
             members.append(OpenAIMember(model, base_url=base_url, max_tokens=max_tokens, temperature=temperature))
         yield members

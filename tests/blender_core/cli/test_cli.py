@@ -105,6 +105,12 @@ def test_a_member_that_hangs_is_left_out(serve):
     assert statuses == ["ok", "timeout"]
 
 
+def test_a_member_can_be_named_as_the_fuser(serve):
+    server = serve(a=["Blue light is scattered most of all."], b=["Scattering.", "Air scatters blue light."])
+    result = json.loads(ask(server, "--fuser", "b", "--fuse-when", "always", "--json").stdout)
+    assert (result["text"], result["fuser"]) == ("Air scatters blue light.", "llm:b")
+
+
 @pytest.mark.parametrize(("flags", "code"), [((), 0), (("--fail-if-degraded",), 3)])
 def test_degraded_is_told_and_may_be_an_error(serve, flags, code):
     server = serve(a=["Blue light is scattered.", Reply(refusal="no")], b=["Scattering."])
