@@ -127,7 +127,7 @@ class PairRanker:
             source_max_length: Most tokens of the prompt; default the checkpoint's (PairRM 1,224).
             candidate_max_length: Most tokens of a candidate beside a full prompt; default the checkpoint's
                 (PairRM 412). Room that a shorter prompt leaves goes to the candidates.
-            token_budget: Most tokens in a batch, pads included; default 1,024 on a CPU, 16,384 elsewhere.
+            token_budget: Most tokens in a batch, pads included; default 512 on a CPU, 16,384 elsewhere.
                 When a GPU runs out of memory the batch is halved.
 
         Returns:

@@ -137,12 +137,18 @@ def blender_says(blender: Blender, request: dict[str, object]) -> dict[str, obje
     batch = collate([{"index": 0, "source": prompt, "candidates": candidates}])
     with torch.no_grad():
         matrix = blender.ranker._full_predict(**batch)["logits"][0].numpy()
+        # the bubble run draws its own permutation, so draw the same one first
+        torch.manual_seed(3)
+        permutation = torch.randperm(len(candidates)).tolist()
+        torch.manual_seed(3)
+        best = blender.ranker._bubble_predict(**batch)["select_process"][0, 2, -1].item()
     kept = {
         "source": batch["source_attention_mask"].sum().item(),
         "candidates": batch["candidate_attention_mask"][0].sum(-1).tolist(),
     }
     collate.source_maxlength, collate.candidate_maxlength = 1224, 412
     says = {"scores": scores.tolist(), "ranks": ranks.tolist(), "ordered": matrix.tolist(), "kept": kept}
+    says["bubble"] = {"permutation": permutation, "best": best}
     if not lengths:
         says["compare"] = {
             mode: blender.compare(

@@ -18,7 +18,7 @@ from blender_core.rank.pairrm.tokens import EncodedPair, PairTokenizer
 __all__ = ["PairScorer", "load_scorer", "resolve_device", "resolve_dtype"]
 
 # a batch of one long pair is faster on a CPU than many padded ones; a GPU wants work to share
-_CPU_TOKEN_BUDGET, _GPU_TOKEN_BUDGET = 1024, 16384
+_CPU_TOKEN_BUDGET, _GPU_TOKEN_BUDGET = 512, 16384
 
 
 class PairScorer:
@@ -27,7 +27,7 @@ class PairScorer:
     Args:
         model: The network, already on its device.
         pad_id: Id that fills short sequences.
-        token_budget: Most tokens in a batch, pads included; default 1,024 on a CPU, 16,384 elsewhere.
+        token_budget: Most tokens in a batch, pads included; default 512 on a CPU, 16,384 elsewhere.
     """
 
     def __init__(self, model: PairRankerModel, pad_id: int, token_budget: int | None = None) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from blender_core import PairRanker
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.rank import Ranker
-from blender_core.rank.aggregate import aggregate
+from blender_core.rank.aggregate import aggregate, bubble_best, symmetrise
 
 pytest.importorskip("torch")
 
@@ -73,6 +73,14 @@ def test_golden_compare_modes(title, goldens, ranker):
     assert 2 * ranker.compare(request["prompt"], a, b) == pytest.approx(says["[A,B]+[B,A]"], abs=1e-4)
     assert ranker.compare(request["prompt"], a, b, order="ab") == pytest.approx(says["[A,B]"], abs=1e-4)
     assert ranker.compare(request["prompt"], a, b, order="ba") == pytest.approx(says["[B,A]"], abs=1e-4)
+
+
+@pytest.mark.parametrize("title", [title for title in TITLES if "long" not in title])
+def test_golden_bubble(title, goldens, pairrm_folder):
+    request, says = goldens[title]["request"], goldens[title]["blender"]["bubble"]
+    ordered = load(pairrm_folder, request).ordered_logits(request["prompt"], request["candidates"])
+    margins = symmetrise(ordered)
+    assert bubble_best(lambda i, j: margins[i][j], says["permutation"]) == says["best"]
 
 
 def test_golden_of_the_class_behind_pairrm_hf(goldens, pairrm_hf_folder):
@@ -257,6 +265,12 @@ def test_unknown_device_and_order(pairrm_folder, ranker):
         PairRanker.from_pretrained(pairrm_folder, device="quantum")
     with pytest.raises(ConfigurationError, match="'both', 'ab' or 'ba'"):
         ranker.compare("Hi", "a", "b", order="aa")
+
+
+def test_the_embedded_ranker_is_one_too():
+    ranking = PairRanker.embedded().rank("What is 2 + 2?", ["4", "", "4"])
+    assert isinstance(PairRanker.embedded(), Ranker)
+    assert ranking.ranks[1] == 3
 
 
 def test_import_loads_no_torch():
