@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from blender_core.answer import Answer, Price, ToolCall, Usage
 from blender_core.errors import ConfigurationError, MemberError
@@ -104,6 +105,8 @@ class OpenAIMember(Member):
         # OpenAI's newer models refuse max_tokens, most other servers know nothing else
         self._speaks_new_limit = base_url is None or "api.openai.com" in base_url
         self._stream_usage = stream_usage
+        # a proxy from the environment cannot reach this machine's loopback
+        self._trust_env = urlsplit(base_url or "").hostname not in ("127.0.0.1", "localhost", "::1")
         # both take tens of milliseconds, which a running event loop should not have to wait for
         require("openai.resources.chat.completions", feature="OpenAIMember", extra="demo")
         _tls()
@@ -173,7 +176,7 @@ class OpenAIMember(Member):
     def _sync(self) -> Any:
         with self._lock:
             if self._sync_client is None:
-                http = self._openai.DefaultHttpxClient(verify=_tls())
+                http = self._openai.DefaultHttpxClient(verify=_tls(), trust_env=self._trust_env)
                 self._sync_client = self._openai.OpenAI(http_client=http, **self._client_options)
                 weakref.finalize(self, http.close)
             return self._sync_client
@@ -185,7 +188,7 @@ class OpenAIMember(Member):
             known = self._async_clients.get(loop)
         if known is not None:
             return known[0]
-        http = self._openai.DefaultAsyncHttpxClient(verify=_tls())
+        http = self._openai.DefaultAsyncHttpxClient(verify=_tls(), trust_env=self._trust_env)
         client = self._openai.AsyncOpenAI(http_client=http, **self._client_options)
         keeper = self._keep(loop, client)
         with self._lock:

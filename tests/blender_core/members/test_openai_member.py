@@ -166,6 +166,13 @@ async def test_every_fault_at_once_and_still_an_answer(serve):
     assert result.candidates[0].outcome.cost == pytest.approx(13e-6)
 
 
+async def test_a_proxy_in_the_environment_does_not_catch_loopback(serve, monkeypatch):
+    for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    llm = member(serve(m=["reached"]))
+    assert llm.generate(PROMPT).text == (await llm.agenerate(PROMPT)).text == "reached"
+
+
 def test_nobody_there():
     with ScriptedServer({}) as gone:
         url = gone.base_url
