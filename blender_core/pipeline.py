@@ -36,7 +36,7 @@ from blender_core.rank.protocol import Ranker
 from blender_core.rank.ranking import Ranking
 from blender_core.result import BlendResult, CandidateRecord, Timings
 from blender_core.slots import SharedSlots
-from blender_core.votes import vote_on_tool_calls
+from blender_core.votes import normalised_call, vote_on_tool_calls
 
 __all__ = ["Accept", "BlendCall", "BlendPlan"]
 
@@ -143,7 +143,7 @@ class BlendCall:
         fused: FusedText | None = None
         sources: tuple[MemberOutcome, ...] = ()
         decision = Decision(False, standing.reason)
-        if ranking is not None:
+        if ranking is not None and not standing.reason:
             decision, sources = self._decide(standing.outcomes, ranking)
             if decision.fuse:
                 fused = await self._fuse(sources)
@@ -204,11 +204,12 @@ class BlendCall:
             answered = tuple(outcome for outcome in answered if outcome.index not in set_aside)
         vote = vote_on_tool_calls([_answer_of(outcome) for outcome in answered])
         if vote is not None:
-            winners = {answered[position].index for position in vote.winners}
+            winners = {answered[position].index for position in vote.tied or vote.winners}
             for outcome in answered:
                 if outcome.index not in winners:
                     set_aside[outcome.index] = "outvoted on tool calls"
-            chosen = answered[vote.winners[0]]
+            # tied calls are ranked, and never fused
+            chosen = None if vote.tied else answered[vote.winners[0]]
             return _Standing(tuple(o for o in answered if o.index in winners), set_aside, chosen, vote.reason)
         texts = tuple(outcome for outcome in answered if not _answer_of(outcome).tool_calls)
         for outcome in answered:
@@ -221,7 +222,7 @@ class BlendCall:
     # -- rank --------------------------------------------------------------------------------------------
 
     async def _rank(self, outcomes: Sequence[MemberOutcome]) -> Ranking:
-        prompt, texts = self._prompt.text, [_text_of(outcome) for outcome in outcomes]
+        prompt, texts = self._prompt.text, [_ranked_text(outcome) for outcome in outcomes]
         plan = self._plan
         try:
             async with asyncio.timeout(self._time_left()):
@@ -367,6 +368,11 @@ def _answer_of(outcome: MemberOutcome) -> Answer:
 
 def _text_of(outcome: MemberOutcome) -> str:
     return _answer_of(outcome).text
+
+
+def _ranked_text(outcome: MemberOutcome) -> str:
+    calls = (f"{name}({arguments})" for name, arguments in map(normalised_call, _answer_of(outcome).tool_calls))
+    return "\n".join([_text_of(outcome), *calls]).lstrip("\n")
 
 
 def _named_cut(cut: object, outcomes: Sequence[MemberOutcome]) -> dict[str, int]:

@@ -23,12 +23,15 @@ class ToolVote:
         votes: How many answers voted for them.
         voters: How many answers called tools.
         reason: The result in words.
+        tied: Where several sets of calls have as many votes and as much support: all answers that made one of
+            them, in input order; empty where the vote is decided.
     """
 
     winners: tuple[int, ...]
     votes: int
     voters: int
     reason: str
+    tied: tuple[int, ...] = ()
 
 
 def vote_on_tool_calls(answers: Sequence[Answer]) -> ToolVote | None:
@@ -36,7 +39,7 @@ def vote_on_tool_calls(answers: Sequence[Answer]) -> ToolVote | None:
 
     Tools are called when at least half of the answers call one. The calls with the most votes win, compared
     by name and normalised arguments, whatever their order. Where whole sets of calls tie, the set whose tool
-    names have more support wins, then the earlier one.
+    names have more support wins, then the earlier one; ``tied`` lets a ranker decide instead.
 
     Args:
         answers: At least one answer.
@@ -64,21 +67,21 @@ def vote_on_tool_calls(answers: Sequence[Answer]) -> ToolVote | None:
         by_calls.setdefault(ballot, []).append(index)
         names = frozenset(name for name, _ in ballot)
         by_names[names] = by_names.get(names, 0) + 1
-    winning = max(
-        by_calls,
-        key=lambda ballot: (
-            len(by_calls[ballot]),
-            by_names[frozenset(name for name, _ in ballot)],
-            -by_calls[ballot][0],
-        ),
-    )
+    support = {
+        ballot: (len(voters), by_names[frozenset(name for name, _ in ballot)]) for ballot, voters in by_calls.items()
+    }
+    # in the order in which each was first cast
+    best = [ballot for ballot, votes in support.items() if votes == max(support.values())]
+    winning = best[0]
     winners = tuple(by_calls[winning])
+    tied = tuple(sorted(index for ballot in best for index in by_calls[ballot])) if len(best) > 1 else ()
     tools = ", ".join(sorted(name for name, _ in winning))
     return ToolVote(
         winners,
         len(winners),
         len(ballots),
         f"{len(winners)} of {len(answers)} members called {tools} this way",
+        tied,
     )
 
 

@@ -26,7 +26,8 @@ def local_chat_models(
 
     Returns:
         One ``langchain_openai.ChatOpenAI`` for each server, in their order; its ``name`` and ``model`` are the
-        model's name. Requests are not repeated on failure: on loopback that would not help.
+        model's name, and its profile says whether it calls tools. Requests are not repeated on failure: on
+        loopback that would not help.
 
     Raises:
         MissingExtraError: ``langchain-openai`` is not installed.
@@ -47,6 +48,7 @@ def local_chat_models(
             timeout=timeout,
             max_retries=0,
             stream_usage=True,
+            profile={"tool_calling": server.entry.calls_tools},
             http_client=httpx.Client(**options),
             http_async_client=httpx.AsyncClient(**options),
         )

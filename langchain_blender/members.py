@@ -125,7 +125,7 @@ class LangChainMember(Member):
             tools: Tools as ``bind_tools`` takes them.
 
         Returns:
-            Whether binding them is implemented.
+            Whether binding them is implemented, and its profile does not say that it cannot.
         """
         try:
             return change_model(self.runnable, lambda model: _bind(model, tools, {}), verbatim=True) is not None
@@ -146,8 +146,8 @@ class LangChainMember(Member):
                 bound = None
             if bound is None:
                 raise MemberError(
-                    f"{self.name} cannot call tools (its bind_tools is not implemented), so it takes no part "
-                    "in calls with tools"
+                    f"{self.name} cannot call tools (it has no bind_tools, or its profile says so), so it takes "
+                    "no part in calls with tools"
                 )
             return bound
         options.pop("tool_choice", None)
@@ -174,7 +174,7 @@ def adapt(llm: Any) -> Any:
 
 
 def _bind(model: Runnable[Any, Any], tools: list[Any], options: Mapping[str, Any]) -> Runnable[Any, Any]:
-    if not isinstance(model, BaseChatModel):
+    if not isinstance(model, BaseChatModel) or (model.profile or {}).get("tool_calling") is False:
         raise NotImplementedError
     return model.bind_tools(tools, **options)
 

@@ -193,6 +193,15 @@ def test_tool_calls_are_voted_on_and_returned_verbatim():
     assert invalid == ["outvoted on tool calls", None, None, "outvoted on tool calls"]
 
 
+def test_tied_tool_calls_are_ranked_and_not_fused():
+    members = [FakeMember("a", call("Rome")), FakeMember("b", call("a longer city")), FakeMember("c", "no idea")]
+    result = Blender(members, ranker=close_ranker(), fuser=FakeFuser(error=AssertionError())).blend("q")
+    assert result.winner == "b"
+    assert result.text == ""
+    assert [record.rank for record in result.candidates] == [2, 1, None]
+    assert "1 of 3" in result.decision
+
+
 def test_a_minority_that_calls_tools_is_set_aside():
     members = [FakeMember("a", call("Rome", "Let me look")), FakeMember("b", "text one"), FakeMember("c", "text two!")]
     result = Blender(members, ranker=FakeRanker(), fuser=None).blend("q")

@@ -28,7 +28,10 @@ def test_the_order_of_calls_does_not_matter():
 def test_ties_go_to_the_tool_with_more_support_then_to_the_earlier():
     members = [calls(("g", {"x": 1})), calls(("f", {"x": 1})), calls(("f", {"x": 2}))]
     assert vote_on_tool_calls(members).winners == (1,)
-    assert vote_on_tool_calls([calls(("g", {})), calls(("f", {}))]).winners == (0,)
+    tied = vote_on_tool_calls([TEXT, calls(("g", {})), calls(("f", {}))])
+    assert tied.winners == (1,)
+    assert tied.tied == (1, 2)
+    assert vote_on_tool_calls([calls(("g", {})), calls(("g", {})), calls(("f", {}))]).tied == ()
 
 
 def test_equal_arguments_in_other_clothes():

@@ -113,8 +113,9 @@ def test_members_bind_tools_in_their_own_way():
 def test_members_that_cannot_call_tools_take_no_part_and_that_is_said():
     able, unable = model(calls(a=1, b=2), name="able"), model("x", name="unable", tools=False)
     parsed = model("x", name="parsed") | StrOutputParser()
-    with pytest.warns(UserWarning, match="unable, parsed cannot call tools"):
-        llm = blend(able, unable, parsed).bind_tools([add])
+    weak = model("x", name="weak", profile={"tool_calling": False})
+    with pytest.warns(UserWarning, match="unable, parsed, weak cannot call tools"):
+        llm = blend(able, unable, parsed, weak).bind_tools([add])
     message = llm.invoke("1 and 2")
     assert message.tool_calls
     assert "cannot call tools" in record(message, "unable")["reason"]
@@ -211,6 +212,19 @@ def test_only_answers_that_meet_the_schema_are_ranked(schema, name):
     blended = answer["raw"].response_metadata["blend"]
     assert blended["winner"] == "good"
     assert all(record(answer["raw"], other)["invalid"] for other in ("incomplete", "mistyped", "words"))
+
+
+def test_different_answers_that_meet_the_schema_are_ranked():
+    llm = blend(
+        model(calls("Joke", setup="a", punchline="b"), name="short"),
+        model(calls("Joke", setup="a", punchline="the best"), name="best"),
+        model(calls("Joke", setup="an answer that is longer but wrong"), name="incomplete"),
+        fuse_when="always",
+    )
+    answer = llm.with_structured_output(Joke, include_raw=True).invoke("Joke!")
+    assert answer["parsed"].punchline == "the best"
+    assert (record(answer["raw"], "best")["rank"], record(answer["raw"], "short")["rank"]) == (1, 2)
+    assert record(answer["raw"], "incomplete")["rank"] is None
 
 
 def test_validators_of_a_pydantic_class_are_asked():

@@ -40,6 +40,11 @@ def test_only_options_that_fit_a_fusion_are_passed_on():
     assert dict(prompt.options) == {"stop": ["."], "temperature": 0}
 
 
+def test_members_can_tell_a_fusion_from_a_question():
+    assert fusion_prompt(REQUEST)[0].purpose == "fuse"
+    assert Prompt.of("Why?").purpose == "answer"
+
+
 def test_usage_and_cost_are_reported():
     member = FakeMember("w", "text", usage=Usage(1_000_000, 0), price=Price(2, 0))
     fused = LLMFuser(member).fuse(REQUEST)
