@@ -13,7 +13,7 @@ from blender_core.train.records import PreferenceRecord
 
 __all__ = ["BlendNumbers", "evaluate_blend"]
 
-_SHARE_OF_PROMPTS = 0.5
+_SHARE_OF_PROMPTS = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class BlendNumbers:
         random: Mean score of all candidates.
         longest: Mean score of the longest candidate.
         consensus: Mean score of the lexical consensus ranker's first.
-        best_single: Mean score of the best single member, among members that answered at least half of the
+        best_single: Mean score of the best single member, among members that answered at least 90% of the
             prompts; ``nan`` where there is none.
         best_member: Its name.
         oracle: Mean score of the best candidate.

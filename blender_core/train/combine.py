@@ -18,6 +18,9 @@ __all__ = ["Combination", "RecordFeatures", "fit_combination", "record_features"
 
 Array = npt.NDArray[np.float64]
 
+_GROUP_SIZE = 4
+_GROUPS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class RecordFeatures:
@@ -90,7 +93,7 @@ def record_features(
 def fit_combination(
     sources: Mapping[str, Sequence[RecordFeatures]], *, use_agreement: bool = True, ridge: float = 1e-3
 ) -> Combination:
-    """Fit the weights by logistic regression on feature differences, then the temperature of the first margin.
+    """Fit the weights by logistic regression on feature differences, then the temperature of the margin between the first two of four.
 
     Every source weighs the same, and so does every record within its source. Weights are kept at 0 or above:
     agreement may help or be left out, it is never counted against a candidate.
@@ -151,17 +154,24 @@ def _logistic(features: Array, targets: Array, weights: Array, ridge: float) -> 
 
 
 def _temperature(sources: Mapping[str, Sequence[RecordFeatures]], combination: Combination) -> float:
-    """Temperature that fits the margin between first and second of each record whose pair is known."""
+    """Temperature that fits the margin between the first two of small groups.
+
+    The first two of sixteen candidates are harder to tell apart than two at random, so groups of the size of a
+    usual ensemble are drawn from each record.
+    """
+    rng = np.random.default_rng(0)
     margins, targets, weights = [], [], []
     for records in sources.values():
         for record in records:
             scores = combination.scores(record.features)
-            known = {index for pair in record.pairs for index in pair[:2]}
-            first, second = sorted(known, key=lambda index: -scores[index])[:2]
-            for i, j, p in record.pairs:
-                if {i, j} == {first, second}:
+            known = {frozenset(pair[:2]): pair for pair in record.pairs}
+            for _ in range(_GROUPS):
+                group = rng.permutation(len(scores))[:_GROUP_SIZE]
+                first, second = (int(index) for index in sorted(group, key=lambda index: -scores[index])[:2])
+                pair = known.get(frozenset((first, second)))
+                if pair is not None:
                     margins.append(scores[first] - scores[second])
-                    targets.append(p if i == first else 1.0 - p)
+                    targets.append(pair[2] if pair[0] == first else 1.0 - pair[2])
                     weights.append(1.0 / len(records))
     if not margins:
         return 1.0
