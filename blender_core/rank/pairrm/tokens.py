@@ -11,7 +11,7 @@ from pathlib import Path
 
 from blender_core.sealed_tokenizer import SealedTokenizer
 
-__all__ = ["EncodedPair", "EncodedText", "MARKERS", "PairTokenizer"]
+__all__ = ["MARKERS", "EncodedPair", "EncodedText", "PairTokenizer"]
 
 MARKERS = ("<|source|>", "<|candidate1|>", "<|candidate2|>", "<|candidate|>")
 """The marker tokens, in the order in which the reference adds them to the vocabulary."""
