@@ -229,8 +229,9 @@ class EmbeddedRanker:
         import numpy as np
 
         scores = [0.0] * len(rows)
-        # similar lengths together: little padding
-        order = sorted(range(len(rows)), key=lambda index: (-len(rows[index].token_ids), index))
+        # similar lengths together: little padding; by content where they are equal, because int8 scales depend on
+        # the batch and the caller's order must not
+        order = sorted(range(len(rows)), key=lambda index: (-len(rows[index].token_ids), rows[index].token_ids))
         start = 0
         while start < len(order):
             width = len(rows[order[start]].token_ids)

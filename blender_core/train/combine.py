@@ -93,7 +93,9 @@ def record_features(
 def fit_combination(
     sources: Mapping[str, Sequence[RecordFeatures]], *, use_agreement: bool = True, ridge: float = 1e-3
 ) -> Combination:
-    """Fit the weights by logistic regression on feature differences, then the temperature of the margin between the first two of four.
+    """Fit the weights by logistic regression on feature differences, then the temperature.
+
+    The temperature is that of the margin between the first two of four candidates.
 
     Every source weighs the same, and so does every record within its source. Weights are kept at 0 or above:
     agreement may help or be left out, it is never counted against a candidate.

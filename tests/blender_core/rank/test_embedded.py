@@ -71,6 +71,15 @@ def test_order_of_candidates_does_not_matter(ranker, order):
     assert [shuffled[index] for index in ranking.order] == expected
 
 
+def test_order_does_not_matter_over_several_batches(ranker):
+    words = ["red", "green", "blue", "white", "black", "brown", "pink", "grey"]
+    candidates = [f"The sky is {word}." for word in words]
+    small = EmbeddedRanker.load(tokens_per_batch=30)
+    expected = dict(zip(candidates, small.rank(PROMPT, candidates).scores, strict=True))
+    turned = candidates[::-1]
+    assert dict(zip(turned, small.rank(PROMPT, turned).scores, strict=True)) == expected
+
+
 def test_score_does_not_depend_on_the_batch(ranker):
     # int8 activations are scaled over a batch, so a small difference is allowed
     together, _ = ranker.score(PROMPT, ANSWERS)
