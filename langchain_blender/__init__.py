@@ -1,7 +1,10 @@
 """Blend several LLMs into one LangChain chat model.
 
+Names are loaded when they are first used, as in ``langchain_core``.
+
 Example:
     >>> from langchain_core.language_models import FakeListChatModel
+    >>> from langchain_blender import BlendedLLM
     >>> llm = BlendedLLM(llms=[FakeListChatModel(responses=["Paris"])], fuser=None)
     >>> llm.invoke("Capital of France?").text
     'Paris'
@@ -9,7 +12,24 @@ Example:
 
 from __future__ import annotations
 
-from langchain_blender.chat_model import BlendedLLM
-from langchain_blender.members import LangChainMember
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_blender.chat_model import BlendedLLM
+    from langchain_blender.members import LangChainMember
+
+_HOMES = {"BlendedLLM": "chat_model", "LangChainMember": "members"}
 
 __all__ = ["BlendedLLM", "LangChainMember"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -67,11 +68,7 @@ def change_model(runnable: Runnable[Any, Any], change: Change, *, verbatim: bool
         bound = change_model(runnable.bound, change, verbatim=verbatim)
         return None if bound is None else runnable.model_copy(update={"bound": bound})
     if isinstance(runnable, RunnableWithFallbacks):
-        first, *rest = (
-            change_model(branch, change, verbatim=verbatim) for branch in (runnable.runnable, *runnable.fallbacks)
-        )
-        usable = [branch for branch in rest if branch is not None]
-        return None if first is None else runnable.model_copy(update={"runnable": first, "fallbacks": usable})
+        return _change_fallbacks(runnable, change, verbatim)
     if isinstance(runnable, RunnableSequence):
         place = _answering_step(runnable)
         if verbatim and place != len(runnable.steps) - 1:
@@ -144,6 +141,22 @@ def is_async_only(runnable: Runnable[Any, Any]) -> bool:
     if isinstance(runnable, RunnableLambda):
         return hasattr(runnable, "afunc") and not hasattr(runnable, "func")
     return any(is_async_only(part) for part in _parts(runnable))
+
+
+def _change_fallbacks(
+    runnable: RunnableWithFallbacks[Any, Any], change: Change, verbatim: bool
+) -> Runnable[Any, Any] | None:
+    """Branches that cannot be changed are left out; without the first one there is no copy."""
+    first = change_model(runnable.runnable, change, verbatim=verbatim)
+    if first is None:
+        return None
+    usable = []
+    for fallback in runnable.fallbacks:
+        with contextlib.suppress(NotImplementedError):
+            branch = change_model(fallback, change, verbatim=verbatim)
+            if branch is not None:
+                usable.append(branch)
+    return runnable.model_copy(update={"runnable": first, "fallbacks": usable})
 
 
 def _parts(runnable: Runnable[Any, Any]) -> list[Runnable[Any, Any]]:

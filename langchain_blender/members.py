@@ -129,7 +129,7 @@ class LangChainMember(Member):
         """
         try:
             return change_model(self.runnable, lambda model: _bind(model, tools, {}), verbatim=True) is not None
-        except NotImplementedError:
+        except (NotImplementedError, ConfigurationError):
             return False
 
     def _ready(self, prompt: Prompt) -> Runnable[Any, Any]:
@@ -142,7 +142,7 @@ class LangChainMember(Member):
                 bound = change_model(
                     self.runnable, lambda model: _bind(model, tools, options).bind(**stops), verbatim=True
                 )
-            except NotImplementedError:
+            except (NotImplementedError, ConfigurationError):
                 bound = None
             if bound is None:
                 raise MemberError(

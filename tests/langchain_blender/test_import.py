@@ -5,10 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+import langchain_blender
+
+
+def test_names_that_do_not_exist_are_refused():
+    assert set(dir(langchain_blender)) == {"BlendedLLM", "LangChainMember"}
+    with pytest.raises(AttributeError, match="no attribute 'Blended'"):
+        langchain_blender.Blended  # noqa: B018
+
 
 def test_the_import_loads_no_heavy_package():
     code = (
-        "import sys, langchain_blender; "
+        "import sys; from langchain_blender import BlendedLLM, LangChainMember; "
         "heavy = {'torch', 'transformers', 'onnxruntime', 'openai', 'xllamacpp', 'llama_index', 'langchain_openai'}; "
         "print(*sorted(heavy & set(sys.modules)))"
     )

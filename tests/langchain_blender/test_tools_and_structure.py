@@ -123,8 +123,21 @@ def test_members_that_cannot_call_tools_take_no_part_and_that_is_said():
 
 
 def test_no_member_that_can_call_tools_is_an_error():
-    with pytest.raises(ConfigurationError, match="no member can call tools"):
-        blend(model("x", tools=False)).bind_tools([add])
+    unable = blend(model("x", tools=False))
+    for members in ([model("x", tools=False)], [unable], [model("x", tools=False).with_fallbacks([model("y")])]):
+        with pytest.raises(ConfigurationError, match="no member can call tools"):
+            blend(*members).bind_tools([add])
+
+
+def test_a_fallback_that_cannot_call_tools_is_left_out():
+    down = model(ValueError("down"))
+    llm = blend(down.with_fallbacks([model("in words", tools=False), model(calls(a=1, b=2))])).bind_tools([add])
+    assert llm.invoke("1 and 2").tool_calls
+
+
+def test_a_blend_inside_a_blend_calls_tools():
+    llm = blend(blend(model(calls(a=1, b=2)))).bind_tools([add], tool_choice="add")
+    assert llm.invoke("1 and 2").tool_calls[0]["args"] == {"a": 1, "b": 2}
 
 
 def test_a_member_of_the_engine_may_ignore_tools():
