@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.extras import require
 from blender_core.rank.aggregate import AGGREGATIONS, aggregate, symmetrise
-from blender_core.rank.distinct import DistinctCandidates, distinct_candidates
+from blender_core.rank.bubble import bubble_run
+from blender_core.rank.pairrm.request import EncodedRequest, encode_pairs, encode_request
 from blender_core.rank.protocol import Ranker
-from blender_core.rank.ranking import Ranking
+from blender_core.rank.ranking import Ranking, direct_confidence
 
 if TYPE_CHECKING:
     from blender_core.rank.pairrm.scorer import PairScorer
-    from blender_core.rank.pairrm.tokens import EncodedText, PairTokenizer
+    from blender_core.rank.pairrm.tokens import PairTokenizer
 
 __all__ = ["PairRanker"]
 
@@ -60,8 +61,8 @@ class PairRanker:
             source_max_length: Most tokens of the prompt, three special ones included.
             candidate_max_length: Most tokens of a candidate beside a prompt of full length.
             name: Shown in results.
-            aggregation: How comparisons become scores: ``"max_logits"``, ``"max_wins"`` or
-                ``"bradley_terry"``.
+            aggregation: How comparisons become scores: ``"max_logits"``, ``"max_wins"``,
+                ``"bradley_terry"`` or ``"bubble"``.
             both_orders: Run each pair in both orders. With one order, half the work, each candidate stands on
                 the left about half of the time.
             temperature: Divides the logit between the first and the second before the sigmoid that makes the
@@ -70,10 +71,9 @@ class PairRanker:
         Raises:
             ConfigurationError: A value cannot work.
         """
-        if aggregation not in AGGREGATIONS:
-            raise ConfigurationError(
-                f"aggregation {aggregation!r} is unknown; choose one of {', '.join(sorted(AGGREGATIONS))}"
-            )
+        if aggregation not in (*AGGREGATIONS, "bubble"):
+            known = ", ".join(sorted([*AGGREGATIONS, "bubble"]))
+            raise ConfigurationError(f"aggregation {aggregation!r} is unknown; choose one of {known}")
         for what, length in (("source", source_max_length), ("candidate", candidate_max_length)):
             if length < _SHORTEST:
                 raise ConfigurationError(f"{what}_max_length is {length}; it must be at least {_SHORTEST} tokens")
@@ -98,18 +98,19 @@ class PairRanker:
         dtype: str = "auto",
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
+        backend: str = "torch",
         name: str | None = None,
-        aggregation: str = "max_logits",
-        both_orders: bool = True,
-        temperature: float = 1.0,
+        aggregation: str | None = None,
+        both_orders: bool | None = None,
+        temperature: float | None = None,
         source_max_length: int | None = None,
         candidate_max_length: int | None = None,
         token_budget: int | None = None,
     ) -> PairRanker:
-        """Load ``llm-blender/PairRM``, ``PairRM-hf`` or ``pair-ranker``, or a folder of these layouts.
+        """Load ``llm-blender/PairRM``, ``PairRM-hf``, ``pair-ranker``, or a folder that ``save_pretrained`` wrote.
 
-        Nothing but the checkpoint itself is fetched. Weights come from ``model.safetensors``, else from
-        ``pytorch_model.bin`` read with ``weights_only=True``; ids from ``tokenizer.json``.
+        Nothing but the checkpoint itself is fetched. Weights come from ``model.safetensors`` or its shards, else
+        from ``pytorch_model.bin`` read with ``weights_only=True``; ids from ``tokenizer.json``.
 
         Args:
             name_or_path: A folder or a hub repository.
@@ -119,11 +120,15 @@ class PairRanker:
                 ``"float16"`` or ``"bfloat16"``.
             cache_dir: Cache folder of the hub; default huggingface_hub's.
             local_files_only: Use the cache only, like ``HF_HUB_OFFLINE=1``.
+            backend: What runs the network: ``"torch"``.
             name: Shown in results; default the last part of ``name_or_path``.
-            aggregation: How comparisons become scores: ``"max_logits"`` (the reference's), ``"max_wins"`` or
-                ``"bradley_terry"``.
-            both_orders: Run each pair in both orders (the reference does); ``False`` halves the work.
-            temperature: Divides the logit between the first two before it becomes the confidence.
+            aggregation: How comparisons become scores: ``"max_logits"`` (the reference's), ``"max_wins"``,
+                ``"bradley_terry"``, or ``"bubble"``, which finds a best one with 2 (n - 1) forward passes.
+                Default what the checkpoint was saved with, else ``"max_logits"``.
+            both_orders: Run each pair in both orders; ``False`` halves the work. Default what the checkpoint was
+                saved with, else both, as in the reference.
+            temperature: Divides the logit between the first two before it becomes the confidence. Default what
+                the checkpoint was saved with, else 1.
             source_max_length: Most tokens of the prompt; default the checkpoint's (PairRM 1,224).
             candidate_max_length: Most tokens of a candidate beside a full prompt; default the checkpoint's
                 (PairRM 412). Room that a shorter prompt leaves goes to the candidates.
@@ -140,6 +145,8 @@ class PairRanker:
             DownloadError: The repository cannot be had.
             MissingExtraError: torch, safetensors or huggingface_hub is not installed.
         """
+        if backend != "torch":
+            raise ConfigurationError(f"backend {backend!r} is unknown; the one backend of PairRanker is 'torch'")
         for module in ("torch", "safetensors"):
             require(module, feature="PairRanker.from_pretrained", extra="torch")
         from blender_core.rank.pairrm.hub import checkpoint_folder
@@ -164,10 +171,37 @@ class PairRanker:
             source_max_length=source_max_length or settings.source_max_length,
             candidate_max_length=candidate_max_length or settings.candidate_max_length,
             name=name or Path(os.fspath(name_or_path)).resolve().name,
-            aggregation=aggregation,
-            both_orders=both_orders,
-            temperature=temperature,
+            aggregation=settings.aggregation if aggregation is None else aggregation,
+            both_orders=settings.both_orders if both_orders is None else both_orders,
+            temperature=settings.temperature if temperature is None else temperature,
         )
+
+    def save_pretrained(
+        self, folder: str | os.PathLike[str], *, layout: Literal["blended", "pairrm-hf"] = "blended"
+    ) -> None:
+        """Write a folder that ``from_pretrained`` loads again, with equal logits.
+
+        Args:
+            folder: Made where it is missing; files of the same names are replaced.
+            layout: ``"blended"`` is the project's own and keeps lengths, aggregation and temperature.
+                ``"pairrm-hf"`` is the one of ``llm-blender/PairRM-hf``, for the reference's class
+                ``DebertaV2PairRM``; it keeps none of these and holds DeBERTa only.
+
+        Raises:
+            ConfigurationError: The layout is unknown, or cannot hold this encoder.
+            CheckpointError: The tokenizer was not read from a file.
+        """
+        from blender_core.rank.pairrm.saving import save_checkpoint
+        from blender_core.rank.pairrm.settings import PairRankerSettings
+
+        settings = PairRankerSettings(
+            self._source_max_length,
+            self._candidate_max_length,
+            aggregation=self._aggregation,
+            both_orders=self._both_orders,
+            temperature=self._temperature,
+        )
+        save_checkpoint(Path(folder), layout, self._scorer.model, self._tokenizer, settings)
 
     @staticmethod
     def embedded() -> Ranker:
@@ -201,8 +235,8 @@ class PairRanker:
         """Rank the candidates.
 
         Every ordered pair of distinct candidates goes through the network, n (n - 1) for n of them, in
-        batches of similar length; each text is tokenised once. The numbers do not depend on the order of
-        ``candidates``.
+        batches of similar length; each text is tokenised once. The aggregation ``"bubble"`` runs 2 (n - 1) pairs,
+        one comparison after the other. The numbers do not depend on the order of ``candidates``.
 
         Args:
             prompt: The prompt. The reference joins instruction and input without a separator.
@@ -217,16 +251,20 @@ class PairRanker:
             ``cut`` counts tokens that did not fit.
 
         Raises:
-            ConfigurationError: ``candidates`` is empty or holds something that is not a string.
+            ConfigurationError: ``candidates`` is empty or holds something else than strings.
             RankerError: The network gave no finite number, or ran out of memory on a single pair.
         """
         request = self._encode(prompt, candidates)
         distinct = request.distinct
         if not distinct.texts:
             return Ranking.from_scores(distinct.spread_scores([]), ranker=self._name, cut=request.cut)
-        ordered = self._ordered_logits(request, self._both_orders)
-        counts = [distinct.positions.count(index) for index in range(len(distinct.texts))]
-        scores = aggregate(self._aggregation, ordered, counts)
+        scores: tuple[float, ...]
+        if self._aggregation == "bubble":
+            scores, ordered = self._bubble(request)
+        else:
+            ordered = self._ordered_logits(request, self._both_orders)
+            counts = [distinct.positions.count(index) for index in range(len(distinct.texts))]
+            scores = aggregate(self._aggregation, ordered, counts)
         comparisons = symmetrise(ordered)
         ranking = Ranking.from_scores(
             distinct.spread_scores(scores),
@@ -234,7 +272,7 @@ class PairRanker:
             comparisons=distinct.spread_matrix(comparisons),
             cut=request.cut,
         )
-        return replace(ranking, confidence=self._confidence(ranking))
+        return replace(ranking, confidence=direct_confidence(ranking, self._temperature))
 
     def compare(self, prompt: str, a: str, b: str, *, order: Literal["both", "ab", "ba"] = "both") -> float:
         """Compare two answers.
@@ -293,32 +331,53 @@ class PairRanker:
 
         return tuple(tuple(logit(i, j) for j in range(len(positions))) for i in range(len(positions)))
 
-    def _encode(self, prompt: str, candidates: Sequence[str]) -> _Request:
-        by_text = distinct_candidates(candidates)
-        source = self._tokenizer.source(prompt, self._source_max_length)
-        # what a short prompt leaves goes to the candidates, half each (the reference's rule for one request)
-        room = self._candidate_max_length + (self._source_max_length - len(source.ids)) // 2
-        encoded = [self._tokenizer.candidate(text, room) for text in by_text.texts]
-        # texts that the network cannot tell apart are duplicates too; a fixed order of the rest makes every
-        # number independent of the order in which candidates were given
-        unique = sorted({text.ids for text in encoded}, key=lambda ids: (len(ids), ids))
-        place = {ids: index for index, ids in enumerate(unique)}
-        positions = tuple(None if p is None else place[encoded[p].ids] for p in by_text.positions)
-        # the reversed walk keeps the first text of each
-        first = {place[text.ids]: number for number, text in reversed(list(enumerate(encoded)))}
-        cut = {index: encoded[p].cut for index, p in enumerate(by_text.positions) if p is not None and encoded[p].cut}
-        return _Request(
-            source=source,
-            texts=tuple(encoded[first[index]] for index in range(len(unique))),
-            distinct=DistinctCandidates(tuple(by_text.texts[first[index]] for index in range(len(unique))), positions),
-            cut={-1: source.cut, **cut} if source.cut else cut,
+    def logits(
+        self,
+        comparisons: Sequence[tuple[str, str, str]],
+        *,
+        source_max_length: int | None = None,
+        candidate_max_length: int | None = None,
+    ) -> list[float]:
+        """The network's output for comparisons of any prompts, each text as it is: blanks and copies run too.
+
+        Args:
+            comparisons: Prompt, left and right answer of each.
+            source_max_length: Most tokens of a prompt; default the ranker's.
+            candidate_max_length: Most tokens of a candidate beside a full prompt; default the ranker's.
+
+        Returns:
+            One logit for each comparison; positive means the left answer is better.
+
+        Raises:
+            RankerError: The network gave no finite number.
+        """
+        return self._scorer.logits(
+            encode_pairs(
+                self._tokenizer,
+                comparisons,
+                source_max_length or self._source_max_length,
+                candidate_max_length or self._candidate_max_length,
+            )
         )
 
+    def _encode(self, prompt: str, candidates: Sequence[str]) -> EncodedRequest:
+        return encode_request(self._tokenizer, prompt, candidates, self._source_max_length, self._candidate_max_length)
+
+    def _bubble(self, request: EncodedRequest) -> tuple[tuple[float, ...], list[list[float]]]:
+        size = len(request.texts)
+        matrix = _not_run(size)
+
+        def compare(i: int, j: int) -> float:
+            self._run(request, [(i, j), (j, i)] if self._both_orders else [(i, j)], matrix)
+            return symmetrise([[0.0, matrix[i][j]], [matrix[j][i], 0.0]])[0][1]
+
+        return bubble_run(compare, range(size)).strengths, matrix
+
     def _ordered_logits(
-        self, request: _Request, both_orders: bool, with_itself: frozenset[int] | set[int] = frozenset()
+        self, request: EncodedRequest, both_orders: bool, with_itself: frozenset[int] | set[int] = frozenset()
     ) -> list[list[float]]:
         size = len(request.texts)
-        matrix = [[0.0 if i == j else math.nan for j in range(size)] for i in range(size)]
+        matrix = _not_run(size)
         wanted = [
             (i, j)
             for i in range(size)
@@ -326,25 +385,14 @@ class PairRanker:
             # in one order, odd and even sums take turns on the left
             if (i != j and (both_orders or (i < j) == ((i + j) % 2 == 1))) or (i == j and i in with_itself)
         ]
+        self._run(request, wanted, matrix)
+        return matrix
+
+    def _run(self, request: EncodedRequest, wanted: Sequence[tuple[int, int]], matrix: list[list[float]]) -> None:
         pairs = [self._tokenizer.pair(request.source, request.texts[i], request.texts[j]) for i, j in wanted]
         for (i, j), logit in zip(wanted, self._scorer.logits(pairs), strict=True):
             matrix[i][j] = logit
-        return matrix
-
-    def _confidence(self, ranking: Ranking) -> float:
-        if len(ranking.order) < 2 or ranking.scores[ranking.order[1]] == -math.inf:
-            return 1.0
-        first, second = ranking.order[:2]
-        matrix = ranking.comparisons or ()
-        if ranking.scores[first] == ranking.scores[second]:
-            return 0.5
-        logit = max(0.0, matrix[first][second]) / self._temperature
-        return 1.0 / (1.0 + math.exp(-logit))
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    source: EncodedText
-    texts: tuple[EncodedText, ...]
-    distinct: DistinctCandidates
-    cut: dict[int, int]
+def _not_run(size: int) -> list[list[float]]:
+    return [[0.0 if i == j else math.nan for j in range(size)] for i in range(size)]

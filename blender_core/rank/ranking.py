@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.rank.cycles import find_cycles
 
-__all__ = ["Ranking"]
+__all__ = ["Ranking", "direct_confidence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,14 @@ class Ranking:
         return self.order[0]
 
     @property
+    def cycles(self) -> tuple[tuple[int, ...], ...]:
+        """Groups of candidates that beat each other in a circle; empty where one order fits all comparisons.
+
+        Candidates of such a group are ordered by the aggregation, but no order agrees with every comparison.
+        """
+        return () if self.comparisons is None else find_cycles(self.comparisons)
+
+    @property
     def ranks(self) -> tuple[int, ...]:
         """Rank of each candidate by index, 1 is best; candidates with equal scores share the lower number."""
         ranks = [0] * len(self.order)
@@ -122,6 +131,7 @@ class Ranking:
             if self.comparisons is None
             else [[_finite(value) for value in row] for row in self.comparisons],
             "ties": [list(group) for group in self.ties],
+            "cycles": [list(group) for group in self.cycles],
             "cut": {str(index): tokens for index, tokens in self.cut.items()},
         }
 
@@ -129,6 +139,33 @@ class Ranking:
         from blender_core.view.html import ranking_html
 
         return ranking_html(self)
+
+
+def direct_confidence(ranking: Ranking, temperature: float = 1.0) -> float:
+    """Confidence that comes from the comparison of the first two alone.
+
+    Args:
+        ranking: With ``comparisons``; where the first two were not compared, their scores stand in.
+        temperature: Divides the logit before the sigmoid.
+
+    Returns:
+        ``sigmoid(comparisons[first][second] / temperature)``; 0.5 for a tie and where the first loses the direct
+        comparison; 1.0 where nothing but blanks competes.
+
+    Example:
+        >>> ranking = Ranking.from_scores([0.0, 2.0], ranker="example", comparisons=[[0.0, -1.0], [1.0, 0.0]])
+        >>> round(direct_confidence(ranking), 4)
+        0.7311
+    """
+    if len(ranking.order) < 2 or ranking.scores[ranking.order[1]] == -math.inf:
+        return 1.0
+    first, second = ranking.order[:2]
+    if ranking.scores[first] == ranking.scores[second]:
+        return 0.5
+    logit = math.nan if ranking.comparisons is None else ranking.comparisons[first][second]
+    if math.isnan(logit):
+        logit = ranking.scores[first] - ranking.scores[second]
+    return 1.0 / (1.0 + math.exp(-max(0.0, logit) / temperature))
 
 
 def _confidence(ordered: Sequence[float], temperature: float) -> float:

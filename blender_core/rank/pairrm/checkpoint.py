@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import zipfile
@@ -14,17 +15,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from blender_core.errors import CheckpointError
+from blender_core.rank.pairrm.backbones import BackboneShape
 from blender_core.rank.pairrm.deberta import DebertaShape
-from blender_core.rank.pairrm.hub import LEGACY_WEIGHTS, SAFETENSORS
+from blender_core.rank.pairrm.hub import LEGACY_WEIGHTS, SAFETENSORS, SAFETENSORS_INDEX
 from blender_core.rank.pairrm.model import PairRankerModel
 from blender_core.rank.pairrm.settings import PairRankerSettings
 
 __all__ = ["infer_shape", "load_model", "read_tensors"]
 
-# heads of the 2023 model class that PairRanker never uses, and a buffer of old transformers versions
+# heads of the 2023 model class that PairRanker never uses, a buffer of old transformers versions, and the pooler
+# of BERT and RoBERTa, whose output nothing reads
 _IGNORED = re.compile(
     r"(single_head_layer|moe_head_layer|single_moe_head_layer|moe|towers)\..*"
-    r"|pretrained_model\.embeddings\.position_ids"
+    r"|pretrained_model\.embeddings\.position_ids|pretrained_model\.pooler\..*"
 )
 _HEAD_SIZE = 64
 
@@ -43,10 +46,15 @@ def load_model(folder: Path, settings: PairRankerSettings) -> PairRankerModel:
         CheckpointError: A tensor is missing, is unknown or has the wrong shape. The message lists them.
     """
     tensors = {name: value for name, value in read_tensors(folder).items() if not _IGNORED.fullmatch(name)}
-    shape = infer_shape(tensors, settings, str(folder))
-    tasks = tensors["head_layer.4.weight"].shape[0]
-    with torch.device("meta"):
-        model = PairRankerModel(shape, tasks)
+    shape: DebertaShape | BackboneShape
+    if settings.encoder is None:
+        shape, kind = infer_shape(tensors, settings, str(folder)), "DeBERTa-v2 or v3"
+    else:
+        shape, kind = BackboneShape.from_config(settings.encoder, str(folder)), str(settings.encoder["model_type"])
+    head = tensors.get("head_layer.4.weight")
+    # transformers keeps tables that are no weights, so its modules need real memory
+    with torch.device("meta" if settings.encoder is None else "cpu"):
+        model = PairRankerModel(shape, 1 if head is None else len(head))
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     problems = [f"missing {name} {list(size)}" for name, size in expected.items() if name not in tensors]
     problems += [f"unknown {name} {list(value.shape)}" for name, value in tensors.items() if name not in expected]
@@ -57,7 +65,7 @@ def load_model(folder: Path, settings: PairRankerSettings) -> PairRankerModel:
     ]
     if problems:
         raise CheckpointError(
-            f"{folder} does not hold the tensors of a PairRanker on DeBERTa-v3 with {shape.layers} layers of width "
+            f"{folder} does not hold the tensors of a PairRanker on {kind} with {shape.layers} layers of width "
             f"{shape.hidden_size}: {'; '.join(sorted(problems))}"
         )
     model.load_state_dict(tensors, assign=True)
@@ -81,6 +89,9 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     try:
         if path.is_file():
             return load_file(path)
+        path = folder / SAFETENSORS_INDEX
+        if path.is_file():
+            return _read_shards(path)
         path = folder / LEGACY_WEIGHTS
         if path.is_file():
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -90,6 +101,25 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     raise CheckpointError(f"{folder} has neither {SAFETENSORS} nor {LEGACY_WEIGHTS}")
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    try:
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shards = sorted(set(places.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} is no index of safetensors shards: {error!r}") from error
+    # a shard stands beside its index: a name with a path in it could read any file
+    strange = [name for name in shards if Path(name).name != name or not (index.parent / name).is_file()]
+    if strange:
+        raise CheckpointError(f"{index} names shards that are not beside it: {', '.join(strange)}")
+    tensors: dict[str, Tensor] = {}
+    for name in shards:
+        tensors.update(load_file(index.parent / name))
+    lost = sorted(set(places) ^ set(tensors))
+    if lost:
+        raise CheckpointError(f"{index} and its shards disagree about {len(lost)} tensors: {', '.join(lost[:10])}")
+    return tensors
 
 
 def infer_shape(tensors: Mapping[str, Tensor], settings: PairRankerSettings, source: str) -> DebertaShape:
@@ -132,6 +162,7 @@ def infer_shape(tensors: Mapping[str, Tensor], settings: PairRankerSettings, sou
             f"{f'{heads} heads' if settings.heads else f'heads of {_HEAD_SIZE}'}; "
             "save it in the PairRM-hf layout, whose config.json names num_attention_heads"
         )
+    convolution = tensors.get("pretrained_model.encoder.conv.conv.weight")
     return DebertaShape(
         vocab_size=vocab_size,
         hidden_size=hidden_size,
@@ -141,4 +172,7 @@ def infer_shape(tensors: Mapping[str, Tensor], settings: PairRankerSettings, sou
         position_buckets=tensors[needed["distances"]].shape[0] // 2,
         max_distance=settings.max_distance,
         layer_norm_eps=settings.layer_norm_eps,
+        convolution=0 if convolution is None else convolution.shape[2],
+        convolution_groups=1 if convolution is None else hidden_size // convolution.shape[1],
+        convolution_activation=settings.convolution_activation,
     )

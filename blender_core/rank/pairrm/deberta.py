@@ -4,9 +4,9 @@ Disentangled attention (He et al. 2021, section 3.1): a query meets each key by 
 bucket of their distance. The position parts are projections of one small table by fixed weights, so they are
 computed once for a loaded model (``relative_projections``) and not in every forward pass.
 
-Layout: word embeddings only (``position_biased_input`` false, no token types), one distance table for all
-    layers
-(``share_att_key``) under a LayerNorm (``norm_rel_ebd``), post-norm blocks, exact GELU.
+Layout: word embeddings only (``position_biased_input`` false, no token types), one distance table for all layers
+(``share_att_key``) under a LayerNorm (``norm_rel_ebd``), post-norm blocks, exact GELU. DeBERTa-v2's larger models
+add a convolution beside the first block.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ class DebertaShape:
         position_buckets: Distance buckets on each side; the distance table has twice as many rows.
         max_distance: Distance at which the logarithmic buckets end (``max_position_embeddings``).
         layer_norm_eps: Epsilon of every LayerNorm.
+        convolution: Kernel width of the convolution beside the first block; 0 for none.
+        convolution_groups: Its groups.
+        convolution_activation: ``"gelu"`` or ``"tanh"``.
     """
 
     vocab_size: int
@@ -46,6 +49,9 @@ class DebertaShape:
     position_buckets: int = 256
     max_distance: int = 512
     layer_norm_eps: float = 1e-7
+    convolution: int = 0
+    convolution_groups: int = 1
+    convolution_activation: str = "gelu"
 
 
 class RelativeProjection(NamedTuple):
@@ -137,14 +143,18 @@ class DebertaEncoder(nn.Module):
         hidden: Tensor = self.embeddings(ids, mask)
         blocked = torch.zeros(mask.shape, dtype=hidden.dtype, device=ids.device).masked_fill(~mask, -math.inf)
         rows = torch.arange(len(ids), device=ids.device)[:, None]
-        blocks = self.encoder.blocks
-        for block, projection in zip(blocks, projections, strict=True):
+        blocks, convolution = self.encoder.blocks, self.encoder.conv
+        embedded, narrow = hidden, False
+        for number, (block, projection) in enumerate(zip(blocks, projections, strict=True)):
             queries = hidden
-            if block is blocks[-1]:
-                queries, index = hidden[rows, positions], index[0][positions]
+            # the convolution reads every position of the first block
+            if block is blocks[-1] and (number or convolution is None):
+                queries, index, narrow = hidden[rows, positions], index[0][positions], True
             narrowed = RelativeProjection(*(part[:, first : last + 1] for part in projection))
             hidden = block(queries, hidden, index, narrowed, blocked[:, None, None, :])
-        return hidden
+            if convolution is not None and not number:
+                hidden = convolution(embedded, hidden, mask)
+        return hidden if narrow else hidden[rows, positions]
 
 
 class _Embeddings(nn.Module):
@@ -164,10 +174,31 @@ class _Layers(nn.Module):
         self.layer = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
         self.rel_embeddings = nn.Embedding(2 * shape.position_buckets, shape.hidden_size)
         self.LayerNorm = nn.LayerNorm(shape.hidden_size, shape.layer_norm_eps)
+        self.conv = _Convolution(shape) if shape.convolution else None
 
     @property
     def blocks(self) -> list[_Block]:
         return [cast("_Block", block) for block in self.layer]
+
+
+class _Convolution(nn.Module):
+    def __init__(self, shape: DebertaShape) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(
+            shape.hidden_size,
+            shape.hidden_size,
+            shape.convolution,
+            padding=(shape.convolution - 1) // 2,
+            groups=shape.convolution_groups,
+        )
+        self.LayerNorm = nn.LayerNorm(shape.hidden_size, shape.layer_norm_eps)
+        self.activation = functional.gelu if shape.convolution_activation == "gelu" else torch.tanh
+
+    def forward(self, embedded: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
+        kept = mask[..., None].to(hidden.dtype)
+        mixed = self.conv(embedded.transpose(1, 2)).transpose(1, 2) * kept
+        normed: Tensor = self.LayerNorm(hidden + self.activation(mixed))
+        return normed * kept
 
 
 class _Block(nn.Module):

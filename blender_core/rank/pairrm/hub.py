@@ -13,9 +13,10 @@ from blender_core.extras import require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["SAFETENSORS", "LEGACY_WEIGHTS", "checkpoint_folder"]
+__all__ = ["LEGACY_WEIGHTS", "SAFETENSORS", "checkpoint_folder"]
 
 SAFETENSORS = "model.safetensors"
+SAFETENSORS_INDEX = "model.safetensors.index.json"
 LEGACY_WEIGHTS = "pytorch_model.bin"
 
 _SMALL_FILES = ("config.json", "ranker_config.json", "tokenizer.json", "added_tokens.json")
@@ -71,5 +72,6 @@ def checkpoint_folder(
                 "Check the name and the connection, or pass a folder that holds the checkpoint."
             ) from error
 
-    folder = fetch([*_SMALL_FILES, SAFETENSORS])
-    return folder if (folder / SAFETENSORS).is_file() else fetch([*_SMALL_FILES, LEGACY_WEIGHTS])
+    folder = fetch([*_SMALL_FILES, SAFETENSORS, SAFETENSORS_INDEX, "model-*-of-*.safetensors"])
+    found = any((folder / name).is_file() for name in (SAFETENSORS, SAFETENSORS_INDEX))
+    return folder if found else fetch([*_SMALL_FILES, LEGACY_WEIGHTS])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from blender_core.rank.pairrm.backbones import BackboneShape, build_backbone, hidden_at
 from blender_core.rank.pairrm.deberta import DebertaEncoder, DebertaShape, RelativeProjection
 
 __all__ = ["PairRankerModel"]
@@ -19,13 +20,14 @@ class PairRankerModel(nn.Module):
     ``head_layer.4``).
 
     Args:
-        shape: Sizes of the encoder.
+        shape: Sizes of a DeBERTa encoder, or the config of one of transformers' own.
         tasks: Outputs of the head; their mean is the logit.
     """
 
-    def __init__(self, shape: DebertaShape, tasks: int = 1) -> None:
+    def __init__(self, shape: DebertaShape | BackboneShape, tasks: int = 1) -> None:
         super().__init__()
-        self.pretrained_model = DebertaEncoder(shape)
+        self.shape = shape
+        self.pretrained_model = DebertaEncoder(shape) if isinstance(shape, DebertaShape) else build_backbone(shape)
         width = shape.hidden_size
         # dropout is part of the published numbering and inactive in inference
         self.head_layer = nn.Sequential(
@@ -35,6 +37,11 @@ class PairRankerModel(nn.Module):
             nn.Dropout(0.05),
             nn.Linear(width, tasks),
         )
+
+    def relative_projections(self) -> tuple[RelativeProjection, ...] | None:
+        """What DeBERTa can compute once for a loaded model; ``None`` for other encoders."""
+        encoder = self.pretrained_model
+        return encoder.relative_projections() if isinstance(encoder, DebertaEncoder) else None
 
     def forward(
         self,
@@ -49,12 +56,17 @@ class PairRankerModel(nn.Module):
             ids: Token ids, shape [batch, length].
             mask: True at tokens, shape [batch, length].
             positions: Places of ``<|source|>``, ``<|candidate1|>`` and ``<|candidate2|>``, shape [batch, 3].
-            projections: The encoder's ``relative_projections()``.
+            projections: From ``relative_projections()``.
 
         Returns:
             Shape [batch]; positive means the left one is better.
         """
-        source, left, right = self.pretrained_model(ids, mask, positions, projections).unbind(1)
+        encoder = self.pretrained_model
+        if isinstance(encoder, DebertaEncoder):
+            hidden = encoder(ids, mask, positions, projections)
+        else:
+            hidden = hidden_at(encoder, ids, mask, positions)
+        source, left, right = hidden.unbind(1)
         left_scores = self.head_layer(torch.cat([source, left], dim=-1))
         right_scores = self.head_layer(torch.cat([source, right], dim=-1))
         logits: Tensor = (left_scores - right_scores).mean(dim=-1)

@@ -37,7 +37,12 @@ class PairScorer:
         default = _CPU_TOKEN_BUDGET if self._device.type == "cpu" else _GPU_TOKEN_BUDGET
         self._token_budget = token_budget or default
         with torch.inference_mode():
-            self._projections = model.pretrained_model.relative_projections()
+            self._projections = model.relative_projections()
+
+    @property
+    def model(self) -> PairRankerModel:
+        """The network."""
+        return self._model
 
     def logits(self, pairs: Sequence[EncodedPair]) -> list[float]:
         """Logit of each ordered pair; positive means the left candidate is better.
@@ -59,7 +64,7 @@ class PairScorer:
         if wrong:
             raise RankerError(
                 f"{len(wrong)} of {len(pairs)} comparisons are not finite ({wrong[0]} in "
-                f"{self._projections[0].keys.dtype}); load the checkpoint with dtype='float32'"
+                f"{next(self._model.parameters()).dtype}); load the checkpoint with dtype='float32'"
             )
         return logits
 
@@ -119,7 +124,7 @@ def load_scorer(
     place = resolve_device(device)
     precision = resolve_dtype(dtype, place)
     model = load_model(folder, settings)
-    rows = model.pretrained_model.shape.vocab_size
+    rows = model.shape.vocab_size
     if tokenizer.largest_id >= rows:
         raise CheckpointError(
             f"{folder}: the tokenizer has ids up to {tokenizer.largest_id}, the network {rows} embeddings; "

@@ -1,16 +1,19 @@
-"""What a checkpoint's ``config.json`` says, in the three published spellings."""
+"""What a checkpoint's ``config.json`` says, in the three published spellings and in the project's own."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from blender_core.errors import CheckpointError
 
-__all__ = ["PairRankerSettings"]
+__all__ = ["BLENDED_FORMAT", "PairRankerSettings"]
+
+BLENDED_FORMAT = "blended-llm/pair-ranker"
+"""The ``format`` of the project's own layout."""
 
 # defaults of the reference's `tokenize_pair`, which is how PairRM-hf is fed
 _PAIRRM_SOURCE, _PAIRRM_CANDIDATE = 1224, 412
@@ -37,6 +40,11 @@ class PairRankerSettings:
         max_distance: Distance at which the logarithmic buckets end.
         layer_norm_eps: Epsilon of every LayerNorm.
         marker_ids: Marker -> id, where the config says.
+        convolution_activation: Of the convolution that the larger DeBERTa-v2 models have: ``"gelu"`` or ``"tanh"``.
+        encoder: Config of an encoder other than DeBERTa.
+        aggregation: How comparisons become scores.
+        both_orders: Whether each pair runs in both orders.
+        temperature: Divides the logit between the first two before it becomes the confidence.
     """
 
     source_max_length: int
@@ -45,6 +53,11 @@ class PairRankerSettings:
     max_distance: int = 512
     layer_norm_eps: float = 1e-7
     marker_ids: Mapping[str, int] | None = None
+    convolution_activation: str = "gelu"
+    encoder: Mapping[str, Any] | None = None
+    aggregation: str = "max_logits"
+    both_orders: bool = True
+    temperature: float = 1.0
 
     @classmethod
     def from_folder(cls, folder: Path) -> PairRankerSettings:
@@ -94,6 +107,8 @@ class PairRankerSettings:
             >>> PairRankerSettings.from_config(config).source_max_length
             128
         """
+        if config.get("format") == BLENDED_FORMAT:
+            return cls._from_blended_config(config, source)
         if "ranker_type" in config:
             return cls._from_ranker_config(config, source)
         if "DebertaV2PairRM" in (config.get("architectures") or []):
@@ -117,6 +132,27 @@ class PairRankerSettings:
         )
 
     @classmethod
+    def _from_blended_config(cls, config: Mapping[str, Any], source: str) -> PairRankerSettings:
+        if config.get("format_version") != 1:
+            raise CheckpointError(
+                f"{source} is version {config.get('format_version')} of {BLENDED_FORMAT}; this release reads version 1"
+            )
+        try:
+            encoder = dict(config["encoder"])
+            own: dict[str, Any] = {
+                "source_max_length": int(config["source_max_length"]),
+                "candidate_max_length": int(config["candidate_max_length"]),
+                "aggregation": str(config["aggregation"]),
+                "both_orders": bool(config["both_orders"]),
+                "temperature": float(config["temperature"]),
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{source} is incomplete: {error!r}") from error
+        if encoder.get("model_type") == "deberta-v2":
+            return replace(cls._from_transformers_config(encoder, source), **own)
+        return cls(encoder=encoder, **own)
+
+    @classmethod
     def _from_transformers_config(cls, config: Mapping[str, Any], source: str) -> PairRankerSettings:
         wrong = {
             key: config[key] for key, value in _FIXED_ARCHITECTURE.items() if key in config and config[key] != value
@@ -125,6 +161,10 @@ class PairRankerSettings:
         attention = attention.split("|") if isinstance(attention, str) else attention
         if sorted(attention) != ["c2p", "p2c"]:
             wrong["pos_att_type"] = attention
+        # transformers' own default, where the published configs say gelu
+        activation = config.get("conv_act", "tanh")
+        if config.get("conv_kernel_size", 0) and activation not in ("gelu", "tanh"):
+            wrong["conv_act"] = activation
         if wrong:
             raise CheckpointError(f"{source} asks for {wrong}, which this DeBERTa-v3 encoder does not compute")
         ids = {
@@ -140,7 +180,8 @@ class PairRankerSettings:
             heads=config.get("num_attention_heads"),
             max_distance=largest if largest and largest > 0 else config.get("max_position_embeddings", 512),
             layer_norm_eps=config.get("layer_norm_eps", 1e-7),
-            marker_ids={marker: int(found) for marker, found in ids.items() if found is not None},
+            marker_ids={marker: int(found) for marker, found in ids.items() if found is not None} or None,
+            convolution_activation=activation,
         )
 
 

@@ -6,15 +6,20 @@ one of the special or marker ids.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from blender_core.errors import CheckpointError
 from blender_core.sealed_tokenizer import SealedTokenizer
 
 __all__ = ["MARKERS", "EncodedPair", "EncodedText", "PairTokenizer"]
 
 MARKERS = ("<|source|>", "<|candidate1|>", "<|candidate2|>", "<|candidate|>")
 """The marker tokens, in the order in which the reference adds them to the vocabulary."""
+
+# DeBERTa, BERT and ModernBERT; RoBERTa
+_SPECIAL = (("[CLS]", "[SEP]", "[PAD]"), ("<s>", "</s>", "<pad>"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +56,17 @@ class PairTokenizer:
 
     Args:
         tokenizer: With ``MARKERS`` among its control tokens.
+        definition: The file it was read from, for ``saved_definition``.
 
     Raises:
-        CheckpointError: It lacks ``[CLS]``, ``[SEP]`` or ``[PAD]``.
+        CheckpointError: It lacks ``[CLS]``, ``[SEP]`` or ``[PAD]`` (RoBERTa: ``<s>``, ``</s>``, ``<pad>``).
     """
 
-    def __init__(self, tokenizer: SealedTokenizer) -> None:
+    def __init__(self, tokenizer: SealedTokenizer, definition: str | None = None) -> None:
         self._tokenizer = tokenizer
-        self._cls, self._sep, self.pad_id = (tokenizer.control_id(name) for name in ("[CLS]", "[SEP]", "[PAD]"))
+        self._definition = definition
+        self.special_names = _special_names(tokenizer)
+        self._cls, self._sep, self.pad_id = (tokenizer.control_id(name) for name in self.special_names)
         self.marker_ids = {marker: tokenizer.control_id(marker) for marker in MARKERS}
 
     @classmethod
@@ -74,7 +82,36 @@ class PairTokenizer:
         Raises:
             CheckpointError: The file cannot be read as a tokenizer.
         """
-        return cls(SealedTokenizer.from_file(path, extra=MARKERS))
+        sealed = SealedTokenizer.from_file(path, extra=MARKERS)
+        return cls(sealed, path.read_text(encoding="utf-8"))
+
+    def saved_definition(self) -> str:
+        """The contents of a ``tokenizer.json`` that holds the markers.
+
+        Returns:
+            JSON.
+
+        Raises:
+            CheckpointError: The tokenizer was not read from a file.
+        """
+        if self._definition is None:
+            raise CheckpointError("this tokenizer was not read from a file, so it cannot be saved")
+        definition = json.loads(self._definition)
+        added = definition.setdefault("added_tokens", [])
+        known = {token["content"] for token in added}
+        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False}
+        added += [
+            {"id": token_id, "content": marker, **flags}
+            for marker, token_id in self.marker_ids.items()
+            if marker not in known
+        ]
+        definition["truncation"] = definition["padding"] = None
+        return json.dumps(definition, ensure_ascii=False)
+
+    @property
+    def sep_id(self) -> int:
+        """Id of the separator."""
+        return self._sep
 
     @property
     def largest_id(self) -> int:
@@ -124,6 +161,19 @@ class PairTokenizer:
 
     def _encode(self, marker: str, text: str, max_length: int) -> EncodedText:
         # the reference puts one space for a literal [SEP]
-        ids = self._tokenizer.encode(self._tokenizer.spelling(marker) + text.replace("[SEP]", " "))
+        ids = self._tokenizer.encode(self._tokenizer.spelling(marker) + text.replace(self.special_names[1], " "))
         kept = ids[: max_length - 2]
         return EncodedText((self._cls, *kept, self._sep), len(ids) - len(kept))
+
+
+def _special_names(tokenizer: SealedTokenizer) -> tuple[str, str, str]:
+    problem = None
+    for names in _SPECIAL:
+        try:
+            for name in names:
+                tokenizer.control_id(name)
+        except CheckpointError as error:
+            problem = problem or error
+        else:
+            return names
+    raise problem or CheckpointError(f"{tokenizer.source} has no special tokens")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blender_core import PairRanker
-from blender_core.errors import ConfigurationError, RankerError
+from blender_core.errors import ConfigurationError, DownloadError, RankerError
 from blender_core.rank import Ranker
 from blender_core.rank.aggregate import aggregate, bubble_best, symmetrise
 
@@ -95,7 +95,10 @@ def test_golden_of_the_class_behind_pairrm_hf(goldens, pairrm_hf_folder):
 @pytest.mark.hub
 def test_published_example_logits():
     """The numbers on the card of PairRM-hf."""
-    ranker = PairRanker.from_pretrained("llm-blender/PairRM-hf", device="cpu")
+    try:
+        ranker = PairRanker.from_pretrained("llm-blender/PairRM-hf", device="cpu")
+    except DownloadError as error:
+        pytest.skip(f"the weights cannot be had here: {error}")
     logits = [
         ranker.compare("hello!", "hi!", "f**k off!", order="ab"),
         ranker.compare("I love you!", "I hate you!", "I love you, too!", order="ab"),

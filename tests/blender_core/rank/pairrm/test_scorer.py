@@ -22,8 +22,11 @@ class SmallMemory(torch.nn.Module):
 
     def __init__(self, model, room):
         super().__init__()
-        self.model, self.pretrained_model, self.room = model, model.pretrained_model, room
+        self.model, self.room = model, room
         self.batches = []
+
+    def relative_projections(self):
+        return self.model.relative_projections()
 
     def forward(self, ids, *rest):
         if len(ids) > self.room:
