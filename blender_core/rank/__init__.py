@@ -2,8 +2,70 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from blender_core.rank.distinct import DistinctCandidates, distinct_candidates
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.ranking import Ranking
 
-__all__ = ["DistinctCandidates", "Ranker", "Ranking", "distinct_candidates"]
+if TYPE_CHECKING:
+    from blender_core.rank.bi_encoder import BiEncoderRanker
+    from blender_core.rank.combination import CombinedRanker
+    from blender_core.rank.cross_encoder import CrossEncoderRanker
+    from blender_core.rank.embedded import EmbeddedRanker
+    from blender_core.rank.embedding_consensus import EmbeddingConsensusRanker
+    from blender_core.rank.length import LongestRanker
+    from blender_core.rank.lexical_consensus import LexicalConsensusRanker
+    from blender_core.rank.llm_judge import Judgement, LLMJudge
+    from blender_core.rank.mlm_scoring import MLMScoringRanker
+    from blender_core.rank.pair_ranker import PairRanker
+    from blender_core.rank.random_ranker import RandomRanker
+    from blender_core.rank.text_encoder import TextEncoder
+
+_HOMES = {
+    "BiEncoderRanker": "bi_encoder",
+    "CombinedRanker": "combination",
+    "CrossEncoderRanker": "cross_encoder",
+    "EmbeddedRanker": "embedded",
+    "EmbeddingConsensusRanker": "embedding_consensus",
+    "Judgement": "llm_judge",
+    "LLMJudge": "llm_judge",
+    "LexicalConsensusRanker": "lexical_consensus",
+    "LongestRanker": "length",
+    "MLMScoringRanker": "mlm_scoring",
+    "PairRanker": "pair_ranker",
+    "RandomRanker": "random_ranker",
+    "TextEncoder": "text_encoder",
+}
+
+__all__ = [
+    "BiEncoderRanker",
+    "CombinedRanker",
+    "CrossEncoderRanker",
+    "DistinctCandidates",
+    "EmbeddedRanker",
+    "EmbeddingConsensusRanker",
+    "Judgement",
+    "LLMJudge",
+    "LexicalConsensusRanker",
+    "LongestRanker",
+    "MLMScoringRanker",
+    "PairRanker",
+    "RandomRanker",
+    "Ranker",
+    "Ranking",
+    "TextEncoder",
+    "distinct_candidates",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.protocol import Ranker
 
-__all__ = ["RANKER_NAMES", "resolve_ranker"]
+__all__ = ["RANKER_NAMES", "check_ranker", "resolve_ranker"]
 
 
 def _embedded() -> Ranker:
@@ -29,10 +30,17 @@ def _longest() -> Ranker:
     return LongestRanker()
 
 
+def _random() -> Ranker:
+    from blender_core.rank.random_ranker import RandomRanker
+
+    return RandomRanker()
+
+
 _MAKERS: dict[str, Callable[[], Ranker]] = {
     "consensus": _consensus,
     "embedded": _embedded,
     "longest": _longest,
+    "random": _random,
 }
 
 RANKER_NAMES: tuple[str, ...] = tuple(sorted(_MAKERS))
@@ -45,7 +53,7 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
 
     Args:
         ranker: A ranker, ``"embedded"`` (the shipped cross-encoder), ``"consensus"`` (agreement in words),
-            ``"longest"`` (a baseline), or the path or hub name of a PairRanker checkpoint such as
+            ``"longest"`` and ``"random"`` (baselines), or the path or hub name of a PairRanker checkpoint such as
             ``"llm-blender/PairRM"``.
 
     Returns:
@@ -58,24 +66,45 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
         >>> resolve_ranker("consensus").rank("Capital of France?", ["Paris", "Paris!", "Rome"]).best in (0, 1)
         True
     """
-    if isinstance(ranker, str):
-        return _named(ranker)
-    if isinstance(ranker, Ranker):
+    check_ranker(ranker)
+    if not isinstance(ranker, str):
         return ranker
-    raise ConfigurationError(
-        f"ranker is {type(ranker).__name__}; use one of {', '.join(RANKER_NAMES)}, a checkpoint's path or hub "
-        "name, or an object with a name and rank(prompt, candidates)"
-    )
+    # one lock a name: a batch must not load a model once for each of its threads
+    with _lock_of(ranker):
+        return _named(ranker)
+
+
+def check_ranker(ranker: Ranker | str) -> None:
+    """Refuse what cannot be a ranker, without loading anything.
+
+    Args:
+        ranker: A ranker, a name, or a checkpoint's path or hub name.
+
+    Raises:
+        ConfigurationError: Neither a ranker nor a known name.
+    """
+    if isinstance(ranker, str):
+        if ranker not in _MAKERS and "/" not in ranker:
+            raise ConfigurationError(
+                f"no ranker is called {ranker!r}; use one of {', '.join(RANKER_NAMES)}, or a checkpoint's path or "
+                "hub name"
+            )
+    elif not isinstance(ranker, Ranker):
+        raise ConfigurationError(
+            f"ranker is {type(ranker).__name__}; use one of {', '.join(RANKER_NAMES)}, a checkpoint's path or hub "
+            "name, or an object with a name and rank(prompt, candidates)"
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _lock_of(_name: str) -> threading.Lock:
+    return threading.Lock()
 
 
 @functools.lru_cache(maxsize=8)
 def _named(name: str) -> Ranker:
     if name in _MAKERS:
         return _MAKERS[name]()
-    if "/" in name:
-        from blender_core.rank.pair_ranker import PairRanker
+    from blender_core.rank.pair_ranker import PairRanker
 
-        return PairRanker.from_pretrained(name)
-    raise ConfigurationError(
-        f"no ranker is called {name!r}; use one of {', '.join(RANKER_NAMES)}, or a checkpoint's path or hub name"
-    )
+    return PairRanker.from_pretrained(name)

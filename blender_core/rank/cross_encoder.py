@@ -1,0 +1,188 @@
+"""Pointwise cross-encoders: one pass over prompt and candidate gives one score.
+
+This is the form of SummaReranker (Ravaut et al. 2022), of reward models (Ouyang et al. 2022, section 3.5) and of
+``sentence_transformers.CrossEncoder``. SummaReranker's heads, one for each metric it was trained on, are not here.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from blender_core.errors import CheckpointError, ConfigurationError, RankerError
+from blender_core.extras import require
+from blender_core.rank.distinct import distinct_candidates
+from blender_core.rank.ranking import Ranking
+
+if TYPE_CHECKING:
+    from blender_core.rank.encoder_model import EncoderModel
+
+__all__ = ["CrossEncoderRanker", "PairPredictor"]
+
+
+class PairPredictor(Protocol):
+    """What scores pairs, such as a ``sentence_transformers.CrossEncoder``."""
+
+    def predict(self, pairs: list[tuple[str, str]]) -> Any:
+        """One number for each ``(prompt, candidate)``."""
+        ...
+
+
+class CrossEncoderRanker:
+    """Scores each candidate in one pass of a cross-encoder: n forwards for n candidates.
+
+    Args:
+        model: An object with ``predict(pairs)``. It must be safe to call from several threads.
+        name: Shown in results.
+        temperature: Divides the margin between the first two before the sigmoid that makes the confidence. 1.0 is
+            right for a reward model's logits (Bradley-Terry); ``CrossEncoder.predict`` of sentence-transformers
+            gives numbers in [0, 1], which need a lower one.
+
+    Raises:
+        ConfigurationError: ``temperature`` is not above zero, or ``model`` has no ``predict``.
+
+    Example:
+        >>> class SharedWords:
+        ...     def predict(self, pairs):
+        ...         return [len(set(prompt.split()) & set(answer.split())) for prompt, answer in pairs]
+        >>> CrossEncoderRanker(SharedWords()).rank("the capital of France", ["no idea", "the capital is Paris"]).best
+        1
+    """
+
+    def __init__(self, model: PairPredictor, *, name: str = "cross-encoder", temperature: float = 1.0) -> None:
+        if not temperature > 0:
+            raise ConfigurationError(f"temperature is {temperature}; it must be above zero")
+        if not callable(getattr(model, "predict", None)):
+            raise ConfigurationError(
+                f"{type(model).__name__} has no predict(pairs); pass a sentence_transformers.CrossEncoder or the like, "
+                "or use CrossEncoderRanker.from_pretrained"
+            )
+        self._model = model
+        self.name = name
+        self._temperature = temperature
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        name: str = "cross-encoder",
+        temperature: float = 1.0,
+        max_tokens: int | None = None,
+        token_budget: int = 4096,
+    ) -> CrossEncoderRanker:
+        """Load any encoder with one logit, for example ``OpenAssistant/reward-model-deberta-v3-large-v2``.
+
+        The score is the raw logit. A prompt that is too long loses its middle, a candidate its end; both are
+        reported in ``Ranking.cut``. Reward models on decoder-only LLMs want a chat template: wrap those in an
+        object with ``predict``.
+
+        Args:
+            name_or_path: A folder or a hub repository.
+            revision: Branch, tag or commit of the repository.
+            device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
+            dtype: ``"auto"`` (float32 on a CPU, else float16), ``"float32"``, ``"float16"`` or ``"bfloat16"``.
+            cache_dir: Cache folder of the hub.
+            local_files_only: Use the cache only.
+            name: Shown in results.
+            temperature: Divides the margin before the sigmoid.
+            max_tokens: Window in tokens for prompt and candidate; default is the model's.
+            token_budget: Most tokens in a forward pass, pads included.
+
+        Returns:
+            The ranker.
+
+        Raises:
+            CheckpointError: It is no classifier with one logit.
+            ConfigurationError: An argument cannot work.
+            DownloadError: The repository cannot be had.
+            MissingExtraError: torch or transformers is not installed.
+        """
+        for module in ("torch", "transformers"):
+            require(module, feature="CrossEncoderRanker.from_pretrained", extra="torch")
+        from blender_core.rank.encoder_model import EncoderModel
+
+        model = EncoderModel.from_pretrained(
+            "AutoModelForSequenceClassification",
+            name_or_path,
+            revision=revision,
+            device=device,
+            dtype=dtype,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            max_tokens=max_tokens,
+            token_budget=token_budget,
+        )
+        if model.config.num_labels != 1:
+            raise CheckpointError(
+                f"{os.fspath(name_or_path)} has {model.config.num_labels} labels; a ranker needs a model with one logit"
+            )
+        return cls(_Classifier(model), name=name, temperature=temperature)
+
+    def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
+        """Rank by the model's scores; see ``Ranker.rank``."""
+        distinct = distinct_candidates(candidates)
+        cut: dict[int, int] = {}
+        scores: list[float] = []
+        if distinct.texts:
+            pairs = [(prompt, text) for text in distinct.texts]
+            if isinstance(self._model, _Classifier):
+                scores, cut = self._model.score(pairs)
+            else:
+                scores = _numbers(self._model.predict(pairs))
+        if len(scores) != len(distinct.texts) or not all(map(math.isfinite, scores)):
+            raise RankerError(
+                f"{self.name} gave {scores} for {len(distinct.texts)} candidates; it must give one finite number each"
+            )
+        return Ranking.from_scores(
+            distinct.spread_scores(scores),
+            ranker=self.name,
+            temperature=self._temperature,
+            cut=distinct.spread_cut(cut),
+        )
+
+    def __repr__(self) -> str:
+        return f"CrossEncoderRanker(name={self.name!r})"
+
+
+class _Classifier:
+    """A loaded classifier with one logit."""
+
+    def __init__(self, model: EncoderModel) -> None:
+        self._model = model
+
+    def predict(self, pairs: list[tuple[str, str]]) -> list[float]:
+        return self.score(pairs)[0]
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> tuple[list[float], dict[int, int]]:
+        rows = [self._model.tokenizer.pair(prompt, text, self._model.max_tokens) for prompt, text in pairs]
+        scores = [math.nan] * len(rows)
+        for batch, output, _ in self._model.run(rows):
+            for index, logit in zip(batch, output.logits[:, 0].float().tolist(), strict=True):
+                scores[index] = float(logit)
+        cut = {index: row.answer_cut for index, row in enumerate(rows) if row.answer_cut}
+        prompt_cut = max((row.prompt_cut for row in rows), default=0)
+        return scores, {-1: prompt_cut, **cut} if prompt_cut else cut
+
+
+def _numbers(predicted: Any) -> list[float]:
+    import numpy as np
+
+    if hasattr(predicted, "detach"):
+        predicted = predicted.detach().float().cpu()
+    try:
+        values = np.asarray(predicted, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise RankerError(f"predict gave {type(predicted).__name__}, which is no list of numbers: {error}") from error
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise RankerError(f"predict gave an array of shape {values.shape}; a ranker needs one number for each pair")
+    return [float(value) for value in values]

@@ -1,0 +1,195 @@
+"""Pretrained encoders of transformers: loading, batches, forward passes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from blender_core.errors import BlendError, CheckpointError, ConfigurationError, DownloadError, RankerError
+from blender_core.quiet_loading import quiet_loading
+from blender_core.rank.framed_tokens import FramedText, FramingTokenizer
+from blender_core.rank.pairrm.batches import token_batches
+from blender_core.rank.pairrm.scorer import resolve_device, resolve_dtype
+
+__all__ = ["EncoderModel"]
+
+# their first position is behind the pad id
+_OFFSET_POSITIONS = {"camembert", "longformer", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"}
+
+
+class EncoderModel:
+    """A model on its device, with its tokenizer. Safe to use from several threads.
+
+    Args:
+        model: A transformers model, on its device.
+        tokenizer: Its tokenizer.
+        max_tokens: Window in tokens, special ones included.
+        token_budget: Most tokens in a forward pass, pads included.
+
+    Raises:
+        ConfigurationError: A number is too small.
+    """
+
+    def __init__(self, model: Any, tokenizer: FramingTokenizer, *, max_tokens: int, token_budget: int) -> None:
+        if max_tokens < 8 or token_budget < 1:
+            raise ConfigurationError(
+                f"max_tokens is {max_tokens} and token_budget {token_budget}; give at least 8 and 1"
+            )
+        self._model = model.eval()
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self._token_budget = token_budget
+        self._segments = getattr(model.config, "type_vocab_size", 0) or 0
+        self._pad_id = model.config.pad_token_id or 0
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        family: str,
+        name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None,
+        device: str,
+        dtype: str,
+        cache_dir: str | os.PathLike[str] | None,
+        local_files_only: bool,
+        max_tokens: int | None,
+        token_budget: int,
+        unused: tuple[str, ...] = (),
+    ) -> EncoderModel:
+        """Load a folder or a hub repository.
+
+        Args:
+            family: A class of transformers, for example ``"AutoModelForMaskedLM"``.
+            name_or_path: The folder or repository.
+            revision: Branch, tag or commit of the repository.
+            device: ``"auto"`` or a torch device.
+            dtype: ``"auto"`` (float32 on a CPU, else float16) or a torch dtype's name.
+            cache_dir: Cache folder of the hub.
+            local_files_only: Use the cache only.
+            max_tokens: Window in tokens; default is the model's own.
+            token_budget: Most tokens in a forward pass.
+            unused: Beginnings of weights' names that may be missing, because nothing reads them.
+
+        Returns:
+            The model.
+
+        Raises:
+            CheckpointError: It is no such model, weights are missing, or it has no ``tokenizer.json``.
+            ConfigurationError: The device, the dtype or a number cannot work.
+            DownloadError: The repository cannot be had.
+        """
+        place = resolve_device(device)
+        precision = resolve_dtype(dtype, place)
+        path = os.fspath(name_or_path)
+        source: dict[str, Any] = {
+            "revision": revision,
+            "cache_dir": cache_dir,
+            "local_files_only": local_files_only,
+        }
+        try:
+            with quiet_loading():
+                model, report = getattr(transformers, family).from_pretrained(
+                    path, dtype=precision, output_loading_info=True, **source
+                )
+            tokenizer = FramingTokenizer(_file(path, "tokenizer.json", source))
+            missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
+            if missing:
+                raise CheckpointError(
+                    f"{path} has no weights for {', '.join(missing[:4])}; it is no checkpoint for {family}"
+                )
+            window = cls._window(model.config, path, source) if max_tokens is None else max_tokens
+        except BlendError:
+            raise
+        except Exception as error:  # transformers, the hub and safetensors raise many kinds
+            message = f"{path} cannot be loaded with {family}: {type(error).__name__}: {error}"
+            if isinstance(error, OSError) and not Path(path).is_dir():
+                raise DownloadError(f"{message}. Check the name and the connection, or pass a folder.") from error
+            raise CheckpointError(message) from error
+        return cls(model.to(place), tokenizer, max_tokens=window, token_budget=token_budget)
+
+    @staticmethod
+    def _window(config: Any, path: str, source: dict[str, Any]) -> int:
+        positions = int(getattr(config, "max_position_embeddings", 512) or 512)
+        if config.model_type in _OFFSET_POSITIONS:
+            positions -= (config.pad_token_id or 0) + 1
+        # sentence-transformers models are trained on shorter texts than they could read
+        found = _optional_json(path, "sentence_bert_config.json", source)
+        return min(positions, int(found.get("max_seq_length") or positions))
+
+    @property
+    def config(self) -> Any:
+        """The transformers config."""
+        return self._model.config
+
+    def run(self, rows: Sequence[FramedText]) -> Iterator[tuple[list[int], Any, torch.Tensor]]:
+        """Forward passes over batches of similar length.
+
+        Args:
+            rows: Framed texts.
+
+        Yields:
+            Indices of a batch, the model's output for it, and its attention mask ``[batch, tokens]``.
+
+        Raises:
+            RankerError: One row alone does not fit in memory, or the model failed.
+        """
+        for batch in token_batches([len(row.ids) for row in rows], self._token_budget):
+            yield from self._halving(batch, rows)
+
+    def _halving(self, batch: list[int], rows: Sequence[FramedText]) -> Iterator[tuple[list[int], Any, torch.Tensor]]:
+        try:
+            result = self._forward([rows[index] for index in batch])
+        except torch.cuda.OutOfMemoryError as error:
+            if len(batch) == 1:
+                raise RankerError(
+                    f"a text of {len(rows[batch[0]].ids)} tokens does not fit in the memory of {self._model.device}; "
+                    "lower max_tokens, or use device='cpu'"
+                ) from error
+        except (IndexError, RuntimeError, ValueError) as error:
+            raise RankerError(
+                f"the model failed on {len(batch)} texts of up to {len(rows[batch[0]].ids)} tokens: {error}"
+            ) from error
+        else:
+            yield batch, *result
+            return
+        yield from self._halving(batch[: len(batch) // 2], rows)
+        yield from self._halving(batch[len(batch) // 2 :], rows)
+
+    def _forward(self, rows: Sequence[FramedText]) -> tuple[Any, torch.Tensor]:
+        length = max(len(row.ids) for row in rows)
+        ids = torch.full((len(rows), length), self._pad_id, dtype=torch.long)
+        mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
+        for number, row in enumerate(rows):
+            ids[number, : len(row.ids)] = torch.tensor(row.ids)
+            mask[number, : len(row.ids)] = 1
+            segments[number, : len(row.ids)] = torch.tensor(row.segments)
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if self._segments > 1:
+            inputs["token_type_ids"] = segments
+        place = self._model.device
+        with torch.inference_mode():
+            output = self._model(**{name: value.to(place) for name, value in inputs.items()})
+        return output, mask.to(place)
+
+
+def _file(path: str, name: str, source: dict[str, Any]) -> Path:
+    from transformers.utils.hub import cached_file
+
+    return Path(str(cached_file(path, name, **source)))
+
+
+def _optional_json(path: str, name: str, source: dict[str, Any]) -> dict[str, Any]:
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(path, name, _raise_exceptions_for_missing_entries=False, **source)
+    if found is None:
+        return {}
+    data = json.loads(Path(str(found)).read_text(encoding="utf-8"))
+    return data if isinstance(data, dict) else {}

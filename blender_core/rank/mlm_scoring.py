@@ -1,0 +1,187 @@
+"""MLM-Scoring: how likely is a candidate's every token, given the prompt and the rest of the candidate?
+
+Pseudo-log-likelihood (Salazar et al. 2020, "Masked Language Model Scoring", equation 2): each token of the candidate
+is masked once, and the log-probabilities of the true tokens are added up.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from blender_core.errors import CheckpointError, RankerError
+from blender_core.extras import require
+from blender_core.rank.distinct import distinct_candidates
+from blender_core.rank.ranking import Ranking
+
+if TYPE_CHECKING:
+    from blender_core.rank.encoder_model import EncoderModel
+    from blender_core.rank.framed_tokens import FramedText
+
+__all__ = ["MLMScoringRanker"]
+
+_MASKS = ("[MASK]", "<mask>")
+# rows of one masked token each that are made at a time; bounds the memory beside the forward pass
+_ROWS_AT_ONCE = 64
+
+
+class MLMScoringRanker:
+    """Scores a candidate by its pseudo-log-likelihood given the prompt, without any training on preferences.
+
+    Costs one forward for each token of each candidate, so it is by far the dearest of the rankers. Fluent and
+    common wording wins, not the right answer: in the LLM-Blender paper it does worse than chance (Table 2).
+
+    Make one with ``from_pretrained``. Safe to call from several threads.
+
+    Args:
+        model: The loaded masked language model.
+        per_token: Divide by the number of tokens (the log of an inverse pseudo-perplexity). Without it, short
+            candidates win nearly always.
+        name: Shown in results.
+
+    Raises:
+        CheckpointError: The tokenizer has no mask token.
+    """
+
+    def __init__(self, model: EncoderModel, *, per_token: bool = True, name: str = "mlm-scoring") -> None:
+        self._model = model
+        self._per_token = per_token
+        self.name = name
+        for mask in _MASKS:
+            try:
+                self._mask_id = model.tokenizer.control_id(mask)
+            except CheckpointError:
+                continue
+            return
+        raise CheckpointError(f"the tokenizer has none of {', '.join(_MASKS)}; use a masked language model")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        per_token: bool = True,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        name: str = "mlm-scoring",
+        max_tokens: int | None = None,
+        token_budget: int = 2048,
+    ) -> MLMScoringRanker:
+        """Load a masked language model such as ``FacebookAI/roberta-base``.
+
+        Args:
+            name_or_path: A folder or a hub repository.
+            per_token: Divide by the number of tokens.
+            revision: Branch, tag or commit of the repository.
+            device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
+            dtype: ``"auto"`` (float32 on a CPU, else float16), ``"float32"``, ``"float16"`` or ``"bfloat16"``.
+            cache_dir: Cache folder of the hub.
+            local_files_only: Use the cache only.
+            name: Shown in results.
+            max_tokens: Window in tokens for prompt and candidate; default is the model's.
+            token_budget: Most tokens in a forward pass, pads included. The logits take
+                ``token_budget * vocabulary`` numbers.
+
+        Returns:
+            The ranker.
+
+        Raises:
+            CheckpointError: It is no masked language model.
+            ConfigurationError: An argument cannot work.
+            DownloadError: The repository cannot be had.
+            MissingExtraError: torch or transformers is not installed.
+        """
+        for module in ("torch", "transformers"):
+            require(module, feature="MLMScoringRanker.from_pretrained", extra="torch")
+        from blender_core.rank.encoder_model import EncoderModel
+
+        model = EncoderModel.from_pretrained(
+            "AutoModelForMaskedLM",
+            name_or_path,
+            revision=revision,
+            device=device,
+            dtype=dtype,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            max_tokens=max_tokens,
+            token_budget=token_budget,
+        )
+        return cls(model, per_token=per_token, name=name)
+
+    def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
+        """Rank by pseudo-log-likelihood; see ``Ranker.rank``. Scores are natural logarithms, at most 0.
+
+        They say how likely a text is, not how good, so the confidence is 0.5 unless nothing competes.
+        """
+        distinct = distinct_candidates(candidates)
+        rows = [self._model.tokenizer.pair(prompt, text, self._model.max_tokens) for text in distinct.texts]
+        scores = self._scores(rows)
+        cut = {index: row.answer_cut for index, row in enumerate(rows) if row.answer_cut}
+        prompt_cut = max((row.prompt_cut for row in rows), default=0)
+        return Ranking.from_scores(
+            distinct.spread_scores(scores),
+            ranker=self.name,
+            confidence=0.5 if len(rows) > 1 else None,
+            cut=distinct.spread_cut({-1: prompt_cut, **cut} if prompt_cut else cut),
+        )
+
+    def token_scores(self, prompt: str, candidate: str) -> list[float]:
+        """Log-probability of each token of a candidate, given everything else.
+
+        Args:
+            prompt: The prompt.
+            candidate: The candidate.
+
+        Returns:
+            One number for each token that fits the window.
+
+        Raises:
+            RankerError: The model failed.
+        """
+        row = self._model.tokenizer.pair(prompt, candidate, self._model.max_tokens)
+        return self._token_scores([row])[0]
+
+    def _scores(self, rows: Sequence[FramedText]) -> list[float]:
+        scores = []
+        for parts in self._token_scores(rows):
+            score = math.fsum(parts) / (max(1, len(parts)) if self._per_token else 1)
+            if not math.isfinite(score):
+                raise RankerError(f"{self.name} gave {score}, which cannot be ordered; load it with dtype='float32'")
+            # rounded: batches of another make-up differ in the last digits
+            scores.append(round(score, 6))
+        return scores
+
+    def _token_scores(self, rows: Sequence[FramedText]) -> list[list[float]]:
+        parts: list[list[float]] = [[0.0] * (row.answer[1] - row.answer[0]) for row in rows]
+        for places, masked in self._masked(rows):
+            for batch, output, _ in self._model.run(masked):
+                positions = [rows[places[index][0]].answer[0] + places[index][1] for index in batch]
+                targets = [
+                    rows[places[index][0]].ids[position] for index, position in zip(batch, positions, strict=True)
+                ]
+                logits = output.logits[list(range(len(batch))), positions].float()
+                chosen = logits.log_softmax(-1)[list(range(len(batch))), targets].tolist()
+                for index, value in zip(batch, chosen, strict=True):
+                    row, token = places[index]
+                    parts[row][token] = float(value)
+        return parts
+
+    def _masked(self, rows: Sequence[FramedText]) -> Iterator[tuple[list[tuple[int, int]], list[FramedText]]]:
+        """Copies of the rows with one token of the answer masked in each, some at a time."""
+        every = [
+            (row, token) for row, framed in enumerate(rows) for token in range(framed.answer[1] - framed.answer[0])
+        ]
+        for start in range(0, len(every), _ROWS_AT_ONCE):
+            places = every[start : start + _ROWS_AT_ONCE]
+            masked = []
+            for row, token in places:
+                ids = list(rows[row].ids)
+                ids[rows[row].answer[0] + token] = self._mask_id
+                masked.append(replace(rows[row], ids=ids))
+            yield places, masked

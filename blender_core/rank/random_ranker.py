@@ -1,0 +1,52 @@
+"""The chance baseline: an order drawn from a seed ("Random" in Table 2 of the LLM-Blender paper)."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+
+from blender_core.rank.distinct import distinct_candidates
+from blender_core.rank.ranking import Ranking
+
+__all__ = ["RandomRanker"]
+
+
+class RandomRanker:
+    """Draws each candidate's score from the seed, the prompt and the candidate's own text.
+
+    The same seed, prompt and text give the same score in every process, so an order does not depend on how the
+    candidates are numbered, and duplicates tie. Over prompts or seeds every order is equally likely.
+
+    Args:
+        seed: Another seed, another order.
+
+    Example:
+        >>> ranker = RandomRanker(seed=7)
+        >>> first = ranker.rank("Hi", ["a", "b", "c"])
+        >>> again = ranker.rank("Hi", ["c", "a", "b"])
+        >>> first.scores == (again.scores[1], again.scores[2], again.scores[0])
+        True
+    """
+
+    name = "random"
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+
+    def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
+        """Rank by chance; see ``Ranker.rank``. Scores are in [0, 1), the confidence is 0.5."""
+        distinct = distinct_candidates(candidates)
+        scores = distinct.spread_scores([self._draw(prompt, text) for text in distinct.texts])
+        return Ranking.from_scores(scores, ranker=self.name, confidence=0.5)
+
+    def _draw(self, prompt: str, text: str) -> float:
+        digest = hashlib.sha256()
+        for part in (str(self._seed), prompt, " ".join(unicodedata.normalize("NFC", text).split())):
+            data = part.encode("utf-8", "surrogatepass")
+            # the length keeps ("ab", "c") and ("a", "bc") apart
+            digest.update(len(data).to_bytes(8, "big") + data)
+        return int.from_bytes(digest.digest()[:6], "big") / 2**48
+
+    def __repr__(self) -> str:
+        return f"RandomRanker(seed={self._seed})"

@@ -1,0 +1,117 @@
+"""Several rankers as one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blender_core.errors import ConfigurationError, RankerError
+from blender_core.rank import CombinedRanker, Ranker, Ranking
+from blender_core.testing import FakeRanker
+
+LONG = FakeRanker(len)
+EXCITED = FakeRanker(lambda text: text.count("!"))
+
+
+def test_scales_do_not_matter():
+    candidates = ["aaaa", "a!!", "aaa", "!"]
+    plain = CombinedRanker([LONG, EXCITED]).rank("?", candidates)
+    scaled = CombinedRanker([FakeRanker(lambda text: 1000 * len(text) - 7), EXCITED]).rank("?", candidates)
+    assert plain.scores == pytest.approx(scaled.scores)
+
+
+def test_weights_decide():
+    candidates = ["aaaa", "a!", "aaa"]
+    assert CombinedRanker([LONG, EXCITED], weights=[1.0, 0.0]).rank("?", candidates).order == (0, 2, 1)
+    assert CombinedRanker([LONG, EXCITED], weights=[0.1, 0.9]).rank("?", candidates).order == (1, 0, 2)
+    assert CombinedRanker([LONG], weights=[-2.0]).rank("?", candidates).order == (1, 2, 0)
+
+
+def test_standardised_over_the_distinct_candidates():
+    ranking = CombinedRanker([LONG]).rank("?", ["a", "aaa", "", "aaa "])
+    assert ranking.scores == pytest.approx((-1.0, 1.0, -math.inf, 1.0))
+    assert ranking.ties == ((1, 3),)
+
+
+def test_a_gate_is_a_mixture_of_experts():
+    def gate(prompt, candidates):
+        return [1.0, 0.0] if "long" in prompt else [0.0, 1.0]
+
+    mixture = CombinedRanker([LONG, EXCITED], gate=gate)
+    assert mixture.rank("Give me a long text", ["aaaa", "!"]).best == 0
+    assert mixture.rank("Give me a shout", ["aaaa", "!"]).best == 1
+
+
+def test_an_expert_without_weight_is_not_asked():
+    never = FakeRanker(error=RankerError("must not run"))
+    assert CombinedRanker([LONG, never], gate=lambda prompt, candidates: [1, 0]).rank("?", ["a", "aa"]).best == 1
+    with pytest.raises(RankerError, match="must not run"):
+        CombinedRanker([LONG, never]).rank("?", ["a", "aa"])
+
+
+def test_a_ranker_without_an_opinion_adds_nothing():
+    even = FakeRanker(lambda text: 0.1 + 0.2)
+    assert CombinedRanker([even, LONG]).rank("?", ["a", "aaa"]).best == 1
+    assert CombinedRanker([even]).rank("?", ["a", "aaa"]).ties == ((0, 1),)
+
+
+def test_names_and_votes_of_copies():
+    ranking = CombinedRanker(["consensus"]).rank("?", ["Rome", "Paris", "Paris", "Oslo"])
+    assert ranking.best == 1
+
+
+def test_a_score_that_is_not_finite_is_the_lowest():
+    class Odd:
+        name = "odd"
+
+        def rank(self, prompt, candidates):
+            return Ranking.from_scores([math.nan, 1.0, 2.0], ranker="odd", cut={1: 4, -1: 2})
+
+    ranking = CombinedRanker([Odd()]).rank("?", ["a", "b", "c"])
+    assert ranking.scores == pytest.approx((-1.0, -1.0, 1.0))
+    assert ranking.cut == {1: 4, -1: 2}
+
+
+@given(st.lists(st.text("a!", max_size=6), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_scores_stay_with_their_texts(candidates, random):
+    ranker = CombinedRanker([LONG, EXCITED], weights=[1.0, -2.0])
+    scores = ranker.rank("?", candidates).scores
+    order = list(range(len(candidates)))
+    random.shuffle(order)
+    assert [scores[i] for i in order] == pytest.approx(ranker.rank("?", [candidates[i] for i in order]).scores)
+
+
+def test_all_blank():
+    assert CombinedRanker([LONG]).rank("?", ["", " "]).order == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("rankers", "options"),
+    [
+        ([], {}),
+        ("longest", {}),
+        ([LONG], {"weights": [1.0, 2.0]}),
+        ([LONG], {"weights": [0.0]}),
+        ([LONG], {"weights": [math.nan]}),
+        ([LONG], {"weights": [1.0], "gate": lambda prompt, candidates: [1.0]}),
+        ([LONG], {"temperature": 0.0}),
+        (["nobody"], {}),
+    ],
+)
+def test_arguments_that_cannot_work(rankers, options):
+    with pytest.raises(ConfigurationError):
+        CombinedRanker(rankers, **options)
+
+
+def test_a_gate_that_gives_too_few_weights():
+    with pytest.raises(RankerError, match="do not fit 2 rankers"):
+        CombinedRanker([LONG, EXCITED], gate=lambda prompt, candidates: [1.0]).rank("?", ["a", "b"])
+
+
+def test_it_is_a_ranker():
+    ranker = CombinedRanker([LONG, "longest"])
+    assert isinstance(ranker, Ranker)
+    assert "longest" in repr(ranker)
