@@ -1,0 +1,54 @@
+"""The tiny checkpoint of the goldens, behind the old package's face."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+GOLDENS = Path(__file__).parents[2] / "goldens"
+
+
+@pytest.fixture(scope="session")
+def checkpoint_module():
+    spec = importlib.util.spec_from_file_location("pairrm_checkpoint", GOLDENS / "pairrm_checkpoint.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def folder(checkpoint_module, tmp_path_factory):
+    return checkpoint_module.write_checkpoint(
+        tmp_path_factory.mktemp("compat") / "PairRM", checkpoint_module.ranker_config()
+    )
+
+
+@pytest.fixture(scope="session")
+def blender(folder):
+    pytest.importorskip("torch")
+    import torch
+
+    import blender_core.compat as llm_blender
+
+    torch.set_num_threads(1)
+    blender = llm_blender.Blender()
+    blender.loadranker(folder, device="cpu")
+    return blender
+
+
+@pytest.fixture(scope="session")
+def golden():
+    return json.loads((GOLDENS / "compat.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def given(golden):
+    return golden["given"]
+
+
+@pytest.fixture(scope="session")
+def says(golden):
+    return golden["says"]
