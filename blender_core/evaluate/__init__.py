@@ -8,8 +8,8 @@ from blender_core.evaluate.ranker import BLEND_SETS, PAIR_SETS, RankerNumbers, e
 
 __all__ = [
     "BLEND_SETS",
-    "BlendNumbers",
     "PAIR_SETS",
+    "BlendNumbers",
     "PairNumbers",
     "RankerNumbers",
     "evaluate_blend",
