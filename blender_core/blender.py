@@ -18,13 +18,14 @@ from blender_core.gather.call import CallRuntime
 from blender_core.gather.policy import GatherPolicy
 from blender_core.members.adapters import as_members
 from blender_core.members.member import Member
-from blender_core.pipeline import Accept, BlendCall, BlendPlan
+from blender_core.pipeline import BlendCall, BlendPlan
 from blender_core.prompt import Prompt, PromptLike
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.protocol import Ranker
-from blender_core.rank.registry import resolve_ranker
+from blender_core.rank.registry import check_ranker, resolve_ranker
 from blender_core.result import BlendResult
 from blender_core.slots import SharedSlots
+from blender_core.standing import Accept
 
 __all__ = ["Blender"]
 
@@ -85,8 +86,7 @@ class Blender:
         policy = policy or GatherPolicy(timeout=timeout, quorum=quorum)
         adapted = as_members(members)
         _check(adapted, top_k, deadline, gather_share, policy)
-        if not isinstance(ranker, str):
-            resolve_ranker(ranker)
+        check_ranker(ranker)
         self._ranker = ranker
         self._plan = BlendPlan(
             members=tuple(zip(_unique_names(adapted), adapted, strict=True)),

@@ -1,22 +1,27 @@
 """Threads and event loops: how synchronous code meets the asynchronous core.
 
-Threads here are daemons made for one call. The default executor is not used: a member that hangs for ever
-would keep the interpreter from leaving, and its pool would run dry.
+Threads here are daemons made for one call. Pools are not used: a member that hangs for ever would keep the
+interpreter from leaving, and the pool would run dry.
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["call_in_thread", "iterate_in_thread", "run_sync", "stream_sync"]
+__all__ = ["call_in_thread", "drain", "iterate_in_thread", "run_sync", "stream_sync"]
 
 T = TypeVar("T")
 _END = object()
+# tasks that do not heed their cancellation are left behind after this many seconds
+_DRAIN_S = 0.05
+# longest wait for a thread whose loop was told to stop
+_JOIN_S = 1.0
 
 
 async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
@@ -30,7 +35,8 @@ async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: An
         **kwargs: Its keyword arguments.
 
     Returns:
-        What the function returns; its exception is raised here.
+        What the function returns; its exception is raised here, wrapped in a ``RuntimeError`` if it is no
+        ``Exception``.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -39,8 +45,11 @@ async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: An
     def deliver(result: Any, error: BaseException | None) -> None:
         if future.done():
             return
-        if isinstance(error, StopIteration):
-            error = RuntimeError(f"{function!r} raised StopIteration")
+        if error is not None and (isinstance(error, StopIteration) or not isinstance(error, Exception)):
+            # these mean something to coroutines and loops, which a mere call must not say
+            wrapped = RuntimeError(f"{type(error).__name__} was raised: {error}")
+            wrapped.__cause__ = error
+            error = wrapped
         if error is None:
             future.set_result(result)
         else:
@@ -123,18 +132,30 @@ def run_sync(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(make_coroutine())
+        return _run(make_coroutine)
     box: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
     context = contextvars.copy_context()
+    handle = _Handle()
+
+    async def main() -> T:
+        handle.attach()
+        return await make_coroutine()
 
     def work() -> None:
         try:
-            box.put((context.run(asyncio.run, make_coroutine()), None))
+            box.put((context.run(_run, main), None))
         except BaseException as error:
             box.put((None, error))
 
-    threading.Thread(target=work, daemon=True, name="blended-llm-loop").start()
-    result, error = box.get()
+    thread = threading.Thread(target=work, daemon=True, name="blended-llm-loop")
+    thread.start()
+    try:
+        result, error = box.get()
+    except BaseException:
+        # Ctrl-C in a notebook: the call has to end too
+        handle.cancel()
+        thread.join(_JOIN_S)
+        raise
     if error is not None:
         raise error
     return result  # type: ignore[no-any-return]
@@ -151,10 +172,10 @@ def stream_sync(make_iterator: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
     """
     items: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
     context = contextvars.copy_context()
-    state: dict[str, Any] = {}
+    handle = _Handle()
 
     async def pump() -> None:
-        state["loop"], state["task"] = asyncio.get_running_loop(), asyncio.current_task()
+        handle.attach()
         iterator = make_iterator()
         try:
             async for item in iterator:
@@ -167,7 +188,7 @@ def stream_sync(make_iterator: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
     def work() -> None:
         caught: BaseException | None = None
         try:
-            context.run(asyncio.run, pump())
+            context.run(_run, pump)
         except BaseException as error:
             caught = error
         items.put((_END, caught))
@@ -185,9 +206,103 @@ def stream_sync(make_iterator: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
                 return
             yield item
     finally:
-        if not finished and "task" in state:
-            _post(state["loop"], state["task"].cancel)
-            thread.join()
+        if not finished:
+            handle.cancel()
+            thread.join(_JOIN_S)
+
+
+async def drain(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait a moment for their end; one that does not heed it is left behind.
+
+    Args:
+        tasks: Tasks of the running loop.
+    """
+    if not tasks:
+        return
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=_DRAIN_S)
+    for task in tasks:
+        task.add_done_callback(_retrieve)
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Read the end of a task that nobody waits for, so that the loop does not warn about it."""
+    if not task.cancelled():
+        task.exception()
+
+
+class _Handle:
+    """Cancels a coroutine that runs in another thread's loop, also if it has not begun yet."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+
+    def attach(self) -> None:
+        """Say from inside the coroutine which task it is."""
+        task = asyncio.current_task()
+        assert task is not None
+        with self._lock:
+            self._running = asyncio.get_running_loop(), task
+            if self._cancelled:
+                task.cancel()
+
+    def cancel(self) -> None:
+        """Cancel it, from any thread."""
+        with self._lock:
+            self._cancelled = True
+            if self._running is not None:
+                _post(self._running[0], self._running[1].cancel)
+
+
+def _run(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Like ``asyncio.run``, but waits for nothing that does not want to end.
+
+    ``asyncio.run`` waits for every leftover task and for the default executor's threads, so a member that
+    ignores its cancellation would hold the caller. Here they get a moment, then the loop is closed.
+    """
+    runner = asyncio.Runner(loop_factory=_make_loop)
+    loop = runner.get_loop()
+    try:
+        return runner.run(make_coroutine())
+    finally:
+        try:
+            left = asyncio.all_tasks(loop)
+            loop.run_until_complete(drain(left))
+            loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), _JOIN_S))
+        finally:
+            # what is left can neither run nor warn any more
+            for task in asyncio.all_tasks(loop):
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+            loop.close()
+
+
+def _make_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(_DaemonExecutor())
+    return loop
+
+
+class _DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
+    """A daemon thread for each job, so that ``asyncio.to_thread`` in a member holds nobody either."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[T]:
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        threading.Thread(target=work, daemon=True, name="blended-llm-executor").start()
+        return future
 
 
 def _post(loop: asyncio.AbstractEventLoop, callback: Callable[..., Any], *args: Any) -> None:

@@ -69,6 +69,9 @@ class MissingExtraError(BlendError, ImportError):
         self.feature = feature
         self.extra = extra
 
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
+        return type(self), (self.feature, str(self.name), self.extra)
+
 
 class CheckpointError(BlendError):
     """A checkpoint cannot be read as what it claims to be."""
@@ -130,6 +133,9 @@ class QuorumError(BlendError):
         self.outcomes = tuple(outcomes)
         first_error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
         self.__cause__ = first_error
+
+    def __reduce__(self) -> tuple[type[QuorumError], tuple[int, tuple[MemberOutcome, ...]]]:
+        return type(self), (self.needed, self.outcomes)
 
 
 class RankerError(BlendError):

@@ -11,14 +11,12 @@ is, with the reason in ``BlendResult.degraded``.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from blender_core.answer import Answer, Usage
-from blender_core.concurrency import call_in_thread
-from blender_core.errors import QuorumError, RankerError
+from blender_core.errors import QuorumError
 from blender_core.events import FusionRejected, FusionStarted, Ranked, Token
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import Decision, FuseContext
@@ -34,13 +32,13 @@ from blender_core.prompt import Prompt
 from blender_core.rank.distinct import distinct_candidates
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.ranking import Ranking
+from blender_core.rank.run import run_ranking
 from blender_core.result import BlendResult, CandidateRecord, Timings
 from blender_core.slots import SharedSlots
-from blender_core.votes import normalised_call, vote_on_tool_calls
+from blender_core.standing import Accept, Standing, judge, set_aside
+from blender_core.votes import normalised_call
 
-__all__ = ["Accept", "BlendCall", "BlendPlan"]
-
-Accept = Callable[[Answer], str | None]
+__all__ = ["BlendCall", "BlendPlan"]
 
 # kept back at the end of a deadline so that the result is ready in time
 _MARGIN_S = 0.02
@@ -78,16 +76,6 @@ class BlendPlan:
     gather_share: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """The answers that are still in the running."""
-
-    outcomes: tuple[MemberOutcome, ...]
-    set_aside: dict[int, str]
-    decided: MemberOutcome | None = None
-    reason: str = ""
-
-
 class BlendCall:
     """The state of one call; made for it and thrown away with it.
 
@@ -116,6 +104,7 @@ class BlendCall:
         self._spending = Spending(plan.policy.budget, [member for _, member in plan.members])
         self._began = runtime.clock()
         self._degraded: list[str] = []
+        self._problems: dict[int, str] = {}
         self._cut: dict[str, dict[str, int]] = {}
         self._fuser_wrote: FusedText | None = None
 
@@ -131,7 +120,9 @@ class BlendCall:
         clock = self._runtime.clock
         outcomes = await self._gather()
         gathered = clock()
-        standing = self._set_aside(outcomes)
+        standing = set_aside([outcome for outcome in outcomes if outcome.ok], self._problems)
+        if standing.problem is not None:
+            self._degraded.append(standing.problem)
         ranking: Ranking | None = None
         if standing.decided is None:
             ranking = await self._rank(standing.outcomes)
@@ -185,61 +176,32 @@ class BlendCall:
             runtime=self._runtime,
             soft_limit_s=soft,
             hard_limit_s=hard,
+            counts=self._counts,
         )
         if sum(outcome.ok for outcome in outcomes) < plan.policy.quorum:
             raise QuorumError(plan.policy.quorum, outcomes)
         return outcomes
 
-    def _set_aside(self, outcomes: Sequence[MemberOutcome]) -> _Standing:
-        answered = tuple(outcome for outcome in outcomes if outcome.ok)
-        set_aside: dict[int, str] = {}
-        if self._accept is not None:
-            for outcome in answered:
-                problem = self._accept(_answer_of(outcome))
-                if problem is not None:
-                    set_aside[outcome.index] = problem
-            if len(set_aside) == len(answered):
-                self._degraded.append(f"no answer was acceptable: {next(iter(set_aside.values()))}")
-                set_aside = {}
-            answered = tuple(outcome for outcome in answered if outcome.index not in set_aside)
-        vote = vote_on_tool_calls([_answer_of(outcome) for outcome in answered])
-        if vote is not None:
-            winners = {answered[position].index for position in vote.tied or vote.winners}
-            for outcome in answered:
-                if outcome.index not in winners:
-                    set_aside[outcome.index] = "outvoted on tool calls"
-            # tied calls are ranked, and never fused
-            chosen = None if vote.tied else answered[vote.winners[0]]
-            return _Standing(tuple(o for o in answered if o.index in winners), set_aside, chosen, vote.reason)
-        texts = tuple(outcome for outcome in answered if not _answer_of(outcome).tool_calls)
-        for outcome in answered:
-            if _answer_of(outcome).tool_calls:
-                set_aside[outcome.index] = "outvoted: most members answered in text"
-        if len(texts) == 1:
-            return _Standing(texts, set_aside, texts[0], "a single answer")
-        return _Standing(texts, set_aside)
+    def _counts(self, outcome: MemberOutcome) -> bool:
+        """Judge an answer as it comes, so that the grace does not start with one that cannot be used."""
+        problem = judge(self._accept, outcome)
+        if problem is not None:
+            self._problems[outcome.index] = problem
+        return outcome.ok and problem is None
 
     # -- rank --------------------------------------------------------------------------------------------
 
     async def _rank(self, outcomes: Sequence[MemberOutcome]) -> Ranking:
-        prompt, texts = self._prompt.text, [_ranked_text(outcome) for outcome in outcomes]
+        texts = [_ranked_text(outcome) for outcome in outcomes]
         plan = self._plan
-        try:
-            async with asyncio.timeout(self._time_left()):
-                ranking = await call_in_thread(lambda: plan.ranker().rank(prompt, texts))
-            if len(ranking.scores) != len(texts):
-                raise RankerError(f"{len(ranking.scores)} scores for {len(texts)} candidates")
-        except TimeoutError:
-            self._degraded.append("ranker: not ready before the deadline; ranked by agreement in words")
-            return plan.fallback_ranker.rank(prompt, texts)
-        except Exception as error:
-            self._degraded.append(f"ranker: {type(error).__name__}: {error}; ranked by agreement in words")
-            return plan.fallback_ranker.rank(prompt, texts)
-        if ranking.cut:
-            self._cut["ranker"] = _named_cut(ranking.cut, outcomes)
-        return ranking
+        run = await run_ranking(plan.ranker, plan.fallback_ranker, self._prompt.text, texts, limit_s=self._time_left())
+        if run.problem is not None:
+            self._degraded.append(run.problem)
+        if run.ranking.cut:
+            self._cut["ranker"] = _named_cut(run.ranking.cut, outcomes)
+        return run.ranking
 
-    def _announce(self, standing: _Standing, ranking: Ranking | None, winner: MemberOutcome) -> None:
+    def _announce(self, standing: Standing, ranking: Ranking | None, winner: MemberOutcome) -> None:
         if ranking is not None:
             names = tuple(outcome.member for outcome in standing.outcomes)
             self._runtime.emit(Ranked(ranking, names, _text_of(winner), winner.member))
@@ -268,7 +230,12 @@ class BlendCall:
             return Decision(False, "no time before the deadline"), sources
         agreement = positions.count(positions[0]) / len(outcomes)
         context = FuseContext(self._prompt.text, tuple(map(_text_of, sources)), ranking, agreement)
-        return self._plan.fuse_when(context), sources
+        try:
+            return self._plan.fuse_when(context), sources
+        except Exception as error:
+            reason = f"fuse_when raised {type(error).__name__}: {error}"
+            self._degraded.append(reason)
+            return Decision(False, reason), sources
 
     async def _fuse(self, sources: Sequence[MemberOutcome]) -> FusedText | None:
         plan = self._plan
@@ -289,6 +256,7 @@ class BlendCall:
                 limit_s=min(limits) if limits else None,
                 emit_token=(lambda text: self._runtime.emit(Token(text))) if self._streaming else None,
                 in_threads=self._runtime.in_threads,
+                slots=plan.slots,
             )
         except FusionRefused as refused:
             self._degraded.append(f"fusion: {refused.reason}")
@@ -305,7 +273,7 @@ class BlendCall:
     def _result(
         self,
         outcomes: Sequence[MemberOutcome],
-        standing: _Standing,
+        standing: Standing,
         ranking: Ranking | None,
         winner: MemberOutcome,
         fused: FusedText | None,
@@ -349,7 +317,7 @@ class BlendCall:
             degraded=tuple(self._degraded),
             timings=timings,
             usage=sum((usage for usage in used if usage is not None), Usage()),
-            usage_known=all(usage is not None for usage in used),
+            usage_known=all(usage is not None for usage in used) and all(o.attempts <= 1 for o in outcomes),
             cost=sum(known_costs) if known_costs else None,
             fuser=None if fused is None else fused.fuser,
             cut=self._cut,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,8 +79,17 @@ class CandidateRecord:
             "finish_reason": None if answer is None else answer.finish_reason,
             "tool_calls": []
             if answer is None
-            else [{"name": call.name, "arguments": dict(call.arguments), "id": call.id} for call in answer.tool_calls],
+            else [
+                {"name": call.name, "arguments": _plain(call.arguments), "id": call.id} for call in answer.tool_calls
+            ],
         }
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON types; what JSON does not know becomes its text."""
+    return json.loads(
+        json.dumps(value, default=lambda other: dict(other) if isinstance(other, Mapping) else str(other))
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ __all__ = ["neutralise"]
 
 # <|source|>, <|im_start|>, <s>, </s>, <pad>, <extra_id_0>, <start_of_turn>, <<SYS>>, [SEP], [INST], [/INST], [MASK]
 _MARKER = re.compile(
-    r"<\|[^<>|\n]{1,40}\|>"
+    r"<\|(?=\S)[^<>|\n]{1,60}(?<=\S)\|>"
+    r"|\[\|[^\]|\n]{1,40}\|\]"
     r"|<\uff5c[^<>\n]{1,40}\uff5c>"
     r"|<</?SYS>>"
     r"|</?(?:s|bos|eos|pad|unk|mask|cls|sep|start_of_turn|end_of_turn|extra_id_\d{1,3})>"
-    r"|\[/?(?:SEP|CLS|MASK|PAD|UNK|INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]",
-    re.IGNORECASE,
+    r"|\[/?(?:SEP|CLS|MASK|PAD|UNK|BOS|EOS|INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
 )
 
 

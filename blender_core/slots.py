@@ -50,6 +50,10 @@ class SharedSlots:
     async def __aexit__(self, *_exc: object) -> None:
         self._release()
 
+    def __deepcopy__(self, _memo: object) -> SharedSlots:
+        # a copy of a blend shares its limit
+        return self
+
     def _release(self) -> None:
         with self._lock:
             while self._waiting:

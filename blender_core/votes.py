@@ -55,20 +55,20 @@ def vote_on_tool_calls(answers: Sequence[Answer]) -> ToolVote | None:
         (1, 2)
     """
     ballots = {
-        index: frozenset(normalised_call(call) for call in answer.tool_calls)
+        index: tuple(sorted(normalised_call(call) for call in answer.tool_calls))
         for index, answer in enumerate(answers)
         if answer.tool_calls
     }
     if 2 * len(ballots) < len(answers) or not ballots:
         return None
-    by_calls: dict[frozenset[tuple[str, str]], list[int]] = {}
-    by_names: dict[frozenset[str], int] = {}
+    by_calls: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    by_names: dict[tuple[str, ...], int] = {}
     for index, ballot in ballots.items():
         by_calls.setdefault(ballot, []).append(index)
-        names = frozenset(name for name, _ in ballot)
+        names = tuple(name for name, _ in ballot)
         by_names[names] = by_names.get(names, 0) + 1
     support = {
-        ballot: (len(voters), by_names[frozenset(name for name, _ in ballot)]) for ballot, voters in by_calls.items()
+        ballot: (len(voters), by_names[tuple(name for name, _ in ballot)]) for ballot, voters in by_calls.items()
     }
     # in the order in which each was first cast
     best = [ballot for ballot, votes in support.items() if votes == max(support.values())]
@@ -92,8 +92,8 @@ def normalised_call(call: ToolCall) -> tuple[str, str]:
         call: The call.
 
     Returns:
-        Its name, and its arguments as canonical JSON: keys sorted, text in Unicode NFC with white space
-        folded, numbers in their shortest form whether written as number or as text.
+        Its name, and its arguments as canonical JSON: keys sorted, text in Unicode NFC with the ends
+        stripped, numbers in their shortest form whether written as number or as text.
     """
     return call.name, json.dumps(_normalised(call.arguments), sort_keys=True, ensure_ascii=False, default=str)
 
@@ -103,13 +103,15 @@ def _normalised(value: Any) -> Any:
         return {str(key): _normalised(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_normalised(item) for item in value]
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, int) or value is None:
         return value
-    if isinstance(value, int | float):
-        return _number(float(value))
+    if isinstance(value, float):
+        return _number(value)
     if isinstance(value, str):
-        text = " ".join(unicodedata.normalize("NFC", value).split())
-        if re.fullmatch(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?", text):
+        text = unicodedata.normalize("NFC", value).strip()
+        if re.fullmatch(r"-?(0|[1-9]\d{0,14})", text):
+            return int(text)
+        if re.fullmatch(r"-?(0|[1-9]\d{0,14})\.\d{1,15}", text):
             return _number(float(text))
         return text
     return value

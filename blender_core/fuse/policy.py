@@ -12,7 +12,7 @@ from blender_core.rank.ranking import Ranking
 
 __all__ = ["Decision", "FuseContext", "FusePolicy", "FuseWhen", "resolve_fuse_when"]
 
-_CODE_FENCE = re.compile(r"^\s*(```|~~~)", re.MULTILINE)
+_CODE_FENCE = re.compile(r"^[ \t]*(```|~~~)", re.MULTILINE)
 _CODE_LINE = re.compile(
     r"^\s*(def \w+\(|class \w+[:(]|import \w+|from \w+ import |#include\b|public \w+ |function \w+\(|SELECT .+ FROM )"
 )

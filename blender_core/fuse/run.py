@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, nullcontext
+from dataclasses import replace
 from typing import Any
 
-from blender_core.concurrency import call_in_thread, iterate_in_thread
+from blender_core.concurrency import call_in_thread, drain, iterate_in_thread
 from blender_core.errors import FusionError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
+from blender_core.slots import SharedSlots
 
 __all__ = ["FusionRefused", "run_fusion"]
 
-# a stream is held back until this much can be judged, and judged again each time it has grown by as much
+# a stream is held back until this much can be judged
 _HOLD_CHARACTERS = 120
 
 
@@ -42,6 +44,7 @@ async def run_fusion(
     limit_s: float | None,
     emit_token: Callable[[str], None] | None,
     in_threads: bool,
+    slots: SharedSlots | None = None,
 ) -> FusedText:
     """Fuse.
 
@@ -52,6 +55,7 @@ async def run_fusion(
         limit_s: Seconds the fuser gets; ``None`` is no limit.
         emit_token: Takes pieces of text as they come; ``None`` asks for the whole.
         in_threads: The caller is synchronous: prefer the fuser's synchronous methods.
+        slots: Limits how many members and fusers run at once; waiting for one counts into the limit.
 
     Returns:
         The fused text; what was streamed adds up to it.
@@ -60,32 +64,57 @@ async def run_fusion(
         FusionRefused: It failed, was late, or the guard refused it.
     """
     streamed = _Streamed(guard, request, emit_token)
+    pieces = None if emit_token is None else _pieces(fuser, request, in_threads)
+    work = _whole(fuser, request, guard, in_threads) if pieces is None else streamed.collect(pieces)
+    task = asyncio.create_task(_in_slot(work, slots))
     try:
-        async with asyncio.timeout(limit_s):
-            pieces = None if emit_token is None else _pieces(fuser, request, in_threads)
-            if pieces is not None:
-                return await streamed.collect(fuser, pieces)
-            fused = await _whole(fuser, request, in_threads)
+        await asyncio.wait([task], timeout=limit_s)
+    finally:
+        late = not task.done()
+        streamed.closed = late
+        # a fuser that does not heed its cancellation is left behind
+        await drain([task] if late else [])
+    if late:
+        waited = "in time" if limit_s is None else f"within {limit_s:.3g} s"
+        raise FusionRefused(f"{fuser.name} was not done {waited}", streamed.sent)
+    try:
+        fused = task.result()
     except FusionRefused:
         raise
-    except TimeoutError as error:
-        waited = "in time" if limit_s is None else f"within {limit_s:.3g} s"
-        raise FusionRefused(f"{fuser.name} was not done {waited}", streamed.sent) from error
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
         raise FusionRefused(f"{fuser.name}: {type(error).__name__}: {error}", streamed.sent) from error
-    problem = guard.check(fused.text, request.candidates)
-    if problem is not None:
-        raise FusionRefused(f"the guard refused the fused text: {problem}", fused=fused)
-    if emit_token is not None:
+    if emit_token is not None and pieces is None:
         emit_token(fused.text)
     return fused
 
 
-async def _whole(fuser: Fuser, request: FusionInput, in_threads: bool) -> FusedText:
+async def _in_slot(work: Coroutine[Any, Any, FusedText], slots: SharedSlots | None) -> FusedText:
+    try:
+        async with slots or nullcontext():
+            return await work
+    except (asyncio.CancelledError, KeyboardInterrupt, Exception):
+        raise
+    except BaseException as error:
+        # a task must not end with these: they would end the loop
+        raise FusionError(f"{type(error).__name__} was raised: {error}") from error
+    finally:
+        # never begun where no slot came free
+        work.close()
+
+
+async def _whole(fuser: Fuser, request: FusionInput, guard: FusionGuard, in_threads: bool) -> FusedText:
     afuse = getattr(fuser, "afuse", None)
     if afuse is not None and not in_threads:
-        return await afuse(request)  # type: ignore[no-any-return]
-    return await call_in_thread(fuser.fuse, request)
+        fused = await afuse(request)
+    else:
+        fused = await call_in_thread(fuser.fuse, request)
+    if not isinstance(fused, FusedText) or not isinstance(fused.text, str):
+        raise FusionError(f"it returned {type(fused).__name__} where a FusedText with a text was wanted")
+    fused = replace(fused, text=fused.text.strip())
+    problem = guard.check(fused.text, request.candidates)
+    if problem is not None:
+        raise FusionRefused(f"the guard refused the fused text: {problem}", fused=fused)
+    return fused
 
 
 def _pieces(fuser: Fuser, request: FusionInput, in_threads: bool) -> AsyncIterator[str | FusedText] | None:
@@ -108,8 +137,9 @@ class _Streamed:
         self._text = ""
         self._judged = 0
         self.sent = 0
+        self.closed = False
 
-    async def collect(self, fuser: Fuser, pieces: AsyncIterator[str | FusedText]) -> FusedText:
+    async def collect(self, pieces: AsyncIterator[str | FusedText]) -> FusedText:
         result: FusedText | None = None
         async with aclosing(pieces):  # type: ignore[type-var]
             async for piece in pieces:
@@ -119,6 +149,7 @@ class _Streamed:
                     self._take(piece)
         if result is None:
             raise FusionError("the stream ended without its result")
+        self._text = self._text.rstrip() if len(self._text.rstrip()) >= self.sent else self._text
         fused = FusedText(self._text, result.fuser, result.usage, result.cost, result.cut)
         self._judge(fused)
         self._release()
@@ -127,7 +158,8 @@ class _Streamed:
     def _take(self, piece: str) -> None:
         # white space at the start of a model's text is not part of the answer
         self._text += piece if self._text else piece.lstrip()
-        if len(self._text) - self._judged >= _HOLD_CHARACTERS:
+        # the step grows with the text, so that judging stays linear
+        if len(self._text) - self._judged >= max(_HOLD_CHARACTERS, self._judged // 2):
             self._judge()
             self._judged = len(self._text)
         if self._judged:
@@ -139,6 +171,6 @@ class _Streamed:
             raise FusionRefused(f"the guard refused the fused text: {problem}", self.sent, fused)
 
     def _release(self) -> None:
-        if self._emit is not None and len(self._text) > self.sent:
+        if self._emit is not None and not self.closed and len(self._text) > self.sent:
             self._emit(self._text[self.sent :])
             self.sent = len(self._text)

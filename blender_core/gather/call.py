@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 from blender_core.answer import Answer
 from blender_core.concurrency import call_in_thread
 from blender_core.errors import EmptyAnswerError, MemberError, RefusedError
 from blender_core.events import BlendEvent, MemberRetrying, MemberStarted
-from blender_core.gather.classify import classify
+from blender_core.gather.classify import Failure, classify
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.spending import Spending, cost_of
 from blender_core.members.member import Member
@@ -71,6 +73,8 @@ class MemberCall:
         spending: The call's spending.
         runtime: Clock, sleep, randomness, events.
         attempts: Calls made so far.
+        stage_ends_at: When gathering ends at the latest, by the clock; ``None`` is no limit.
+        slots: Limits how many members run at once; ``None`` is no limit.
         started_at: When it was first called, by the clock.
     """
 
@@ -81,22 +85,25 @@ class MemberCall:
     policy: GatherPolicy
     spending: Spending
     runtime: CallRuntime
+    stage_ends_at: float | None = None
+    slots: SharedSlots | None = None
     attempts: int = 0
-    started_at: float | None = field(default=None)
+    started_at: float | None = None
+    _last_failure: tuple[Failure, BaseException] | None = None
 
-    async def run(self, slots: SharedSlots | None) -> MemberOutcome:
-        """Wait for a free slot, then ask until there is an answer or a final failure.
-
-        Args:
-            slots: Limits how many members run at once; ``None`` is no limit.
+    async def run(self) -> MemberOutcome:
+        """Ask until there is an answer or a final failure, each time in a slot that is free.
 
         Returns:
             The outcome. Being cancelled from outside is the one thing that leaves as an exception.
         """
-        if slots is None:
-            return await self._run()
-        async with slots:
-            return await self._run()
+        while True:
+            async with self.slots or nullcontext():
+                outcome, wait = await self._turn()
+            if outcome is not None:
+                return outcome
+            # others may use the slot meanwhile
+            await self.runtime.sleep(wait)
 
     def ended(self, status: Status, reason: str, error: BaseException | None = None) -> MemberOutcome:
         """The outcome of a call that ends without an answer."""
@@ -110,28 +117,33 @@ class MemberCall:
             latency_s=self._elapsed(),
         )
 
-    async def _run(self) -> MemberOutcome:
+    async def _turn(self) -> tuple[MemberOutcome | None, float]:
+        """One try: an outcome, or the seconds to wait before the next."""
         exhausted = self.spending.exhausted()
         if exhausted is not None:
-            return self.ended(Status.CANCELLED, f"not started: {exhausted}")
-        self.started_at = self.runtime.clock()
-        self.runtime.emit(MemberStarted(self.name, self.index))
-        while True:
-            self.attempts += 1
-            try:
-                return await self._attempt()
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
-                # the member's own client was cancelled, not this call
-                return self.ended(Status.CANCELLED, "the member's call was cancelled from inside", error)
-            except KeyboardInterrupt:
+            return self._too_dear(exhausted), 0.0
+        if self.started_at is None:
+            self.started_at = self.runtime.clock()
+            self.runtime.emit(MemberStarted(self.name, self.index))
+        self.attempts += 1
+        try:
+            return await self._attempt(), 0.0
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
                 raise
-            except BaseException as error:
-                outcome = await self._failed(error)
-                if outcome is not None:
-                    return outcome
+            # the member's own client was cancelled, not this call
+            return self.ended(Status.CANCELLED, "the member's call was cancelled from inside", error), 0.0
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            return self._failed(error)
+
+    def _too_dear(self, exhausted: str) -> MemberOutcome:
+        if self._last_failure is None:
+            return self.ended(Status.CANCELLED, f"not started: {exhausted}")
+        failure, error = self._last_failure
+        return self.ended(failure.status, f"{failure.reason} (no retry: {exhausted})", error)
 
     async def _attempt(self) -> MemberOutcome:
         reserved = self.spending.reserve(self.member, self.prompt.text)
@@ -162,22 +174,27 @@ class MemberCall:
             cost=cost_of(self.member, answer),
         )
 
-    async def _failed(self, error: BaseException) -> MemberOutcome | None:
-        """The final outcome of a failure, or ``None`` after the wait before a retry."""
+    def _failed(self, error: BaseException) -> tuple[MemberOutcome | None, float]:
+        """The final outcome of a failure, or the seconds to wait before a retry."""
         failure = classify(error)
         if not failure.retryable or self.attempts > self.policy.retry.retries:
-            return self.ended(failure.status, failure.reason, error)
+            return self.ended(failure.status, failure.reason, error), 0.0
         wait = self.policy.retry.wait_s(self.attempts, failure.retry_after, self.runtime.rng)
-        left = None if self.policy.timeout is None else self.policy.timeout - self._elapsed()
-        if left is not None and wait >= left:
+        left = self._time_left()
+        if wait >= left:
             reason = f"{failure.reason} (no retry: a wait of {wait:.1f} s does not fit the {left:.1f} s left)"
-            return self.ended(failure.status, reason, error)
+            return self.ended(failure.status, reason, error), 0.0
+        self._last_failure = failure, error
         exhausted = self.spending.exhausted()
         if exhausted is not None:
-            return self.ended(failure.status, f"{failure.reason} (no retry: {exhausted})", error)
+            return self._too_dear(exhausted), 0.0
         self.runtime.emit(MemberRetrying(self.name, self.index, self.attempts, wait, failure.reason))
-        await self.runtime.sleep(wait)
-        return None
+        return None, wait
+
+    def _time_left(self) -> float:
+        timeout = math.inf if self.policy.timeout is None else self.policy.timeout - self._elapsed()
+        stage = math.inf if self.stage_ends_at is None else self.stage_ends_at - self.runtime.clock()
+        return max(0.0, min(timeout, stage))
 
     def _elapsed(self) -> float:
         return 0.0 if self.started_at is None else self.runtime.clock() - self.started_at

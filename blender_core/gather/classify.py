@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +30,6 @@ _REFUSAL_WORDS = (
     "contentfilter",
     "contentpolicy",
     "refusal",
-    "refused",
     "responsibleai",
     "guardrail",
     "moderation",
@@ -114,7 +114,10 @@ def _has(text: str, words: tuple[str, ...]) -> bool:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception as broken:
+        text = f"(its message cannot be read: {type(broken).__name__})"
     name = type(error).__name__
     return f"{name}: {text[:300]}" if text else name
 
@@ -150,8 +153,15 @@ def _retry_after(error: BaseException) -> float | None:
 
 def _seconds(value: Any) -> float | None:
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except (TypeError, ValueError):
+        seconds = math.nan
+    if math.isfinite(seconds):
+        return max(0.0, seconds)
+    try:
         moment = email.utils.parsedate_tz(str(value))
         # an HTTP date is wall-clock time, the one place where that clock is the right one
         return None if moment is None else max(0.0, email.utils.mktime_tz(moment) - time.time())
+    except (ValueError, OverflowError):
+        # a date that no calendar has: as if nothing had been asked
+        return None

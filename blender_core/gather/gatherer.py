@@ -7,8 +7,9 @@ grace, the limit of the stage, or the caller going away. A success that races a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from blender_core.concurrency import drain
 from blender_core.errors import MemberTimeoutError
 from blender_core.events import MemberAnswered, MemberFailed
 from blender_core.gather.call import CallRuntime, MemberCall
@@ -21,8 +22,8 @@ from blender_core.slots import SharedSlots
 
 __all__ = ["gather"]
 
-# a task that does not heed its cancellation is left behind after this many seconds
-_DRAIN_S = 0.05
+# turns of the loop in which an answer that is already on its way can still arrive
+_LAST_TURNS = 3
 
 
 async def gather(
@@ -35,6 +36,7 @@ async def gather(
     runtime: CallRuntime,
     soft_limit_s: float | None = None,
     hard_limit_s: float | None = None,
+    counts: Callable[[MemberOutcome], bool] = lambda outcome: outcome.ok,
 ) -> tuple[MemberOutcome, ...]:
     """Ask all members and wait as long as the policy allows.
 
@@ -47,12 +49,18 @@ async def gather(
         runtime: Clock, sleep, randomness, events.
         soft_limit_s: Seconds after which gathering ends if the quorum is met; ``None`` is no limit.
         hard_limit_s: Seconds after which gathering ends in any case; ``None`` is no limit.
+        counts: Whether an outcome counts as an answer, for the quorum and for the stragglers' grace; called
+            once for each outcome, as it comes.
 
     Returns:
         One outcome a member, in the ensemble's order.
     """
-    run = _Gathering(members, prompt, policy, spending, runtime, soft_limit_s, hard_limit_s)
-    return await run.outcomes(slots)
+    calls = [
+        MemberCall(member, name, index, prompt, policy, spending, runtime, slots=slots)
+        for index, (name, member) in enumerate(members)
+    ]
+    run = _Gathering(calls, policy, runtime, soft_limit_s, hard_limit_s, counts)
+    return await run.outcomes()
 
 
 class _Gathering:
@@ -60,13 +68,12 @@ class _Gathering:
 
     def __init__(
         self,
-        members: Sequence[tuple[str, Member]],
-        prompt: Prompt,
+        calls: Sequence[MemberCall],
         policy: GatherPolicy,
-        spending: Spending,
         runtime: CallRuntime,
         soft_limit_s: float | None,
         hard_limit_s: float | None,
+        counts: Callable[[MemberOutcome], bool],
     ) -> None:
         self._policy = policy
         self._runtime = runtime
@@ -74,14 +81,15 @@ class _Gathering:
         self._hard_limit_s = hard_limit_s
         self._began = runtime.clock()
         self._enough_at: float | None = None
-        self._calls = [
-            MemberCall(member, name, index, prompt, policy, spending, runtime)
-            for index, (name, member) in enumerate(members)
-        ]
+        self._calls = calls
+        for call in calls:
+            call.stage_ends_at = None if hard_limit_s is None else self._began + hard_limit_s
+        self._counts = counts
+        self._answers = 0
         self._outcomes: dict[int, MemberOutcome] = {}
 
-    async def outcomes(self, slots: SharedSlots | None) -> tuple[MemberOutcome, ...]:
-        tasks = {asyncio.create_task(call.run(slots)): call for call in self._calls}
+    async def outcomes(self) -> tuple[MemberOutcome, ...]:
+        tasks = {asyncio.create_task(call.run()): call for call in self._calls}
         try:
             pending = set(tasks)
             while pending:
@@ -89,13 +97,18 @@ class _Gathering:
                     pending, timeout=self._next_wait_s(pending, tasks), return_when=asyncio.FIRST_COMPLETED
                 )
                 self._collect(tasks, pending)
+                if self._overdue(pending, tasks):
+                    # the loop may be late, not the member
+                    for _ in range(_LAST_TURNS):
+                        await asyncio.sleep(0)
+                    self._collect(tasks, pending)
                 overdue = self._overdue(pending, tasks)
                 if overdue:
                     await self._end(overdue, tasks)
                     pending -= overdue.keys()
         finally:
             # reached with live tasks only when the caller goes away
-            await _cancel_and_drain([task for task in tasks if not task.done()])
+            await drain([task for task in tasks if not task.done()])
         return tuple(self._outcomes[call.index] for call in self._calls)
 
     def _collect(
@@ -106,7 +119,11 @@ class _Gathering:
             self._record(tasks[task], task, Status.CANCELLED, "cancelled")
 
     def _record(self, call: MemberCall, task: asyncio.Task[MemberOutcome], status: Status, reason: str) -> None:
-        if task.done() and not task.cancelled() and task.exception() is None:
+        failure = task.exception() if task.done() and not task.cancelled() else None
+        if failure is not None:
+            # nothing a member does ends here; if it does happen, the cause is kept
+            outcome = call.ended(Status.ERROR, f"{type(failure).__name__} while its failure was handled", failure)
+        elif task.done() and not task.cancelled():
             outcome = task.result()
         else:
             error = MemberTimeoutError(reason) if status is Status.TIMEOUT else None
@@ -114,18 +131,16 @@ class _Gathering:
         self._outcomes[call.index] = outcome
         event = MemberAnswered if outcome.ok else MemberFailed
         self._runtime.emit(event(outcome))
-        if self._enough_at is None and self._answers() >= self._policy.enough_answers:
+        self._answers += self._counts(outcome)
+        if self._enough_at is None and self._answers >= self._policy.enough_answers:
             self._enough_at = self._runtime.clock()
-
-    def _answers(self) -> int:
-        return sum(outcome.ok for outcome in self._outcomes.values())
 
     def _stage_end(self) -> tuple[float, str] | None:
         """When the stage ends for everybody who is still running, and why."""
         ends: list[tuple[float, str]] = []
         if self._hard_limit_s is not None:
             ends.append((self._began + self._hard_limit_s, f"deadline: {self._hard_limit_s:.3g} s for gathering"))
-        if self._soft_limit_s is not None and self._answers() >= self._policy.quorum:
+        if self._soft_limit_s is not None and self._answers >= self._policy.quorum:
             ends.append((self._began + self._soft_limit_s, f"deadline: {self._soft_limit_s:.3g} s for gathering"))
         grace = self._policy.straggler_grace
         if grace is not None and self._enough_at is not None:
@@ -166,23 +181,6 @@ class _Gathering:
         overdue: dict[asyncio.Task[MemberOutcome], tuple[Status, str]],
         tasks: dict[asyncio.Task[MemberOutcome], MemberCall],
     ) -> None:
-        await _cancel_and_drain(list(overdue))
+        await drain(list(overdue))
         for task, (status, reason) in overdue.items():
             self._record(tasks[task], task, status, reason)
-
-
-async def _cancel_and_drain(tasks: Sequence[asyncio.Task[MemberOutcome]]) -> None:
-    if not tasks:
-        return
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks, timeout=_DRAIN_S)
-    for task in tasks:
-        if not task.done():
-            task.add_done_callback(_retrieve)
-
-
-def _retrieve(task: asyncio.Task[MemberOutcome]) -> None:
-    """Read the late end of a task that was left behind, so that the loop does not warn about it."""
-    if not task.cancelled():
-        task.exception()

@@ -84,7 +84,10 @@ class Member:
         Yields:
             Text as it comes, then the whole answer.
         """
-        answer = await self.agenerate(prompt)
+        if self.has_native_async:
+            answer = await self.agenerate(prompt)
+        else:
+            answer = await call_in_thread(self.generate, prompt)
         if answer.text:
             yield answer.text
         yield answer

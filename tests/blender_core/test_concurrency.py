@@ -48,7 +48,7 @@ def test_errors_come_back_from_threads(error):
     def fail():
         raise error
 
-    expected = RuntimeError if isinstance(error, StopIteration) else type(error)
+    expected = ValueError if isinstance(error, ValueError) else RuntimeError
 
     async def call():
         with pytest.raises(expected):

@@ -35,8 +35,13 @@ def test_ties_go_to_the_tool_with_more_support_then_to_the_earlier():
 
 
 def test_equal_arguments_in_other_clothes():
-    same = [{"n": 3, "s": "a b"}, {"s": " a  b ", "n": 3.0}, {"n": "3", "s": "a b"}]
+    same = [{"n": 3, "s": "a b"}, {"s": " a b\n", "n": 3.0}, {"n": "3", "s": "a b"}]
     assert len({normalised_call(ToolCall("f", arguments)) for arguments in same}) == 1
+    big = [{"n": 1234567890123456789}, {"n": 1234567890123456790}, {"n": 10**400}]
+    assert len({normalised_call(ToolCall("f", arguments)) for arguments in big}) == 3
+    assert vote_on_tool_calls([calls(("f", {}), ("f", {})), calls(("f", {})), calls(("f", {}))]).winners == (1, 2)
+    code = [{"code": "if x:\n    a()\nb()"}, {"code": "if x:\n    a()\n    b()"}]
+    assert len({normalised_call(ToolCall("f", arguments)) for arguments in code}) == 2
     different = [{"n": True}, {"n": 1}, {"n": "01"}, {"n": None}, {"n": [1]}, {"n": {"n": 1}}]
     assert len({normalised_call(ToolCall("f", arguments)) for arguments in different}) == len(different)
 

@@ -1,0 +1,77 @@
+"""Run a ranker under a time limit, with a quick one to fall back on."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from blender_core.concurrency import call_in_thread
+from blender_core.errors import RankerError
+from blender_core.rank.protocol import Ranker
+from blender_core.rank.ranking import Ranking
+
+__all__ = ["RankingRun", "run_ranking"]
+
+# share of the time left that is kept for the fallback, and its bounds in seconds
+_FALLBACK_SHARE, _FALLBACK_LEAST_S, _FALLBACK_MOST_S = 0.1, 0.05, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RankingRun:
+    """A ranking, whatever happened to the ranker.
+
+    Attributes:
+        ranking: The ranking; at least one candidate has a finite score, unless all are blank.
+        problem: What went wrong, in words; ``None`` where nothing did.
+    """
+
+    ranking: Ranking
+    problem: str | None = None
+
+
+async def run_ranking(
+    load: Callable[[], Ranker], fallback: Ranker, prompt: str, texts: Sequence[str], *, limit_s: float | None
+) -> RankingRun:
+    """Rank; a ranker that fails or is late is replaced by the fallback, and that by the order of the input.
+
+    Args:
+        load: Loads or returns the ranker; called in a thread, so that loading counts into the limit.
+        fallback: A quick ranker.
+        prompt: The prompt.
+        texts: The candidates.
+        limit_s: Seconds for both; ``None`` is no limit.
+
+    Returns:
+        The ranking, and what went wrong.
+    """
+    reserve = 0.0 if limit_s is None else min(max(limit_s * _FALLBACK_SHARE, _FALLBACK_LEAST_S), _FALLBACK_MOST_S)
+    first_limit = None if limit_s is None else max(0.0, limit_s - reserve)
+    try:
+        return RankingRun(await _rank(load, prompt, texts, first_limit))
+    except TimeoutError:
+        problem = "not ready before the deadline"
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    try:
+        ranking = await _rank(lambda: fallback, prompt, texts, None if limit_s is None else reserve)
+        return RankingRun(ranking, f"ranker: {problem}; ranked by agreement in words")
+    except Exception as error:
+        # equal scores keep the order of the members
+        last = Ranking.from_scores([0.0] * len(texts), ranker="none")
+        reason = f"ranker: {problem}; agreement in words: {type(error).__name__}; kept the order of the members"
+        return RankingRun(last, reason)
+
+
+async def _rank(load: Callable[[], Ranker], prompt: str, texts: Sequence[str], limit_s: float | None) -> Ranking:
+    async with asyncio.timeout(limit_s):
+        ranking = await call_in_thread(lambda: load().rank(prompt, texts))
+    if not isinstance(ranking, Ranking) or len(ranking.scores) != len(texts):
+        found = len(ranking.scores) if isinstance(ranking, Ranking) else type(ranking).__name__
+        raise RankerError(f"{found} scores for {len(texts)} candidates")
+    if any(text.strip() for text in texts) and not any(map(math.isfinite, ranking.scores)):
+        raise RankerError(f"no finite score among {list(ranking.scores)}")
+    if any(not -1 <= index < len(texts) for index in ranking.cut):
+        raise RankerError(f"cut names candidates {list(ranking.cut)} of {len(texts)}")
+    return ranking
