@@ -19,6 +19,7 @@ from langchain_core.tools import BaseTool
 
 from blender_core.errors import ConfigurationError
 from blender_core.events import BlendEvent
+from blender_core.members.member import FunctionMember
 from blender_core.result import BlendResult
 from langchain_blender.call import PreparedCall, prepare_call
 from langchain_blender.ensemble import EnsembleChatModel
@@ -260,7 +261,8 @@ class BlendedLLM(EnsembleChatModel):
         unable = [
             name
             for name, member in self.members
-            if isinstance(member, LangChainMember) and not member.can_call_tools(converted)
+            if isinstance(member, FunctionMember)
+            or (isinstance(member, LangChainMember) and not member.can_call_tools(converted))
         ]
         if len(unable) == len(self.members):
             raise ConfigurationError(f"no member can call tools: {', '.join(unable)}; add one that can")

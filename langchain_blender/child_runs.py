@@ -15,6 +15,9 @@ from langchain_blender.tracing import RUN_KEYWORD, TraceCandidates, open_run
 __all__ = ["ChildRunChatModel"]
 
 
+_NOT_CHOICES = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"})
+
+
 class ChildRunChatModel(BaseChatModel):
     """Opens its run at every entry point and carries it, as a keyword, to where the work is done.
 
@@ -116,5 +119,9 @@ class ChildRunChatModel(BaseChatModel):
         return super()._get_invocation_params(stop=stop, **kwargs)
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        kwargs.pop(RUN_KEYWORD, None)
-        return super()._get_llm_string(stop=stop, **kwargs)
+        run = kwargs.pop(RUN_KEYWORD, None)
+        key = super()._get_llm_string(stop=stop, **kwargs)
+        # members answer by what is configurable; a thread's id and the framework's own entries do not matter
+        configurable = {} if run is None else run.config.get("configurable", {})
+        chosen = sorted((k, v) for k, v in configurable.items() if not k.startswith("__") and k not in _NOT_CHOICES)
+        return f"{key}|{chosen}" if chosen else key

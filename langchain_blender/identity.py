@@ -35,13 +35,18 @@ def identity(part: Any) -> Any:
     if part is None or isinstance(part, str | int | float):
         return part
     if isinstance(part, LangChainMember):
-        return {"name": part.name, "runnable": identity(part.runnable)}
+        return {"name": part.name, "runnable": identity(part.runnable), "input": identity(part.input)}
     if isinstance(part, LLMFuser):
-        return {"fuser": part.name, "member": identity(part.member)}
+        return {"fuser": part.name, "member": identity(part.member), "limit": part.max_candidate_characters}
     if isinstance(part, BaseLanguageModel):
         return _model(part)
     if isinstance(part, RunnableBindingBase):
-        return {"bound": identity(part.bound), "kwargs": str(sorted(part.kwargs.items())), **_class(part)}
+        return {
+            "bound": identity(part.bound),
+            "kwargs": str(sorted(part.kwargs.items())),
+            "configurable": str(sorted(part.config.get("configurable", {}).items())),
+            **_class(part),
+        }
     if isinstance(part, RunnableWithFallbacks | RunnableSequence):
         branches = part.runnables if isinstance(part, RunnableWithFallbacks) else part.steps
         return {**_class(part), "parts": [identity(branch) for branch in branches]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -69,6 +70,7 @@ class LangChainMember(Member):
         self.runnable = runnable
         self.blocks_event_loop = not is_native_async(runnable)
         self._async_only = is_async_only(runnable)
+        self.input = input
         self._read = _auto_input(runnable, self.name) if input == "auto" else _input(input)
 
     @property
@@ -128,14 +130,17 @@ class LangChainMember(Member):
             Whether binding them is implemented, and its profile does not say that it cannot.
         """
         try:
-            return change_model(self.runnable, lambda model: _bind(model, tools, {}), verbatim=True) is not None
+            return (
+                change_model(self.runnable, lambda model: _bind(model, copy.deepcopy(tools), {}), verbatim=True)
+                is not None
+            )
         except (NotImplementedError, ConfigurationError):
             return False
 
     def _ready(self, prompt: Prompt) -> Runnable[Any, Any]:
         """The runnable with the prompt's tools and options bound to its model."""
         options = {key: value for key, value in prompt.options.items() if value is not None}
-        tools, stop = options.pop("tools", None), options.pop("stop", None)
+        tools, stop = copy.deepcopy(options.pop("tools", None)), options.pop("stop", None)
         if tools:
             stops = {"stop": list(stop)} if stop else {}
             try:

@@ -84,14 +84,15 @@ def to_messages(prompt: Prompt) -> list[BaseMessage]:
         prompt: A prompt, made from LangChain messages or not.
 
     Returns:
-        The original messages where there are some, else one message a turn.
+        Copies of the original messages where there are some, so that no member can change another's; else one
+        message a turn.
 
     Example:
         >>> to_messages(Prompt.of("Hi"))[0].text
         'Hi'
     """
     if isinstance(prompt.native, ChatPromptValue):
-        return list(prompt.native.messages)
+        return [message.model_copy(deep=True) for message in prompt.native.messages]
     return [_message(turn) for turn in prompt.messages]
 
 

@@ -99,7 +99,7 @@ class LLMFuser:
             )
         self._member: Member | None = None if llm is None else as_member(llm)
         self.name = name or ("llm" if self._member is None else f"llm:{self._member.name}")
-        self._max_candidate_characters = max_candidate_characters
+        self.max_candidate_characters = max_candidate_characters
 
     @property
     def member(self) -> Member | None:
@@ -152,7 +152,7 @@ class LLMFuser:
         return able
 
     def _prepare(self, request: FusionInput) -> tuple[Member, Prompt, dict[int, int]]:
-        prompt, cut = fusion_prompt(request, max_candidate_characters=self._max_candidate_characters)
+        prompt, cut = fusion_prompt(request, max_candidate_characters=self.max_candidate_characters)
         return self.writer(request), prompt, cut
 
     def _result(self, member: Member, answer: Answer, cut: dict[int, int]) -> FusedText:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 from blender_core.answer import Answer, Price
 from blender_core.concurrency import call_in_thread, run_sync
-from blender_core.errors import ConfigurationError
+from blender_core.errors import ConfigurationError, MemberError
 from blender_core.prompt import Prompt
 
 __all__ = ["FunctionMember", "Member"]
@@ -124,5 +124,11 @@ class FunctionMember(Member):
         self._function = function
 
     def generate(self, prompt: Prompt) -> Answer:
-        """Call the function with the flattened prompt."""
+        """Call the function with the flattened prompt.
+
+        Raises:
+            MemberError: The call has tools, which a function of text cannot call.
+        """
+        if prompt.options.get("tools"):
+            raise MemberError(f"{self.name} is a function of text and cannot call tools; it takes no part here")
         return Answer(self._function(prompt.text))

@@ -165,6 +165,8 @@ class OpenAIMember(Member):
     def _request(self, prompt: Prompt, *, stream: bool = False) -> dict[str, Any]:
         options = {key: value for key, value in prompt.options.items() if key in _KNOWN_OPTIONS}
         request = {**self._request_options, **options, "messages": [_turn(turn) for turn in prompt.messages]}
+        if "tool_choice" in request:
+            request["tool_choice"] = _tool_choice(request["tool_choice"])
         if self._speaks_new_limit and "max_tokens" in request:
             request["max_completion_tokens"] = request.pop("max_tokens")
         if stream:
@@ -289,6 +291,15 @@ def _add_options(
     if taken:
         raise ConfigurationError(f"{argument} holds {', '.join(taken)}, which OpenAIMember sets itself")
     options.update(more or {})
+
+
+def _tool_choice(choice: Any) -> Any:
+    """The API's word for a choice: frameworks also say ``"any"``, or a tool's bare name."""
+    if choice in ("any", True):
+        return "required"
+    if isinstance(choice, str) and choice not in ("auto", "none", "required"):
+        return {"type": "function", "function": {"name": choice}}
+    return choice
 
 
 def _turn(turn: Message) -> dict[str, str]:

@@ -122,6 +122,21 @@ def test_refusals_are_marked(serve, reply, streamed):
     assert answer.refusal == (reply.refusal or "removed by the provider's content filter")
 
 
+@pytest.mark.parametrize(
+    ("choice", "sent"),
+    [
+        ("any", "required"),
+        ("auto", "auto"),
+        ("required", "required"),
+        ("add", {"type": "function", "function": {"name": "add"}}),
+    ],
+)
+def test_tool_choice_in_the_words_of_the_api(serve, choice, sent):
+    server = serve(m=["x"])
+    member(server).generate(PROMPT.with_options(tools=[], tool_choice=choice))
+    assert server.requests[-1]["tool_choice"] == sent
+
+
 def test_the_engine_retries_and_heeds_retry_after(serve):
     server = serve(m=[Reply("slow down", status=429, headers={"Retry-After": "0.2"}), Reply("oops", status=500), "ok"])
     result = Blender([member(server)], fuser=None, policy=FAST_RETRY).blend(PROMPT)

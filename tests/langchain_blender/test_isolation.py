@@ -1,0 +1,78 @@
+"""Members cannot change each other's input, and no blend gets another's cached answer."""
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import ConfigurableField, RunnableLambda
+
+from blender_core import LLMFuser
+from blender_core.testing import FakeRanker
+from langchain_blender import BlendedLLM
+from langchain_blender.identity import identity
+from langchain_blender.members import LangChainMember
+from langchain_blender.testing import FakeChatModel
+
+
+def blend(*llms, **settings):
+    return BlendedLLM(llms=list(llms), ranker=FakeRanker(), fuser=None, **settings)
+
+
+def test_a_member_cannot_change_the_callers_messages():
+    seen = []
+
+    def vandal(messages):
+        messages[0].content = "HACKED"
+        return "vandal"
+
+    message = HumanMessage("question")
+    reader = RunnableLambda(lambda messages: seen.append(messages[0].content) or "reader")
+    blend(RunnableLambda(vandal), reader).invoke([message])
+    assert message.content == "question"
+    assert seen == ["question"]
+
+
+def test_a_member_cannot_change_anothers_tools():
+    class Vandal(FakeChatModel):
+        def bind_tools(self, tools, **kwargs):
+            tools[0]["function"].pop("description", None)
+            return super().bind_tools(tools, **kwargs)
+
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+    bound = blend(Vandal(script=["x"]), FakeChatModel(script=["y"])).bind_tools([add])
+    bound.invoke("1 + 2?")
+    assert bound.kwargs["tools"][0]["function"]["description"] == "Add two numbers."
+
+
+def test_functions_take_no_part_in_calls_with_tools():
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+    def answer(text: str) -> str:
+        return "the answer is 3"
+
+    with pytest.warns(UserWarning, match="answer, <lambda> cannot call tools"):
+        bound = blend(FakeChatModel(script=["from the model"]), answer, lambda text: "3").bind_tools([add])
+    assert bound.invoke("1 + 2?").text == "from the model"
+
+
+def test_blends_that_differ_in_a_members_settings_have_different_identities():
+    base = RunnableLambda(lambda messages: "x")
+    one, two = (LangChainMember(base.with_config(configurable={"who": who}), name="m") for who in ("one", "two"))
+    assert identity(one) != identity(two)
+    read = [LangChainMember(base, name="m", input=lambda prompt, n=n: n) for n in range(2)]
+    assert identity(read[0]) != identity(read[1])
+    assert identity(LLMFuser(max_candidate_characters=100)) != identity(LLMFuser())
+
+
+def test_what_is_configurable_is_part_of_the_cache_key():
+    model = FakeChatModel(script=[lambda messages: "unused"]).configurable_fields(script=ConfigurableField(id="script"))
+    llm = blend(model, cache=InMemoryCache())
+    answers = [
+        llm.invoke("q", {"configurable": {"script": [text], "thread_id": n}}).text
+        for n, text in enumerate(["one", "two", "one"])
+    ]
+    assert answers == ["one", "two", "one"]
