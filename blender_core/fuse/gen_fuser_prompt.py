@@ -15,7 +15,7 @@ from blender_core.fuse.llm_fuser import fusion_prompt
 from blender_core.fuse.protocol import FusionInput
 from blender_core.sealed_tokenizer import SealedTokenizer
 
-__all__ = ["ChatLayout", "FittedInput", "FusionLayout", "PublishedLayout", "fit"]
+__all__ = ["ChatLayout", "FittedInput", "FusionLayout", "PaperLayout", "PublishedLayout", "fit"]
 
 # a candidate cut below this says nothing any more
 _FEWEST_TOKENS = 4
@@ -101,6 +101,28 @@ class PublishedLayout:
         ]
         parts.append("Summarize candidates into a better one for the given instruction:")
         return self._tokenizer.encode(self._end.join(parts))
+
+
+class PaperLayout(PublishedLayout):
+    """The layout of the paper's own script, ``gen_fuser/fuse_infer.py`` of ``llm-blender`` 0.0.2.
+
+    As ``PublishedLayout``, but every line break is a `` </s> ``, and the input ends with ``</s>``.
+
+    Args:
+        tokenizer: The checkpoint's tokenizer.
+    """
+
+    def harmless(self, text: str) -> str:
+        """The text with its line breaks as ``</s>``; other control tokens are found nowhere in it."""
+        return text.replace("\n", f" {self._end} ")
+
+    def assemble(self, prompt: str, candidates: Sequence[str]) -> list[int]:
+        """Ids of the whole input.
+
+        Raises:
+            FusionError: There are more candidates than the tokenizer has ``<extra_id_…>`` tokens.
+        """
+        return [*super().assemble(prompt, candidates), self._tokenizer.control_id("</s>")]
 
 
 class ChatLayout:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import sentencepiece
 from llm_blender.blender.blender_utils import GenFuserDataset
+from llm_blender.gen_fuser.model_utils import EncDecModelManager
 from transformers import PreTrainedTokenizerFast, T5TokenizerFast
 
 HERE = Path(__file__).parent
@@ -29,6 +30,7 @@ REQUESTS = {
     "five": ("Say which.", ["one", "two", "three", "four", "five and more"]),
     "long candidates": ("Sum it up.", [LICENCE[:1500], "brief", LICENCE[300:2400]]),
     "empty": ("", ["", "something"]),
+    "lines": ("Which one?\nSay it.\n\nNow.", ["the first\nline\n", "\nthe  second \n line"]),
 }
 
 
@@ -50,6 +52,15 @@ def train_tokenizer(path: Path) -> None:
         T5TokenizerFast(vocab_file=prefix + ".model").backend_tokenizer.save(str(path), pretty=False)
 
 
+def paper_ids(tokenizer: PreTrainedTokenizerFast, prompt: str, candidates: list[str]) -> list[int]:
+    """What the paper's script feeds the model when its data file holds the same text."""
+    parts = ["Instruction: ", f"Input: {prompt}"]
+    parts += [f"Candidate {number}: <extra_id_{number}>:{text}" for number, text in enumerate(candidates)]
+    parts.append("Summarize candidates into a better one for the given instruction:")
+    (cleaned,) = EncDecModelManager("", "", "none").clean_newlines(["</s>".join(parts)])
+    return tokenizer(cleaned)["input_ids"]
+
+
 def main() -> None:
     if not TOKENIZER.exists():
         train_tokenizer(TOKENIZER)
@@ -69,6 +80,8 @@ def main() -> None:
             i for i, kept in zip(encoded["input_ids"].tolist(), encoded["attention_mask"].tolist(), strict=True) if kept
         ]
         goldens[title] = {"prompt": prompt, "candidates": candidates, "ids": ids}
+        if title != "long candidates":
+            goldens[title]["paper_ids"] = paper_ids(tokenizer, prompt, candidates)
     (HERE / "gen_fuser.json").write_text(json.dumps(goldens) + "\n")
     sys.stderr.write(f"{ {title: len(golden['ids']) for title, golden in goldens.items()} }\n")
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blender_core.errors import FusionError
-from blender_core.fuse.gen_fuser_prompt import PublishedLayout, fit
+from blender_core.fuse.gen_fuser_prompt import PaperLayout, PublishedLayout, fit
 from blender_core.sealed_tokenizer import SealedTokenizer
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
@@ -37,6 +37,27 @@ def test_golden_ids(title, layout):
     fitted = fit(layout, request["prompt"], request["candidates"], window=1024, candidate_max_length=128)
     assert fitted.ids == request["ids"]
     assert bool(fitted.cut) == (title == "long candidates")
+
+
+@pytest.mark.parametrize("title", sorted(title for title in REQUESTS if "paper_ids" in REQUESTS[title]))
+def test_golden_ids_of_the_paper_s_script(title, tokenizer):
+    request = REQUESTS[title]
+    fitted = fit(
+        PaperLayout(tokenizer), request["prompt"], request["candidates"], window=1024, candidate_max_length=128
+    )
+    assert fitted.ids == request["paper_ids"]
+    assert fitted.cut == {}
+
+
+def test_the_paper_s_layout_fits_a_window_too(tokenizer):
+    text = "the work\n" * 80
+    fitted = fit(PaperLayout(tokenizer), text, [text, "of"], window=200, candidate_max_length=64)
+    end = tokenizer.control_id("</s>")
+    assert len(fitted.ids) <= 200
+    assert fitted.ids[-1] == end
+    assert set(fitted.cut) == {-1, 0}
+    assert fitted.ids.count(end) > 20
+    assert tokenizer.decode(fitted.ids).endswith(CLOSING)
 
 
 @given(prompt=WORDS, candidates=st.lists(WORDS, min_size=1, max_size=4), window=st.integers(180, 700))
