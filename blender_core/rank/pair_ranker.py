@@ -77,6 +77,9 @@ class PairRanker:
         for what, length in (("source", source_max_length), ("candidate", candidate_max_length)):
             if length < _SHORTEST:
                 raise ConfigurationError(f"{what}_max_length is {length}; it must be at least {_SHORTEST} tokens")
+        longest = source_max_length + 2 * candidate_max_length
+        if scorer.window is not None and longest > scorer.window:
+            raise ConfigurationError(f"a pair may have {longest} tokens, the network's window is {scorer.window}")
         if not temperature > 0:
             raise ConfigurationError(f"temperature is {temperature}; it must be above zero")
         self._scorer = scorer
@@ -351,14 +354,9 @@ class PairRanker:
         Raises:
             RankerError: The network gave no finite number.
         """
-        return self._scorer.logits(
-            encode_pairs(
-                self._tokenizer,
-                comparisons,
-                source_max_length or self._source_max_length,
-                candidate_max_length or self._candidate_max_length,
-            )
-        )
+        source = source_max_length or self._source_max_length
+        candidate = candidate_max_length or self._candidate_max_length
+        return self._scorer.logits(encode_pairs(self._tokenizer, comparisons, source, candidate))
 
     def _encode(self, prompt: str, candidates: Sequence[str]) -> EncodedRequest:
         return encode_request(self._tokenizer, prompt, candidates, self._source_max_length, self._candidate_max_length)

@@ -94,9 +94,7 @@ def build_backbone(shape: BackboneShape) -> nn.Module:
     options = {} if shape.config["model_type"] == "modernbert" else {"add_pooling_layer": False}
     values = dict(shape.config)
     config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
-    # the weights drawn here are overwritten; leave the caller's random numbers alone
-    with torch.random.fork_rng(devices=[]):
-        module: nn.Module = transformers.AutoModel.from_config(config, **options)
+    module: nn.Module = transformers.AutoModel.from_config(config, **options)
     return module
 
 

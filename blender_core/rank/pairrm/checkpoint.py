@@ -52,8 +52,8 @@ def load_model(folder: Path, settings: PairRankerSettings) -> PairRankerModel:
     else:
         shape, kind = BackboneShape.from_config(settings.encoder, str(folder)), str(settings.encoder["model_type"])
     head = tensors.get("head_layer.4.weight")
-    # transformers keeps tables that are no weights, so its modules need real memory
-    with torch.device("meta" if settings.encoder is None else "cpu"):
+    # transformers keeps tables that are no weights, so its modules need real memory, and they draw random weights
+    with torch.device("meta" if settings.encoder is None else "cpu"), torch.random.fork_rng(devices=[]):
         model = PairRankerModel(shape, 1 if head is None else len(head))
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     problems = [f"missing {name} {list(size)}" for name, size in expected.items() if name not in tensors]

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
+from blender_core.rank.pairrm.backbones import BackboneShape
 from blender_core.rank.pairrm.batches import token_batches
 from blender_core.rank.pairrm.checkpoint import load_model
 from blender_core.rank.pairrm.model import PairRankerModel
@@ -38,6 +39,12 @@ class PairScorer:
         self._token_budget = token_budget or default
         with torch.inference_mode():
             self._projections = model.relative_projections()
+
+    @property
+    def window(self) -> int | None:
+        """Most tokens of a pair; ``None`` where positions are relative and there is no limit."""
+        shape = self._model.shape
+        return shape.window if isinstance(shape, BackboneShape) else None
 
     @property
     def model(self) -> PairRankerModel:
