@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from blender_core.answer import Usage
 from blender_core.errors import BlendError, CheckpointError, ConfigurationError, DownloadError, FusionError
 from blender_core.extras import require
-from blender_core.fuse.gen_fuser_prompt import ChatLayout, FittedInput, FusionLayout, PublishedLayout, fit
+from blender_core.fuse.gen_fuser_prompt import ChatLayout, FittedInput, FusionLayout, PaperLayout, PublishedLayout, fit
 from blender_core.fuse.protocol import FusedText, FusionInput
+from blender_core.quiet_loading import quiet_loading
 
 __all__ = ["GenFuser"]
 
 # gen_fuser/config.py of the reference
 _PUBLISHED_WINDOW, _PUBLISHED_CANDIDATE = 1024, 128
 _PUBLISHED_GENERATION: Mapping[str, Any] = {"num_beams": 4, "max_new_tokens": 128}
+_FORMATS = ("auto", "published", "paper", "chat")
 _CHAT_GENERATION: Mapping[str, Any] = {"num_beams": 1, "max_new_tokens": 512, "do_sample": False}
 
 
@@ -43,6 +46,7 @@ class GenFuser:
         candidate_max_length: int | None,
         generation: Mapping[str, Any],
         name: str = "gen-fuser",
+        stop: Sequence[str] = (),
     ) -> None:
         """Put a fuser together from loaded parts; ``from_pretrained`` does this for you.
 
@@ -53,10 +57,13 @@ class GenFuser:
             candidate_max_length: Most tokens of one candidate; ``None`` for no limit of its own.
             generation: Arguments of ``generate``.
             name: Shown in results.
+            stop: The text ends before the first of these strings.
 
         Raises:
-            ConfigurationError: A length is below one.
+            ConfigurationError: A length is below one, or ``stop`` is no list of strings.
         """
+        if isinstance(stop, str) or not all(isinstance(text, str) and text for text in stop):
+            raise ConfigurationError(f"stop is {stop!r}; give a list of strings, none empty")
         for what, length in (("max_length", max_length), ("candidate_max_length", candidate_max_length)):
             if length is not None and length < 1:
                 raise ConfigurationError(f"{what} is {length}; give at least 1")
@@ -65,6 +72,7 @@ class GenFuser:
         self._max_length = max_length
         self._candidate_max_length = candidate_max_length
         self._generation = dict(generation)
+        self._stop = tuple(stop)
         self._name = name
 
     @classmethod
@@ -81,6 +89,10 @@ class GenFuser:
         max_length: int | None = None,
         candidate_max_length: int | None = None,
         generation: Mapping[str, Any] | None = None,
+        stop: Sequence[str] = (),
+        prompt_format: str = "auto",
+        device_map: str | Mapping[str, Any] | None = None,
+        quantization: str | None = None,
     ) -> GenFuser:
         """Load a fuser: ``llm-blender/gen_fuser_3b``, another T5 model, or a decoder-only chat model.
 
@@ -99,17 +111,28 @@ class GenFuser:
                 but the window.
             generation: Arguments of transformers' ``generate``, over the defaults: ``num_beams=4,
                 max_new_tokens=128`` for T5 as published, greedy ``max_new_tokens=512`` for a decoder-only model.
-                ``max_time`` (seconds) bounds a call.
+                ``max_time`` (seconds) bounds a call; ``do_sample=True`` with ``temperature`` and ``top_p`` samples
+                (torch's global generator decides, so call ``torch.manual_seed`` to repeat a run).
+            stop: The text ends before the first of these strings.
+            prompt_format: ``"published"`` (what ``Blender.fuse`` of ``llm-blender`` 0.0.2 feeds a T5 model),
+                ``"paper"`` (what its ``fuse_infer.py`` does), ``"chat"`` (a chat template around the prompt of
+                ``LLMFuser``), or ``"auto"``: published for T5, chat for a decoder-only model.
+            device_map: Spreads a model over devices, as in transformers, for example ``"auto"``; ``device`` is then
+                not used. Needs ``accelerate``.
+            quantization: ``"8bit"`` or ``"4bit"``, by ``bitsandbytes``; ``None`` for full weights.
 
         Returns:
             The fuser.
 
         Raises:
             CheckpointError: It is no model that can be loaded.
-            ConfigurationError: The device, the dtype or a length cannot work.
+            ConfigurationError: The device, the dtype, a length, the format or the quantization cannot work.
             DownloadError: The repository cannot be had.
-            MissingExtraError: torch or transformers is not installed.
+            MissingExtraError: torch or transformers is not installed, or what ``device_map`` or ``quantization``
+                needs.
         """
+        if prompt_format not in _FORMATS:
+            raise ConfigurationError(f"prompt_format {prompt_format!r} is unknown; choose one of {', '.join(_FORMATS)}")
         for module in ("torch", "transformers"):
             require(module, feature="GenFuser.from_pretrained", extra="torch")
         import transformers
@@ -127,14 +150,20 @@ class GenFuser:
             "local_files_only": local_files_only,
         }
         path = os.fspath(name_or_path)
+        placed = _placement(device_map, quantization, precision)
         try:
             config = transformers.AutoConfig.from_pretrained(path, **source)
             family = (
                 transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
             )
-            model: Any = family.from_pretrained(path, config=config, dtype=precision, **source)
-            model = model.to(place).eval()
-            layout = _published_layout(path, source) if config.is_encoder_decoder else _chat_layout(path, source)
+            with quiet_loading():
+                model: Any = family.from_pretrained(path, config=config, dtype=precision, **placed, **source)
+            # accelerate and bitsandbytes have already put it where it belongs
+            model = model.eval() if placed else model.to(place).eval()
+            published = prompt_format in ("published", "paper") or (
+                prompt_format == "auto" and config.is_encoder_decoder
+            )
+            layout = _t5_layout(path, source, prompt_format) if published else _chat_layout(path, source)
         except BlendError:
             raise
         except Exception as error:  # transformers, the hub and safetensors raise many kinds
@@ -156,6 +185,7 @@ class GenFuser:
             candidate_max_length=default_limit if candidate_max_length is None else candidate_max_length,
             generation=options,
             name=name or Path(path).resolve().name,
+            stop=stop,
         )
 
     @property
@@ -178,10 +208,41 @@ class GenFuser:
         Raises:
             FusionError: The window is too small, the device ran out of memory, or nothing was written.
         """
-        from blender_core.fuse.gen_fuser_decoding import generate
+        return self.fuse_batch([request])[0]
 
-        fitted = self._fit(request)
-        return self._result(fitted, generate(self._model, fitted.ids, self._generation))
+    def fuse_batch(self, requests: Sequence[FusionInput], *, batch_size: int = 8) -> list[FusedText]:
+        """Write one text for each request, several in one run of the model.
+
+        Shorter inputs are padded, so texts can differ from those of ``fuse`` where two words are about equally
+        likely.
+
+        Args:
+            requests: What to fuse.
+            batch_size: Most requests in one run.
+
+        Returns:
+            The fused texts, in order.
+
+        Raises:
+            ConfigurationError: ``batch_size`` is below 1.
+            FusionError: As in ``fuse``.
+        """
+        from blender_core.fuse.gen_fuser_decoding import generate_batch
+
+        if batch_size < 1:
+            raise ConfigurationError(f"batch_size is {batch_size}; give at least 1")
+        fitted = [self._fit(request) for request in requests]
+        # inputs of similar length together: little padding
+        order = sorted(range(len(fitted)), key=lambda index: -len(fitted[index].ids))
+        fused: dict[int, FusedText] = {}
+        for start in range(0, len(order), batch_size):
+            part = order[start : start + batch_size]
+            written = generate_batch(
+                self._model, [fitted[index].ids for index in part], self._generation, stopped=self._stopped()
+            )
+            for index, ids in zip(part, written, strict=True):
+                fused[index] = self._result(fitted[index], ids)
+        return [fused[index] for index in range(len(fitted))]
 
     def stream(self, request: FusionInput) -> Iterator[str | FusedText]:
         """Write one text piece by piece.
@@ -202,14 +263,20 @@ class GenFuser:
         fitted = self._fit(request)
         written: list[int] = []
         shown = ""
-        for token_id in stream_ids(self._model, fitted.ids, {**self._generation, "num_beams": 1}):
-            written.append(token_id)
-            text = self._layout.decode(written)
-            # the last word may still change while its letters come in
-            stable = text[: text.rfind(" ") + 1] if not text.endswith("\n") else text
-            if len(stable) > len(shown) and stable.startswith(shown):
-                yield stable[len(shown) :]
-                shown = stable
+        options = {**self._generation, "num_beams": 1}
+        with contextlib.closing(stream_ids(self._model, fitted.ids, options)) as ids:
+            for token_id in ids:
+                written.append(token_id)
+                text, stopped = self._until_stop(self._layout.decode(written))
+                if stopped:
+                    break
+                # the last word may still change while its letters come in
+                stable = text[: text.rfind(" ") + 1] if not text.endswith("\n") else text
+                # and what could be the beginning of a stop string must wait
+                stable = stable[: len(text) - _begun(text, self._stop)]
+                if len(stable) > len(shown) and stable.startswith(shown):
+                    yield stable[len(shown) :]
+                    shown = stable
         result = self._result(fitted, written, lead=shown)
         if len(result.text) > len(shown):
             yield result.text[len(shown) :]
@@ -226,8 +293,15 @@ class GenFuser:
             candidate_max_length=self._candidate_max_length,
         )
 
+    def _stopped(self) -> Callable[[list[int]], bool] | None:
+        return (lambda ids: self._until_stop(self._layout.decode(ids))[1]) if self._stop else None
+
+    def _until_stop(self, text: str) -> tuple[str, bool]:
+        found = [place for place in (text.find(stop) for stop in self._stop) if place >= 0]
+        return (text[: min(found)], True) if found else (text, False)
+
     def _result(self, fitted: FittedInput, written: list[int], lead: str = "") -> FusedText:
-        text = self._layout.decode(written)
+        text, _ = self._until_stop(self._layout.decode(written))
         # what was streamed cannot be taken back, white space at the end included
         text = text if lead else text.strip()
         if not text.strip():
@@ -237,16 +311,43 @@ class GenFuser:
         return FusedText(text, self._name, Usage(len(fitted.ids), len(written)), cut=fitted.cut)
 
 
-def _published_layout(path: str, source: Mapping[str, Any]) -> PublishedLayout:
+def _t5_layout(path: str, source: Mapping[str, Any], prompt_format: str) -> PublishedLayout:
     # transformers 5 rebuilds T5's tokenizer and changes its ids, so the file is read as it is
     from transformers.utils.hub import cached_file
 
     from blender_core.sealed_tokenizer import SealedTokenizer
 
-    return PublishedLayout(SealedTokenizer.from_file(Path(str(cached_file(path, "tokenizer.json", **source)))))
+    layout = PaperLayout if prompt_format == "paper" else PublishedLayout
+    return layout(SealedTokenizer.from_file(Path(str(cached_file(path, "tokenizer.json", **source)))))
 
 
 def _chat_layout(path: str, source: Mapping[str, Any]) -> ChatLayout:
     from transformers import AutoTokenizer
 
     return ChatLayout(AutoTokenizer.from_pretrained(path, **source))
+
+
+def _begun(text: str, stop: Sequence[str]) -> int:
+    """Length of the longest end of a text with which a stop string begins."""
+    return max((size for word in stop for size in range(1, len(word)) if text.endswith(word[:size])), default=0)
+
+
+def _placement(device_map: str | Mapping[str, Any] | None, quantization: str | None, dtype: Any) -> dict[str, Any]:
+    placed: dict[str, Any] = {}
+    if quantization not in (None, "8bit", "4bit"):
+        raise ConfigurationError(f"quantization {quantization!r} is unknown; choose '8bit', '4bit' or None")
+    if quantization is not None:
+        require("bitsandbytes", feature=f"quantization={quantization!r}", extra="torch")
+    if device_map is not None or quantization is not None:
+        require("accelerate", feature="device_map and quantization", extra="torch")
+        placed["device_map"] = "auto" if device_map is None else device_map
+    if quantization is not None:
+        import transformers
+
+        settings: Any = transformers.BitsAndBytesConfig
+        placed["quantization_config"] = (
+            settings(load_in_8bit=True)
+            if quantization == "8bit"
+            else settings(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)
+        )
+    return placed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,42 +12,72 @@ from transformers import StoppingCriteria
 
 from blender_core.errors import FusionError
 
-__all__ = ["generate", "stream_ids"]
+__all__ = ["generate_batch", "stream_ids"]
 
 
-def generate(model: Any, ids: Sequence[int], options: Mapping[str, Any]) -> list[int]:
-    """Generate.
+def generate_batch(
+    model: Any,
+    rows: Sequence[Sequence[int]],
+    options: Mapping[str, Any],
+    *,
+    stopped: Callable[[list[int]], bool] | None = None,
+) -> list[list[int]]:
+    """Generate for several inputs at once.
 
     Args:
         model: A transformers model.
-        ids: The input.
-        options: Arguments of ``generate``.
+        rows: The inputs. A decoder-only model gets shorter ones padded on the left, others on the right.
+        options: Arguments of ``generate``; one sequence returned for each input.
+        stopped: Says for the new ids of a sequence whether it is to end here.
 
     Returns:
-        The new ids, without the input, the decoder's start token and pads.
+        The new ids of each input, without the input, the decoder's start token and pads.
 
     Raises:
         FusionError: The device ran out of memory, or the model failed.
     """
-    batch = torch.tensor([list(ids)], device=model.device)
+    pad = model.generation_config.pad_token_id
+    end = model.generation_config.eos_token_id
+    eos = set(end) if isinstance(end, list) else {end}
+    width = max(map(len, rows))
+    causal = not model.config.is_encoder_decoder
+    batch = torch.full((len(rows), width), pad or 0, dtype=torch.long)
+    mask = torch.zeros_like(batch)
+    for number, row in enumerate(rows):
+        place = slice(width - len(row), width) if causal else slice(0, len(row))
+        batch[number, place] = torch.tensor(list(row))
+        mask[number, place] = 1
+    begin = width if causal else 1
+    arguments = dict(options)
+    if stopped is not None:
+        arguments["stopping_criteria"] = [*arguments.get("stopping_criteria", ()), _StopText(begin, stopped)]
     try:
         with torch.inference_mode():
-            output = model.generate(input_ids=batch, attention_mask=torch.ones_like(batch), **options)[0].tolist()
+            output = model.generate(
+                input_ids=batch.to(model.device), attention_mask=mask.to(model.device), **arguments
+            ).tolist()
     except torch.cuda.OutOfMemoryError as error:
         raise FusionError(
-            f"an input of {len(ids)} tokens does not fit in the memory of {model.device}; lower max_length, num_beams "
-            "or max_new_tokens"
+            f"{len(rows)} inputs of up to {width} tokens do not fit in the memory of {model.device}; lower batch_size, "
+            "max_length, num_beams or max_new_tokens"
         ) from error
     except Exception as error:
         raise FusionError(f"the model failed: {type(error).__name__}: {error}") from error
-    new = output[1:] if model.config.is_encoder_decoder else output[len(ids) :]
-    pad = model.generation_config.pad_token_id
-    while new and new[-1] == pad:
-        new.pop()
-    return [int(token_id) for token_id in new]
+    if len(output) != len(rows):
+        raise FusionError(f"the model wrote {len(output)} texts for {len(rows)} inputs; set num_return_sequences to 1")
+    results = []
+    for sequence in output:
+        new = [int(token_id) for token_id in sequence[begin:]]
+        # beam search fills up with eos where the pad id is 0
+        ends = [place for place, token_id in enumerate(new) if token_id in eos]
+        new = new[: ends[0] + 1] if ends else new
+        while new and new[-1] == pad:
+            new.pop()
+        results.append(new)
+    return results
 
 
-def stream_ids(model: Any, ids: Sequence[int], options: Mapping[str, Any]) -> Iterator[int]:
+def stream_ids(model: Any, ids: Sequence[int], options: Mapping[str, Any]) -> Generator[int, None, None]:
     """Generate in a thread and hand over each id as it comes.
 
     Args:
@@ -59,14 +89,14 @@ def stream_ids(model: Any, ids: Sequence[int], options: Mapping[str, Any]) -> It
         New ids. When the iterator is closed the model stops after its current step, and the thread ends.
 
     Raises:
-        FusionError: As in ``generate``.
+        FusionError: As in ``generate_batch``.
     """
     pieces: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
     stopped = threading.Event()
 
     def run() -> None:
         try:
-            generate(model, ids, {**options, "streamer": _Queue(pieces), "stopping_criteria": [_Stop(stopped)]})
+            generate_batch(model, [ids], {**options, "streamer": _Queue(pieces), "stopping_criteria": [_Stop(stopped)]})
             pieces.put(None)
         except BaseException as error:
             pieces.put(error)
@@ -109,3 +139,15 @@ class _Stop(StoppingCriteria):
 
     def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
         return torch.full((len(input_ids),), self._stopped.is_set(), device=input_ids.device, dtype=torch.bool)
+
+
+class _StopText(StoppingCriteria):
+    """Ends each sequence for itself, by its new ids."""
+
+    def __init__(self, begin: int, stopped: Callable[[list[int]], bool]) -> None:
+        self._begin = begin
+        self._stopped = stopped
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        ended = [self._stopped(ids) for ids in input_ids[:, self._begin :].tolist()]
+        return torch.tensor(ended, device=input_ids.device, dtype=torch.bool)

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from blender_core import GenFuser  # noqa: E402
-from blender_core.errors import CheckpointError, ConfigurationError, DownloadError, FusionError  # noqa: E402
+from blender_core.errors import CheckpointError, ConfigurationError, DownloadError, FusionError, MissingExtraError  # noqa: E402
 from blender_core.fuse import FusedText, Fuser, FusionInput  # noqa: E402
 from blender_core.fuse.gen_fuser_prompt import ChatLayout, PublishedLayout, fit  # noqa: E402
 from blender_core.sealed_tokenizer import SealedTokenizer  # noqa: E402
@@ -141,6 +141,72 @@ def test_a_closed_stream_stops_the_model(llama_folder):
     assert not any(thread.name == "gen-fuser" for thread in threading.enumerate())
 
 
+def test_a_batch_says_what_single_calls_say(fuser):
+    requests = [REQUEST, FusionInput("Why?", ("the work",)), FusionInput("The licence of it?", ("none", "all of it"))]
+    single = [fuser.fuse(request) for request in requests]
+    assert fuser.fuse_batch(requests, batch_size=3) == single
+    assert fuser.fuse_batch(requests, batch_size=2) == single
+    assert fuser.fuse_batch([]) == []
+    with pytest.raises(ConfigurationError, match="batch_size"):
+        fuser.fuse_batch(requests, batch_size=0)
+
+
+def test_stop_strings_end_the_text(fuser, t5_folder, llama_folder):
+    folder = t5_folder if "t5" in fuser.name else llama_folder
+    options = WORDY if folder is t5_folder else {**WORDY, "suppress_tokens": [0, 1]}
+    options = {**options, "num_beams": 1, "min_new_tokens": 1}
+    whole = GenFuser.from_pretrained(folder, device="cpu", generation=options).fuse(REQUEST)
+    stop = whole.text[len(whole.text) // 2 :][:3]
+    expected = whole.text[: whole.text.index(stop)].strip()
+    stopping = GenFuser.from_pretrained(folder, device="cpu", generation=options, stop=["never", stop])
+    fused = stopping.fuse(REQUEST)
+    assert fused.text == expected
+    assert fused.usage.output_tokens < whole.usage.output_tokens
+    *pieces, streamed = stopping.stream(REQUEST)
+    assert "".join(pieces) == streamed.text
+    assert streamed.text.strip() == expected
+
+
+def test_sampling(t5_folder):
+    options = {**WORDY, "num_beams": 1, "do_sample": True, "temperature": 5.0}
+    fuser = GenFuser.from_pretrained(t5_folder, device="cpu", generation=options)
+    texts = set()
+    for seed in (1, 1, 2, 3):
+        torch.manual_seed(seed)
+        texts.add(fuser.fuse(REQUEST).text)
+    assert 2 <= len(texts) <= 3
+
+
+def test_prompt_formats(t5_folder):
+    tokens = {}
+    for name in ("auto", "published", "paper"):
+        fuser = GenFuser.from_pretrained(t5_folder, device="cpu", prompt_format=name, generation=WORDY)
+        tokens[name] = fuser.fuse(REQUEST).usage.input_tokens
+    assert tokens["auto"] == tokens["published"] == tokens["paper"] - 1
+
+
+def test_loading_is_quiet(t5_folder, capfd):
+    transformers.utils.logging.enable_progress_bar()
+    capfd.readouterr()
+    GenFuser.from_pretrained(t5_folder, device="cpu")
+    assert "Loading weights" not in capfd.readouterr().err
+    assert transformers.utils.logging.is_progress_bar_enabled()
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        ("bitsandbytes", {"quantization": "4bit"}),
+        ("bitsandbytes", {"quantization": "8bit"}),
+        ("accelerate", {"device_map": "auto"}),
+    ],
+)
+def test_what_is_not_installed_is_named(module, options, t5_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=module):
+        GenFuser.from_pretrained(t5_folder, device="cpu", **options)
+
+
 def test_threads_share_one_fuser(fuser):
     with ThreadPoolExecutor(3) as pool:
         assert len({fused.text for fused in pool.map(lambda _: fuser.fuse(REQUEST), range(3))}) == 1
@@ -250,7 +316,18 @@ def test_a_repository_that_is_not_there(tmp_path):
         GenFuser.from_pretrained("llm-blender/nothing", cache_dir=tmp_path, local_files_only=True)
 
 
-@pytest.mark.parametrize("options", [{"max_length": 0}, {"candidate_max_length": 0}, {"dtype": "int4"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_length": 0},
+        {"candidate_max_length": 0},
+        {"dtype": "int4"},
+        {"stop": "one"},
+        {"stop": [""]},
+        {"prompt_format": "mine"},
+        {"quantization": "2bit"},
+    ],
+)
 def test_options_that_cannot_work(options, t5_folder):
     with pytest.raises(ConfigurationError):
         GenFuser.from_pretrained(t5_folder, device="cpu", **options)
