@@ -45,8 +45,9 @@ def bubble_run(compare: Callable[[int, int], float], permutation: Sequence[int])
 
     Example:
         >>> quality = [0.0, 3.0, 1.0]
-        >>> bubble_run(lambda i, j: quality[i] - quality[j], [2, 0, 1])
-        BubbleRun(best=1, losers=(0, 2), strengths=(-1.3333333333333333, 1.6666666666666667, -0.33333333333333326))
+        >>> run = bubble_run(lambda i, j: quality[i] - quality[j], [2, 0, 1])
+        >>> run.best, run.losers, [round(strength, 2) for strength in run.strengths]
+        (1, (0, 2), [-1.33, 1.67, -0.33])
     """
     if not permutation or sorted(permutation) != list(range(len(permutation))):
         raise ConfigurationError(f"permutation {list(permutation)} is none; pass every candidate index once")
