@@ -274,7 +274,14 @@ def test_models_lists_the_catalogue(monkeypatch, tmp_path):
 # -- the process -------------------------------------------------------------------------------------------
 
 
+def heed_interrupts():
+    # a job in the background of a script inherits that SIGINT is ignored
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def process(*arguments, **options):
+    if os.name != "nt":
+        options["preexec_fn"] = heed_interrupts
     return subprocess.Popen(
         [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", **options
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -236,7 +237,11 @@ def is_alive(pid):
 @pytest.mark.parametrize("ending", ["exit", "interrupt", "kill"])
 def test_a_server_ends_with_the_process_that_started_it(engine, ending):
     arguments = [sys.executable, "-c", SCRIPT, "exit" if ending == "exit" else "wait"]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # a job in the background of a script inherits that SIGINT is ignored
+    heed_interrupts = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    ) as process:
         server = int(process.stdout.readline())
         if ending != "exit":
             process.send_signal(signal.SIGINT if ending == "interrupt" else signal.SIGKILL)
