@@ -130,16 +130,18 @@ def test_fuse_feeds_what_the_reference_feeds(fuser_folder, monkeypatch):
     blender.loadfuser(fuser_folder, device="cpu", torch_dtype="float32")
     fed = []
 
-    def record(model, ids, generation):
-        fed.append((list(ids), dict(generation)))
-        return [50, 86]
+    def record(model, input_ids, attention_mask, **options):
+        fed.append((input_ids[0].tolist(), options))
+        return torch.tensor([[0, 50, 86]])
 
-    monkeypatch.setattr("blender_core.fuse.gen_fuser_decoding.generate", record)
+    monkeypatch.setattr(transformers.T5ForConditionalGeneration, "generate", record)
     golden = json.loads((GOLDENS / "gen_fuser.json").read_text())["short"]
     candidates = list(golden["candidates"])
     texts = blender.fuse([golden["prompt"]], [candidates], num_beams=2)
     assert len(texts) == 1
-    assert fed == [(golden["ids"], {"num_beams": 2, "max_new_tokens": 128})]
+    ids, options = fed[0]
+    assert ids == golden["ids"]
+    assert (options["num_beams"], options["max_new_tokens"]) == (2, 128)
     assert candidates == golden["candidates"]
     blender.fuse([golden["prompt"]], [candidates], ["Be brief."])
     assert len(fed[1][0]) > len(fed[0][0])
