@@ -36,7 +36,9 @@ def ask(
         ),
     ] = None,
     system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
-    ranker: Annotated[str, typer.Option(help="embedded, consensus, longest, or a PairRanker checkpoint.")] = "embedded",
+    ranker: Annotated[
+        str, typer.Option(help="embedded, consensus, longest, random, or a PairRanker checkpoint.")
+    ] = "embedded",
     fuser: Annotated[
         str, typer.Option(help="llm: the best-ranked member fuses; none: only pick; or a member's name.")
     ] = "llm",

@@ -16,7 +16,9 @@ def compare(
     prompt: Annotated[str, typer.Option(help="The prompt that both answer.", show_default=False)],
     a: Annotated[str, typer.Option("--a", metavar="FILE", help="One answer; - is standard input.")],
     b: Annotated[str, typer.Option("--b", metavar="FILE", help="The other answer; - is standard input.")],
-    ranker: Annotated[str, typer.Option(help="embedded, consensus, longest, or a PairRanker checkpoint.")] = "embedded",
+    ranker: Annotated[
+        str, typer.Option(help="embedded, consensus, longest, random, or a PairRanker checkpoint.")
+    ] = "embedded",
     as_json: Annotated[bool, typer.Option("--json", help="Write the result as JSON.")] = False,
 ) -> None:
     """Say which of two answers is better, and how sure the ranker is."""

@@ -43,7 +43,9 @@ def rank(
         ),
     ],
     prompt: Annotated[str | None, typer.Option(help="The prompt of the candidate files.", show_default=False)] = None,
-    ranker: Annotated[str, typer.Option(help="embedded, consensus, longest, or a PairRanker checkpoint.")] = "embedded",
+    ranker: Annotated[
+        str, typer.Option(help="embedded, consensus, longest, random, or a PairRanker checkpoint.")
+    ] = "embedded",
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")] = False,
 ) -> None:
     """Rank candidate answers, best first.
