@@ -40,7 +40,8 @@ class Prompt:
         messages: The turns, oldest first; at least one.
         native: The same input in a framework's own form. Members of that framework get it untouched.
         options: Call options such as ``stop``, ``temperature`` or ``tools``, for members that know them.
-        purpose: ``"answer"``; ``"fuse"`` or ``"judge"`` where a member is asked to fuse or to judge; members use it to name their traces.
+        purpose: ``"answer"``; ``"fuse"`` or ``"judge"`` where a member is asked to fuse or to judge; members use
+            it to name their traces.
 
     Example:
         >>> Prompt.of("Why is the sky blue?").text
