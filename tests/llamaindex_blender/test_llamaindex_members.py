@@ -1,0 +1,81 @@
+"""LlamaIndex LLMs as members, alone and inside the engine."""
+
+import asyncio
+
+import pytest
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse
+from llama_index.core.llms import MockLLM
+
+from blender_core import Blender, Prompt, Usage, as_member
+from blender_core.errors import MemberError
+from blender_core.testing import FakeRanker, ScriptedServer
+from llamaindex_blender import LlamaIndexMember, local_llms
+
+PROMPT = Prompt.of([("system", "Be brief."), ("user", "Why?")])
+
+
+class Scripted(MockLLM):
+    """A LlamaIndex LLM with counts in its raw response."""
+
+    def chat(self, messages, **kwargs):
+        raw = {"usage": {"prompt_tokens": 7, "completion_tokens": 2}, "asked": (messages, kwargs)}
+        return ChatResponse(message=ChatMessage(role="assistant", content="because"), raw=raw)
+
+
+def test_the_engine_finds_the_adapter():
+    member = as_member(MockLLM())
+    assert isinstance(member, LlamaIndexMember)
+    assert member.name == "MockLLM"
+    assert member.blocks_event_loop
+
+
+def test_turns_options_and_usage():
+    answer = LlamaIndexMember(Scripted()).generate(PROMPT.with_options(temperature=0, top_k=3))
+    messages, options = answer.native.raw["asked"]
+    assert [(m.role.value, m.content) for m in messages] == [("system", "Be brief."), ("user", "Why?")]
+    assert options == {"temperature": 0}
+    assert (answer.text, answer.usage) == ("because", Usage(7, 2))
+
+
+def test_streams_add_up_sync_and_async():
+    member = LlamaIndexMember(MockLLM())
+    *pieces, answer = list(member.stream(PROMPT))
+    assert "".join(pieces) == answer.text
+
+    async def collect():
+        return [piece async for piece in member.astream(PROMPT)]
+
+    assert asyncio.run(collect())[-1].text == answer.text
+
+
+def test_mixed_members_in_one_blend_from_both_calls():
+    blender = Blender([Scripted(), lambda text: "a longer answer"], ranker=FakeRanker(), fuser=None)
+    assert blender.blend("q").text == asyncio.run(blender.ablend("q")).text == "a longer answer"
+    assert blender.blend("q").candidates[0].text == "because"
+
+
+def test_no_part_in_calls_with_tools():
+    with pytest.raises(MemberError, match="no part in calls with tools"):
+        LlamaIndexMember(MockLLM()).generate(PROMPT.with_options(tools=[{}]))
+
+
+def test_a_real_client_over_http():
+    openai_like = pytest.importorskip("llama_index.llms.openai_like", reason="comes with the extra all")
+    with ScriptedServer({"m": ["over the wire"]}) as server:
+        llm = openai_like.OpenAILike(
+            model="m", api_base=server.base_url, api_key="x", is_chat_model=True, reuse_client=False, max_retries=0
+        )
+        member = LlamaIndexMember(llm)
+        assert member.has_native_async
+        assert member.generate(PROMPT).text == asyncio.run(member.agenerate(PROMPT)).text == "over the wire"
+        assert member.generate(PROMPT).usage is not None
+
+
+@pytest.mark.local_models
+def test_local_models_answer_as_llamaindex_members(local_servers):
+    pytest.importorskip("llama_index.llms.openai_like", reason="comes with the extra all")
+    blender = Blender(local_llms(local_servers, max_tokens=40), timeout=120, fuser=None)
+    result = blender.blend("What is the capital of France? Answer in one sentence.")
+    assert all(record.outcome.ok for record in result.candidates)
+    assert "Paris" in result.text
+    assert result.usage.output_tokens > 0
