@@ -27,7 +27,11 @@ def violation(value: Any, schema: Mapping[str, Any]) -> str | None:
         >>> violation({"a": 1}, schema) is None, violation({"a": "x"}, schema), violation({}, schema)
         (True, 'a is str, not integer', "'a' is missing")
     """
-    return _check(value, schema, schema, "")
+    try:
+        return _check(value, schema, schema, "")
+    except RecursionError:
+        # said of every answer alike, so none is set aside for it, and the result tells
+        return "cannot be checked: the schema refers to itself without end"
 
 
 def _check(value: Any, schema: Any, root: Mapping[str, Any], place: str) -> str | None:

@@ -306,3 +306,11 @@ def test_a_blend_inside_a_structured_blend_still_decides_for_itself():
 )  # fmt: skip
 def test_schema_violations_are_named(value, schema, problem):
     assert violation(value, schema) == problem
+
+
+@pytest.mark.parametrize("schema", [{"$ref": "#"}, {"anyOf": [{"$ref": "#"}]}])
+def test_a_schema_without_end_is_told_and_stops_nobody(schema):
+    assert "refers to itself without end" in violation({"a": 1}, schema)
+    tree = {"type": "object", "properties": {"child": {"$ref": "#"}}, "required": []}
+    assert violation({"child": {"child": {}}}, tree) is None
+    assert violation({"child": {"child": 3}}, tree) == "child.child is int, not object"
