@@ -9,9 +9,11 @@ import typer
 from blender_core import __version__
 from blender_core.cli.ask import ask
 from blender_core.cli.compare import compare
+from blender_core.cli.evaluate import evaluate
 from blender_core.cli.models import models
 from blender_core.cli.output import EXIT_CODES
 from blender_core.cli.rank import rank
+from blender_core.cli.train import train
 
 __all__ = ["app"]
 
@@ -42,3 +44,6 @@ def _options(
 
 for _command in (ask, rank, compare, models):
     app.command(epilog=EXIT_CODES)(_command)
+
+app.add_typer(train, name="train")
+app.add_typer(evaluate, name="eval")

@@ -1,0 +1,82 @@
+"""`blended-llm train`: train a ranker on preference data."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from blender_core.cli.output import EXIT_CODES, console, reported, write_json
+
+__all__ = ["train"]
+
+train = typer.Typer(
+    help="Train on your own data; needs the train extra.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@train.command(epilog=EXIT_CODES)
+def ranker(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="TOML or JSON file that describes the run.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Folder that the files of the sources lie in.", show_default="$BLENDER_DATA"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write how the run ended as JSON.")] = False,
+) -> None:
+    """Train a ranker from a configuration file.
+
+    A run that was stopped goes on from its last checkpoint when the same command is given again.
+    """
+    with reported():
+        from blender_core.extras import require
+
+        require("torch", feature="blended-llm train ranker", extra="train")
+        from blender_core.train.config import RankerTrainingConfig
+        from blender_core.train.ranker import train_ranker
+
+        settings = RankerTrainingConfig.load(config)
+        result = train_ranker(settings, data=data)
+        if as_json:
+            write_json(
+                {
+                    "steps": result.steps,
+                    "sequences": result.sequences,
+                    "seconds": result.seconds,
+                    "loss": result.loss,
+                    "output": settings.output,
+                }
+            )
+            return
+        console(stderr=False).print(
+            f"{result.steps} steps, {result.sequences} sequences, {result.seconds / 60:.1f} minutes, "
+            f"mean loss of the last 50 steps {result.loss:.4f}; checkpoint and log in {settings.output}"
+        )
+
+
+@train.command(epilog=EXIT_CODES)
+def export(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="The file that the run was trained with.")],
+    output: Annotated[str, typer.Argument(metavar="FOLDER", help="Where to write; made where it is missing.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Folder that the files of the sources lie in.", show_default="$BLENDER_DATA"),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Window in tokens.", show_default="the largest of the run")
+    ] = None,
+    records: Annotated[int, typer.Option(help="Most held-out records of a source that the fit uses.")] = 60,
+) -> None:
+    """Write a trained ranker as the folder that a ranker is loaded from."""
+    with reported():
+        from blender_core.extras import require
+
+        require("torch", feature="blended-llm train export", extra="train")
+        from blender_core.train.config import RankerTrainingConfig
+        from blender_core.train.finish import finish_ranker
+
+        settings = RankerTrainingConfig.load(config)
+        write_json(finish_ranker(settings, output, data=data, max_tokens=max_tokens, records=records))
