@@ -1,0 +1,104 @@
+"""Blended RAG: several engines retrieve and answer, the answers are ranked with their sources in view.
+
+An engine is a member whose answer carries what it retrieved. This package knows no framework; an adapter does two
+things: turn its engine into a ``SourcedMember``, and hand ``GroundedResult`` back in its own words.
+
+```
+question ── gather ──> GroundedCandidate(answer, sources) per engine     SourcedMember
+         ── rank ────> the ranker reads question, passages and answers;  GroundedRanker
+                       an answer that its own sources do not support     Groundedness
+                       goes behind all that are supported
+         ── fuse ────> citations renumbered to the union of sources      unite_sources, rewrite_citations
+         ── check ───> citations to nothing dropped; a fusion that the
+                       union does not support is refused                 GroundedBlender
+         ──> GroundedResult: BlendResult, plus sources linked to the candidates that used them
+```
+
+- ``GroundedBlender`` is a ``Blender``: timeouts, quorum, outcome records, ``degraded``, streaming and the guard are the
+  engine's. It adds nothing to an answer that it does not pick or fuse.
+- A citation is a number in brackets, ``[1]`` or ``[1, 3]``, counted from 1 in the order of the engine's own sources.
+  The result's numbers count its ``sources``. Brackets in code are left alone. Where answers hold bracketed numbers
+  that are no citations, pass ``citations=False``.
+- Sources are the same where their ids are equal, or their texts and metadata are.
+- ``Source.native`` carries the framework's own document through; nothing here reads or changes it.
+- ``rank_passages`` orders passages for a query within a budget of forward passes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blender_core.rag.blend import GroundedBlender, GroundedResult
+    from blender_core.rag.citations import CitationReport, RewrittenText, StreamedCitations, rewrite_citations
+    from blender_core.rag.grounded_ranker import GroundedRanker, GroundedRanking
+    from blender_core.rag.groundedness import (
+        EmbeddingGroundedness,
+        Groundedness,
+        LexicalGroundedness,
+        is_abstention,
+    )
+    from blender_core.rag.member import SourcedMember
+    from blender_core.rag.nli import NLIGroundedness
+    from blender_core.rag.passage_ranking import PassageRanking, rank_passages
+    from blender_core.rag.sources import GroundedCandidate, LinkedSource, Source, SourceUnion, unite_sources
+
+_HOMES = {
+    "CitationReport": "citations",
+    "EmbeddingGroundedness": "groundedness",
+    "GroundedBlender": "blend",
+    "GroundedCandidate": "sources",
+    "GroundedRanker": "grounded_ranker",
+    "GroundedRanking": "grounded_ranker",
+    "GroundedResult": "blend",
+    "Groundedness": "groundedness",
+    "LexicalGroundedness": "groundedness",
+    "LinkedSource": "sources",
+    "NLIGroundedness": "nli",
+    "PassageRanking": "passage_ranking",
+    "RewrittenText": "citations",
+    "Source": "sources",
+    "SourceUnion": "sources",
+    "SourcedMember": "member",
+    "StreamedCitations": "citations",
+    "is_abstention": "groundedness",
+    "rank_passages": "passage_ranking",
+    "rewrite_citations": "citations",
+    "unite_sources": "sources",
+}
+
+__all__ = [
+    "CitationReport",
+    "EmbeddingGroundedness",
+    "GroundedBlender",
+    "GroundedCandidate",
+    "GroundedRanker",
+    "GroundedRanking",
+    "GroundedResult",
+    "Groundedness",
+    "LexicalGroundedness",
+    "LinkedSource",
+    "NLIGroundedness",
+    "PassageRanking",
+    "RewrittenText",
+    "Source",
+    "SourceUnion",
+    "SourcedMember",
+    "StreamedCitations",
+    "is_abstention",
+    "rank_passages",
+    "rewrite_citations",
+    "unite_sources",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,197 @@
+"""The blend over engines of retrieval and answering."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from blender_core.blender import Blender
+from blender_core.events import BlendEvent, Token
+from blender_core.fuse.guard import FusionGuard
+from blender_core.fuse.policy import FuseWhen
+from blender_core.fuse.protocol import Fuser
+from blender_core.gather.call import CallRuntime
+from blender_core.gather.policy import GatherPolicy
+from blender_core.pipeline import BlendCall
+from blender_core.prompt import Prompt
+from blender_core.rag.call import GroundedCall, GroundedSettings
+from blender_core.rag.citations import CitationReport
+from blender_core.rag.grounded_ranker import GroundedRanker
+from blender_core.rag.sources import LinkedSource
+from blender_core.rank.protocol import Ranker
+from blender_core.result import BlendResult
+from blender_core.standing import Accept
+
+__all__ = ["GroundedBlender", "GroundedResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class GroundedResult(BlendResult):
+    """A blend's result with what it rests on.
+
+    Attributes:
+        sources: The union of the kept candidates' sources: those of the winner, or of all that were fused. Citations
+            in ``text`` count them from 1.
+        citations: What the text cites, and which citations to nothing were dropped.
+        groundedness: Member's name -> support of its answer by its own sources, in [0, 1]; empty where it was not
+            measured.
+        unsupported: Names of the members whose answers were ranked behind all others for want of support.
+    """
+
+    sources: tuple[LinkedSource, ...] = ()
+    citations: CitationReport = field(default_factory=CitationReport)
+    groundedness: Mapping[str, float] = field(default_factory=dict)
+    unsupported: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON types; of a source its number, id, text and users."""
+        dropped = self.citations.dropped
+        return {
+            **BlendResult.to_dict(self),
+            "sources": [
+                {
+                    "number": linked.number,
+                    "id": linked.source.id,
+                    "text": linked.source.text,
+                    "used_by": list(linked.used_by),
+                    "cited_by": list(linked.cited_by),
+                }
+                for linked in self.sources
+            ],
+            "cited": list(self.citations.cited),
+            "dropped_citations": {name: list(numbers) for name, numbers in dropped.items()},
+            "groundedness": dict(self.groundedness),
+            "unsupported": list(self.unsupported),
+        }
+
+
+class GroundedBlender(Blender):
+    """A ``Blender`` whose members answer from sources: ranks with the sources in view, keeps citations right.
+
+    Members that are no ``SourcedMember`` take part too, as candidates without sources.
+
+    Args:
+        members: The engines.
+        ranker: A ``GroundedRanker``; or a ranker or its name, which is then put into one with default settings.
+        fuser: ``"llm"`` asks the LLM behind the engine that ranked first; a fuser; any LLM; or ``None`` to pick only.
+        top_k: How many of the best answers are fused.
+        fuse_when: ``"auto"``, ``"always"``, ``"never"``, a ``FusePolicy`` or a function of a ``FuseContext``.
+        citations: Whether bracketed numbers in answers are citations.
+        source_characters: Most characters of sources that an ``LLMFuser`` gets to read, shared evenly; 0 shows it
+            the answers alone. Other fusers never see sources.
+        guard: Looks a fused text over.
+        timeout: Wall-clock seconds each engine gets, and the fuser.
+        deadline: Wall-clock seconds for the whole call.
+        quorum: Answers needed; fewer raise ``QuorumError``.
+        policy: A whole gather policy, in place of ``timeout`` and ``quorum``.
+        gather_share: Share of the deadline after which gathering ends if the quorum is met.
+        clock: Monotonic seconds.
+        sleep: Waits for seconds before a retry.
+        rng: Source of retry jitter.
+
+    Raises:
+        ConfigurationError: A setting cannot work.
+
+    Example:
+        >>> from blender_core.rag import GroundedCandidate, Source, SourcedMember
+        >>> port = Source("The server listens on port 8080.", id="manual")
+        >>> right = SourcedMember("right", lambda prompt: GroundedCandidate("Port 8080 [1].", (port,)))
+        >>> wrong = SourcedMember("wrong", lambda prompt: GroundedCandidate("Port 9999 [7].", (port,)))
+        >>> result = GroundedBlender([wrong, right], ranker="consensus", fuser=None).blend("Which port is it?")
+        >>> result.text, [(linked.source.id, linked.used_by) for linked in result.sources], result.unsupported
+        ('Port 8080 [1].', [('manual', ('right',))], ('wrong',))
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Any],
+        *,
+        ranker: GroundedRanker | Ranker | str = "embedded",
+        fuser: Fuser | str | Any | None = "llm",
+        top_k: int = 3,
+        fuse_when: FuseWhen = "auto",
+        citations: bool = True,
+        source_characters: int = 2000,
+        guard: FusionGuard | None = None,
+        timeout: float | None = 60.0,
+        deadline: float | None = None,
+        quorum: int = 1,
+        policy: GatherPolicy | None = None,
+        gather_share: float = 0.7,
+        clock: Callable[[], float] | None = None,
+        sleep: Callable[[float], Awaitable[None]] | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        grounded = ranker if isinstance(ranker, GroundedRanker) else GroundedRanker(ranker)
+        super().__init__(
+            members,
+            ranker="consensus",
+            fuser=fuser,
+            top_k=top_k,
+            fuse_when=fuse_when,
+            guard=guard,
+            timeout=timeout,
+            deadline=deadline,
+            quorum=quorum,
+            policy=policy,
+            gather_share=gather_share,
+            clock=clock,
+            sleep=sleep,
+            rng=rng,
+        )
+        self._settings = GroundedSettings(grounded, citations, source_characters)
+
+    def blend(self, prompt: Any, *, accept: Accept | None = None) -> GroundedResult:
+        """Answer a question, blocking; see ``Blender.blend``."""
+        result = super().blend(prompt, accept=accept)
+        assert isinstance(result, GroundedResult)
+        return result
+
+    async def ablend(self, prompt: Any, *, accept: Accept | None = None) -> GroundedResult:
+        """Answer a question; see ``Blender.ablend``."""
+        result = await super().ablend(prompt, accept=accept)
+        assert isinstance(result, GroundedResult)
+        return result
+
+    async def _run(
+        self,
+        prompt: Prompt,
+        accept: Accept | None,
+        emit: Callable[[BlendEvent], None],
+        *,
+        in_threads: bool,
+        streaming: bool,
+    ) -> GroundedResult:
+        call = GroundedCall(self._settings, emit, accept)
+        plan = replace(
+            self._plan,
+            ranker=lambda: call.ranker,
+            fallback_ranker=call.fallback_ranker,
+            fuser=None if self._plan.fuser is None else call.citing(self._plan.fuser),
+        )
+        clock = self._clock or asyncio.get_running_loop().time
+        runtime = CallRuntime(clock, self._sleep, self._rng, call.watch, in_threads)
+        judge = None if accept is None else call.accept
+        result = await BlendCall(plan, prompt, runtime, accept=judge, streaming=streaming).run()
+        rest = call.rest_of_pick()
+        if rest:
+            emit(Token(rest))
+        known = {each.name: getattr(result, each.name) for each in fields(BlendResult)}
+        text, sources, report = call.ending(result)
+        ranked = call.ranked(result.ranking)
+        names = [outcome.member for outcome in call.standing]
+        return GroundedResult(
+            **{**known, "text": text},
+            sources=sources,
+            citations=report,
+            groundedness={} if ranked is None else dict(zip(names, ranked.groundedness, strict=False)),
+            unsupported=() if ranked is None else tuple(names[index] for index in ranked.unsupported),
+        )
+
+    def __repr__(self) -> str:
+        names = ", ".join(name for name, _ in self._plan.members)
+        fuser = None if self._plan.fuser is None else self._plan.fuser.name
+        return f"GroundedBlender([{names}], ranker={self._settings.ranker.name!r}, fuser={fuser!r})"

@@ -1,0 +1,160 @@
+"""Fuse answers that cite sources: one numbering goes in, one numbering comes out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from blender_core.errors import FusionError
+from blender_core.fuse.llm_fuser import LLMFuser
+from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
+from blender_core.rag.citations import StreamedCitations, rewrite_citations
+from blender_core.rag.groundedness import Groundedness
+from blender_core.rag.sources import GroundedCandidate, SourceUnion, unite_sources
+
+__all__ = ["CitingFuser"]
+
+
+class CitingFuser:
+    """Gives a fuser candidates whose citations count the union of their sources, and checks what it writes.
+
+    An ``LLMFuser`` also gets the sources to read. Citations to nothing are dropped from the fused text. A fused text
+    that the union supports less than ``min_groundedness``, though a candidate was supported, is refused.
+
+    Args:
+        fuser: The fuser; its ``afuse``, ``stream`` and ``astream`` are used where it has them.
+        named: Finds name and candidate of an answer's text.
+        citations: Whether bracketed numbers are citations.
+        source_characters: Most characters of sources in the prompt of an ``LLMFuser``.
+        groundedness: The measure; ``None`` refuses nothing.
+        min_groundedness: Least support of a fused text.
+
+    Attributes:
+        dropped: Citations to nothing in the fused text. An object is made for one call.
+    """
+
+    def __init__(
+        self,
+        fuser: Fuser,
+        named: Callable[[str], tuple[str, GroundedCandidate]],
+        *,
+        citations: bool,
+        source_characters: int,
+        groundedness: Groundedness | None,
+        min_groundedness: float,
+    ) -> None:
+        self._fuser: Any = fuser
+        self._named = named
+        self._citations = citations
+        self._source_characters = source_characters if isinstance(fuser, LLMFuser) else 0
+        self._groundedness = groundedness
+        self._min_groundedness = min_groundedness
+        self.name = fuser.name
+        self.dropped: tuple[int, ...] = ()
+        # the engine uses what it finds: offer what the fuser itself offers
+        for method in ("afuse", "stream", "astream"):
+            if hasattr(fuser, method):
+                setattr(self, method, getattr(self, f"_{method}"))
+
+    def fuse(self, request: FusionInput) -> FusedText:
+        """Fuse, blocking.
+
+        Raises:
+            FusionError: The union of sources does not support the fused text.
+        """
+        inner, union, kept = self._prepare(request)
+        return self._checked(self._fuser.fuse(inner), request, union, kept)
+
+    async def _afuse(self, request: FusionInput) -> FusedText:
+        inner, union, kept = self._prepare(request)
+        return self._checked(await self._fuser.afuse(inner), request, union, kept)
+
+    def _stream(self, request: FusionInput) -> Iterator[str | FusedText]:
+        inner, union, kept = self._prepare(request)
+        rewriting = StreamedCitations(_numbers(union))
+        for item in self._fuser.stream(inner):
+            if isinstance(item, FusedText):
+                yield from self._last(item, rewriting, request, union, kept)
+            else:
+                yield rewriting.feed(item) if self._citations else item
+
+    async def _astream(self, request: FusionInput) -> AsyncIterator[str | FusedText]:
+        inner, union, kept = self._prepare(request)
+        rewriting = StreamedCitations(_numbers(union))
+        async with aclosing(self._fuser.astream(inner)) as items:
+            async for item in items:
+                if isinstance(item, FusedText):
+                    for last in self._last(item, rewriting, request, union, kept):
+                        yield last
+                else:
+                    yield rewriting.feed(item) if self._citations else item
+
+    def _last(
+        self,
+        fused: FusedText,
+        rewriting: StreamedCitations,
+        request: FusionInput,
+        union: SourceUnion,
+        kept: list[tuple[str, GroundedCandidate]],
+    ) -> Iterator[str | FusedText]:
+        if self._citations:
+            yield rewriting.close()
+            # what streamed is the text
+            self.dropped = rewriting.rewritten.dropped
+        yield self._checked(fused, request, union, kept)
+
+    def _prepare(self, request: FusionInput) -> tuple[FusionInput, SourceUnion, list[tuple[str, GroundedCandidate]]]:
+        kept = [self._named(text) for text in request.candidates]
+        union = unite_sources(kept)
+        texts = request.candidates
+        if self._citations:
+            texts = tuple(
+                rewrite_citations(text, numbers).text for text, numbers in zip(texts, union.numbers, strict=True)
+            )
+        prompt = request.prompt
+        if self._source_characters and union.sources:
+            prompt = f"{prompt}\n\n{self._listed(union, cited=self._cites(kept))}"
+        return replace(request, prompt=prompt, candidates=texts), union, kept
+
+    def _cites(self, kept: list[tuple[str, GroundedCandidate]]) -> bool:
+        return self._citations and any(
+            rewrite_citations(one.answer, {number: number for number in range(1, len(one.sources) + 1)}).cited
+            for _, one in kept
+        )
+
+    def _listed(self, union: SourceUnion, *, cited: bool) -> str:
+        room = max(40, self._source_characters // len(union.sources))
+        lines = ["Answer from these sources only." + (" Keep the citations such as [1] right." if cited else "")]
+        for linked in union.sources:
+            text = " ".join(linked.source.text.split())
+            lines.append(f"[{linked.number}] {text if len(text) <= room else text[: room - 3] + '...'}")
+        return "\n".join(lines)
+
+    def _checked(
+        self,
+        fused: FusedText,
+        request: FusionInput,
+        union: SourceUnion,
+        kept: list[tuple[str, GroundedCandidate]],
+    ) -> FusedText:
+        if not isinstance(fused, FusedText) or not isinstance(fused.text, str):
+            return fused
+        if self._groundedness is not None and union.sources:
+            sources = tuple(linked.source for linked in union.sources)
+            candidates = [GroundedCandidate(fused.text, sources), *(candidate for _, candidate in kept)]
+            share, *before = self._groundedness.score(request.prompt, candidates)
+            if share < self._min_groundedness <= max(before):
+                raise FusionError(
+                    f"the sources support {share:.0%} of the fused text, the best answer {max(before):.0%}"
+                )
+        if not self._citations:
+            return fused
+        rewritten = rewrite_citations(fused.text, _numbers(union))
+        self.dropped = self.dropped or rewritten.dropped
+        return replace(fused, text=rewritten.text)
+
+
+def _numbers(union: SourceUnion) -> dict[int, int]:
+    return {linked.number: linked.number for linked in union.sources}

@@ -1,0 +1,145 @@
+"""Rank answers with their sources in view, and let unsupported ones lose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from blender_core.errors import ConfigurationError
+from blender_core.rag.groundedness import Groundedness, LexicalGroundedness, is_abstention
+from blender_core.rag.passages import relevant_passages
+from blender_core.rag.sources import GroundedCandidate
+from blender_core.rank.protocol import Ranker
+from blender_core.rank.ranking import Ranking
+from blender_core.rank.registry import check_ranker, resolve_ranker
+
+__all__ = ["GroundedRanker", "GroundedRanking"]
+
+
+@dataclass(frozen=True, slots=True)
+class GroundedRanking:
+    """A ranking of grounded candidates.
+
+    Attributes:
+        ranking: The ranking.
+        groundedness: One number for each candidate, by candidate index, in [0, 1]; empty where it was not measured.
+        unsupported: Indices of candidates that went behind all others because their own sources do not support them
+            or because they say that they have no answer.
+    """
+
+    ranking: Ranking
+    groundedness: tuple[float, ...]
+    unsupported: tuple[int, ...]
+
+
+class GroundedRanker:
+    """Ranks answers by a ranker that reads the sources too, plus groundedness.
+
+    The ranker's prompt is the question and the passages, of all candidates together, that fit it best; so a ranker
+    can see which answer the sources bear out. Its scores are standardised over the candidates (mean 0, standard
+    deviation 1), and ``groundedness_weight`` times the groundedness is added. Candidates below ``min_groundedness``
+    and those that say they have no answer then go behind all others; among themselves the order stays.
+
+    Args:
+        ranker: A ranker or its name, as in ``Blender``.
+        groundedness: The measure; ``None`` switches groundedness off.
+        groundedness_weight: What full support adds, in standard deviations of the ranker's scores.
+        min_groundedness: Below it a candidate is unsupported, in [0, 1].
+        context_characters: Most characters of passages in the ranker's prompt; 0 shows the question alone.
+        name: Shown in results.
+
+    Raises:
+        ConfigurationError: A value cannot work.
+
+    Example:
+        >>> from blender_core.rag import GroundedCandidate, Source
+        >>> sources = (Source("The port is 8080."),)
+        >>> grounded = GroundedRanker("longest").rank("Which port?", [
+        ...     GroundedCandidate("The port is certainly 9999.", sources), GroundedCandidate("It is 8080.", sources)])
+        >>> grounded.ranking.order, grounded.groundedness, grounded.unsupported
+        ((1, 0), (0.0, 1.0), (0,))
+    """
+
+    def __init__(
+        self,
+        ranker: Ranker | str = "embedded",
+        *,
+        groundedness: Groundedness | None = LexicalGroundedness(),
+        groundedness_weight: float = 1.0,
+        min_groundedness: float = 0.3,
+        context_characters: int = 600,
+        name: str | None = None,
+    ) -> None:
+        check_ranker(ranker)
+        if not math.isfinite(groundedness_weight) or not 0 <= min_groundedness <= 1 or context_characters < 0:
+            raise ConfigurationError(
+                f"groundedness_weight is {groundedness_weight}, min_groundedness {min_groundedness}, "
+                f"context_characters {context_characters}; give a finite weight, a share in [0, 1] and at least 0 "
+                "characters"
+            )
+        self._ranker = ranker
+        self.groundedness = groundedness
+        self._groundedness_weight = groundedness_weight
+        self.min_groundedness = min_groundedness
+        self._context_characters = context_characters
+        self.name = name or f"grounded-{ranker if isinstance(ranker, str) else ranker.name}"
+
+    def rank(self, question: str, candidates: Sequence[GroundedCandidate]) -> GroundedRanking:
+        """Rank.
+
+        Args:
+            question: The question.
+            candidates: At least one. Blank answers come last.
+
+        Returns:
+            The ranking, indices as in ``candidates``. The confidence is the sigmoid of the margin between the first
+            two.
+
+        Raises:
+            RankerError: The ranker or the measure failed.
+        """
+        texts = [candidate.answer for candidate in candidates]
+        inner = resolve_ranker(self._ranker).rank(self._prompt(question, candidates), texts)
+        scores = _standardised(inner.scores)
+        grounded: list[float] = []
+        unsupported: tuple[int, ...] = ()
+        if self.groundedness is not None:
+            grounded = self.groundedness.score(question, candidates)
+            scores = [score + self._groundedness_weight * share for score, share in zip(scores, grounded, strict=True)]
+            unsupported = tuple(
+                index
+                for index, share in enumerate(grounded)
+                if scores[index] > -math.inf and (share < self.min_groundedness or is_abstention(texts[index]))
+            )
+            scores = _moved_behind(scores, unsupported)
+        ranking = Ranking.from_scores([round(score, 9) for score in scores], ranker=self.name, cut=inner.cut)
+        return GroundedRanking(ranking, tuple(grounded), unsupported)
+
+    def _prompt(self, question: str, candidates: Sequence[GroundedCandidate]) -> str:
+        passages = relevant_passages(
+            question, [candidate.sources for candidate in candidates], max_characters=self._context_characters
+        )
+        return f"{passages}\n\n{question}" if passages else question
+
+    def __repr__(self) -> str:
+        return f"GroundedRanker({self.name!r})"
+
+
+def _standardised(scores: Sequence[float]) -> list[float]:
+    finite = [score for score in scores if math.isfinite(score)]
+    mean = math.fsum(finite) / len(finite) if finite else 0.0
+    deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in finite) / len(finite)) if finite else 0.0
+    # spread that comes from rounding is no spread
+    if deviation <= 1e-12 * max(1.0, abs(mean)):
+        return [0.0 if math.isfinite(score) else -math.inf for score in scores]
+    return [(score - mean) / deviation if math.isfinite(score) else -math.inf for score in scores]
+
+
+def _moved_behind(scores: Sequence[float], behind: Sequence[int]) -> list[float]:
+    """The scores with some candidates moved below all others, the distances among them kept."""
+    others = [score for index, score in enumerate(scores) if index not in behind and score > -math.inf]
+    if not behind or not others:
+        return list(scores)
+    shift = max(scores[index] for index in behind) - min(others) + 1.0
+    return [score - shift if index in behind and shift > 0 else score for index, score in enumerate(scores)]

@@ -1,0 +1,126 @@
+"""A member that retrieves before it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from blender_core.answer import Answer, Usage
+from blender_core.errors import ConfigurationError, MemberError
+from blender_core.members.adapters import as_member
+from blender_core.members.member import Member
+from blender_core.prompt import Prompt
+from blender_core.rag.sources import GroundedCandidate
+
+__all__ = ["SourcedMember", "candidate_of"]
+
+AnswerFunction = Callable[[Prompt], GroundedCandidate]
+AsyncAnswerFunction = Callable[[Prompt], Awaitable[GroundedCandidate]]
+
+
+class SourcedMember(Member):
+    """An engine of retrieval and answering as a member of a blend.
+
+    Its answers carry a ``GroundedCandidate`` in ``Answer.native``. Pass functions, or write a subclass that overrides
+    ``answer`` or ``aanswer``. When it is asked to fuse, the question goes to ``llm`` without retrieval.
+
+    Args:
+        name: Shown in results.
+        answer: Answers a prompt, blocking.
+        aanswer: Answers a prompt without blocking the event loop.
+        llm: The LLM that writes its answers, anything that can be a member: it fuses where this engine ranked first
+            and no other fuser is given. ``None`` leaves fusing to others.
+
+    Raises:
+        ConfigurationError: Neither function was given, nor a method overridden.
+
+    Example:
+        >>> from blender_core.rag import GroundedCandidate, Source
+        >>> def engine(prompt):
+        ...     return GroundedCandidate("Paris [1].", (Source("Paris is the capital of France."),))
+        >>> SourcedMember("small", engine).generate(Prompt.of("Capital of France?")).text
+        'Paris [1].'
+    """
+
+    def __init__(
+        self,
+        name: str,
+        answer: AnswerFunction | None = None,
+        aanswer: AsyncAnswerFunction | None = None,
+        *,
+        llm: Any = None,
+    ) -> None:
+        super().__init__(name)
+        cls = type(self)
+        self._answer = answer or (None if cls.answer is SourcedMember.answer else self.answer)
+        self._aanswer = aanswer or (None if cls.aanswer is SourcedMember.aanswer else self.aanswer)
+        if self._answer is None and self._aanswer is None:
+            raise ConfigurationError(f"{name} has neither answer nor aanswer; give SourcedMember one of them")
+        self._llm = None if llm is None else as_member(llm)
+        self.follows_instructions = self._llm is not None and self._llm.follows_instructions
+
+    def answer(self, prompt: Prompt) -> GroundedCandidate:
+        """Retrieve and answer, blocking; for subclasses."""
+        raise NotImplementedError
+
+    async def aanswer(self, prompt: Prompt) -> GroundedCandidate:
+        """Retrieve and answer without blocking the event loop; for subclasses."""
+        raise NotImplementedError
+
+    @property
+    def has_native_async(self) -> bool:
+        """Whether there is an asynchronous function."""
+        return self._aanswer is not None and not self.blocks_event_loop
+
+    @property
+    def has_native_sync(self) -> bool:
+        """Whether there is a synchronous function."""
+        return self._answer is not None
+
+    def generate(self, prompt: Prompt) -> Answer:
+        """Answer, blocking; a fusion or a judgement goes to the LLM."""
+        if prompt.purpose != "answer":
+            return self._writer(prompt).generate(prompt)
+        if self._answer is None:
+            # through the asynchronous function
+            from blender_core.concurrency import run_sync
+
+            return run_sync(lambda: self.agenerate(prompt))
+        return self._wrap(self._answer(prompt))
+
+    async def agenerate(self, prompt: Prompt) -> Answer:
+        """Answer without blocking the event loop; a fusion or a judgement goes to the LLM."""
+        from blender_core.gather.call import ask
+
+        if prompt.purpose != "answer":
+            return await ask(self._writer(prompt), prompt, in_threads=False)
+        if self._aanswer is None or self.blocks_event_loop:
+            return await Member.agenerate(self, prompt)
+        return self._wrap(await self._aanswer(prompt))
+
+    def _writer(self, prompt: Prompt) -> Member:
+        if self._llm is None:
+            raise MemberError(f"{self.name} has no LLM that could {prompt.purpose}; give the blend a fuser")
+        return self._llm
+
+    def _wrap(self, candidate: GroundedCandidate) -> Answer:
+        if not isinstance(candidate, GroundedCandidate):
+            raise MemberError(f"{self.name} returned {type(candidate).__name__}; return a GroundedCandidate")
+        return Answer(candidate.answer, usage=_usage(candidate), native=candidate)
+
+
+def candidate_of(answer: Answer) -> GroundedCandidate:
+    """An answer as a candidate; one of a plain LLM has no sources.
+
+    Args:
+        answer: A member's answer.
+
+    Returns:
+        The candidate.
+    """
+    return answer.native if isinstance(answer.native, GroundedCandidate) else GroundedCandidate(answer.text)
+
+
+def _usage(candidate: GroundedCandidate) -> Usage | None:
+    usage = getattr(candidate.native, "usage", None)
+    return usage if isinstance(usage, Usage) else None
