@@ -51,6 +51,8 @@ class Blender:
         deadline: Wall-clock seconds for the whole call. ``None`` is no limit.
         quorum: Answers needed; fewer raise ``QuorumError``.
         policy: A whole gather policy, in place of ``timeout`` and ``quorum``.
+        slots: Slots that this blender shares with others; default are its own, as many as the policy's
+            ``max_concurrency``.
         gather_share: Share of the deadline after which gathering ends if the quorum is met.
         clock: Monotonic seconds; default is the event loop's clock.
         sleep: Waits for seconds before a retry; default ``asyncio.sleep``.
@@ -78,6 +80,7 @@ class Blender:
         deadline: float | None = None,
         quorum: int = 1,
         policy: GatherPolicy | None = None,
+        slots: SharedSlots | None = None,
         gather_share: float = 0.7,
         clock: Callable[[], float] | None = None,
         sleep: Callable[[float], Awaitable[None]] | None = None,
@@ -87,6 +90,8 @@ class Blender:
         adapted = as_members(members)
         _check(adapted, top_k, deadline, gather_share, policy)
         check_ranker(ranker)
+        if slots is None and policy.max_concurrency is not None:
+            slots = SharedSlots(policy.max_concurrency)
         self._ranker = ranker
         self._plan = BlendPlan(
             members=tuple(zip(_unique_names(adapted), adapted, strict=True)),
@@ -98,7 +103,7 @@ class Blender:
             guard=guard or FusionGuard(),
             top_k=top_k,
             policy=policy,
-            slots=None if policy.max_concurrency is None else SharedSlots(policy.max_concurrency),
+            slots=slots,
             deadline=deadline,
             gather_share=gather_share,
         )

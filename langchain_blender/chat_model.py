@@ -68,7 +68,7 @@ class BlendedLLM(EnsembleChatModel):
             ``ChatOpenAI(max_retries=...)``, come on top: set those to 0 to have one retry loop.
         max_concurrency: int or None
             Member calls that run at the same time over all calls of this blend. A batch of b prompts makes
-            b times as many calls as there are members.
+            b times as many calls as there are members. Copies made by ``configurable_fields`` share the limit.
         policy: GatherPolicy or None
             A whole gather policy, in place of ``timeout``, ``quorum``, ``max_retries`` and ``max_concurrency``.
         gather_share: float

@@ -4,12 +4,17 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, cast
+from typing import Any, Self, cast
 
+from langchain_core.caches import BaseCache
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableConfig
 
+from langchain_blender.answer_cache import WholeAnswersCache
 from langchain_blender.tracing import RUN_KEYWORD, TraceCandidates, open_run
 
 __all__ = ["ChildRunChatModel"]
@@ -111,6 +116,32 @@ class ChildRunChatModel(BaseChatModel):
         structured = kwargs.get("ls_structured_output_format") or kwargs.get("structured_output_format") or {}
         config, run = open_run(config, self.trace_candidates, structured.get("schema"))
         return config, {**kwargs, RUN_KEYWORD: run}
+
+    # the base class stores every answer; a copy of the model, with a cache that is choosy, makes it store whole ones
+
+    def _generate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return BaseChatModel._generate_with_cache(self._choosy(), messages, stop, run_manager, **kwargs)
+
+    async def _agenerate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return await BaseChatModel._agenerate_with_cache(self._choosy(), messages, stop, run_manager, **kwargs)
+
+    def _choosy(self) -> Self:
+        cache = self.cache if isinstance(self.cache, BaseCache) else get_llm_cache()
+        if self.cache is False or cache is None:
+            return self
+        return self.model_copy(update={"cache": WholeAnswersCache(cache)})
 
     # the run travels as a keyword; neither traces nor cache keys may see it
 

@@ -20,7 +20,7 @@ from langchain_core.runnables import (
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 
-__all__ = ["change_model", "first_step", "is_async_only", "is_native_async", "model_of"]
+__all__ = ["change_model", "first_step", "holds_graph", "is_async_only", "is_native_async", "model_of"]
 
 Change = Callable[[Runnable[Any, Any]], Runnable[Any, Any]]
 
@@ -127,6 +127,20 @@ def is_native_async(runnable: Runnable[Any, Any]) -> bool:
     if parts:
         return all(is_native_async(part) for part in parts)
     return type(runnable).ainvoke is not Runnable.ainvoke
+
+
+def holds_graph(runnable: Runnable[Any, Any]) -> bool:
+    """Whether a part is a LangGraph graph, such as an agent: its ``stream`` gives states, not text.
+
+    Args:
+        runnable: Any runnable.
+
+    Returns:
+        Whether any part of it is.
+    """
+    if any(cls.__module__.split(".")[0] == "langgraph" for cls in type(runnable).__mro__):
+        return True
+    return any(holds_graph(part) for part in _parts(runnable))
 
 
 def is_async_only(runnable: Runnable[Any, Any]) -> bool:

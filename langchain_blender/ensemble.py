@@ -25,6 +25,7 @@ from langchain_blender.composition import model_of
 from langchain_blender.identity import identity
 from langchain_blender.members import LangChainMember, adapt
 from langchain_blender.profile import common_profile
+from langchain_blender.shared_limit import SharedLimits
 from langchain_blender.tokens import TokenIds, count_messages, count_text, counters_of
 from langchain_blender.tools import convert_tools
 from langchain_blender.tracing import RUN_KEYWORD
@@ -62,6 +63,8 @@ class EnsembleChatModel(ChildRunChatModel):
     model_name: str = Field(default=_PROVIDER, alias="model")
     # not False: with `configurable_fields` every field is set, and a set False switches streaming off
     streaming: bool | None = None
+    # a field, because the copies that `configurable_fields` makes are given the fields and nothing else
+    limits: SharedLimits = Field(default_factory=SharedLimits, exclude=True, repr=False)
 
     _built: tuple[tuple[Any, ...], Blender] | None = PrivateAttr(default=None)
 
@@ -202,6 +205,7 @@ class EnsembleChatModel(ChildRunChatModel):
 
     def _build(self) -> Blender:
         fuser = LLMFuser(LangChainMember(self.fuser)) if isinstance(self.fuser, Runnable) else self.fuser
+        policy = self._policy()
         return Blender(
             [_member(llm) for llm in self.llms],
             ranker=self.ranker,
@@ -210,7 +214,8 @@ class EnsembleChatModel(ChildRunChatModel):
             fuse_when=unless_structured(self.fuse_when),
             guard=self.guard,
             deadline=self.deadline,
-            policy=self._policy(),
+            policy=policy,
+            slots=self.limits.slots(policy.max_concurrency),
             gather_share=self.gather_share,
         )
 

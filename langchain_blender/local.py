@@ -26,8 +26,8 @@ def local_chat_models(
 
     Returns:
         One ``langchain_openai.ChatOpenAI`` for each server, in their order; its ``name`` and ``model`` are the
-        model's name, and its profile says whether it calls tools. Requests are not repeated on failure: on
-        loopback that would not help.
+        model's name, its profile says whether it calls tools, its metadata whether it follows instructions. Requests
+        are not repeated on failure: on loopback that would not help.
 
     Raises:
         MissingExtraError: ``langchain-openai`` is not installed.
@@ -49,6 +49,8 @@ def local_chat_models(
             max_retries=0,
             stream_usage=True,
             profile={"tool_calling": server.entry.calls_tools},
+            # a base model continues text, it cannot be asked to fuse
+            metadata={"follows_instructions": server.kind == "chat"},
             http_client=httpx.Client(**options),
             http_async_client=httpx.AsyncClient(**options),
         )

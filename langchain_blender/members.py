@@ -9,6 +9,8 @@ from typing import Any, Literal
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.config import ensure_config, merge_configs
 
 from blender_core.answer import Answer, Price
 from blender_core.concurrency import iterate_in_thread
@@ -18,11 +20,14 @@ from blender_core.prompt import Prompt
 from langchain_blender.composition import (
     change_model,
     first_step,
+    holds_graph,
     is_async_only,
     is_native_async,
     model_of,
 )
 from langchain_blender.messages import to_answer, to_messages
+from langchain_blender.thinking import ThinkingFilter
+from langchain_blender.usage import UsageCounter
 
 __all__ = ["LangChainMember", "MemberInput", "adapt"]
 
@@ -37,6 +42,10 @@ class LangChainMember(Member):
     under the ambient config, so traces and ``configurable`` reach it. Retries that it makes itself
     (``max_retries``, ``with_retry``) come on top of the engine's.
 
+    What a model thinks before it answers, in ``<think>`` tags or reasoning blocks, is not part of the answer. The
+    usage of a chain or an agent is the sum of its model calls. An agent as the fuser does not stream: its text
+    comes as one piece.
+
     Args:
         runnable: The runnable.
         name: Shown in results; default is the model's name, else the runnable's.
@@ -44,6 +53,8 @@ class LangChainMember(Member):
         input: What it is given. ``"messages"``; ``"text"``, the prompt flattened; a function of the prompt; or
             ``"auto"``: messages for models, otherwise what its input schema asks for: a text, messages, or a
             dict with the one key it names.
+        follows_instructions: Whether it can be asked to fuse; a base model cannot. Default is what the
+            ``"follows_instructions"`` of its model's ``metadata`` says, else ``True``.
 
     Raises:
         ConfigurationError: It is not a runnable, or its input needs more than one key.
@@ -61,6 +72,7 @@ class LangChainMember(Member):
         name: str | None = None,
         price: Price | None = None,
         input: MemberInput = "auto",
+        follows_instructions: bool | None = None,
     ) -> None:
         if not isinstance(runnable, Runnable):
             raise ConfigurationError(
@@ -72,6 +84,11 @@ class LangChainMember(Member):
         self._async_only = is_async_only(runnable)
         self.input = input
         self._read = _auto_input(runnable, self.name) if input == "auto" else _input(input)
+        self._counts_calls = not _is_model(runnable)
+        self._streams = not holds_graph(runnable)
+        if follows_instructions is None:
+            follows_instructions = _metadata_of(runnable).get("follows_instructions") is not False
+        self.follows_instructions = follows_instructions
 
     @property
     def has_native_sync(self) -> bool:
@@ -87,38 +104,45 @@ class LangChainMember(Member):
         """Invoke the runnable, blocking."""
         if self._async_only:
             return super().generate(prompt)
-        return to_answer(self._ready(prompt).invoke(self._read(prompt), self._config(prompt)))
+        counter = UsageCounter()
+        return counter.applied(to_answer(self._ready(prompt).invoke(self._read(prompt), self._config(prompt, counter))))
 
     async def agenerate(self, prompt: Prompt) -> Answer:
         """Invoke the runnable; one that would block the event loop runs in a thread."""
         if not self.has_native_async:
             return await super().agenerate(prompt)
-        return to_answer(await self._ready(prompt).ainvoke(self._read(prompt), self._config(prompt)))
+        counter = UsageCounter()
+        return counter.applied(
+            to_answer(await self._ready(prompt).ainvoke(self._read(prompt), self._config(prompt, counter)))
+        )
 
     def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
         """Stream the runnable, blocking: pieces of text, then the answer."""
-        if self._async_only:
+        if self._async_only or not self._streams:
             yield from super().stream(prompt)
             return
-        pieces: list[Any] = []
-        for piece in self._ready(prompt).stream(self._read(prompt), self._config(prompt)):
-            pieces.append(piece)
-            if text := _text_of(piece):
+        counter, stream = UsageCounter(), _TextStream()
+        for piece in self._ready(prompt).stream(self._read(prompt), self._config(prompt, counter)):
+            if text := stream.take(piece):
                 yield text
-        yield _joined(pieces)
+        yield from stream.end(counter)
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
         """Stream the runnable: pieces of text, then the answer."""
+        if not self._streams:
+            async for item in super().astream(prompt):
+                yield item
+            return
         if not self.has_native_async:
             async for item in iterate_in_thread(lambda: self.stream(prompt)):
                 yield item
             return
-        pieces: list[Any] = []
-        async for piece in self._ready(prompt).astream(self._read(prompt), self._config(prompt)):
-            pieces.append(piece)
-            if text := _text_of(piece):
+        counter, stream = UsageCounter(), _TextStream()
+        async for piece in self._ready(prompt).astream(self._read(prompt), self._config(prompt, counter)):
+            if text := stream.take(piece):
                 yield text
-        yield _joined(pieces)
+        for item in stream.end(counter):
+            yield item
 
     def can_call_tools(self, tools: list[Any]) -> bool:
         """Whether the model inside takes these tools.
@@ -162,8 +186,13 @@ class LangChainMember(Member):
             return self.runnable
         return change_model(self.runnable, lambda model: model.bind(**options)) or self.runnable
 
-    def _config(self, prompt: Prompt) -> RunnableConfig:
-        return {"run_name": f"{'fuser' if prompt.purpose == 'fuse' else 'candidate'}:{self.name}"}
+    def _config(self, prompt: Prompt, counter: UsageCounter) -> RunnableConfig:
+        config: RunnableConfig = {"run_name": f"{'fuser' if prompt.purpose == 'fuse' else 'candidate'}:{self.name}"}
+        if not self._counts_calls:
+            return config
+        # callbacks of a config replace the ambient ones, so they are merged first
+        merged = merge_configs(ensure_config(), {"callbacks": [counter]})
+        return {"callbacks": merged.get("callbacks"), **config}
 
 
 def adapt(llm: Any) -> Any:
@@ -182,6 +211,17 @@ def _bind(model: Runnable[Any, Any], tools: list[Any], options: Mapping[str, Any
     if not isinstance(model, BaseChatModel) or (model.profile or {}).get("tool_calling") is False:
         raise NotImplementedError
     return model.bind_tools(tools, **options)
+
+
+def _is_model(runnable: Runnable[Any, Any]) -> bool:
+    """Whether it is one model, with or without settings bound to it."""
+    if isinstance(runnable, RunnableBindingBase):
+        return _is_model(runnable.bound)
+    return isinstance(runnable, BaseLanguageModel)
+
+
+def _metadata_of(runnable: Runnable[Any, Any]) -> Mapping[str, Any]:
+    return getattr(model_of(runnable), "metadata", None) or {}
 
 
 def _name_of(runnable: Runnable[Any, Any]) -> str:
@@ -243,10 +283,21 @@ def _kind(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
-def _text_of(piece: Any) -> str:
-    if isinstance(piece, str):
-        return piece
-    return str(getattr(piece, "text", ""))
+class _TextStream:
+    """The pieces of one stream, and their text without what was thought."""
+
+    def __init__(self) -> None:
+        self._pieces: list[Any] = []
+        self._filter = ThinkingFilter()
+
+    def take(self, piece: Any) -> str:
+        self._pieces.append(piece)
+        return self._filter.take(piece if isinstance(piece, str) else str(getattr(piece, "text", "")))
+
+    def end(self, counter: UsageCounter) -> Iterator[str | Answer]:
+        if rest := self._filter.rest():
+            yield rest
+        yield counter.applied(_joined(self._pieces))
 
 
 def _joined(pieces: list[Any]) -> Answer:

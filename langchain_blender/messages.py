@@ -22,8 +22,9 @@ from langchain_core.prompt_values import ChatPromptValue
 from blender_core.answer import Answer, ToolCall, Usage
 from blender_core.errors import MemberError
 from blender_core.prompt import Message, Prompt
+from langchain_blender.thinking import split_thinking
 
-__all__ = ["message_text", "refusal_of", "to_answer", "to_messages", "to_prompt"]
+__all__ = ["message_text", "refusal_of", "to_answer", "to_messages", "to_prompt", "usage_of"]
 
 # how providers say that a text was withheld
 _FILTERED = frozenset(
@@ -85,14 +86,15 @@ def to_messages(prompt: Prompt) -> list[BaseMessage]:
 
     Returns:
         Copies of the original messages where there are some, so that no member can change another's; else one
-        message a turn.
+        message a turn. What one member thought before a blended answer is left out: another's provider may
+        refuse it.
 
     Example:
         >>> to_messages(Prompt.of("Hi"))[0].text
         'Hi'
     """
     if isinstance(prompt.native, ChatPromptValue):
-        return [message.model_copy(deep=True) for message in prompt.native.messages]
+        return [_without_thoughts(message.model_copy(deep=True)) for message in prompt.native.messages]
     return [_message(turn) for turn in prompt.messages]
 
 
@@ -103,7 +105,7 @@ def to_answer(output: Any) -> Answer:
         output: A message; a text; or a graph's state, whose last message counts.
 
     Returns:
-        The answer; ``native`` is the message.
+        The answer, without what the model thought before it; ``native`` is the message.
 
     Raises:
         MemberError: It is none of these, or its only tool calls cannot be parsed.
@@ -114,7 +116,7 @@ def to_answer(output: Any) -> Answer:
 finish_reason=None, refusal=None)
     """
     if isinstance(output, str):
-        return Answer(str(output), native=AIMessage(content=str(output)))
+        return Answer(split_thinking(output)[1], native=AIMessage(content=str(output)))
     if isinstance(output, Mapping) and isinstance(output.get("messages"), Sequence) and output["messages"]:
         output = output["messages"][-1]
     if isinstance(output, AIMessageChunk):
@@ -181,6 +183,41 @@ def refusal_of(message: AIMessage) -> str | None:
     return None
 
 
+def usage_of(message: AIMessage) -> tuple[Usage | None, float | None]:
+    """What a model's call used.
+
+    Args:
+        message: A model's message.
+
+    Returns:
+        Tokens and cost, each ``None`` where the message does not say.
+
+    Example:
+        >>> usage_of(AIMessage("Hi"))
+        (None, None)
+    """
+    if message.usage_metadata is None:
+        return None, None
+    used: Mapping[str, Any] = message.usage_metadata
+    # langchain-core sets a cost of 0 on an answer out of a cache
+    stated = used.get("total_cost")
+    usage = Usage(int(used.get("input_tokens") or 0), int(used.get("output_tokens") or 0))
+    return usage, float(stated) if isinstance(stated, int | float) else None
+
+
+def _without_thoughts(message: BaseMessage) -> BaseMessage:
+    """The blend's own message as members get it back; any other message as it is. Changes its argument."""
+    if isinstance(message, AIMessage) and "blend" in message.response_metadata:
+        message.additional_kwargs.pop("reasoning_content", None)
+        if not isinstance(message.content, str):
+            message.content = [block for block in message.content if not _is_thought(block)]
+    return message
+
+
+def _is_thought(block: str | dict[str, Any]) -> bool:
+    return isinstance(block, dict) and block.get("type") == "reasoning"
+
+
 def _read(message: AIMessage) -> Answer:
     calls = tuple(ToolCall(call["name"], call["args"], call.get("id")) for call in message.tool_calls)
     if message.invalid_tool_calls and not calls:
@@ -188,16 +225,10 @@ def _read(message: AIMessage) -> Answer:
         raise MemberError(
             f"a tool call that cannot be parsed: {broken.get('name')}({broken.get('args')}): {broken.get('error')}"
         )
-    usage, cost = None, None
-    if message.usage_metadata is not None:
-        used: Mapping[str, Any] = message.usage_metadata
-        usage = Usage(int(used.get("input_tokens") or 0), int(used.get("output_tokens") or 0))
-        # langchain-core sets a cost of 0 on an answer out of a cache
-        stated = used.get("total_cost")
-        cost = float(stated) if isinstance(stated, int | float) else None
+    usage, cost = usage_of(message)
     model = message.response_metadata.get("model_name") or message.response_metadata.get("model")
     return Answer(
-        str(message.text),
+        split_thinking(str(message.text))[1],
         calls,
         usage,
         cost,

@@ -15,6 +15,7 @@ from langchain_core.outputs import ChatGenerationChunk
 
 from blender_core.events import BlendEvent, Finished, FusionRejected, Token
 from blender_core.result import BlendResult
+from langchain_blender.thinking import split_thinking
 
 __all__ = ["ChunkWriter", "blended_message", "cut_at_stop", "summed_usage"]
 
@@ -23,7 +24,6 @@ _PRIVATE_BLOCKS = frozenset(
     {
         "invalid_tool_call",
         "non_standard",
-        "reasoning",
         "server_tool_call",
         "server_tool_call_chunk",
         "server_tool_result",
@@ -37,9 +37,10 @@ _PARAGRAPH = "\n\n"
 def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]) -> AIMessage:
     """The message of a finished call.
 
-    A fused text is plain text. A picked answer keeps its text, tool calls and standard content blocks; what
-    only its provider understands is left out, because the message goes to every member on the next turn:
-    reasoning, the provider's ids and additional keywords.
+    A fused text is plain text. A picked answer keeps its text, tool calls, standard content blocks and what its
+    member thought before it: as reasoning blocks where its content is blocks, else as ``reasoning_content`` of
+    ``additional_kwargs``, from where ``content_blocks`` reads it. What only its provider understands is left out:
+    signatures, the provider's ids and further keywords.
 
     Args:
         result: The result.
@@ -54,9 +55,12 @@ def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]
     text = cut_at_stop(result.text, stop)
     content: Any = text
     if blocks:
-        content = ([{"type": "text", "text": text}] if text else []) + blocks
+        thoughts = [block for block in blocks if block["type"] == "reasoning"]
+        others = [block for block in blocks if block["type"] != "reasoning"]
+        content = [*thoughts, *([{"type": "text", "text": text}] if text else []), *others]
     return AIMessage(
         content=content,
+        additional_kwargs=_thoughts(result),
         tool_calls=_tool_calls(result),
         usage_metadata=summed_usage(result),
         response_metadata=_metadata(result, model_name),
@@ -118,6 +122,7 @@ class ChunkWriter:
         metadata["blend"]["rejected_characters"] = self._taken_back
         last = AIMessageChunk(
             content="",
+            additional_kwargs=_thoughts(result),
             usage_metadata=summed_usage(result),
             response_metadata=metadata,
             chunk_position="last",
@@ -193,16 +198,32 @@ def _tool_calls(result: BlendResult) -> list[LangChainToolCall]:
     ]
 
 
-def _other_blocks(result: BlendResult) -> list[dict[str, Any]]:
-    """Content blocks of a picked answer beside its text: images, sound, files."""
+def _native(result: BlendResult) -> AIMessage | None:
     native = None if result.answer is None else result.answer.native
-    if not isinstance(native, AIMessage) or isinstance(native.content, str):
+    return native if isinstance(native, AIMessage) else None
+
+
+def _other_blocks(result: BlendResult) -> list[dict[str, Any]]:
+    """Content blocks of a picked answer beside its text: reasoning, images, sound, files."""
+    native = _native(result)
+    if native is None or isinstance(native.content, str):
         return []
     kept = []
     for block in native.content_blocks:
         if block["type"] not in _PRIVATE_BLOCKS and block["type"] != "text":
             kept.append({key: value for key, value in block.items() if key not in ("id", "extras", "index")})
     return kept
+
+
+def _thoughts(result: BlendResult) -> dict[str, Any]:
+    """What the member of a picked answer thought, where its content is a text."""
+    native = _native(result)
+    if native is None or not isinstance(native.content, str):
+        return {}
+    stated = native.additional_kwargs.get("reasoning_content")
+    parts = [stated if isinstance(stated, str) else "", split_thinking(native.content)[0]]
+    thoughts = "\n\n".join(part for part in parts if part)
+    return {"reasoning_content": thoughts} if thoughts else {}
 
 
 class _StopFilter:

@@ -8,11 +8,15 @@ from langchain.agents.middleware import ModelFallbackMiddleware, SummarizationMi
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.messages.tool import tool_call
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
+from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from pydantic import BaseModel
 
+from blender_core import Prompt
 from blender_core.testing import FakeFuser, FakeRanker
-from langchain_blender import BlendedLLM
+from langchain_blender import BlendedLLM, LangChainMember
 from langchain_blender.testing import FakeCall, FakeChatModel
 
 from .schema_following import follow_schema
@@ -155,3 +159,64 @@ def test_an_agent_is_a_member():
     agent = create_agent(FakeChatModel(script=[ask_then_answer("The agent says")]), tools=[add])
     message = BlendedLLM(llms=[agent, FakeChatModel(script=["5"])], ranker=FakeRanker(), fuser=None).invoke("2 and 3?")
     assert message.text == "The agent says 5"
+
+
+def test_an_agents_usage_is_the_sum_of_its_model_calls():
+    inner = FakeChatModel(script=[ask_then_answer("The agent says")], model_name="inner")
+    agent = create_agent(inner, tools=[add])
+    history = [
+        HumanMessage("1 and 1?"),
+        AIMessage("2", usage_metadata={"input_tokens": 900, "output_tokens": 90, "total_tokens": 990}),
+        HumanMessage("2 and 3?"),
+    ]
+    alone = [m.usage_metadata for m in agent.invoke({"messages": history})["messages"][3:] if isinstance(m, AIMessage)]
+    assert len(alone) == 2
+    message = BlendedLLM(llms=[agent], fuser=None).invoke(history)
+    assert message.usage_metadata["total_tokens"] == sum(usage["total_tokens"] for usage in alone)
+
+
+async def test_a_chains_usage_is_the_sum_of_its_model_calls():
+    draft, review = FakeChatModel(script=["a b"], model_name="draft"), FakeChatModel(script=["c d e"])
+    chain = draft | (lambda message: message.text) | review | StrOutputParser()
+    llm = BlendedLLM(llms=[chain], fuser=None)
+    for message in (llm.invoke("Hi"), await llm.ainvoke("Hi")):
+        assert message.text == "c d e"
+        assert message.usage_metadata["input_tokens"] == 1 + 2
+        assert message.usage_metadata["output_tokens"] == 2 + 3
+
+
+def test_a_blend_inside_a_chain_counts_once():
+    inner = blend(fuser=None)
+    used = inner.invoke("2 and 3?").usage_metadata["total_tokens"]
+    assert (
+        BlendedLLM(llms=[inner | (lambda m: m)], fuser=None).invoke("2 and 3?").usage_metadata["total_tokens"] == used
+    )
+
+
+def test_counting_leaves_tracing_as_it_is():
+    collector = RunCollectorCallbackHandler()
+    agent = create_agent(FakeChatModel(script=["ok"]), tools=[add], name="agent")
+    BlendedLLM(llms=[agent], fuser=None).invoke("Hi", {"callbacks": [collector], "tags": ["mine"]})
+    (run,) = collector.traced_runs
+    (member,) = run.child_runs
+    assert member.name == "candidate:agent"
+    assert "mine" in member.tags
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_an_agent_is_the_fuser(wrapped):
+    agent = create_agent(FakeChatModel(script=[ask_then_answer("The agent says")]), tools=[add])
+    fuser = agent | RunnableLambda(lambda state: state["messages"][-1]) if wrapped else agent
+    members = [FakeChatModel(script=[text], model_name=text) for text in ("5", "five")]
+    llm = BlendedLLM(
+        llms=members, ranker=FakeRanker(), fuser=LangChainMember(fuser, input=_as_state), fuse_when="always"
+    )
+    assert llm.invoke("2 and 3?").text == "The agent says 5"
+    chunks = list(llm.stream("2 and 3?"))
+    assert "".join(chunk.text for chunk in chunks) == "The agent says 5"
+    assert (chunks[0] + chunks[1:]).response_metadata["blend"]["degraded"] is False
+    assert "".join([chunk.text async for chunk in llm.astream("2 and 3?")]) == "The agent says 5"
+
+
+def _as_state(prompt: Prompt) -> dict:
+    return {"messages": [HumanMessage(prompt.text)]}

@@ -79,6 +79,7 @@ def test_a_picked_message_keeps_its_text_and_drops_what_only_its_provider_unders
     message = blend(model(given)).invoke("Hi")
     assert message.text == "Look: "
     assert message.content == [
+        {"type": "reasoning", "reasoning": "hmm"},
         {"type": "text", "text": "Look: "},
         {"type": "image", "base64": "aaaa", "mime_type": "image/png"},
     ]
@@ -363,6 +364,33 @@ def test_max_concurrency_holds_over_a_batch():
     llm = blend(RunnableLambda(member), RunnableLambda(member), max_concurrency=2)
     asyncio.run(llm.abatch(["a", "b", "c"]))
     assert most == 2
+
+
+def test_configured_copies_share_the_limit():
+    running, most = 0, 0
+
+    async def member(messages):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return "ok"
+
+    llm = blend(RunnableLambda(member), RunnableLambda(member), max_concurrency=2)
+    configurable = llm.configurable_fields(
+        top_k=ConfigurableField(id="top_k"), max_concurrency=ConfigurableField(id="width")
+    )
+
+    async def all_at_once(*configured: dict):
+        await asyncio.gather(llm.ainvoke("a"), *(configurable.ainvoke("b", {"configurable": c}) for c in configured))
+
+    asyncio.run(all_at_once({"top_k": 1}, {"top_k": 2}, {"top_k": 2}))
+    assert most == 2
+    most = 0
+    asyncio.run(all_at_once({"width": 1}, {"width": 1}))
+    # the copies have another limit: one of their own, that they share
+    assert most == 3
 
 
 def test_batch_keeps_the_order():

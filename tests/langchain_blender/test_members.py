@@ -21,7 +21,8 @@ from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 
 from blender_core import Prompt
 from blender_core.errors import ConfigurationError, MemberError
-from langchain_blender import LangChainMember
+from blender_core.testing import FakeRanker
+from langchain_blender import BlendedLLM, LangChainMember
 from langchain_blender.members import adapt
 from langchain_blender.messages import refusal_of, to_answer, to_messages, to_prompt
 from langchain_blender.testing import FakeChatModel
@@ -205,3 +206,25 @@ def test_what_models_return_is_read():
 )
 def test_refusals_of_all_providers_are_seen(message, refusal):
     assert refusal_of(message) == refusal
+
+
+# -- fusing ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("metadata", "given", "follows"),
+    [
+        (None, None, True),
+        ({"team": "a"}, None, True),
+        ({"follows_instructions": False}, None, False),
+        ({"follows_instructions": False}, True, True),
+        (None, False, False),
+    ],
+)
+def test_base_models_are_not_asked_to_fuse(metadata, given, follows):
+    base = FakeChatModel(script=["once upon a time"], model_name="base", metadata=metadata)
+    member = LangChainMember(base.bind(temperature=0), follows_instructions=given)
+    assert member.follows_instructions is follows
+    chat = FakeChatModel(script=["a", "fused by chat"], model_name="chat")
+    llm = BlendedLLM(llms=[member, chat], ranker=FakeRanker(), fuse_when="always")
+    assert llm.invoke("Hi").response_metadata["blend"]["fuser"] == ("llm:base" if follows else "llm:chat")

@@ -80,7 +80,7 @@ def test_a_call_of_an_unknown_tool_or_with_wrong_arguments_is_set_aside():
     message = llm.bind_tools([add]).invoke("1 and 2")
     assert message.tool_calls[0]["args"] == {"a": 1, "b": 2}
     assert "not among the tools" in record(message, "a")["invalid"]
-    assert "a is str, not integer" in record(message, "b")["invalid"]
+    assert "a: 'one' is not of type 'integer'" in record(message, "b")["invalid"]
 
 
 def test_text_is_set_aside_where_a_call_is_required():
@@ -291,21 +291,36 @@ def test_a_blend_inside_a_structured_blend_still_decides_for_itself():
     [
         (1, {"type": "integer"}, None),
         (1.0, {"type": "integer"}, None),
-        (True, {"type": "integer"}, "the value is bool, not integer"),
-        ("x", {"type": ["string", "null"]}, None),
-        ("x", {"enum": ["a"]}, "the value is 'x', not one of ['a']"),
-        (3, {"maximum": 2}, "the value is 3, over 2"),
-        (1, {"minimum": 2}, "the value is 1, under 2"),
+        (True, {"type": "integer"}, "True is not of type 'integer'"),
+        (3, {"maximum": 2}, "3 is greater than the maximum of 2"),
+        ("ab", {"maxLength": 1}, "'ab' is too long"),
         (None, {"anyOf": [{"type": "string"}, {"type": "null"}]}, None),
-        (1, {"anyOf": [{"type": "string"}, {"type": "null"}]}, "the value is int, not string"),
-        (1, {"allOf": [{"type": "integer"}, {"const": 2}]}, "the value is 1, not 2"),
-        ({"a": 1}, {"additionalProperties": False}, "'a' is not in the schema"),
-        ([1, "x"], {"items": {"type": "integer"}}, "[1] is str, not integer"),
-        ({"a": 1}, {"properties": {"a": {"$ref": "#/$defs/A"}}, **DEFINITIONS}, "a is int, not string"),
+        ({"a": 1}, {"additionalProperties": False}, "Additional properties are not allowed ('a' was unexpected)"),
+        ({"b": [{"c": "x"}]}, {"properties": {"b": {"items": {"properties": {"c": {"type": "null"}}}}}},
+         "b[0].c: 'x' is not of type 'null'"),
+        ({"a": 1}, {"properties": {"a": {"$ref": "#/$defs/A"}}, **DEFINITIONS}, "a: 1 is not of type 'string'"),
     ],
 )  # fmt: skip
 def test_schema_violations_are_named(value, schema, problem):
     assert violation(value, schema) == problem
+
+
+def test_a_violation_by_a_long_value_is_told_in_short():
+    assert len(violation("x" * 10_000, {"type": "integer"})) <= 200
+
+
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        ({"type": "OBJECT"}, "the schema is not valid at type"),
+        ({"pattern": "("}, "the schema is not valid at pattern"),
+        ({"$ref": "#/$defs/B"}, "leads nowhere"),
+        ({"$ref": "http://127.0.0.1:9/schema"}, "leads nowhere"),
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_told_of_every_answer(schema, problem):
+    for value in ({"a": 1}, 3, "x"):
+        assert problem in violation(value, schema)
 
 
 @pytest.mark.parametrize("schema", [{"$ref": "#"}, {"anyOf": [{"$ref": "#"}]}])
@@ -313,4 +328,4 @@ def test_a_schema_without_end_is_told_and_stops_nobody(schema):
     assert "refers to itself without end" in violation({"a": 1}, schema)
     tree = {"type": "object", "properties": {"child": {"$ref": "#"}}, "required": []}
     assert violation({"child": {"child": {}}}, tree) is None
-    assert violation({"child": {"child": 3}}, tree) == "child.child is int, not object"
+    assert violation({"child": {"child": 3}}, tree) == "child.child: 3 is not of type 'object'"

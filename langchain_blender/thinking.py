@@ -1,0 +1,91 @@
+"""What a model thinks aloud is not its answer: ``<think>`` blocks are told apart from the text."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["ThinkingFilter", "split_thinking"]
+
+_TAGS = ("<think>", "<thinking>")
+_BLOCK = re.compile(r"\s*<(think|thinking)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+# some chat templates open the block themselves, so that the model's text only closes it, on a line of its own
+_UNOPENED = re.compile(r"\A((?:(?!<think).)*?)^[ \t]*</think(?:ing)?>[ \t]*$", re.DOTALL | re.IGNORECASE | re.MULTILINE)
+
+
+def split_thinking(text: str) -> tuple[str, str]:
+    r"""Tell thinking from answer.
+
+    Args:
+        text: A model's text.
+
+    Returns:
+        What was thought, and the answer. Thinking is what stands in ``<think>`` or ``<thinking>`` at the start of
+        the text, closed or not, or above a closing tag that has a line to itself. Tags later in the text are
+        part of the answer.
+
+    Example:
+        >>> split_thinking("<think>Rayleigh...</think>\nBecause of scattering.")
+        ('Rayleigh...', 'Because of scattering.')
+        >>> split_thinking("The tag <think> opens a block.")
+        ('', 'The tag <think> opens a block.')
+    """
+    thoughts = []
+    place = 0
+    while (block := _BLOCK.match(text, place)) is not None:
+        thoughts.append(block[2].strip())
+        place = block.end()
+    if not thoughts and (block := _UNOPENED.match(text)) is not None:
+        thoughts.append(block[1].strip())
+        place = block.end()
+    return ("\n\n".join(filter(None, thoughts)), text[place:].lstrip()) if thoughts else ("", text)
+
+
+class ThinkingFilter:
+    r"""Lets a stream's text through, and holds back ``<think>`` blocks at its start. Made for one stream.
+
+    A block that the model does not open itself cannot be seen in time, and passes.
+
+    Example:
+        >>> stream = ThinkingFilter()
+        >>> [stream.take(piece) for piece in ("<thi", "nk>hm</think>", "\n\nBecause", " of")] + [stream.rest()]
+        ['', '', 'Because', ' of', '']
+    """
+
+    def __init__(self) -> None:
+        self._pending = ""
+        # the tag that ends the block which the stream is in
+        self._closing = ""
+        self._thought = False
+        self._through = False
+
+    def take(self, text: str) -> str:
+        """Text that can be sent now."""
+        if self._through:
+            return text
+        self._pending += text
+        while True:
+            if self._closing:
+                place = self._pending.lower().find(self._closing)
+                if place < 0:
+                    self._pending = self._pending[-len(self._closing) :]
+                    return ""
+                self._pending = self._pending[place + len(self._closing) :]
+                self._closing = ""
+            start = self._pending.lstrip().lower()
+            opened = next((tag for tag in _TAGS if start.startswith(tag)), None)
+            if opened is not None:
+                self._pending = self._pending.lstrip()[len(opened) :]
+                self._closing, self._thought = f"</{opened[1:]}", True
+            elif any(tag.startswith(start) for tag in _TAGS):
+                return ""
+            else:
+                self._through = True
+                return self._rest()
+
+    def rest(self) -> str:
+        """Text that was held back and turned out to be part of the answer."""
+        return "" if self._closing else self._rest()
+
+    def _rest(self) -> str:
+        rest, self._pending = self._pending, ""
+        return rest.lstrip() if self._thought else rest

@@ -1,0 +1,127 @@
+"""What a member thinks is neither ranked nor fused; it stays with the message that is picked."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, HumanMessage
+
+from blender_core.testing import FakeFuser, FakeRanker
+from langchain_blender import BlendedLLM
+from langchain_blender.testing import FakeChatModel
+from langchain_blender.thinking import ThinkingFilter, split_thinking
+
+THOUGHT = "<think>It could be Rome, or Paris, or anything else.</think>\n\nParis"
+
+
+def model(*script, name: str = "m") -> FakeChatModel:
+    return FakeChatModel(script=list(script), model_name=name)
+
+
+def blend(*members, **settings) -> BlendedLLM:
+    return BlendedLLM(llms=list(members), **{"ranker": FakeRanker(), "fuser": FakeFuser("fused"), **settings})
+
+
+@pytest.mark.parametrize(
+    ("text", "thought", "answer"),
+    [
+        ("Paris", "", "Paris"),
+        ("<think>hm</think>Paris", "hm", "Paris"),
+        (" <THINKING>\nhm\n</THINKING>\n Paris", "hm", "Paris"),
+        ("<think>one</think><think>two</think>Paris", "one\n\ntwo", "Paris"),
+        ("<think></think>\n\nParis", "", "Paris"),
+        ("<think>cut off", "cut off", ""),
+        ("hm\n</think>\n\nParis", "hm", "Paris"),
+        ("The tag </think> ends a thought.", "", "The tag </think> ends a thought."),
+        ("Write <think>\nthus\n</think>\nand go on.", "", "Write <think>\nthus\n</think>\nand go on."),
+    ],
+)
+def test_thinking_is_told_from_the_answer(text, thought, answer):
+    assert split_thinking(text) == (thought, answer)
+
+
+@given(st.lists(st.sampled_from(["<think>", "</think>", "<thinking>", "</thinking>", " ", "\n", "a", "<", "b c"])),
+       st.data())  # fmt: skip
+def test_a_stream_shows_what_the_whole_would(tokens, data):
+    text = "".join(tokens)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
+    stream = ThinkingFilter()
+    pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    shown = "".join(stream.take(piece) for piece in pieces) + stream.rest()
+    opened = text.lstrip().startswith("<think")
+    assert shown == (split_thinking(text)[1] if opened else text)
+
+
+def test_what_was_thought_is_neither_ranked_nor_fused():
+    ranker, fuser = FakeRanker(), FakeFuser("fused")
+    llm = blend(model(THOUGHT), model("Rome, I am sure"), ranker=ranker, fuser=fuser, fuse_when="always")
+    message = llm.invoke("Capital of France?")
+    assert [candidate["text"] for candidate in message.response_metadata["blend"]["candidates"]] == [
+        "Paris", "Rome, I am sure",
+    ]  # fmt: skip
+    # the ranker takes the longer text for the better
+    assert message.response_metadata["blend"]["winner"] == "m#2"
+
+
+def test_a_member_that_only_thinks_has_not_answered():
+    message = blend(model("<think>so many capitals", name="thinker"), model("Paris", name="b")).invoke("Capital?")
+    thinker, _ = message.response_metadata["blend"]["candidates"]
+    assert message.text == "Paris"
+    assert thinker["status"] == "error"
+    assert "empty answer" in thinker["reason"]
+
+
+def test_a_fuser_that_thinks_aloud_streams_its_answer_only():
+    writer = model("<think>Both say Paris, so</think>\n\nParis it is, the city of light.")
+    llm = blend(model("Paris"), model("It is Paris"), fuser=writer, fuse_when="always")
+    assert "".join(chunk.text for chunk in llm.stream("Capital?")) == "Paris it is, the city of light."
+    assert llm.invoke("Capital?").text == "Paris it is, the city of light."
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    "given_message",
+    [
+        AIMessage("Paris", additional_kwargs={"reasoning_content": "It could be Rome."}),
+        AIMessage("<think>It could be Rome.</think>Paris"),
+        AIMessage([{"type": "reasoning", "reasoning": "It could be Rome."}, {"type": "text", "text": "Paris"}]),
+    ],
+    ids=["keyword", "tag", "block"],
+)
+def test_a_picked_message_keeps_its_reasoning(given_message, streamed):
+    llm = blend(model(given_message))
+    if streamed:
+        chunks = list(llm.stream("Capital?"))
+        message = chunks[0] + chunks[1:]
+    else:
+        message = llm.invoke("Capital?")
+    assert message.text == "Paris"
+    reasoning = [block for block in message.content_blocks if block["type"] == "reasoning"]
+    assert [block["reasoning"] for block in reasoning] == ["It could be Rome."]
+
+
+def test_a_fused_text_has_no_reasoning():
+    one = AIMessage("Paris", additional_kwargs={"reasoning_content": "hm"})
+    message = blend(model(one), model("It is Paris"), fuse_when="always").invoke("Capital?")
+    assert message.text == "fused"
+    assert message.additional_kwargs == {}
+
+
+def test_reasoning_of_one_member_is_not_sent_to_the_others():
+    member = model("And Rome is Italy's.")
+    blocks = [{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "Paris"}]
+    made = {"response_metadata": {"blend": {}}}
+    history = [
+        HumanMessage("Capital of France?"),
+        AIMessage(blocks, **made),
+        AIMessage("Paris", additional_kwargs={"reasoning_content": "hm"}, **made),
+        AIMessage(blocks),
+        HumanMessage("And of Italy?"),
+    ]
+    blend(member).invoke(history)
+    _, picked, keyword, foreign, _ = member.calls[0].messages
+    assert picked.content == blocks[1:]
+    assert keyword.additional_kwargs == {}
+    assert foreign.content == blocks
+    assert len(history[1].content) == 2
