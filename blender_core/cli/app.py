@@ -10,6 +10,7 @@ from blender_core import __version__
 from blender_core.cli.ask import ask
 from blender_core.cli.compare import compare
 from blender_core.cli.evaluate import evaluate
+from blender_core.cli.mix import mix
 from blender_core.cli.models import models
 from blender_core.cli.output import EXIT_CODES
 from blender_core.cli.rank import rank
@@ -42,7 +43,7 @@ def _options(
     """Blend several LLMs into one: gather every answer, rank them, fuse the best."""
 
 
-for _command in (ask, rank, compare, models):
+for _command in (ask, rank, compare, mix, models):
     app.command(epilog=EXIT_CODES)(_command)
 
 app.add_typer(train, name="train")

@@ -1,7 +1,7 @@
 """MixInstruct for one's own models: prompts, every member's answers, scores and an oracle's verdicts.
 
-`records` is the data set's schema, `checks` are rules that tell a right answer, `gather` asks an ensemble and survives
-being killed, `verdicts` has a judge compare the answers.
+`records` is the data set's schema, `gather` asks an `ensemble` and survives being killed, because `journal` keeps every
+answer; `scoring` measures the answers, by `checks` among others, and `oracle` compares them in pairs.
 """
 
 from __future__ import annotations

@@ -111,6 +111,11 @@ class MixCandidate:
         """Whether there is a text to rank."""
         return bool(self.text.strip())
 
+    @property
+    def failed(self) -> bool:
+        """Whether the member is known to have ended without an answer."""
+        return self.gathered is not None and not self.gathered.ok
+
     def to_dict(self) -> dict[str, Any]:
         """The candidate as in a line of MixInstruct."""
         known: dict[str, Any] = {
