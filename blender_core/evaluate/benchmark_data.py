@@ -77,8 +77,9 @@ def record_from_preferences(line: Mapping[str, Any]) -> MixRecord:
         ConfigurationError: A field is missing or of the wrong kind.
 
     Example:
-        >>> record = record_from_preferences({"id": "1", "source": "s", "instruction": "?", "comparisons": [[0, 1, "B"]],
-        ...     "candidates": [{"model": "a", "text": "x", "score": 0.1}, {"model": "b", "text": "y", "score": 0.9}]})
+        >>> answers = [{"model": "a", "text": "x", "score": 0.1}, {"model": "b", "text": "y", "score": 0.9}]
+        >>> record = record_from_preferences(
+        ...     {"id": "1", "instruction": "?", "candidates": answers, "comparisons": [[0, 1, "B"]]})
         >>> record.cmp_results, record.scores("score")
         ({('a', 'b'): <Verdict.B_IS_BETTER: 'B is better'>}, (0.1, 0.9))
     """
@@ -174,9 +175,8 @@ def _from_hub(name: str, split: str, revision: str | None, cache_dir: str | Path
 
 
 def _read(path: Path) -> Iterator[MixRecord]:
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
     try:
-        with opened as file:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             if file.read(1).strip() == "[":
                 raise ConfigurationError(f"{path} holds one JSON list; write one object a line")
             file.seek(0)
