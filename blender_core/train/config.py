@@ -12,28 +12,95 @@ from typing import Any
 
 from blender_core.errors import ConfigurationError
 
-__all__ = ["RankerTrainingConfig", "SourceConfig", "Stage"]
+__all__ = ["FORMATS", "RankerTrainingConfig", "SourceConfig", "Stage", "TeacherConfig"]
+
+FORMATS = ("chosen_rejected", "mixinstruct", "pair", "preference")
+"""Formats of records that can be read."""
+
+_CHOICES = {
+    "form": ("one_pass", "pair"),
+    "loss": ("bce", "instructgpt", "logistic", "mse"),
+    "ties": ("drop", "pull"),
+    "pair_sampling": ("all_pair", "random", "top_bottom", "uniform"),
+    "swap": ("both", "none", "random"),
+    "length_balance_by": ("draw", "weight"),
+    "precision": ("", "bfloat16", "float16", "float32"),
+    "keep": ("best", "last"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class SourceConfig:
-    """One source of preference records.
+    """One source of preference records: a file, or a data set of the Hugging Face hub.
 
     Attributes:
-        file: File below the data folder, for example ``"train/arena_bench.jsonl.gz"``.
+        file: File below the data folder, for example ``"train/arena_bench.jsonl.gz"``; JSON lines, plain or gzip,
+            or what ``datasets`` reads: ``.parquet``, ``.csv``, ``.json``.
+        dataset: In place of ``file``: a data set's name on the hub, or a folder. Needs the ``train`` extra.
+        subset: Configuration of the data set, ``""`` for its default.
+        split: Its split.
+        format: ``"preference"`` (the project's own), ``"mixinstruct"``, ``"chosen_rejected"`` (prompt, chosen,
+            rejected) or ``"pair"`` (prompt, two answers, label); see ``docs/training.md``.
+        columns: Field of the format -> column of the data, where they differ.
+        metric: For ``"mixinstruct"``: the score that orders candidates which nobody compared.
         share: Weight of the source when prompts are drawn.
         only: Keep only records with one of these ``source`` values; empty for all.
         group: Candidates drawn for one prompt.
         by_model: The labels depend on the models alone: fit one strength per model and order by it.
+        slope: Log-odds for one step of a graded score; right for 1 to 10. The larger, the harder the labels.
+        smallest_gap: Scores that differ by less than this are no pair.
         refusals: A refusal may serve as a bad answer (not where prompts should be refused).
     """
 
-    file: str
+    file: str = ""
     share: float = 1.0
     only: tuple[str, ...] = ()
     group: int = 5
     by_model: bool = False
     refusals: bool = False
+    dataset: str = ""
+    subset: str = ""
+    split: str = "train"
+    format: str = "preference"
+    columns: dict[str, str] = field(default_factory=dict)
+    metric: str = "bartscore"
+    slope: float = 0.7
+    smallest_gap: float = 0.0
+
+    def __post_init__(self) -> None:
+        if bool(self.file) == bool(self.dataset):
+            raise ConfigurationError(
+                f"a source has file {self.file!r} and dataset {self.dataset!r}; give exactly one of them"
+            )
+        if self.format not in FORMATS:
+            raise ConfigurationError(f"format {self.format!r} is unknown; choose one of {', '.join(FORMATS)}")
+        if self.share < 0 or self.group < 2:
+            raise ConfigurationError(
+                f"share={self.share}, group={self.group}: a share is 0 or more, a group has at least 2 candidates"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherConfig:
+    """A bigger ranker whose logits are learned besides the labels.
+
+    Attributes:
+        ranker: A ranker's name, a checkpoint's folder or hub name, asked once for every record; its logits are kept
+            in the output folder. ``""`` takes the logits that the records hold (field ``teacher``).
+        weight: Share of the loss that comes from the teacher, in [0, 1].
+        temperature: Divides the teacher's logits; above 1 softens them.
+    """
+
+    ranker: str = ""
+    weight: float = 0.5
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.weight <= 1.0 or not self.temperature > 0.0:
+            raise ConfigurationError(
+                f"teacher weight={self.weight}, temperature={self.temperature}: the weight is in [0, 1], the "
+                "temperature above 0"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +118,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class RankerTrainingConfig:
-    """Settings of one training run of the embedded ranker.
+    """Settings of one training run of a ranker.
 
     Attributes:
-        encoder: Folder with ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
+        encoder: Folder or hub name of an encoder with ``config.json``, ``model.safetensors`` and
+            ``tokenizer.json``; for the form ``"pair"`` also a PairRanker checkpoint to go on from.
         output: Folder for checkpoints, the log and the token cache.
         sources: Where the records come from, by name.
         stages: Windows, in order of progress.
@@ -77,8 +145,33 @@ class RankerTrainingConfig:
         save_every: Steps between two checkpoints.
         tokens_per_batch: Padded tokens in one forward pass.
         threads: Torch threads.
-        bfloat16: Mixed precision.
+        bfloat16: Mixed precision in bfloat16, on a CPU too; ``precision`` goes before it.
         seed: Seed of everything random.
+        notes: Free text.
+        form: ``"one_pass"``: one pass scores one candidate (the embedded ranker); ``"pair"``: one pass compares two
+            (the paper's PairRanker).
+        loss: ``"logistic"`` on the margin with soft labels (Bradley-Terry); ``"instructgpt"``: the same with the
+            sign of the label only (Ouyang et al. 2022; the published PairRM); ``"bce"``: cross-entropy of each
+            side's own score (LLM-Blender, section 3.2); ``"mse"``: squared error of each side's own score.
+        ties: ``"pull"``: a tie draws the two scores together; ``"drop"``: ties are left out (in the reference's
+            ``instructgpt`` a tie gives a constant, so no gradient).
+        soft_labels: ``False`` makes every label 0, 1 or a tie.
+        pair_sampling: Which pairs of a record are drawn: ``"all_pair"``, ``"random"``, ``"top_bottom"``,
+            ``"uniform"``; see ``blender_core.train.pair_sampling``.
+        pairs_per_record: Most pairs drawn for one prompt; 0 for all of the group's.
+        swap: Order in which a pair is read by the form ``"pair"``: ``"random"``, ``"both"`` (twice the work) or
+            ``"none"`` (as stored).
+        length_balance_by: ``"weight"``: ``length_balance`` weights pairs; ``"draw"``: it decides how often they are
+            drawn, which needs ``pairs_per_record``.
+        teacher: A bigger ranker to learn from besides the labels.
+        accumulation: Backward passes for one step: the step's prompts are split into so many parts. The result is
+            the same, the memory less.
+        precision: ``"float32"``, ``"bfloat16"``, ``"float16"`` (with loss scaling); ``""`` leaves it to
+            ``bfloat16``.
+        device: ``"auto"`` (a GPU where there is one) or a torch device.
+        prompt_share: For the form ``"pair"``: share of the window for the prompt where all three texts are too long.
+        keep: What is exported: the ``"last"`` checkpoint, or the ``"best"`` on held-out prompts.
+        tensorboard: Write TensorBoard's event files besides ``log.csv``.
     """
 
     encoder: str
@@ -106,15 +199,41 @@ class RankerTrainingConfig:
     bfloat16: bool = True
     seed: int = 0
     notes: str = field(default="")
+    form: str = "one_pass"
+    loss: str = "logistic"
+    ties: str = "pull"
+    soft_labels: bool = True
+    pair_sampling: str = "all_pair"
+    pairs_per_record: int = 0
+    swap: str = "random"
+    length_balance_by: str = "weight"
+    teacher: TeacherConfig | None = None
+    accumulation: int = 1
+    precision: str = ""
+    device: str = "auto"
+    prompt_share: float = 0.5
+    keep: str = "last"
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        if not self.sources or any(source.share < 0 for source in self.sources.values()):
-            raise ConfigurationError(f"sources {self.sources!r}: give at least one, with shares of 0 or more")
+        if not self.sources:
+            raise ConfigurationError("no sources; give at least one")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}")
+        if self.length_balance_by == "draw" and not self.pairs_per_record:
+            raise ConfigurationError("length_balance_by = 'draw' needs pairs_per_record above 0, else all are drawn")
         if not self.stages or self.stages[-1].until < 1.0:
             raise ConfigurationError(f"stages {self.stages!r}: the last one must have until = 1.0")
-        if self.steps < 1 or self.records_per_step < 1:
+        if min(self.steps, self.records_per_step, self.accumulation, self.evaluate_every, self.save_every) < 1:
             raise ConfigurationError(
-                f"steps={self.steps}, records_per_step={self.records_per_step}: both must be at least 1"
+                f"steps={self.steps}, records_per_step={self.records_per_step}, accumulation={self.accumulation}, "
+                f"evaluate_every={self.evaluate_every}, save_every={self.save_every}: all must be at least 1"
+            )
+        if not 0.0 < self.prompt_share < 1.0 or self.pairs_per_record < 0:
+            raise ConfigurationError(
+                f"prompt_share={self.prompt_share}, pairs_per_record={self.pairs_per_record}: the share lies between "
+                "0 and 1, the pairs are 0 or more"
             )
 
     @classmethod
@@ -138,6 +257,8 @@ class RankerTrainingConfig:
             }
             if "stages" in values:
                 values["stages"] = tuple(Stage(**stage) for stage in values["stages"])
+            if values.get("teacher") is not None:
+                values["teacher"] = TeacherConfig(**values["teacher"])
             return cls(**values)
         except TypeError as error:
             raise ConfigurationError(f"training settings cannot be read: {error}") from error
@@ -162,6 +283,16 @@ class RankerTrainingConfig:
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain types; :meth:`from_dict` reads them back."""
         return dataclasses.asdict(self)
+
+    @property
+    def autocast(self) -> str:
+        """The precision of forward passes: ``"float32"``, ``"bfloat16"`` or ``"float16"``."""
+        return self.precision or ("bfloat16" if self.bfloat16 else "float32")
+
+    @property
+    def largest_window(self) -> int:
+        """The largest window of the run, in tokens."""
+        return max(stage.max_tokens for stage in self.stages)
 
     def window(self, progress: float) -> int:
         """Window in tokens at a progress in [0, 1]."""

@@ -1,4 +1,7 @@
-"""The last steps of a run: export, fit the combination on held-out prompts, check int8 against float32."""
+"""The last steps of a run: export, fit the combination on held-out prompts, check int8 against float32.
+
+A run of the form ``"pair"`` ends in ``finish_pair``.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from blender_core.rank.embedded import EmbeddedRanker
+from blender_core.rank.pairrm.hub import checkpoint_folder
+from blender_core.train.checkpoint import load_checkpoint
 from blender_core.train.combine import Combination, RecordFeatures, fit_combination, record_features
 from blender_core.train.config import RankerTrainingConfig
 from blender_core.train.export import write_ranker, write_settings
-from blender_core.train.loop import load_checkpoint
+from blender_core.train.finish_pair import calibration_error, chosen_checkpoint, finish_pair_ranker
 from blender_core.train.model import SegmentPooledScorer, load_encoder
 from blender_core.train.ranker import data_folder, source_records, source_targets
 from blender_core.train.tokenizer import load_tokenizer, segment_layout
@@ -31,7 +36,10 @@ def finish_ranker(
     max_tokens: int | None = None,
     records: int = 60,
 ) -> dict[str, Any]:
-    """Turn the checkpoint of a run into the folder that ``EmbeddedRanker.load`` reads.
+    """Turn the checkpoint of a run into the folder that a ranker is loaded from.
+
+    ``EmbeddedRanker.load`` reads what the form ``"one_pass"`` gives, ``PairRanker.from_pretrained`` what the form
+    ``"pair"`` gives.
 
     Args:
         config: Settings of the run.
@@ -46,12 +54,15 @@ def finish_ranker(
     Raises:
         CheckpointError: The checkpoint does not fit the settings.
     """
+    if config.form == "pair":
+        return finish_pair_ranker(config, folder, data=data, max_tokens=max_tokens, records=records)
     folder = Path(folder)
-    tokenizer_file = Path(config.encoder) / "tokenizer.json"
+    encoder = checkpoint_folder(config.encoder)
+    tokenizer_file = encoder / "tokenizer.json"
     layout = segment_layout(load_tokenizer(tokenizer_file))
-    window = max_tokens or max(stage.max_tokens for stage in config.stages)
-    model = SegmentPooledScorer(load_encoder(config.encoder), head_size=config.head_size, dropout=config.dropout)
-    load_checkpoint(Path(config.output) / "checkpoint.pt", model)
+    window = max_tokens or config.largest_window
+    model = SegmentPooledScorer(load_encoder(encoder), head_size=config.head_size, dropout=config.dropout)
+    load_checkpoint(chosen_checkpoint(config), model)
     exact_file = write_ranker(model, tokenizer_file, layout, folder, max_tokens=window)
     int8 = EmbeddedRanker.load(folder)
     exact = _with_model(int8, exact_file)
@@ -118,19 +129,9 @@ def development_numbers(
             numbers[name] = {
                 "pairs": len(given),
                 "accuracy": float(((given > 0.5) == (wanted > 0.5)).mean()),
-                "calibration_error": _calibration_error(given, wanted),
+                "calibration_error": calibration_error(given, wanted),
             }
     return numbers
-
-
-def _calibration_error(given: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> float:
-    bins = np.minimum((given * 10).astype(int), 9)
-    gaps = [
-        (bins == index).mean() * abs(given[bins == index].mean() - wanted[bins == index].mean())
-        for index in range(10)
-        if (bins == index).any()
-    ]
-    return float(sum(gaps))
 
 
 def _agreement(first: Measured, second: Measured, combination: Combination) -> dict[str, float]:

@@ -40,6 +40,11 @@ class PackedTexts:
         """Token ids of a record's candidate."""
         return self._text(int(self._first_text[record]) + 1 + index)
 
+    def length(self, record: int, index: int) -> int:
+        """Tokens of a record's candidate."""
+        text = int(self._first_text[record]) + 1 + index
+        return int(self._offsets[text + 1] - self._offsets[text])
+
     def _text(self, text: int) -> list[int]:
         ids: list[int] = self._token_ids[self._offsets[text] : self._offsets[text + 1]].tolist()
         return ids

@@ -1,24 +1,49 @@
-"""Training the embedded ranker from a configuration and a data folder."""
+"""Training a ranker from a configuration and a data folder."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from blender_core.rank.segments import SegmentLayout
+from blender_core.rank.pairrm.hub import checkpoint_folder
+from blender_core.rank.pairrm.scorer import resolve_device
+from blender_core.rank.registry import resolve_ranker
 from blender_core.train.config import RankerTrainingConfig, SourceConfig
 from blender_core.train.corruption import REFUSALS
-from blender_core.train.loop import Evaluate, LoopResult, run_loop, score_rows
+from blender_core.train.development import HeldOut, development_evaluation
+from blender_core.train.distillation import label_with_teacher, with_teacher_pairs
+from blender_core.train.form import RankerForm
+from blender_core.train.joint import JointForm
+from blender_core.train.joint_encoder import load_pair_model
+from blender_core.train.loop import LoopResult, StepReport, run_loop
 from blender_core.train.model import SegmentPooledScorer, load_encoder
-from blender_core.train.packing import PackedTexts, pack_texts
-from blender_core.train.records import PreferenceRecord, read_records, split_development
+from blender_core.train.one_pass import OnePassForm
+from blender_core.train.packing import pack_texts
+from blender_core.train.records import PreferenceRecord, split_development
 from blender_core.train.sampling import GroupSampler, PackedSource, length_weights
+from blender_core.train.sources import read_source
 from blender_core.train.targets import PairTarget, model_strengths, pair_targets
 from blender_core.train.tokenizer import load_tokenizer, number_tokens, segment_layout
 
-__all__ = ["data_folder", "source_records", "train_ranker"]
+__all__ = ["Texts", "build_form", "data_folder", "source_records", "source_targets", "train_ranker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """How a run turns texts into ids.
+
+    Attributes:
+        encode_batch: Token ids of texts, without special tokens.
+        digest: Changes with the tokenizer.
+        digits: Ids of tokens that are numbers.
+    """
+
+    encode_batch: Callable[[list[str]], list[list[int]]]
+    digest: str
+    digits: list[int]
 
 
 def data_folder(folder: str | Path | None = None) -> Path:
@@ -30,22 +55,69 @@ def source_records(
     config: RankerTrainingConfig, source: SourceConfig, data: Path
 ) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
     """Training and development records of one source."""
-    records = read_records(data / source.file, sources=source.only or None)
+    name = next((name for name, one in config.sources.items() if one is source), "data")
+    records = read_source(source, data, name=name)
     return split_development(records, config.development_share, config.seed)
 
 
 def source_targets(source: SourceConfig, records: Sequence[PreferenceRecord]) -> list[list[PairTarget]]:
     """Pairs with a known order, by record."""
     strengths = model_strengths(records) if source.by_model else None
-    return [pair_targets(record, strengths=strengths) for record in records]
+    return [
+        pair_targets(record, strengths=strengths, slope=source.slope, smallest_gap=source.smallest_gap)
+        for record in records
+    ]
 
 
-def train_ranker(config: RankerTrainingConfig, *, data: str | Path | None = None) -> LoopResult:
+def build_form(config: RankerTrainingConfig) -> tuple[RankerForm, Texts]:
+    """Load the encoder of a run under the head of its form, on the run's device.
+
+    Args:
+        config: Settings.
+
+    Returns:
+        What the loop trains, and how it reads texts.
+
+    Raises:
+        CheckpointError: The encoder or its tokenizer cannot be used.
+        ConfigurationError: The device is not there, or a window does not fit.
+    """
+    import torch
+
+    # a head of random weights: the same for every run with this seed
+    torch.manual_seed(config.seed)
+    device = resolve_device(config.device)
+    folder = checkpoint_folder(config.encoder)
+    tokenizer_file = folder / "tokenizer.json"
+    tokenizer = load_tokenizer(tokenizer_file)
+    digest = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
+    digits = number_tokens(tokenizer)
+    if config.form == "pair":
+        pair_model, pair_tokenizer = load_pair_model(folder, dropout=config.dropout, seed=config.seed)
+        joint = JointForm(pair_model.to(device), pair_tokenizer, config)
+        return joint, Texts(joint.encode_batch, f"pair {digest}", digits)
+    model = SegmentPooledScorer(load_encoder(folder), head_size=config.head_size, dropout=config.dropout)
+
+    def encode_batch(texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+    return OnePassForm(model.to(device), segment_layout(tokenizer), config), Texts(encode_batch, digest, digits)
+
+
+def train_ranker(
+    config: RankerTrainingConfig,
+    *,
+    data: str | Path | None = None,
+    report: Callable[[StepReport], None] | None = None,
+    stop_after: int | None = None,
+) -> LoopResult:
     """Train a ranker, or go on with a run that was stopped.
 
     Args:
         config: Settings; ``config.output`` receives checkpoints, ``log.csv`` and ``evaluations.jsonl``.
         data: The data folder; ``None`` for ``BLENDER_DATA``, else ``../shared/data``.
+        report: Called after every step.
+        stop_after: Stop after this step with a checkpoint; for trials.
 
     Returns:
         How the run ended.
@@ -53,79 +125,54 @@ def train_ranker(config: RankerTrainingConfig, *, data: str | Path | None = None
     Raises:
         ConfigurationError: A data file is missing or unreadable.
         CheckpointError: The encoder, the tokenizer or the checkpoint cannot be used.
+        DownloadError: A data set or an encoder of the hub cannot be had.
     """
     import torch
 
     torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    folder = data_folder(data)
-    tokenizer_file = Path(config.encoder) / "tokenizer.json"
-    tokenizer = load_tokenizer(tokenizer_file)
-    digest = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
-    layout = segment_layout(tokenizer)
-
-    def encode_batch(texts: list[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
-
+    form, texts = build_form(config)
     sources: list[PackedSource] = []
-    held_out: dict[str, tuple[PackedTexts, list[list[PairTarget]]]] = {}
+    held_out: dict[str, HeldOut] = {}
     for name, source in config.sources.items():
-        train, development = source_records(config, source, folder)
-        cache = Path(config.output) / "tokens"
-        texts = pack_texts(train, encode_batch, tokenizer_digest=digest, cache=cache / f"{name}.npz")
-        targets = source_targets(source, train)
-        sources.append(
-            PackedSource(
-                name=name,
-                share=source.share,
-                group=source.group,
-                texts=texts,
-                targets=targets,
-                weights=length_weights(texts, targets, config.length_balance),
-                refusals=source.refusals,
-            )
-        )
+        train, development = source_records(config, source, data_folder(data))
+        sources.append(_packed(config, name, source, train, texts))
         development = development[: config.development_records]
-        held_out[name] = (pack_texts(development, encode_batch), source_targets(source, development))
+        held_out[name] = HeldOut(pack_texts(development, texts.encode_batch), source_targets(source, development))
     sampler = GroupSampler(
         sources,
         records_per_step=config.records_per_step,
         corruption=config.corruption,
-        digits=number_tokens(tokenizer),
-        refusals=encode_batch(list(REFUSALS)),
+        digits=texts.digits,
+        refusals=texts.encode_batch(list(REFUSALS)),
         seed=config.seed,
+        pair_sampling=config.pair_sampling,
+        pairs_per_record=config.pairs_per_record,
+        draw_by_length=config.length_balance_by == "draw",
     )
-    model = SegmentPooledScorer(load_encoder(config.encoder), head_size=config.head_size, dropout=config.dropout)
-    return run_loop(config, model, sampler, layout, evaluate=_development(config, held_out, layout))
+    evaluate = development_evaluation(config, held_out, pairs=form.reads_order)
+    return run_loop(config, form, sampler, evaluate=evaluate, report=report, stop_after=stop_after)
 
 
-def _development(
-    config: RankerTrainingConfig,
-    held_out: dict[str, tuple[PackedTexts, list[list[PairTarget]]]],
-    layout: SegmentLayout,
-) -> Evaluate:
-    """Pair accuracy on held-out records, by source."""
-
-    def evaluate(model: SegmentPooledScorer, step: int) -> dict[str, float]:
-        numbers: dict[str, float] = {}
-        for name, (texts, targets) in held_out.items():
-            right = total = 0.0
-            for record, pairs in enumerate(targets):
-                decided = [pair for pair in pairs if pair[2] != 0.5]
-                used = sorted({index for pair in decided for index in pair[:2]})
-                if not used:
-                    continue
-                place = {index: position for position, index in enumerate(used)}
-                prompt = texts.prompt(record)
-                window = config.stages[0].max_tokens
-                rows = [layout.join(prompt, texts.candidate(record, index), window) for index in used]
-                scores = score_rows(
-                    model, rows, tokens_per_batch=config.tokens_per_batch, bfloat16=config.bfloat16
-                ).tolist()
-                right += sum((scores[place[i]] > scores[place[j]]) == (p > 0.5) for i, j, p in decided)
-                total += len(decided)
-            if total:
-                numbers[name] = right / total
-        return numbers
-
-    return evaluate
+def _packed(
+    config: RankerTrainingConfig, name: str, source: SourceConfig, records: list[PreferenceRecord], texts: Texts
+) -> PackedSource:
+    output = Path(config.output)
+    packed = pack_texts(
+        records, texts.encode_batch, tokenizer_digest=texts.digest, cache=output / "tokens" / f"{name}.npz"
+    )
+    targets = source_targets(source, records)
+    teacher = None
+    if config.teacher is not None:
+        ranker = resolve_ranker(config.teacher.ranker) if config.teacher.ranker else None
+        teacher = label_with_teacher(records, ranker, cache=output / "teacher" / f"{name}.jsonl")
+        targets = [with_teacher_pairs(pairs, logits) for pairs, logits in zip(targets, teacher, strict=True)]
+    return PackedSource(
+        name=name,
+        share=source.share,
+        group=source.group,
+        texts=packed,
+        targets=targets,
+        weights=length_weights(packed, targets, config.length_balance),
+        refusals=source.refusals,
+        teacher=teacher,
+    )

@@ -31,6 +31,7 @@ class PreferenceRecord:
         scores: A score for each answer, comparable within this record only, or ``None``.
         comparisons: Triples ``(i, j, p)``: p in [0, 1] is the probability that i is better than j.
         subset: Name of the subset, ``""`` where there is none.
+        teacher: Triples ``(i, j, logit)``: another ranker's logit that i is better than j.
     """
 
     id: str
@@ -41,6 +42,7 @@ class PreferenceRecord:
     scores: tuple[float, ...] | None
     comparisons: tuple[tuple[int, int, float], ...]
     subset: str = ""
+    teacher: tuple[tuple[int, int, float], ...] = ()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PreferenceRecord:
@@ -48,7 +50,8 @@ class PreferenceRecord:
 
         Args:
             data: ``{"id", "source", "instruction", "candidates": [{"model", "text", "score"?}],
-                "comparisons": [[i, j, label]]}``; a label is ``"A"``, ``"B"``, ``"tie"`` or a probability.
+                "comparisons": [[i, j, label]], "teacher"?: [[i, j, logit]]}``; a label is ``"A"``, ``"B"``,
+                ``"tie"`` or a probability.
 
         Returns:
             The record.
@@ -75,6 +78,7 @@ class PreferenceRecord:
                 scores=tuple(float(score) for score in scores) if known and scores else None,
                 comparisons=tuple(_comparison(item, len(candidates)) for item in data.get("comparisons") or ()),
                 subset=str((data.get("meta") or {}).get("subset") or ""),
+                teacher=tuple(_teacher(item, len(candidates)) for item in data.get("teacher") or ()),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ConfigurationError(
@@ -155,3 +159,10 @@ def _comparison(item: Sequence[Any], count: int) -> tuple[int, int, float]:
     if not (0 <= first < count and 0 <= second < count):
         raise ConfigurationError(f"comparison {item!r} names a candidate outside 0..{count - 1}")
     return int(first), int(second), probability
+
+
+def _teacher(item: Sequence[Any], count: int) -> tuple[int, int, float]:
+    first, second, logit = item
+    if not (0 <= first < count and 0 <= second < count) or not math.isfinite(logit):
+        raise ConfigurationError(f"teacher {item!r}: two candidates in 0..{count - 1} and a finite logit are needed")
+    return int(first), int(second), float(logit)

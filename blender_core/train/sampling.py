@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from blender_core.errors import ConfigurationError
 from blender_core.train.corruption import CORRUPTIONS
 from blender_core.train.packing import PackedTexts
+from blender_core.train.pair_sampling import draw_pairs
 from blender_core.train.targets import PairTarget
 
-__all__ = ["Group", "GroupSampler", "PackedSource", "length_weights"]
+__all__ = ["Group", "GroupSampler", "PackedSource", "length_weights", "swap_pairs"]
 
 _CORRUPTED = 0.96
 _OFF_TOPIC = 0.97
@@ -27,11 +29,14 @@ class Group:
         prompt: Token ids of the prompt.
         answers: Token ids of each candidate.
         pairs: ``(i, j, p, weight)``: p is the probability that i is better than j.
+        teacher: For each pair the teacher's logit that i is better, ``nan`` where it says nothing; empty without
+            a teacher.
     """
 
     prompt: list[int]
     answers: list[list[int]]
     pairs: list[tuple[int, int, float, float]]
+    teacher: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class PackedSource:
         targets: For each record all pairs with a known order.
         weights: Weight of a pair whose longer, and whose shorter, candidate is better.
         refusals: A refusal may serve as a bad answer.
+        teacher: For each record the teacher's logits by pair; ``None`` without a teacher.
     """
 
     name: str
@@ -55,6 +61,7 @@ class PackedSource:
     targets: list[list[PairTarget]]
     weights: tuple[float, float] = (1.0, 1.0)
     refusals: bool = False
+    teacher: Sequence[Mapping[tuple[int, int], float]] | None = None
 
 
 def length_weights(texts: PackedTexts, targets: Sequence[Sequence[PairTarget]], strength: float) -> tuple[float, float]:
@@ -74,7 +81,7 @@ def length_weights(texts: PackedTexts, targets: Sequence[Sequence[PairTarget]], 
         for i, j, p in pairs:
             for index in (i, j):
                 if index not in lengths:
-                    lengths[index] = len(texts.candidate(record, index))
+                    lengths[index] = texts.length(record, index)
             if lengths[i] == lengths[j]:
                 continue
             p_longer = p if lengths[i] > lengths[j] else 1.0 - p
@@ -84,6 +91,36 @@ def length_weights(texts: PackedTexts, targets: Sequence[Sequence[PairTarget]], 
         return 1.0, 1.0
     share = longer / (longer + shorter)
     return (0.5 / share) ** strength, (0.5 / (1.0 - share)) ** strength
+
+
+def swap_pairs(groups: Sequence[Group], how: str, rng: np.random.Generator) -> list[Group]:
+    """Turn pairs round, for a ranker that reads the two candidates in an order.
+
+    Args:
+        groups: The groups.
+        how: ``"random"`` turns each pair with probability 1/2, ``"both"`` takes each in both orders, ``"none"``
+            leaves them.
+        rng: Source of randomness.
+
+    Returns:
+        New groups; labels and the teacher's logits are turned with their pairs.
+    """
+    if how == "none":
+        return list(groups)
+    swapped = []
+    for group in groups:
+        teacher = group.teacher or (math.nan,) * len(group.pairs)
+        pairs, logits = [], []
+        for (i, j, p, weight), logit in zip(group.pairs, teacher, strict=True):
+            turned = how == "both" or bool(rng.random() < 0.5)
+            if how == "both" or not turned:
+                pairs.append((i, j, p, weight))
+                logits.append(logit)
+            if turned:
+                pairs.append((j, i, 1.0 - p, weight))
+                logits.append(-logit)
+        swapped.append(replace(group, pairs=pairs, teacher=tuple(logits) if group.teacher else ()))
+    return swapped
 
 
 class GroupSampler:
@@ -96,6 +133,10 @@ class GroupSampler:
         digits: Ids of tokens that are numbers.
         refusals: Token ids of refusals.
         seed: Seed.
+        pair_sampling: Which pairs of a record are drawn, see ``pair_sampling.draw_pairs``. ``"all_pair"`` draws
+            ``group`` candidates first and takes the pairs among them.
+        pairs_per_record: Most pairs for one prompt; 0 for all of the group's.
+        draw_by_length: A source's ``weights`` decide how often pairs are drawn, and no longer what they weigh.
     """
 
     def __init__(
@@ -107,7 +148,13 @@ class GroupSampler:
         digits: Sequence[int] = (),
         refusals: Sequence[Sequence[int]] = (),
         seed: int = 0,
+        pair_sampling: str = "all_pair",
+        pairs_per_record: int = 0,
+        draw_by_length: bool = False,
     ) -> None:
+        self._mode = pair_sampling
+        self._pairs = pairs_per_record
+        self._draw_by_length = draw_by_length
         self._sources = [source for source in sources if source.share > 0 and any(source.targets)]
         if not self._sources:
             raise ConfigurationError("no source with a share above 0 has a pair with a known order")
@@ -129,21 +176,31 @@ class GroupSampler:
         number = int(rng.choice(len(self._sources), p=self._shares))
         source = self._sources[number]
         record = self._usable[number][int(rng.integers(len(self._usable[number])))]
-        pairs = source.targets[record]
-        chosen = _choose(pairs, source.group, rng)
+        known = source.targets[record]
+
+        def length_weight(pair: PairTarget) -> float:
+            return _length_weight(source, record, pair)
+
+        def draw(pairs: Sequence[PairTarget], count: int) -> list[PairTarget]:
+            chances = [length_weight(pair) for pair in pairs] if self._draw_by_length else None
+            return draw_pairs(pairs, self._mode, count, rng, chances)
+
+        if self._mode == "all_pair":
+            chosen = _choose(known, source.group, rng)
+            pairs = [pair for pair in known if pair[0] in chosen and pair[1] in chosen]
+            pairs = draw(pairs, self._pairs) if self._pairs else pairs
+        else:
+            pairs = draw(known, self._pairs or max(1, source.group // 2))
+            chosen = sorted({index for pair in pairs for index in pair[:2]})
         place = {index: position for position, index in enumerate(chosen)}
         answers = [source.texts.candidate(record, index) for index in chosen]
-        longer_weight, shorter_weight = source.weights
-        weighted: list[tuple[int, int, float, float]] = []
-        for i, j, p in pairs:
-            if i in place and j in place:
-                a, b = place[i], place[j]
-                p_longer = p if len(answers[a]) >= len(answers[b]) else 1.0 - p
-                weight = p_longer * longer_weight + (1.0 - p_longer) * shorter_weight
-                weighted.append((a, b, p, weight))
+        weights = [1.0 if self._draw_by_length else length_weight(pair) for pair in pairs]
+        weighted = [(place[i], place[j], p, weight) for (i, j, p), weight in zip(pairs, weights, strict=True)]
+        logits = () if source.teacher is None else [source.teacher[record].get(pair[:2], math.nan) for pair in pairs]
         if rng.random() < self._corruption:
             self._add_worse(source, number, record, answers, weighted, rng)
-        return Group(source.texts.prompt(record), answers, weighted)
+        teacher = (*logits, *[math.nan] * (len(weighted) - len(logits))) if logits else ()
+        return Group(source.texts.prompt(record), answers, weighted, teacher)
 
     def _add_worse(
         self,
@@ -186,3 +243,10 @@ def _choose(pairs: Sequence[PairTarget], size: int, rng: np.random.Generator) ->
     rest = sorted({index for pair in pairs for index in pair[:2]} - {i, j})
     extra = rng.permutation(len(rest))[: max(size - 2, 0)]
     return [i, j, *(rest[int(index)] for index in extra)]
+
+
+def _length_weight(source: PackedSource, record: int, pair: PairTarget) -> float:
+    i, j, p = pair
+    longer_weight, shorter_weight = source.weights
+    p_longer = p if source.texts.length(record, i) >= source.texts.length(record, j) else 1.0 - p
+    return p_longer * longer_weight + (1.0 - p_longer) * shorter_weight

@@ -58,8 +58,6 @@ def segment_layout(tokenizer: Tokenizer) -> SegmentLayout:
 
 def number_tokens(tokenizer: Tokenizer) -> list[int]:
     """Ids of whole-word tokens that are numbers of one to three digits."""
-    return sorted(
-        index
-        for token, index in tokenizer.get_vocab().items()
-        if token.isascii() and token.isdigit() and len(token) < 4
-    )
+    # SentencePiece and byte-level vocabularies mark the start of a word
+    words = ((token.removeprefix("▁").removeprefix("Ġ"), index) for token, index in tokenizer.get_vocab().items())
+    return sorted(index for word, index in words if word.isascii() and word.isdigit() and len(word) < 4)

@@ -61,13 +61,34 @@ class PairRankerModel(nn.Module):
         Returns:
             Shape [batch]; positive means the left one is better.
         """
+        left, right = self.side_scores(ids, mask, positions, projections)
+        logits: Tensor = (left - right).mean(dim=-1)
+        return logits
+
+    def side_scores(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        positions: Tensor,
+        projections: Sequence[RelativeProjection] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Scores of the left and of the right candidate, whose difference is the logit.
+
+        Args:
+            ids: As in ``forward``, and so are the others.
+            mask: See there.
+            positions: See there.
+            projections: See there.
+
+        Returns:
+            Two tensors, shape [batch, tasks].
+        """
         encoder = self.pretrained_model
         if isinstance(encoder, DebertaEncoder):
             hidden = encoder(ids, mask, positions, projections)
         else:
             hidden = hidden_at(encoder, ids, mask, positions)
         source, left, right = hidden.unbind(1)
-        left_scores = self.head_layer(torch.cat([source, left], dim=-1))
-        right_scores = self.head_layer(torch.cat([source, right], dim=-1))
-        logits: Tensor = (left_scores - right_scores).mean(dim=-1)
-        return logits
+        left_scores: Tensor = self.head_layer(torch.cat([source, left], dim=-1))
+        right_scores: Tensor = self.head_layer(torch.cat([source, right], dim=-1))
+        return left_scores, right_scores

@@ -57,6 +57,7 @@ def toy_encoder(tmp_path_factory):
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "…", *WORDS, *map(str, range(60))]
     tokenizer = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(["[PAD]", "[CLS]", "[SEP]"])
     tokenizer.save(str(folder / "tokenizer.json"))
     torch.manual_seed(0)
     tiny_encoder(vocabulary=len(tokens)).save_pretrained(folder)

@@ -15,11 +15,11 @@ pytest.importorskip("transformers")
 from blender_core.errors import CheckpointError, ConfigurationError  # noqa: E402
 from blender_core.rank.embedded import EmbeddedRanker  # noqa: E402
 from blender_core.train import RankerTrainingConfig  # noqa: E402
+from blender_core.train.checkpoint import load_checkpoint  # noqa: E402
 from blender_core.train.finish import finish_ranker  # noqa: E402
-from blender_core.train.loop import group_loss, load_checkpoint, run_loop, score_rows  # noqa: E402
 from blender_core.train.model import SegmentPooledScorer, load_encoder  # noqa: E402
+from blender_core.train.one_pass import score_rows  # noqa: E402
 from blender_core.train.ranker import train_ranker  # noqa: E402
-from blender_core.train.sampling import Group  # noqa: E402
 
 
 def losses(path):
@@ -60,23 +60,15 @@ def test_int8_is_near_float(toy_config, toy_data, tmp_path):
     prompt = ranker._encode("sun moon")
     rows = [ranker.settings.layout.join(prompt, ranker._encode(text), 32) for text in texts]
     with torch.no_grad():
-        exact = score_rows(model, rows, tokens_per_batch=64, bfloat16=False).tolist()
+        exact = score_rows(model, rows, tokens_per_batch=64).tolist()
     assert ranker.score("sun moon", texts)[0] == pytest.approx(exact, abs=0.25)
 
 
 def test_resumed_run_ends_where_an_unbroken_one_does(toy_config, toy_data, tmp_path):
-    from blender_core.train import ranker as module
-
     whole = toy_config(output=str(tmp_path / "whole"), steps=12, corruption=0.5)
     train_ranker(whole, data=toy_data)
     broken = toy_config(output=str(tmp_path / "broken"), steps=12, corruption=0.5)
-
-    def killed(*arguments, **options):
-        return run_loop(*arguments, **options, stop_after=5)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "run_loop", killed)
-        assert train_ranker(broken, data=toy_data).steps == 5
+    assert train_ranker(broken, data=toy_data, stop_after=5).steps == 5
     assert train_ranker(broken, data=toy_data).steps == 12
     states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "broken")]
     assert states[0]["sequences"] == states[1]["sequences"]
@@ -102,14 +94,6 @@ def test_checkpoint_of_another_shape_is_refused(toy_config, toy_data):
         train_ranker(toy_config(steps=2, head_size=8), data=toy_data)
 
 
-def test_loss_of_a_tie_is_least_at_equal_scores():
-    group = Group([1], [[2], [3]], [(0, 1, 0.5, 1.0)])
-    equal, apart = (group_loss(torch.tensor(scores), [group]) for scores in ([0.3, 0.3], [2.0, -2.0]))
-    assert equal < apart
-    certain = Group([1], [[2], [3]], [(0, 1, 1.0, 1.0)])
-    assert group_loss(torch.tensor([2.0, -2.0]), [certain]) < group_loss(torch.tensor([-2.0, 2.0]), [certain])
-
-
 def test_rows_keep_their_scores_in_any_batch(toy_encoder):
     from blender_core.rank.segments import SegmentLayout
 
@@ -117,7 +101,7 @@ def test_rows_keep_their_scores_in_any_batch(toy_encoder):
     rows = [layout.join([5, 6], list(range(5, 5 + length)), 32) for length in (3, 11, 1, 7, 5)]
     model = SegmentPooledScorer(load_encoder(toy_encoder), head_size=8).eval()
     with torch.no_grad():
-        one, many = (score_rows(model, rows, tokens_per_batch=size, bfloat16=False) for size in (1, 500))
+        one, many = (score_rows(model, rows, tokens_per_batch=size) for size in (1, 500))
     assert torch.allclose(one, many, atol=1e-5)
 
 

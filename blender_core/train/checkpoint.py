@@ -1,0 +1,119 @@
+"""Checkpoints of a run: all that is needed to go on as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from blender_core.errors import CheckpointError
+
+__all__ = ["RunState", "load_checkpoint", "save_checkpoint", "save_weights"]
+
+
+@dataclass(slots=True)
+class RunState:
+    """How far a run is.
+
+    Attributes:
+        step: Optimiser steps done.
+        seconds: Time spent, that before a resume included.
+        sequences: Sequences that went through the encoder with gradient.
+        best: The best mean accuracy on held-out prompts so far, -1 before the first evaluation.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    sequences: int = 0
+    best: float = -1.0
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: RunState,
+    scaler: torch.amp.GradScaler | None = None,
+) -> None:
+    """Write a checkpoint; whoever kills the run meanwhile leaves the one before it.
+
+    Args:
+        path: The file.
+        model: Its weights are kept.
+        optimizer: Its state is kept.
+        state: How far the run is.
+        scaler: The loss scale of float16.
+    """
+    values: dict[str, Any] = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rng": torch.get_rng_state(),
+        "step": state.step,
+        "seconds": state.seconds,
+        "sequences": state.sequences,
+        "best": state.best,
+    }
+    if scaler is not None and scaler.is_enabled():
+        values["scaler"] = scaler.state_dict()
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        values["cuda_rng"] = torch.cuda.get_rng_state(device)
+    _write(path, values)
+
+
+def save_weights(path: Path, model: nn.Module, state: RunState) -> None:
+    """Write weights alone, for a model that is kept and not trained further."""
+    _write(path, {"model": model.state_dict(), "step": state.step, "best": state.best})
+
+
+def load_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+) -> RunState:
+    """Load a checkpoint.
+
+    Args:
+        path: The file; read with ``weights_only=True``.
+        model: Takes the weights.
+        optimizer: Takes its state, where given, and torch's random state is restored.
+        scaler: Takes the loss scale, where the checkpoint has one.
+
+    Returns:
+        How far the run was.
+
+    Raises:
+        CheckpointError: The file does not fit the model.
+    """
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(stored["model"])
+        if optimizer is not None:
+            optimizer.load_state_dict(stored["optimizer"])
+            torch.set_rng_state(stored["rng"])
+            device = next(model.parameters()).device
+            if "cuda_rng" in stored and device.type == "cuda":
+                torch.cuda.set_rng_state(stored["cuda_rng"], device)
+        if scaler is not None and "scaler" in stored:
+            scaler.load_state_dict(stored["scaler"])
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} does not fit this model: {error}; remove it to start afresh, or use the run's own settings"
+        ) from error
+    return RunState(**{name: stored[name] for name in RunState.__slots__ if name in stored})
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    new = path.with_suffix(".new")
+    with new.open("wb") as file:
+        torch.save(values, file)
+        file.flush()
+        # after a power cut the name must not point to an empty file
+        os.fsync(file.fileno())
+    os.replace(new, path)

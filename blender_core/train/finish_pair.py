@@ -1,0 +1,152 @@
+"""The last steps of a run of the pair form: write the checkpoint, fit its temperature, measure it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blender_core.errors import CheckpointError
+from blender_core.rank.pair_ranker import PairRanker
+from blender_core.rank.pairrm.scorer import PairScorer
+from blender_core.train.checkpoint import load_checkpoint
+from blender_core.train.config import RankerTrainingConfig
+from blender_core.train.development import HeldOut, PairLogit, held_out_groups, pair_logits
+from blender_core.train.joint import JointForm, pair_lengths
+from blender_core.train.packing import pack_texts
+from blender_core.train.ranker import build_form, data_folder, source_records, source_targets
+
+__all__ = ["calibration_error", "chosen_checkpoint", "finish_pair_ranker", "fit_temperature"]
+
+Array = npt.NDArray[np.float64]
+
+
+def chosen_checkpoint(config: RankerTrainingConfig) -> Path:
+    """The file that ``config.keep`` names.
+
+    Raises:
+        CheckpointError: The run has not written it.
+    """
+    path = Path(config.output) / ("best.pt" if config.keep == "best" else "checkpoint.pt")
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint {path}; train first, with the same configuration")
+    return path
+
+
+def finish_pair_ranker(
+    config: RankerTrainingConfig,
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    max_tokens: int | None = None,
+    records: int = 60,
+) -> dict[str, Any]:
+    """Turn the checkpoint of a run into a folder that ``PairRanker.from_pretrained`` loads.
+
+    Args:
+        config: Settings of the run.
+        folder: Where to write.
+        data: The data folder; ``None`` for ``BLENDER_DATA``, else ``../shared/data``.
+        max_tokens: Window of a pair in tokens; ``None`` for the largest of the run.
+        records: Most held-out records a source.
+
+    Returns:
+        The numbers on held-out training prompts, by source: ``accuracy`` of the symmetrised logit,
+        ``one_order_accuracy`` of a single pass, ``consistency`` (same verdict in both orders), ``position_bias`` (mean
+        logit in favour of the left side) and ``calibration_error`` after the temperature. Also written to
+        ``development.json`` in the run's output.
+
+    Raises:
+        CheckpointError: The checkpoint does not fit the settings.
+    """
+    form, texts = build_form(config)
+    assert isinstance(form, JointForm)
+    load_checkpoint(chosen_checkpoint(config), form.module)
+    form.module.eval()
+    window = max_tokens or config.largest_window
+    measured: dict[str, list[PairLogit]] = {}
+    for name, source in config.sources.items():
+        held_out = source_records(config, source, data_folder(data))[1][:records]
+        groups = held_out_groups(
+            HeldOut(pack_texts(held_out, texts.encode_batch), source_targets(source, held_out)), most_pairs=12
+        )
+        measured[name] = pair_logits(form, groups, window)
+    temperature = fit_temperature(measured)
+    source_length, candidate_length = pair_lengths(window, config.prompt_share)
+    ranker = PairRanker(
+        PairScorer(form.model, form.tokenizer.pad_id),
+        form.tokenizer,
+        source_max_length=source_length,
+        candidate_max_length=candidate_length,
+        temperature=temperature,
+    )
+    ranker.save_pretrained(Path(folder))
+    report = {
+        "temperature": temperature,
+        "sources": {name: _numbers(logits, temperature) for name, logits in measured.items() if logits},
+    }
+    (Path(config.output) / "development.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def fit_temperature(measured: dict[str, list[PairLogit]]) -> float:
+    """The temperature with the least cross-entropy on the labels, every source weighing the same.
+
+    Args:
+        measured: Held-out pairs by source.
+
+    Returns:
+        A value in [0.1, 10]; 1 without pairs.
+    """
+    grid = np.exp(np.linspace(math.log(0.1), math.log(10.0), 400))
+    total = np.zeros(len(grid))
+    for logits in measured.values():
+        if logits:
+            margin = np.array([pair.logit for pair in logits])[:, None] / grid
+            target = np.array([pair.target for pair in logits])[:, None]
+            total += (np.logaddexp(0.0, -margin) * target + np.logaddexp(0.0, margin) * (1.0 - target)).mean(0)
+    return round(float(grid[int(total.argmin())]), 4) if total.any() else 1.0
+
+
+def calibration_error(given: Array, wanted: Array) -> float:
+    """Expected calibration error over ten equal bins of the probability (Guo et al. 2017).
+
+    Args:
+        given: Probabilities, shape (pairs,).
+        wanted: What was true, in [0, 1], same shape.
+
+    Returns:
+        A number in [0, 1].
+
+    Example:
+        >>> round(calibration_error(np.array([0.9, 0.9]), np.array([1.0, 0.0])), 3)
+        0.4
+    """
+    bins = np.minimum((given * 10).astype(int), 9)
+    gaps = [
+        (bins == index).mean() * abs(given[bins == index].mean() - wanted[bins == index].mean())
+        for index in range(10)
+        if (bins == index).any()
+    ]
+    return float(sum(gaps))
+
+
+def _numbers(logits: list[PairLogit], temperature: float) -> dict[str, float]:
+    forward = np.array([pair.forward for pair in logits])
+    backward = np.array([pair.backward for pair in logits])
+    target = np.array([pair.target for pair in logits])
+    both, better = (forward + backward) / 2, target > 0.5
+    probability = 1.0 / (1.0 + np.exp(-np.clip(both / temperature, -60.0, 60.0)))
+    return {
+        "pairs": float(len(logits)),
+        "accuracy": float(((both > 0) == better).mean()),
+        "one_order_accuracy": float((((forward > 0) == better).mean() + ((backward > 0) == better).mean()) / 2),
+        "consistency": float(((forward > 0) == (backward > 0)).mean()),
+        # the first stands on the left in one order and on the right in the other
+        "position_bias": float((forward - backward).mean() / 2),
+        "calibration_error": calibration_error(probability, target),
+    }
