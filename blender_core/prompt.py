@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from blender_core.answer import ToolCall
 from blender_core.errors import ConfigurationError
+from blender_core.media import Media
 
 __all__ = ["Message", "Prompt", "PromptLike"]
 
@@ -21,11 +23,18 @@ class Message:
 
     Attributes:
         role: ``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``.
-        content: The turn's text.
+        content: The turn's text, with marks such as ``[image]`` where it holds more than text. Rankers and fusers
+            read this.
+        parts: Text and other content in order, where the text is not everything; empty where ``content`` is.
+        tool_calls: Tools that the assistant asked for in this turn.
+        tool_call_id: The call that a tool's turn answers.
     """
 
     role: str
     content: str
+    parts: tuple[str | Media, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
 
     def __post_init__(self) -> None:
         if self.role not in _ROLES:

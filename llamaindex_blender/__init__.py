@@ -1,6 +1,12 @@
-"""LlamaIndex LLMs as members of a blend, found by the engine through its entry points.
+"""Blend several LLMs into one LlamaIndex LLM, and use LlamaIndex LLMs as members.
 
-The blend itself as a LlamaIndex LLM is not here yet. Importing this package loads no LlamaIndex.
+Names are loaded when they are first used: importing this package loads no LlamaIndex.
+
+Example:
+    >>> from llama_index.core.llms import MockLLM
+    >>> from llamaindex_blender import BlendedLLM
+    >>> BlendedLLM(llms=[MockLLM(max_tokens=1)], fuser=None).complete("Capital of France?").text
+    'text'
 """
 
 from __future__ import annotations
@@ -9,12 +15,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llamaindex_blender.llm import BlendedLLM
     from llamaindex_blender.local import local_llms
     from llamaindex_blender.members import LlamaIndexMember
 
-__all__ = ["LlamaIndexMember", "local_llms"]
+__all__ = ["BlendedLLM", "LlamaIndexMember", "local_llms"]
 
-_HOMES = {"LlamaIndexMember": "members", "local_llms": "local"}
+_HOMES = {"BlendedLLM": "llm", "LlamaIndexMember": "members", "local_llms": "local"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.base import BaseLLM
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse
-from llama_index.core.llms import CustomLLM
-from llama_index.core.llms.mock import MockFunctionCallingLLM
+from llama_index.core.base.llms.types import ChatResponse
+from llama_index.core.llms.function_calling import FunctionCallingLLM
 
-from blender_core.answer import Answer, Price, Usage
-from blender_core.errors import MemberError
+from blender_core.answer import Answer, Price, ToolCall
+from blender_core.concurrency import iterate_in_thread
+from blender_core.errors import ConfigurationError, MemberError
 from blender_core.members.member import Member
 from blender_core.prompt import Prompt
+from llamaindex_blender.answers import to_answer
+from llamaindex_blender.blocking import blocks_event_loop
+from llamaindex_blender.messages import NativeInput, calls_of_message, to_messages
+from llamaindex_blender.tools import as_tool, normalised_choice
 
 __all__ = ["LlamaIndexMember", "adapt"]
 
+# call options that LLMs of every integration take; the rest belongs to other frameworks
 _KNOWN_OPTIONS = ("max_tokens", "stop", "temperature")
 
 
@@ -33,12 +39,20 @@ def adapt(llm: Any) -> Member:
 
 
 class LlamaIndexMember(Member):
-    """Asks a LlamaIndex LLM through its chat methods. Takes no part in calls with tools.
+    """Asks a LlamaIndex LLM through its chat methods.
+
+    A call with tools goes through ``chat_with_tools``; an LLM that cannot call tools takes no part in it. An LLM
+    whose asynchronous methods block the event loop runs in a thread. Retries that the LLM makes itself come on
+    top of the engine's.
 
     Args:
         llm: The LLM.
         name: Shown in results; default is the model's name, else the class's.
         price: What its tokens cost, where cost matters.
+        follows_instructions: Whether it can be asked to fuse; a base model cannot.
+
+    Raises:
+        ConfigurationError: It is not a LlamaIndex LLM.
 
     Example:
         >>> from llama_index.core.llms import MockLLM
@@ -46,89 +60,133 @@ class LlamaIndexMember(Member):
         'text text'
     """
 
-    def __init__(self, llm: BaseLLM, *, name: str | None = None, price: Price | None = None) -> None:
-        metadata = llm.metadata
-        known = metadata.model_name not in ("", "unknown")
-        super().__init__(name or (metadata.model_name if known else type(llm).__name__), price=price)
+    def __init__(
+        self,
+        llm: BaseLLM,
+        *,
+        name: str | None = None,
+        price: Price | None = None,
+        follows_instructions: bool = True,
+    ) -> None:
+        if not isinstance(llm, BaseLLM):
+            raise ConfigurationError(f"{type(llm).__name__} is not a LlamaIndex LLM; pass a subclass of BaseLLM")
+        stated = llm.metadata.model_name
+        super().__init__(name or (stated if stated not in ("", "unknown") else type(llm).__name__), price=price)
         self.llm = llm
-        # their asynchronous methods call the synchronous ones on the event loop
-        self.blocks_event_loop = isinstance(llm, CustomLLM | MockFunctionCallingLLM)
+        self.blocks_event_loop = blocks_event_loop(llm)
+        self.follows_instructions = follows_instructions
 
     def generate(self, prompt: Prompt) -> Answer:
         """Ask the LLM, blocking.
 
         Args:
-            prompt: The prompt; ``stop``, ``temperature`` and ``max_tokens`` are passed on.
+            prompt: The prompt.
 
         Returns:
-            The answer, with the usage where the response holds it.
+            The answer with its tool calls, and the usage where the response holds it.
 
         Raises:
-            MemberError: The call has tools.
+            MemberError: The call has tools and the LLM cannot call any, or a tool call cannot be read.
         """
-        return _answer(self.llm.chat(self._messages(prompt), **_options(prompt)))
+        messages, options = to_messages(prompt), self._options(prompt)
+        if prompt.options.get("tools"):
+            llm = self._tool_caller()
+            return self._with_calls(llm.chat_with_tools(chat_history=messages, **_tools(prompt), **options))
+        return to_answer(self.llm.chat(messages, **options))
 
     async def agenerate(self, prompt: Prompt) -> Answer:
         """Ask the LLM without blocking the event loop; see ``generate``."""
-        return _answer(await self.llm.achat(self._messages(prompt), **_options(prompt)))
+        if self.blocks_event_loop:
+            return await super().agenerate(prompt)
+        messages, options = to_messages(prompt), self._options(prompt)
+        if prompt.options.get("tools"):
+            llm = self._tool_caller()
+            return self._with_calls(await llm.achat_with_tools(chat_history=messages, **_tools(prompt), **options))
+        return to_answer(await self.llm.achat(messages, **options))
 
     def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
         """Ask the LLM and hand the text over as it comes, then the whole ``Answer``."""
+        if prompt.options.get("tools"):
+            yield from super().stream(prompt)
+            return
         response: ChatResponse | None = None
-        for response in self.llm.stream_chat(self._messages(prompt), **_options(prompt)):
+        pieces: list[str] = []
+        for response in self.llm.stream_chat(to_messages(prompt), **self._options(prompt)):
             if response.delta:
+                pieces.append(response.delta)
                 yield response.delta
-        yield _last(self.name, response)
+        yield _last(self.name, response, pieces)
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
         """Like ``stream``, without blocking the event loop."""
         if self.blocks_event_loop:
+            async for item in iterate_in_thread(lambda: self.stream(prompt)):
+                yield item
+            return
+        if prompt.options.get("tools"):
             async for item in super().astream(prompt):
                 yield item
             return
         response: ChatResponse | None = None
-        async for response in await self.llm.astream_chat(self._messages(prompt), **_options(prompt)):
+        pieces: list[str] = []
+        async for response in await self.llm.astream_chat(to_messages(prompt), **self._options(prompt)):
             if response.delta:
+                pieces.append(response.delta)
                 yield response.delta
-        yield _last(self.name, response)
+        yield _last(self.name, response, pieces)
 
-    def _messages(self, prompt: Prompt) -> list[ChatMessage]:
-        if prompt.options.get("tools"):
-            raise MemberError(f"{self.name} is a LlamaIndex LLM; such members take no part in calls with tools")
-        return [ChatMessage(role=turn.role, content=turn.content) for turn in prompt.messages]
+    def can_call_tools(self, tools: list[Any]) -> bool:
+        """Whether the LLM takes tools.
+
+        Args:
+            tools: The tools.
+
+        Returns:
+            Whether it has ``chat_with_tools``, and its metadata says that the model calls functions.
+        """
+        return isinstance(self.llm, FunctionCallingLLM) and self.llm.metadata.is_function_calling_model
+
+    @property
+    def context_window(self) -> int:
+        """Tokens that the LLM reads and writes at most in one call."""
+        return self.llm.metadata.context_window
+
+    def _tool_caller(self) -> FunctionCallingLLM:
+        if isinstance(self.llm, FunctionCallingLLM) and self.llm.metadata.is_function_calling_model:
+            return self.llm
+        raise MemberError(
+            f"{self.name} cannot call tools (it is no function-calling LLM, or its metadata says so), so it takes "
+            "no part in calls with tools"
+        )
+
+    def _with_calls(self, response: ChatResponse) -> Answer:
+        """The answer, with the tool calls as the LLM itself reads them: integrations store them differently."""
+        selections = self._tool_caller().get_tool_calls_from_response(response, error_on_no_tool_call=False)
+        calls = tuple(ToolCall(call.tool_name, call.tool_kwargs, call.tool_id or None) for call in selections)
+        if calls:
+            # broken arguments are no arguments to many integrations, which must not count as a call
+            calls_of_message(response.message)
+        return to_answer(response, calls)
+
+    def _options(self, prompt: Prompt) -> dict[str, Any]:
+        options = {name: prompt.options[name] for name in _KNOWN_OPTIONS if prompt.options.get(name) is not None}
+        return {**options, **prompt.native.options} if isinstance(prompt.native, NativeInput) else options
 
 
-def _options(prompt: Prompt) -> dict[str, Any]:
-    return {name: prompt.options[name] for name in _KNOWN_OPTIONS if prompt.options.get(name) is not None}
+def _tools(prompt: Prompt) -> dict[str, Any]:
+    choice = normalised_choice(prompt.options.get("tool_choice"))
+    named = {} if choice in (None, "any") else {"tool_choice": choice}
+    native = prompt.native
+    return {
+        "tools": [as_tool(tool) for tool in prompt.options["tools"]],
+        "allow_parallel_tool_calls": native.parallel_tool_calls if isinstance(native, NativeInput) else True,
+        "tool_required": choice not in (None, "auto", "none"),
+        **named,
+    }
 
 
-def _last(name: str, response: ChatResponse | None) -> Answer:
+def _last(name: str, response: ChatResponse | None, pieces: list[str]) -> Answer:
     if response is None:
         raise MemberError(f"{name}: the stream ended without an answer")
-    return _answer(response)
-
-
-def _answer(response: ChatResponse) -> Answer:
-    return Answer(response.message.content or "", usage=_usage(response), native=response)
-
-
-def _usage(response: ChatResponse) -> Usage | None:
-    """Providers put their counts into the raw response, or into the response's additional arguments."""
-    raw = response.raw
-    usage = raw.get("usage") if isinstance(raw, Mapping) else getattr(raw, "usage", None)
-    for source in (usage, response.additional_kwargs):
-        counts = [_count(source, names) for names in (("prompt_tokens", "input_tokens"), _OUTPUT_NAMES)]
-        if None not in counts:
-            return Usage(counts[0] or 0, counts[1] or 0)
-    return None
-
-
-_OUTPUT_NAMES = ("completion_tokens", "output_tokens")
-
-
-def _count(source: Any, names: tuple[str, ...]) -> int | None:
-    for name in names:
-        value = source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
-        if isinstance(value, int):
-            return value
-    return None
+    answer = to_answer(response)
+    return replace(answer, text="".join(pieces)) if pieces else answer

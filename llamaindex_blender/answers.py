@@ -1,0 +1,97 @@
+"""What a LlamaIndex LLM returns, read for the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatResponse
+
+from blender_core.answer import Answer, ToolCall, Usage
+
+__all__ = ["to_answer", "usage_of"]
+
+_INPUT_NAMES = ("prompt_tokens", "input_tokens", "prompt_token_count")
+_OUTPUT_NAMES = ("completion_tokens", "output_tokens", "candidates_token_count")
+# how providers say that a text was withheld
+_FILTERED = frozenset(
+    {"blocklist", "content_filter", "guardrail_intervened", "prohibited_content", "recitation", "refusal", "safety"}
+)
+
+
+def to_answer(response: ChatResponse, tool_calls: Sequence[ToolCall] = ()) -> Answer:
+    """Read a response.
+
+    Args:
+        response: What the LLM returned.
+        tool_calls: Its tool calls, as the LLM itself reads them.
+
+    Returns:
+        The answer; ``native`` is the response.
+
+    Example:
+        >>> from llama_index.core.llms import ChatMessage
+        >>> raw = {"usage": {"prompt_tokens": 3, "completion_tokens": 1}}
+        >>> to_answer(ChatResponse(message=ChatMessage(role="assistant", content="Hi"), raw=raw)).usage
+        Usage(input_tokens=3, output_tokens=1)
+    """
+    reason = _finish_reason(response)
+    model = _get(response.raw, "model")
+    return Answer(
+        response.message.content or "",
+        tuple(tool_calls),
+        usage_of(response),
+        model=model if isinstance(model, str) and model else None,
+        finish_reason=reason,
+        refusal=_refusal(response, reason),
+        native=response,
+    )
+
+
+def usage_of(response: ChatResponse) -> Usage | None:
+    """What a call used.
+
+    Args:
+        response: What the LLM returned.
+
+    Returns:
+        The tokens; providers put them into the raw response, or into the additional keywords of response or
+        message. ``None`` where they are nowhere.
+    """
+    raw = response.raw
+    places = (_get(raw, "usage"), _get(raw, "usage_metadata"))
+    for source in (*places, response.additional_kwargs, response.message.additional_kwargs):
+        read, written = _count(source, _INPUT_NAMES), _count(source, _OUTPUT_NAMES)
+        if read is not None and written is not None:
+            return Usage(read, written)
+    return None
+
+
+def _finish_reason(response: ChatResponse) -> str | None:
+    choices = _get(response.raw, "choices")
+    first = choices[0] if isinstance(choices, list | tuple) and choices else None
+    for source in (first, response.raw, response.additional_kwargs, response.message.additional_kwargs):
+        for name in ("finish_reason", "stop_reason", "done_reason"):
+            value = _get(source, name)
+            if isinstance(value, str) and value:
+                return value
+    return None
+
+
+def _refusal(response: ChatResponse, reason: str | None) -> str | None:
+    spoken = response.message.additional_kwargs.get("refusal")
+    if isinstance(spoken, str) and spoken:
+        return spoken
+    return f"finish reason {reason}" if reason is not None and reason.lower() in _FILTERED else None
+
+
+def _count(source: Any, names: tuple[str, ...]) -> int | None:
+    for name in names:
+        value = _get(source, name)
+        if isinstance(value, int):
+            return value
+    return None
+
+
+def _get(source: Any, name: str) -> Any:
+    return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)

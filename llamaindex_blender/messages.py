@@ -1,0 +1,253 @@
+"""LlamaIndex messages on one side, the engine's prompt on the other."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    AudioBlock,
+    ChatMessage,
+    CitableBlock,
+    CitationBlock,
+    ContentBlock,
+    DocumentBlock,
+    ImageBlock,
+    MessageRole,
+    TextBlock,
+    ToolCallBlock,
+    VideoBlock,
+)
+
+from blender_core.answer import ToolCall
+from blender_core.media import Media, MediaKind
+from blender_core.prompt import Message, Prompt
+from llamaindex_blender.tools import read_arguments
+
+__all__ = ["NativeInput", "calls_of_message", "to_messages", "to_prompt"]
+
+_ROLES = {
+    MessageRole.SYSTEM: "system",
+    MessageRole.DEVELOPER: "system",
+    MessageRole.USER: "user",
+    MessageRole.ASSISTANT: "assistant",
+    MessageRole.CHATBOT: "assistant",
+    MessageRole.MODEL: "assistant",
+    MessageRole.FUNCTION: "tool",
+    MessageRole.TOOL: "tool",
+}
+# the attribute that holds the content, by block
+_HANDLES = {ImageBlock: "image", AudioBlock: "audio", VideoBlock: "video", DocumentBlock: "data"}
+
+
+@dataclass(frozen=True, slots=True)
+class NativeInput:
+    """A call as LlamaIndex made it; LlamaIndex members get it untouched.
+
+    Attributes:
+        messages: The conversation.
+        options: Call options that only LlamaIndex LLMs know.
+        parallel_tool_calls: Whether one answer may hold several tool calls.
+    """
+
+    messages: tuple[ChatMessage, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    parallel_tool_calls: bool = False
+
+
+def to_prompt(
+    messages: Sequence[ChatMessage],
+    options: Mapping[str, Any],
+    *,
+    native_options: Mapping[str, Any] | None = None,
+    parallel_tool_calls: bool = False,
+) -> Prompt:
+    r"""Read a conversation for the engine.
+
+    Args:
+        messages: The conversation, oldest first; not changed.
+        options: Call options that members of every kind understand.
+        native_options: Call options for LlamaIndex members alone.
+        parallel_tool_calls: Whether one answer may hold several tool calls.
+
+    Returns:
+        The prompt. Text is flattened for ranking and fusing, other content leaves a mark such as ``[image]``.
+
+    Raises:
+        ConfigurationError: There are no messages.
+
+    Example:
+        >>> turns = [ChatMessage(role="system", content="Be brief."), ChatMessage(role="user", content="Hi")]
+        >>> to_prompt(turns, {}).text
+        'System: Be brief.\nUser: Hi'
+    """
+    kept = tuple(_with_own_handles(message) for message in messages)
+    native = NativeInput(kept, dict(native_options or {}), parallel_tool_calls)
+    return Prompt(tuple(_turn(message) for message in kept), native=native, options=options)
+
+
+def to_messages(prompt: Prompt) -> list[ChatMessage]:
+    """The prompt as LlamaIndex messages.
+
+    Args:
+        prompt: A prompt, made from LlamaIndex messages or not.
+
+    Returns:
+        Copies of the original messages where there are some, so that no member can change another's; else one
+        message a turn, with its images and tool calls.
+
+    Example:
+        >>> to_messages(Prompt.of("Hi"))[0].content
+        'Hi'
+    """
+    if isinstance(prompt.native, NativeInput):
+        return [_for_any_provider(message.model_copy(deep=True)) for message in prompt.native.messages]
+    return [_message(turn) for turn in prompt.messages]
+
+
+def calls_of_message(message: ChatMessage) -> tuple[ToolCall, ...]:
+    """The tools that a message asks for.
+
+    Args:
+        message: Any message.
+
+    Returns:
+        Its tool-call blocks; where there are none, the ``tool_calls`` of its additional keywords, which older
+        integrations use.
+
+    Example:
+        >>> block = ToolCallBlock(tool_name="add", tool_kwargs='{"a": 1}', tool_call_id="1")
+        >>> calls_of_message(ChatMessage(role="assistant", blocks=[block]))
+        (ToolCall(name='add', arguments={'a': 1}, id='1'),)
+    """
+    blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+    if blocks:
+        return tuple(
+            ToolCall(block.tool_name, read_arguments(block.tool_kwargs, block.tool_name), block.tool_call_id)
+            for block in blocks
+        )
+    stated = message.additional_kwargs.get("tool_calls") or ()
+    return tuple(_stated_call(call) for call in stated) if isinstance(stated, list | tuple) else ()
+
+
+def _for_any_provider(message: ChatMessage) -> ChatMessage:
+    """Tool calls stand in blocks; their second form is the one provider's that wrote it. Changes its argument."""
+    if any(isinstance(block, ToolCallBlock) for block in message.blocks):
+        message.additional_kwargs.pop("tool_calls", None)
+    return message
+
+
+def _turn(message: ChatMessage) -> Message:
+    role = _ROLES[message.role]
+    parts = [part for block in message.blocks for part in _parts(block)]
+    calls = calls_of_message(message) if role == "assistant" else ()
+    written = [f"[calls {call.name}({json.dumps(dict(call.arguments), default=str)})]" for call in calls]
+    content = "\n".join([*map(str, parts), *written])
+    plain = all(isinstance(part, str) for part in parts) and not written
+    call_id = message.additional_kwargs.get("tool_call_id") if role == "tool" else None
+    return Message(role, content, () if plain else tuple(parts), calls, None if call_id is None else str(call_id))
+
+
+def _parts(block: ContentBlock) -> list[str | Media]:
+    if isinstance(block, TextBlock):
+        return [block.text]
+    if isinstance(block, CitableBlock):
+        return [part for inner in block.content for part in _parts(inner)]
+    if isinstance(block, CitationBlock):
+        return _parts(block.cited_content)
+    if isinstance(block, ImageBlock | AudioBlock | VideoBlock | DocumentBlock):
+        media = _media(block)
+        return [] if media is None else [media]
+    # thoughts, tool calls and cache points are not content
+    return []
+
+
+def _media(block: ImageBlock | AudioBlock | VideoBlock | DocumentBlock) -> Media | None:
+    kind: MediaKind
+    if isinstance(block, ImageBlock):
+        kind, mime = "image", block.image_mimetype
+    elif isinstance(block, AudioBlock):
+        kind, mime = "audio", f"audio/{block.format}" if block.format else None
+    elif isinstance(block, VideoBlock):
+        kind, mime = "video", block.video_mimetype
+    else:
+        kind, mime = "file", block.document_mimetype
+    name = getattr(block, "title", None)
+    url = None if block.url is None else str(block.url)
+    if url is not None and not url.startswith("data:"):
+        return Media(kind, None, url, mime, name)
+    if url is not None:
+        head, _, data = url.partition(",")
+        return Media(kind, data, None, mime or head[5:].split(";")[0] or None, name) if data else None
+    content = getattr(block, _HANDLES[type(block)])
+    if isinstance(content, bytes) and content:
+        # blocks keep their bytes in base64
+        return Media(kind, content.decode("ascii"), None, mime, name)
+    if block.path is not None:
+        with open(block.path, "rb") as file:
+            return Media(kind, base64.b64encode(file.read()).decode("ascii"), None, mime, name)
+    if isinstance(content, io.BytesIO):
+        return Media(kind, base64.b64encode(content.getvalue()).decode("ascii"), None, mime, name)
+    return None
+
+
+def _with_own_handles(message: ChatMessage) -> ChatMessage:
+    """The message with open files read into memory: members read at the same time, and copies need bytes."""
+    if not any(isinstance(getattr(block, _HANDLES.get(type(block), ""), None), io.IOBase) for block in message.blocks):
+        return message
+    blocks: list[Any] = []
+    for block in message.blocks:
+        name = _HANDLES.get(type(block), "")
+        handle = getattr(block, name, None)
+        if isinstance(handle, io.IOBase):
+            handle.seek(0)
+            block = block.model_copy(update={name: io.BytesIO(handle.read())})
+            handle.seek(0)
+        blocks.append(block)
+    return message.model_copy(update={"blocks": blocks})
+
+
+def _message(turn: Message) -> ChatMessage:
+    parts = turn.parts or ((turn.content,) if turn.content and not turn.tool_calls else ())
+    blocks: list[Any] = [_block(part) for part in parts]
+    for call in turn.tool_calls:
+        blocks.append(ToolCallBlock(tool_name=call.name, tool_kwargs=dict(call.arguments), tool_call_id=call.id))
+    if turn.role == "tool":
+        if turn.tool_call_id is None:
+            # providers refuse a tool's message without the id of its call
+            return ChatMessage(role=MessageRole.USER, content=f"Tool result: {turn.content}")
+        keywords = {"tool_call_id": turn.tool_call_id}
+        return ChatMessage(role=MessageRole.TOOL, blocks=blocks or [TextBlock(text="")], additional_kwargs=keywords)
+    return ChatMessage(role=MessageRole(turn.role), blocks=blocks or [TextBlock(text="")])
+
+
+def _block(part: str | Media) -> ContentBlock:
+    if isinstance(part, str):
+        return TextBlock(text=part)
+    data = None if part.data is None else part.data.encode("ascii")
+    if part.kind == "image":
+        return ImageBlock(image=data, url=part.url, image_mimetype=part.mime_type)
+    if part.kind == "audio":
+        form = None if part.mime_type is None else part.mime_type.rpartition("/")[2]
+        return AudioBlock(audio=data, url=part.url, format=form)
+    if part.kind == "video":
+        return VideoBlock(video=data, url=part.url, video_mimetype=part.mime_type)
+    return DocumentBlock(data=data, url=part.url, document_mimetype=part.mime_type, title=part.name)
+
+
+def _stated_call(call: Any) -> ToolCall:
+    """A call in the form of OpenAI, as object or mapping, or as LlamaIndex's tool selection."""
+    function = _get(call, "function")
+    if function is not None:
+        name = str(_get(function, "name") or "")
+        return ToolCall(name, read_arguments(_get(function, "arguments"), name), _get(call, "id"))
+    name = str(_get(call, "tool_name") or "")
+    return ToolCall(name, read_arguments(_get(call, "tool_kwargs"), name), _get(call, "tool_id"))
+
+
+def _get(source: Any, name: str) -> Any:
+    return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)

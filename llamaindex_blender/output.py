@@ -1,0 +1,159 @@
+"""From the engine's result to the response that LlamaIndex gets, whole or in pieces."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    CachePoint,
+    ChatMessage,
+    ChatResponse,
+    ContentBlock,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+
+from blender_core.events import BlendEvent, Finished, FusionRejected, Token
+from blender_core.result import BlendResult
+from blender_core.stop_sequences import StopFilter, cut_at_stop
+
+__all__ = ["ResponseWriter", "blended_response"]
+
+_PARAGRAPH = "\n\n"
+
+
+def blended_response(
+    result: BlendResult, *, model: str, stop: Sequence[str] = (), parallel_tool_calls: bool = True
+) -> ChatResponse:
+    """The response of a finished call.
+
+    A fused text is plain text. A picked answer keeps its text, tool calls and other content; what only its
+    provider understands is left out, because the message goes to every member on the next turn: thoughts, cache
+    points and additional keywords.
+
+    Args:
+        result: The result.
+        model: The blend's name.
+        stop: Stop sequences; the text ends before the first.
+        parallel_tool_calls: Whether there may be several tool calls; else the first is kept.
+
+    Returns:
+        The response. ``raw["blend"]`` and ``additional_kwargs["blend"]`` hold ``BlendResult.to_dict()``, and
+        ``raw["usage"]`` the sum over all calls.
+    """
+    return _response(result, cut_at_stop(result.text, stop), model, parallel_tool_calls)
+
+
+class ResponseWriter:
+    """Turns the events of a call into the pieces of a stream. Made for one call.
+
+    Each piece holds the text so far and, as ``delta``, what is new. Tool calls, usage and the report stand on the
+    last piece only.
+
+    Args:
+        model: The blend's name.
+        stop: Stop sequences; the text ends before the first.
+        parallel_tool_calls: Whether there may be several tool calls; else the first is kept.
+    """
+
+    def __init__(self, model: str, stop: Sequence[str] = (), parallel_tool_calls: bool = True) -> None:
+        self._model = model
+        self._sequences = stop
+        self._stop = StopFilter(stop)
+        self._parallel = parallel_tool_calls
+        self._text = ""
+        self._taken_back = 0
+
+    def pieces(self, event: BlendEvent) -> Iterator[ChatResponse]:
+        """The pieces that an event brings.
+
+        Args:
+            event: The next event.
+
+        Yields:
+            Text as it comes; at the end the whole response with an empty ``delta``.
+        """
+        if isinstance(event, Token):
+            yield from self._send(self._stop.take(event.text))
+        elif isinstance(event, FusionRejected):
+            self._stop = StopFilter(self._sequences)
+            if self._text:
+                # what is sent cannot be taken back: the answer follows as a new paragraph
+                self._taken_back = len(self._text)
+                yield from self._send(_PARAGRAPH)
+        elif isinstance(event, Finished):
+            yield from self._send(self._stop.rest())
+            last = _response(event.result, self._text, self._model, self._parallel)
+            last.raw["blend"]["rejected_characters"] = self._taken_back  # type: ignore[index]
+            last.delta = ""
+            yield last
+
+    def _send(self, text: str) -> Iterator[ChatResponse]:
+        if text:
+            self._text += text
+            yield ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=self._text), delta=text)
+
+
+def _response(result: BlendResult, text: str, model: str, parallel: bool) -> ChatResponse:
+    calls = _call_blocks(result)
+    calls = calls if parallel else calls[:1]
+    blocks: list[Any] = [*_other_blocks(result), *calls]
+    if text or not blocks:
+        blocks.insert(0, TextBlock(text=text))
+    # core's streamed structured output looks for the calls here and not in the blocks
+    keywords = {"tool_calls": [_openai_form(call) for call in calls]} if calls else {}
+    report = result.to_dict()
+    usage = _usage(result)
+    return ChatResponse(
+        message=ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=keywords),
+        raw={"model": model, "blend": report, **({"usage": usage} if usage else {})},
+        additional_kwargs={"blend": report, **usage},
+    )
+
+
+def _usage(result: BlendResult) -> dict[str, int]:
+    """What all calls used, in the words that LlamaIndex's token counting reads; empty where none said."""
+    used = result.usage
+    if not used.total_tokens and not result.usage_known:
+        return {}
+    return {
+        "prompt_tokens": used.input_tokens,
+        "completion_tokens": used.output_tokens,
+        "total_tokens": used.total_tokens,
+    }
+
+
+def _call_blocks(result: BlendResult) -> list[ToolCallBlock]:
+    if result.answer is None:
+        return []
+    return [
+        ToolCallBlock(
+            tool_name=call.name,
+            tool_kwargs=dict(call.arguments),
+            tool_call_id=call.id or f"call_{uuid.uuid4().hex[:24]}",
+        )
+        for call in result.answer.tool_calls
+    ]
+
+
+def _openai_form(call: ToolCallBlock) -> dict[str, Any]:
+    arguments = json.dumps(call.tool_kwargs, ensure_ascii=False, default=str)
+    return {
+        "id": call.tool_call_id,
+        "type": "function",
+        "function": {"name": call.tool_name, "arguments": arguments},
+    }
+
+
+def _other_blocks(result: BlendResult) -> list[ContentBlock]:
+    """Content of a picked answer beside its text: images, sound, files, citations."""
+    native = None if result.answer is None else result.answer.native
+    if not isinstance(native, ChatResponse):
+        return []
+    private = (TextBlock, ThinkingBlock, ToolCallBlock, CachePoint)
+    return [block for block in native.message.blocks if not isinstance(block, private)]

@@ -1,0 +1,118 @@
+"""Members as spans under the blend's own, for LlamaIndex's instrumentation."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from typing import Protocol, TypeVar
+
+from llama_index.core.instrumentation.span import active_span_id
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.dispatcher import active_instrument_tags
+
+from blender_core.answer import Answer
+from blender_core.members.member import Member
+from blender_core.prompt import Prompt
+
+__all__ = ["TracedMember"]
+
+T = TypeVar("T")
+_dispatcher = get_dispatcher(__name__)
+
+
+class _Finished(Protocol):
+    def __call__(self, result: T, /) -> T:
+        """Note what the span returned."""
+        ...
+
+
+class TracedMember(Member):
+    """A member whose calls are visible to LlamaIndex's instrumentation.
+
+    What happens during a call carries the tags ``blended_llm.member`` and ``blended_llm.role`` (``"candidate"``,
+    ``"fuser"`` or ``"judge"``), by which an event handler tells the members' events from the blend's. A member
+    that is not a LlamaIndex LLM also gets a span; LlamaIndex LLMs open their own.
+
+    Args:
+        member: The member.
+        own_span: Whether the member opens spans itself.
+    """
+
+    def __init__(self, member: Member, *, own_span: bool) -> None:
+        super().__init__(member.name, price=member.price)
+        self.member = member
+        self.blocks_event_loop = member.blocks_event_loop
+        self.follows_instructions = member.follows_instructions
+        self._own_span = own_span
+
+    @property
+    def has_native_async(self) -> bool:
+        """As the member has it."""
+        return self.member.has_native_async
+
+    @property
+    def has_native_sync(self) -> bool:
+        """As the member has it."""
+        return self.member.has_native_sync
+
+    def generate(self, prompt: Prompt) -> Answer:
+        """Ask the member inside its span."""
+        with self._span("generate", prompt) as finished:
+            return finished(self.member.generate(prompt))
+
+    async def agenerate(self, prompt: Prompt) -> Answer:
+        """Ask the member inside its span."""
+        with self._span("agenerate", prompt) as finished:
+            return finished(await self.member.agenerate(prompt))
+
+    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
+        """Stream the member inside its span."""
+        with self._span("stream", prompt) as finished:
+            for item in self.member.stream(prompt):
+                yield finished(item)
+
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
+        """Stream the member inside its span."""
+        with self._span("astream", prompt) as finished:
+            async for item in self.member.astream(prompt):
+                yield finished(item)
+
+    @contextlib.contextmanager
+    def _span(self, method: str, prompt: Prompt) -> Iterator[_Finished]:
+        role = {"fuse": "fuser", "judge": "judge"}.get(prompt.purpose, "candidate")
+        tags = {**active_instrument_tags.get(), "blended_llm.member": self.name, "blended_llm.role": role}
+        results: list[object] = [None]
+
+        def finished(result: T, /) -> T:
+            results[0] = result
+            return result
+
+        with _set(active_instrument_tags, tags):
+            if self._own_span:
+                yield finished
+                return
+            span_id = f"{type(self.member).__name__}.{method}-{uuid.uuid4()}"
+            arguments = inspect.signature(getattr(self.member, method)).bind(prompt)
+            parent = active_span_id.get()
+            _dispatcher.span_enter(id_=span_id, bound_args=arguments, instance=self.member, parent_id=parent, tags=tags)
+            try:
+                with _set(active_span_id, span_id):
+                    yield finished
+            except BaseException as error:
+                _dispatcher.span_drop(id_=span_id, bound_args=arguments, instance=self.member, err=error)
+                raise
+            _dispatcher.span_exit(id_=span_id, bound_args=arguments, instance=self.member, result=results[0])
+
+
+@contextlib.contextmanager
+def _set(variable: ContextVar[T], value: T) -> Iterator[None]:
+    """Set a context variable; the old value comes back, also where a generator is closed in another context."""
+    before = variable.get()
+    variable.set(value)
+    try:
+        yield
+    finally:
+        variable.set(before)
