@@ -129,7 +129,7 @@ def _number(check: Mapping[str, Any], answer: str) -> bool:
     if not found:
         return False
     value = float(found[-1].replace(",", "").replace("\u2212", "-"))
-    return math.isclose(value, check["value"], rel_tol=1e-9, abs_tol=check.get("tolerance", 0.0) + 1e-9)
+    return math.isclose(value, check["value"], rel_tol=1e-12, abs_tol=check.get("tolerance", 0.0) + 1e-9)
 
 
 def _regex(check: Mapping[str, Any], answer: str) -> bool:
