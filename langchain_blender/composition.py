@@ -11,6 +11,7 @@ from langchain_core.output_parsers import BaseOutputParser
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import (
     Runnable,
+    RunnableAssign,
     RunnableGenerator,
     RunnableLambda,
     RunnableParallel,
@@ -182,6 +183,8 @@ def _parts(runnable: Runnable[Any, Any]) -> list[Runnable[Any, Any]]:
         return list(runnable.runnables)
     if isinstance(runnable, RunnableParallel):
         return list(runnable.steps__.values())
+    if isinstance(runnable, RunnableAssign):
+        return [runnable.mapper]
     if isinstance(runnable, DynamicRunnable):
         return [runnable.default]
     return []

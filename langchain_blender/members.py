@@ -10,7 +10,6 @@ from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.config import ensure_config, merge_configs
 
 from blender_core.answer import Answer, Price
 from blender_core.concurrency import iterate_in_thread
@@ -27,6 +26,7 @@ from langchain_blender.composition import (
 )
 from langchain_blender.messages import to_answer, to_messages
 from langchain_blender.thinking import ThinkingFilter
+from langchain_blender.tracing import member_config
 from langchain_blender.usage import UsageCounter
 
 __all__ = ["LangChainMember", "MemberInput", "adapt"]
@@ -187,12 +187,7 @@ class LangChainMember(Member):
         return change_model(self.runnable, lambda model: model.bind(**options)) or self.runnable
 
     def _config(self, prompt: Prompt, counter: UsageCounter) -> RunnableConfig:
-        config: RunnableConfig = {"run_name": f"{'fuser' if prompt.purpose == 'fuse' else 'candidate'}:{self.name}"}
-        if not self._counts_calls:
-            return config
-        # callbacks of a config replace the ambient ones, so they are merged first
-        merged = merge_configs(ensure_config(), {"callbacks": [counter]})
-        return {"callbacks": merged.get("callbacks"), **config}
+        return member_config(self.name, prompt.purpose, [counter] if self._counts_calls else [])
 
 
 def adapt(llm: Any) -> Any:

@@ -8,27 +8,36 @@ the config that members run under.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager, CallbackManager
 from langchain_core.callbacks.manager import BaseRunManager
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import _set_config_context, ensure_config
+from langchain_core.runnables.config import _set_config_context, ensure_config, merge_configs
 from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2StreamingCallbackHandler
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 from langchain_core.tracers.context import _configure_hooks, tracing_v2_callback_var
 from langchain_core.utils.uuid import uuid7
 
-__all__ = ["RUN_KEYWORD", "BlendRun", "TraceCandidates", "open_run", "run_of_manager"]
+__all__ = [
+    "NO_STREAM_TAG",
+    "RUN_KEYWORD",
+    "BlendRun",
+    "TraceCandidates",
+    "in_config",
+    "member_config",
+    "open_run",
+    "run_of_manager",
+]
 
 TraceCandidates = Literal["all", "none", "tracers"]
 
 # the call keyword that carries the run through the base class; never seen by members or tracers
 RUN_KEYWORD = "_blend_run"
 # LangGraph leaves runs with this tag out of its message stream
-_NO_STREAM_TAG = "nostream"
+NO_STREAM_TAG = "nostream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +60,7 @@ class BlendRun:
         A member with bound tools or a retry looks its callbacks up there; without this it would attach itself
         to the caller's chain.
         """
-        context = contextvars.copy_context()
-        context.run(_set_config_context, self.config)
+        context = in_config(self.config)
         if self.mode != "all":
             context.run(_silence_hooks, self.mode)
         return context
@@ -106,6 +114,39 @@ def run_of_manager(manager: BaseRunManager | None, mode: TraceCandidates) -> Ble
     return BlendRun(cast(RunnableConfig, {"callbacks": callbacks}), mode)
 
 
+def in_config(config: RunnableConfig) -> contextvars.Context:
+    """A copy of the current context in which a config is the ambient one.
+
+    Args:
+        config: The config.
+
+    Returns:
+        The context.
+    """
+    context = contextvars.copy_context()
+    context.run(_set_config_context, config)
+    return context
+
+
+def member_config(name: str, purpose: str, listeners: Sequence[BaseCallbackHandler]) -> RunnableConfig:
+    """What a member's runnable is invoked with; the ambient config fills in the rest.
+
+    Args:
+        name: The member's name.
+        purpose: The prompt's purpose.
+        listeners: Handlers that hear this one run, and what is inside it.
+
+    Returns:
+        The config.
+    """
+    config: RunnableConfig = {"run_name": f"{'fuser' if purpose == 'fuse' else 'candidate'}:{name}"}
+    if listeners:
+        # callbacks of a config replace the ambient ones, so they are merged first
+        merged = merge_configs(ensure_config(), {"callbacks": list(listeners)})
+        config["callbacks"] = merged.get("callbacks")
+    return config
+
+
 def _child_manager(
     handlers: list[BaseCallbackHandler],
     parent_run_id: Any,
@@ -115,7 +156,7 @@ def _child_manager(
 ) -> BaseCallbackManager:
     manager = CallbackManager(handlers=[], parent_run_id=parent_run_id if mode != "none" else None)
     manager.set_handlers([handler for handler in handlers if _hears(handler, mode)], inherit=True)
-    manager.add_tags([*tags, _NO_STREAM_TAG], inherit=True)
+    manager.add_tags([*tags, NO_STREAM_TAG], inherit=True)
     manager.add_metadata(dict(metadata), inherit=True)
     return manager
 

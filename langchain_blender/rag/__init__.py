@@ -1,0 +1,42 @@
+"""Blended RAG for LangChain: several retrieval chains as one, and documents ordered by the PairRanker.
+
+- ``BlendedRAG`` asks several retrieval chains and returns one answer with the documents behind it.
+- ``retrieval_chain`` makes a chain of a retriever and an LLM that numbers what it shows, so that answers can cite it.
+- ``PairRankerCompressor`` orders documents within a budget of comparisons.
+- ``BlendedRetriever`` asks several retrievers and orders the union.
+
+What is measured and how citations are kept is in ``blender_core.rag``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_blender.rag.blended_rag import BlendedRAG
+    from langchain_blender.rag.chain_member import RetrievalChainMember
+    from langchain_blender.rag.compressor import PairRankerCompressor
+    from langchain_blender.rag.numbered_context import retrieval_chain
+    from langchain_blender.rag.retriever import BlendedRetriever
+
+_HOMES = {
+    "BlendedRAG": "blended_rag",
+    "BlendedRetriever": "retriever",
+    "PairRankerCompressor": "compressor",
+    "RetrievalChainMember": "chain_member",
+    "retrieval_chain": "numbered_context",
+}
+
+__all__ = ["BlendedRAG", "BlendedRetriever", "PairRankerCompressor", "RetrievalChainMember", "retrieval_chain"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

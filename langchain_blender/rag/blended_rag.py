@@ -1,0 +1,307 @@
+"""``BlendedRAG``: several retrieval chains as one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import copy
+import inspect
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.config import ensure_config
+from langchain_core.runnables.utils import AddableDict
+
+from blender_core.errors import ConfigurationError
+from blender_core.events import BlendEvent, Finished, FusionRejected, Token
+from blender_core.fuse.guard import FusionGuard
+from blender_core.fuse.llm_fuser import LLMFuser
+from blender_core.fuse.policy import FuseWhen
+from blender_core.fuse.protocol import Fuser
+from blender_core.gather.policy import GatherPolicy
+from blender_core.members.adapters import as_member
+from blender_core.members.member import Member
+from blender_core.rag import GroundedBlender, GroundedRanker, GroundedResult
+from blender_core.rank.protocol import Ranker
+from langchain_blender.members import LangChainMember
+from langchain_blender.rag.chain_member import RetrievalChainMember
+from langchain_blender.rag.documents import linked_document
+from langchain_blender.rag.numbered_context import retrieval_chain
+from langchain_blender.rag.question import question_prompt
+from langchain_blender.tracing import NO_STREAM_TAG, in_config
+
+__all__ = ["BlendedRAG"]
+
+_PARAGRAPH = "\n\n"
+
+
+class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
+    """Several retrieval chains as one: all answer, the answers are ranked with the documents in view, the best fused.
+
+    An answer that its own documents do not support goes behind all that are supported. A chain that fails costs its
+    answer, not yours. Citations such as ``[1]`` count the documents that are returned. Everything a Runnable can do
+    works: ``batch``, ``with_retry``, ``pick("answer")``, tracing, LangGraph nodes.
+
+    Args:
+        chains: Retrieval chains, see ``RetrievalChainMember``; pairs of a retriever and an LLM or answering chain,
+            see ``retrieval_chain``; or other members, such as LlamaIndex query engines. A dict gives them names.
+        ranker: ``"embedded"`` (default), another ranker or its name, or a ``GroundedRanker`` with its settings.
+        fuser: ``"llm"`` (default) asks the LLM of the chain that ranked first; a fuser; any LLM; ``None`` picks only.
+        top_k: How many of the best answers are fused.
+        fuse_when: ``"auto"``, ``"always"``, ``"never"``, a ``FusePolicy`` or a function of a ``FuseContext``.
+        citations: Whether bracketed numbers in answers are citations.
+        source_characters: Most characters of documents that an LLM that fuses gets to read.
+        guard: Looks a fused text over.
+        timeout: Wall-clock seconds each chain gets, and the fuser.
+        deadline: Wall-clock seconds for the whole call.
+        quorum: Answers needed; fewer raise ``QuorumError``.
+        policy: A whole gather policy, in place of ``timeout`` and ``quorum``.
+        name: Shown in traces.
+
+    Raises:
+        ConfigurationError: A setting cannot work; or the LLM behind the chains is to fuse, and none can be seen.
+
+    Example:
+        >>> from langchain_core.documents import Document
+        >>> from langchain_core.runnables import RunnableLambda
+        >>> page = Document("The server listens on port 8080.", id="manual")
+        >>> right = RunnableLambda(lambda question: {"answer": "Port 8080 [1].", "context": [page]})
+        >>> wrong = RunnableLambda(lambda question: {"answer": "Port 9999 [1].", "context": [page]})
+        >>> rag = BlendedRAG({"wrong": wrong, "right": right}, ranker="consensus", fuser=None)
+        >>> result = rag.invoke("Which port is it?")
+        >>> result["answer"], result["context"][0].metadata["blend"]["cited_by"], result["blend"]["unsupported"]
+        ('Port 8080 [1].', ['right'], ['wrong'])
+    """
+
+    def __init__(
+        self,
+        chains: Sequence[Any] | Mapping[str, Any],
+        *,
+        ranker: GroundedRanker | Ranker | str = "embedded",
+        fuser: Fuser | str | Any | None = "llm",
+        top_k: int = 3,
+        fuse_when: FuseWhen = "auto",
+        citations: bool = True,
+        source_characters: int = 2000,
+        guard: FusionGuard | None = None,
+        timeout: float | None = 60.0,
+        deadline: float | None = None,
+        quorum: int = 1,
+        policy: GatherPolicy | None = None,
+        name: str | None = None,
+    ) -> None:
+        named = chains.items() if isinstance(chains, Mapping) else [(None, chain) for chain in chains]
+        self._blender = GroundedBlender(
+            [_member(chain, label) for label, chain in named],
+            ranker=ranker,
+            fuser=LLMFuser(LangChainMember(fuser)) if isinstance(fuser, Runnable) else fuser,
+            top_k=top_k,
+            fuse_when=fuse_when,
+            citations=citations,
+            source_characters=source_characters,
+            guard=guard,
+            timeout=timeout,
+            deadline=deadline,
+            quorum=quorum,
+            policy=policy,
+        )
+        self.name = name
+        able = any(member.follows_instructions for _, member in self.members)
+        if fuser == "llm" and fuse_when != "never" and len(self.members) > 1 and not able:
+            names = ", ".join(label for label, _ in self.members)
+            raise ConfigurationError(
+                f"no LLM that could fuse can be seen in {names}; pass fuser=an LLM, or fuser=None to pick only"
+            )
+
+    @property
+    def members(self) -> tuple[tuple[str, Member], ...]:
+        """Unique name and member, in order."""
+        return self._blender.members
+
+    def invoke(
+        self, input: str | dict[str, Any], config: RunnableConfig | None = None, **_kwargs: Any
+    ) -> dict[str, Any]:
+        """Answer a question.
+
+        Args:
+            input: The question; or a dict with it under ``input``, ``question`` or ``query``, and perhaps the turns
+                before it under ``chat_history``. Each chain gets it in the form that it asks for.
+            config: The config; chains run as child runs.
+
+        Returns:
+            The input (a text under ``input``) with ``answer``; ``context``, the documents of the winner or of all
+            that were fused, in the order of their numbers, copies with ``metadata["blend"]`` saying who used and
+            cited them; and ``blend``, everything about the call, as ``GroundedResult.to_dict()``.
+
+        Raises:
+            QuorumError: Fewer chains answered than the quorum.
+            ConfigurationError: There is no question in the input.
+        """
+        return self._call_with_config(self._invoke, input, config, run_type="chain")
+
+    async def ainvoke(
+        self, input: str | dict[str, Any], config: RunnableConfig | None = None, **_kwargs: Any
+    ) -> dict[str, Any]:
+        """Answer a question; see ``invoke``."""
+        return await self._acall_with_config(self._ainvoke, input, config, run_type="chain")
+
+    def stream(
+        self, input: str | dict[str, Any], config: RunnableConfig | None = None, **_kwargs: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Answer a question in pieces that add up to what ``invoke`` returns.
+
+        Should a fusion be refused after part of it was sent, the best answer follows as a new paragraph, and
+        ``blend["rejected_characters"]`` says how much came before.
+
+        Args:
+            input: The question, see ``invoke``.
+            config: The config.
+
+        Yields:
+            The input, then ``answer`` piece by piece, then ``context`` and ``blend``.
+        """
+        yield from self.transform(iter([input]), config)
+
+    async def astream(
+        self, input: str | dict[str, Any], config: RunnableConfig | None = None, **_kwargs: Any
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Answer a question in pieces; see ``stream``."""
+
+        async def once() -> AsyncIterator[str | dict[str, Any]]:
+            yield input
+
+        async with contextlib.aclosing(cast(Any, self.atransform(once(), config))) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def transform(
+        self, input: Iterator[str | dict[str, Any]], config: RunnableConfig | None = None, **_kwargs: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Take a question in pieces, answer in pieces; see ``stream``."""
+        yield from self._transform_stream_with_config(input, self._transform, config, run_type="chain")
+
+    async def atransform(
+        self, input: AsyncIterator[str | dict[str, Any]], config: RunnableConfig | None = None, **_kwargs: Any
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Take a question in pieces, answer in pieces; see ``stream``."""
+        stream = self._atransform_stream_with_config(input, self._atransform, config, run_type="chain")
+        async with contextlib.aclosing(cast(Any, stream)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    # -- calls -------------------------------------------------------------------------------------------
+
+    def _invoke(self, given: str | dict[str, Any]) -> dict[str, Any]:
+        prompt = question_prompt(given)
+        return _output(given, _context().run(lambda: self._blender.blend(prompt)))
+
+    async def _ainvoke(self, given: str | dict[str, Any]) -> dict[str, Any]:
+        blend = self._blender.ablend(question_prompt(given))
+        return _output(given, await asyncio.create_task(blend, context=_context()))
+
+    def _transform(self, pieces: Iterator[str | dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        given = _added([*pieces])
+        writer = _Writer(given)
+        events = cast(Any, self._blender.stream(question_prompt(given)))
+        yield writer.first()
+        with contextlib.closing(events):
+            # the engine takes the context of the first step with it
+            event: BlendEvent | None = _context().run(next, events, None)
+            while event is not None:
+                yield from writer.pieces(event)
+                event = next(events, None)
+
+    async def _atransform(self, pieces: AsyncIterator[str | dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+        given = _added([piece async for piece in pieces])
+        writer = _Writer(given)
+        events = cast(Any, self._blender.astream(question_prompt(given)))
+        yield writer.first()
+        async with contextlib.aclosing(events):
+            # the engine takes the context of the first step with it
+            event: BlendEvent | None = await asyncio.create_task(_step(events), context=_context())
+            while event is not None:
+                for piece in writer.pieces(event):
+                    yield piece
+                event = await _step(events)
+
+    def __repr__(self) -> str:
+        return f"BlendedRAG({self._blender!r})"
+
+
+class _Writer:
+    """Turns the events of a call into pieces of its output. Made for one call."""
+
+    def __init__(self, given: str | dict[str, Any]) -> None:
+        self._given = given
+        self._sent = 0
+        self._taken_back = 0
+
+    def first(self) -> dict[str, Any]:
+        return AddableDict(_echo(self._given))
+
+    def pieces(self, event: BlendEvent) -> Iterator[dict[str, Any]]:
+        if isinstance(event, Token):
+            yield from self._text(event.text)
+        elif isinstance(event, FusionRejected) and self._sent:
+            # what is sent cannot be taken back: the answer follows as a new paragraph
+            self._taken_back = self._sent
+            yield from self._text(_PARAGRAPH)
+        elif isinstance(event, Finished):
+            output = _output(self._given, cast(GroundedResult, event.result))
+            yield AddableDict({"context": output["context"]})
+            yield AddableDict({"blend": {**output["blend"], "rejected_characters": self._taken_back}})
+
+    def _text(self, text: str) -> Iterator[dict[str, Any]]:
+        if text:
+            self._sent += len(text)
+            yield AddableDict({"answer": text})
+
+
+def _output(given: str | dict[str, Any], result: GroundedResult) -> dict[str, Any]:
+    return {
+        **_echo(given),
+        "context": [linked_document(linked) for linked in result.sources],
+        "answer": result.text,
+        "blend": result.to_dict(),
+    }
+
+
+def _echo(given: str | dict[str, Any]) -> dict[str, Any]:
+    return dict(given) if isinstance(given, Mapping) else {"input": given}
+
+
+def _added(pieces: list[Any]) -> Any:
+    """The input, of which a stream brought pieces; what does not add up is replaced, as everywhere in LangChain."""
+    total = pieces[0]
+    for piece in pieces[1:]:
+        try:
+            total = total + piece
+        except TypeError:
+            total = piece
+    return total
+
+
+def _context() -> contextvars.Context:
+    """Where chains run as child runs of the present one, out of LangGraph's message stream."""
+    config = ensure_config()
+    return in_config({**config, "tags": [*(config.get("tags") or []), NO_STREAM_TAG]})
+
+
+async def _step(events: AsyncIterator[BlendEvent]) -> BlendEvent | None:
+    return await anext(events, None)
+
+
+def _member(chain: Any, name: str | None) -> Member:
+    if isinstance(chain, tuple) and len(chain) == 2:
+        chain = retrieval_chain(*chain)
+    elif inspect.isroutine(chain):
+        chain = RunnableLambda(chain)
+    if isinstance(chain, Runnable):
+        return RetrievalChainMember(chain, name=name)
+    member = as_member(chain)
+    if name is not None:
+        member = copy.copy(member)
+        member.name = name
+    return member

@@ -1,0 +1,199 @@
+"""A retrieval chain as a member of a blend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.documents import Document
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.runnables import (
+    Runnable,
+    RunnableAssign,
+    RunnableParallel,
+    RunnableSequence,
+    RunnableWithFallbacks,
+)
+from langchain_core.runnables.base import RunnableBindingBase
+
+from blender_core.answer import Usage
+from blender_core.concurrency import run_sync
+from blender_core.errors import ConfigurationError, MemberError, RefusedError
+from blender_core.prompt import Prompt
+from blender_core.rag import GroundedCandidate, SourcedMember
+from langchain_blender.composition import is_async_only, is_native_async
+from langchain_blender.members import LangChainMember
+from langchain_blender.messages import to_answer
+from langchain_blender.rag.documents import to_source
+from langchain_blender.rag.question import input_reader
+from langchain_blender.rag.retrieved import RetrievalWatch
+from langchain_blender.tracing import member_config
+from langchain_blender.usage import UsageCounter
+
+__all__ = ["ChainOutput", "RetrievalChainMember"]
+
+_ANSWER_KEYS = ("answer", "result", "output", "output_text")
+_DOCUMENT_KEYS = ("context", "source_documents", "documents")
+
+
+@dataclass(frozen=True, slots=True)
+class ChainOutput:
+    """What a chain gave.
+
+    Attributes:
+        output: Its output, as it was.
+        usage: Tokens of its model calls, ``None`` where none said what it used.
+    """
+
+    output: Any
+    usage: Usage | None = None
+
+
+class RetrievalChainMember(SourcedMember):
+    """A chain that retrieves and answers, as a member.
+
+    The chain may return a dict with ``answer`` (or ``result``, ``output``) and ``context`` (or
+    ``source_documents``, ``documents``), such as ``create_retrieval_chain``'s; a pair of answer and documents; an
+    agent's state; or the answer alone: the documents are then those that its retrievers returned on the way.
+    Citations in its answer count the documents in that order.
+
+    Args:
+        runnable: The chain.
+        name: Shown in results; default is the name of the model that answers, else the chain's.
+        input: A function from the prompt to the chain's input; ``"auto"`` goes by the chain's input schema.
+        llm: The LLM that fuses where this chain ranked first; default is the model that answers, where it can be
+            seen inside the chain.
+
+    Raises:
+        ConfigurationError: It is not a runnable, or its input needs several keys.
+
+    Example:
+        >>> from langchain_core.runnables import RunnableLambda
+        >>> chain = RunnableLambda(lambda question: ("8080 [1].", [Document("The port is 8080.")]))
+        >>> RetrievalChainMember(chain).answer(Prompt.of("Which port?")).sources[0].text
+        'The port is 8080.'
+    """
+
+    def __init__(
+        self,
+        runnable: Runnable[Any, Any],
+        *,
+        name: str | None = None,
+        input: Callable[[Prompt], Any] | str = "auto",
+        llm: Any = None,
+    ) -> None:
+        if not isinstance(runnable, Runnable):
+            raise ConfigurationError(f"{type(runnable).__name__} is not a LangChain runnable; pass a retrieval chain")
+        if input != "auto" and not callable(input):
+            raise ConfigurationError(f'input is {input!r}; use "auto" or a function of the prompt')
+        writer = _writer(runnable) if llm is None else llm
+        named = LangChainMember(writer, input="messages").name if isinstance(writer, Runnable) else None
+        super().__init__(name or named or runnable.get_name(), llm=writer)
+        self.runnable = runnable
+        self.blocks_event_loop = not is_native_async(runnable)
+        self._async_only = is_async_only(runnable)
+        self._read = input if callable(input) else input_reader(runnable, self.name)
+
+    @property
+    def has_native_sync(self) -> bool:
+        """Whether ``invoke`` works."""
+        return not self._async_only
+
+    @property
+    def has_native_async(self) -> bool:
+        """Whether ``ainvoke`` is written for the event loop."""
+        return self._async_only or not self.blocks_event_loop
+
+    def answer(self, prompt: Prompt) -> GroundedCandidate:
+        """Invoke the chain, blocking.
+
+        Args:
+            prompt: The prompt.
+
+        Returns:
+            Its answer and its documents.
+
+        Raises:
+            MemberError: Its output has no answer, or documents that are none.
+        """
+        if self._async_only:
+            return run_sync(lambda: self.aanswer(prompt))
+        watch, counter = RetrievalWatch(), UsageCounter()
+        output = self.runnable.invoke(self._read(prompt), member_config(self.name, prompt.purpose, [watch, counter]))
+        return self._candidate(output, watch, counter)
+
+    async def aanswer(self, prompt: Prompt) -> GroundedCandidate:
+        """Invoke the chain on the event loop.
+
+        Args:
+            prompt: The prompt.
+
+        Returns:
+            Its answer and its documents.
+
+        Raises:
+            MemberError: Its output has no answer, or documents that are none.
+        """
+        watch, counter = RetrievalWatch(), UsageCounter()
+        listeners: list[BaseCallbackHandler] = [watch, counter]
+        config = member_config(self.name, prompt.purpose, listeners)
+        return self._candidate(await self.runnable.ainvoke(self._read(prompt), config), watch, counter)
+
+    def _candidate(self, output: Any, watch: RetrievalWatch, counter: UsageCounter) -> GroundedCandidate:
+        if isinstance(output, GroundedCandidate):
+            return output
+        said, documents = self._parts(output)
+        answer = counter.applied(to_answer(said))
+        if answer.refusal is not None:
+            raise RefusedError(answer.refusal)
+        found = watch.documents if documents is None else documents
+        sources = tuple(to_source(document) for document in found)
+        return GroundedCandidate(answer.text, sources, ChainOutput(output, answer.usage))
+
+    def _parts(self, output: Any) -> tuple[Any, Sequence[Document] | None]:
+        """Answer and documents; ``None`` where the output does not hold documents."""
+        if isinstance(output, tuple) and len(output) == 2:
+            return output[0], self._documents(output[1])
+        if not isinstance(output, Mapping):
+            return output, None
+        documents = next((output[key] for key in _DOCUMENT_KEYS if key in output), None)
+        # some chains keep the context as the text that they showed
+        found = None if documents is None or isinstance(documents, str) else self._documents(documents)
+        key = next((key for key in _ANSWER_KEYS if key in output), None)
+        if key is not None:
+            return output[key], found
+        if "messages" in output:
+            return output, found
+        raise MemberError(
+            f"{self.name} returned a dict with {', '.join(map(str, output)) or 'nothing'}; it needs the answer under "
+            f"one of {', '.join(_ANSWER_KEYS)}"
+        )
+
+    def _documents(self, documents: Any) -> Sequence[Document]:
+        listed = list(documents) if isinstance(documents, Sequence) and not isinstance(documents, str) else [documents]
+        wrong = next((item for item in listed if not isinstance(item, Document)), None)
+        if wrong is not None:
+            raise MemberError(f"{self.name} returned {type(wrong).__name__} among its documents; return Documents")
+        return listed
+
+
+def _writer(runnable: Runnable[Any, Any]) -> Runnable[Any, Any] | None:
+    """The model that writes the answer, with what is bound to it; ``None`` where it cannot be seen."""
+    found: Runnable[Any, Any] | None = None
+    if isinstance(runnable, BaseLanguageModel):
+        return runnable
+    if isinstance(runnable, RunnableBindingBase):
+        inner = _writer(runnable.bound)
+        # only a model takes what is bound to it
+        found = runnable if inner is runnable.bound else inner
+    elif isinstance(runnable, RunnableWithFallbacks):
+        found = _writer(runnable.runnable)
+    elif isinstance(runnable, RunnableAssign):
+        found = _writer(runnable.mapper)
+    elif isinstance(runnable, RunnableParallel):
+        found = next((_writer(runnable.steps__[key]) for key in _ANSWER_KEYS if key in runnable.steps__), None)
+    elif isinstance(runnable, RunnableSequence):
+        found = next((model for step in reversed(runnable.steps) if (model := _writer(step)) is not None), None)
+    return found

@@ -1,0 +1,76 @@
+"""A retriever and an LLM as a chain that shows its documents by number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel, RunnablePassthrough
+
+from langchain_blender.composition import first_step
+
+__all__ = ["numbered", "retrieval_chain"]
+
+_PROMPT = ChatPromptTemplate.from_messages(
+    [
+        (
+            "human",
+            "Sources:\n{context}\n\nQuestion: {question}\n\n"
+            "Answer in one or two sentences from the sources only, and cite them by number, such as [1].",
+        )
+    ]
+)
+
+
+def retrieval_chain(
+    retriever: Runnable[str, list[Document]], answer: Runnable[Any, Any]
+) -> Runnable[str, dict[str, Any]]:
+    """Put a retriever and an LLM together.
+
+    Args:
+        retriever: From a question to documents.
+        answer: A model, which then gets a short prompt that asks for citations; or a chain that takes ``context``,
+            the documents as numbered text, and the question as ``question``, ``input`` or ``query``.
+
+    Returns:
+        A chain from a question to ``{"question", "context", "answer"}``; ``context`` holds the documents in the order
+        of their numbers.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> retriever = RunnableLambda(lambda question: [Document("The port is 8080.")])
+        >>> chain = retrieval_chain(retriever, FakeListChatModel(responses=["8080 [1]."]))
+        >>> chain.invoke("Which port?")["answer"].text
+        '8080 [1].'
+    """
+    writes = _PROMPT | answer if isinstance(first_step(answer), BaseLanguageModel) else answer
+    retrieves = RunnableParallel(question=RunnablePassthrough(), context=retriever)
+    return retrieves | RunnablePassthrough.assign(answer=RunnableLambda(_shown, _ashown) | writes)
+
+
+def _shown(found: Mapping[str, Any]) -> dict[str, Any]:
+    question = found["question"]
+    return {"context": numbered(found["context"]), "question": question, "input": question, "query": question}
+
+
+async def _ashown(found: Mapping[str, Any]) -> dict[str, Any]:
+    return _shown(found)
+
+
+def numbered(documents: Sequence[Document]) -> str:
+    r"""Documents as numbered text.
+
+    Args:
+        documents: The documents.
+
+    Returns:
+        One paragraph a document, numbered from 1.
+
+    Example:
+        >>> numbered([Document("The sky is blue."), Document("Grass is green.")])
+        '[1] The sky is blue.\n\n[2] Grass is green.'
+    """
+    return "\n\n".join(f"[{number}] {document.page_content}" for number, document in enumerate(documents, start=1))

@@ -1,0 +1,139 @@
+"""What a retrieval chain is asked: the caller's input, in the form that each chain wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.runnables import Runnable
+
+from blender_core.errors import ConfigurationError
+from blender_core.prompt import Prompt
+from langchain_blender.composition import first_step
+from langchain_blender.messages import to_prompt
+
+__all__ = ["Asked", "input_reader", "question_prompt"]
+
+_QUESTION_KEYS = ("input", "question", "query")
+_HISTORY_KEY = "chat_history"
+# filled by the chain itself, or by the caller where there is something to say
+_OTHER_KEYS = frozenset({"context", "documents", _HISTORY_KEY})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The caller's input.
+
+    Attributes:
+        input: As it was given.
+        question: The question in it.
+    """
+
+    input: Any
+    question: str
+
+
+def question_prompt(given: Any) -> Prompt:
+    """Read a caller's input for the engine.
+
+    Args:
+        given: A question; or a dict with the question under ``input``, ``question`` or ``query``, and perhaps the
+            turns before it under ``chat_history``.
+
+    Returns:
+        The prompt; ``native`` is an ``Asked``.
+
+    Raises:
+        ConfigurationError: There is no question in it.
+
+    Example:
+        >>> question_prompt({"question": "Which port?"}).text
+        'Which port?'
+    """
+    question = _question(given)
+    history = given.get(_HISTORY_KEY) if isinstance(given, Mapping) else None
+    turns = [turn for turn in history or () if isinstance(turn, BaseMessage)]
+    read = to_prompt([*turns, HumanMessage(question)], {})
+    return Prompt(read.messages, native=Asked(given, question))
+
+
+def input_reader(runnable: Runnable[Any, Any], name: str) -> Callable[[Prompt], Any]:
+    """How a chain is asked, by its input schema.
+
+    Args:
+        runnable: The chain.
+        name: Its name, for messages.
+
+    Returns:
+        A function that gives the chain's input: the question for a chain that takes a text or starts with a model;
+        for one that takes a dict the caller's dict, or the question under the one key that it asks for; a list of
+        messages for an agent; and what the caller gave where the schema says nothing.
+
+    Raises:
+        ConfigurationError: It asks for several keys, none of which is a usual one for the question.
+    """
+    if isinstance(first_step(runnable), BaseLanguageModel):
+        return _text
+    try:
+        schema = runnable.get_input_jsonschema()
+    except Exception:
+        # some runnables cannot describe their input
+        return _as_given
+    if schema.get("type") == "string":
+        return _text
+    if schema.get("type") != "object":
+        return _as_given
+    properties = schema.get("properties") or {}
+    wanted = [key for key in schema.get("required") or properties if key not in _OTHER_KEYS]
+    if "messages" in properties and set(wanted) <= {"messages"}:
+        return lambda prompt: {"messages": _messages(prompt)}
+    key = wanted[0] if len(wanted) == 1 else next((usual for usual in _QUESTION_KEYS if usual in wanted), None)
+    if wanted and key is None:
+        raise ConfigurationError(
+            f"{name} asks for {', '.join(wanted)}; wrap it: "
+            f"RetrievalChainMember(chain, input=lambda prompt: {{{wanted[0]!r}: prompt.text, ...}})"
+        )
+    return lambda prompt: _under(key or _QUESTION_KEYS[0], prompt)
+
+
+def _under(key: str, prompt: Prompt) -> dict[str, Any]:
+    asked = _asked(prompt)
+    given = dict(asked.input) if isinstance(asked.input, Mapping) else {}
+    return given if key in given else {**given, key: asked.question}
+
+
+def _text(prompt: Prompt) -> str:
+    return _asked(prompt).question
+
+
+def _as_given(prompt: Prompt) -> Any:
+    given = _asked(prompt).input
+    return dict(given) if isinstance(given, Mapping) else given
+
+
+def _messages(prompt: Prompt) -> list[BaseMessage]:
+    asked = _asked(prompt)
+    history = asked.input.get(_HISTORY_KEY) if isinstance(asked.input, Mapping) else None
+    return [turn.model_copy(deep=True) for turn in (*(history or ()), HumanMessage(asked.question))]
+
+
+def _asked(prompt: Prompt) -> Asked:
+    return prompt.native if isinstance(prompt.native, Asked) else Asked(prompt.text, prompt.text)
+
+
+def _question(given: Any) -> str:
+    if isinstance(given, str):
+        return given
+    if isinstance(given, Mapping):
+        found = next((given[key] for key in _QUESTION_KEYS if isinstance(given.get(key), str)), None)
+        if found is not None:
+            return str(found)
+        given = given.get("messages")
+    if isinstance(given, Sequence) and given and isinstance(given[-1], BaseMessage):
+        return str(given[-1].text)
+    raise ConfigurationError(
+        f"no question in {type(given).__name__}; pass a text, or a dict with it under {', '.join(_QUESTION_KEYS)}"
+    )
