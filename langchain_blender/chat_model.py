@@ -19,11 +19,9 @@ from langchain_core.tools import BaseTool
 
 from blender_core.errors import ConfigurationError
 from blender_core.events import BlendEvent
-from blender_core.members.member import FunctionMember
 from blender_core.result import BlendResult
 from langchain_blender.call import PreparedCall, prepare_call
 from langchain_blender.ensemble import EnsembleChatModel
-from langchain_blender.members import LangChainMember
 from langchain_blender.output import ChunkWriter, blended_message
 from langchain_blender.tools import convert_tools, normalised_choice
 from langchain_blender.tracing import RUN_KEYWORD, BlendRun, run_of_manager
@@ -258,12 +256,7 @@ class BlendedLLM(EnsembleChatModel):
             UserWarning: Some members cannot call tools and take no part in calls with them.
         """
         converted = convert_tools(tools, strict=kwargs.get("strict"))
-        unable = [
-            name
-            for name, member in self.members
-            if isinstance(member, FunctionMember)
-            or (isinstance(member, LangChainMember) and not member.can_call_tools(converted))
-        ]
+        unable = [name for name, member in self.members if not member.can_call_tools(converted)]
         if len(unable) == len(self.members):
             raise ConfigurationError(f"no member can call tools: {', '.join(unable)}; add one that can")
         if unable and converted:

@@ -161,6 +161,12 @@ class LangChainMember(Member):
         except (NotImplementedError, ConfigurationError):
             return False
 
+    @property
+    def context_window(self) -> int | None:
+        """The ``max_input_tokens`` of its model's profile, ``None`` where there is none."""
+        limit = (getattr(model_of(self.runnable), "profile", None) or {}).get("max_input_tokens")
+        return limit if isinstance(limit, int) else None
+
     def _ready(self, prompt: Prompt) -> Runnable[Any, Any]:
         """The runnable with the prompt's tools and options bound to its model."""
         options = {key: value for key, value in prompt.options.items() if value is not None}

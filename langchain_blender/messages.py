@@ -21,8 +21,9 @@ from langchain_core.prompt_values import ChatPromptValue
 
 from blender_core.answer import Answer, ToolCall, Usage
 from blender_core.errors import MemberError
-from blender_core.prompt import Message, Prompt
+from blender_core.prompt import Prompt
 from langchain_blender.thinking import split_thinking
+from langchain_blender.turns import from_turn, to_turn
 
 __all__ = ["message_text", "refusal_of", "to_answer", "to_messages", "to_prompt", "usage_of"]
 
@@ -73,7 +74,7 @@ def to_prompt(messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> Pr
         >>> to_prompt([SystemMessage("Be brief."), HumanMessage("Hi")], {}).text
         'System: Be brief.\nUser: Hi'
     """
-    turns = tuple(Message(_role(message), message_text(message)) for message in messages)
+    turns = tuple(to_turn(message, _role(message), message_text(message)) for message in messages)
     native = ChatPromptValue(messages=list(messages))
     return Prompt(turns, native=native, options=options)
 
@@ -95,7 +96,7 @@ def to_messages(prompt: Prompt) -> list[BaseMessage]:
     """
     if isinstance(prompt.native, ChatPromptValue):
         return [_without_thoughts(message.model_copy(deep=True)) for message in prompt.native.messages]
-    return [_message(turn) for turn in prompt.messages]
+    return [from_turn(turn) for turn in prompt.messages]
 
 
 def to_answer(output: Any) -> Answer:
@@ -267,14 +268,3 @@ def _role(message: BaseMessage) -> str:
         role = message.role.lower()
         return role if role in ("system", "assistant", "tool") else "user"
     return "user"
-
-
-def _message(turn: Message) -> BaseMessage:
-    if turn.role == "system":
-        return SystemMessage(turn.content)
-    if turn.role == "assistant":
-        return AIMessage(turn.content)
-    if turn.role == "tool":
-        # a ToolMessage needs the id of a call that this prompt does not hold
-        return HumanMessage(f"Tool result: {turn.content}")
-    return HumanMessage(turn.content)

@@ -21,7 +21,7 @@ from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.fuse.protocol import Fuser
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
 from blender_core.members.adapters import as_members
-from blender_core.members.member import FunctionMember, Member
+from blender_core.members.member import Member
 from llamaindex_blender.call import unless_read_by_machine
 from llamaindex_blender.members import LlamaIndexMember
 from llamaindex_blender.spans import TracedMember
@@ -94,7 +94,7 @@ class EnsembleLLM(FunctionCallingLLM):
             function calling where as many members as the quorum asks for have it.
         """
         members = [member for _, member in self.members]
-        windows = [window for window in (getattr(member, "context_window", None) for member in members) if window]
+        windows = [window for window in (member.context_window for member in members) if window]
         outputs = [
             member.llm.metadata.num_output
             for member in members
@@ -105,7 +105,7 @@ class EnsembleLLM(FunctionCallingLLM):
             context_window=min(windows, default=DEFAULT_CONTEXT_WINDOW),
             num_output=self.max_tokens or min(outputs, default=DEFAULT_NUM_OUTPUTS),
             is_chat_model=True,
-            is_function_calling_model=sum(_can_call_tools(member) for member in members) >= needed,
+            is_function_calling_model=sum(member.can_call_tools([]) for member in members) >= needed,
             model_name=self.model,
         )
 
@@ -211,13 +211,6 @@ class _Engine:
 
 def _traced(member: Member) -> TracedMember:
     return TracedMember(member, own_span=isinstance(member, LlamaIndexMember))
-
-
-def _can_call_tools(member: Member) -> bool:
-    if isinstance(member, FunctionMember):
-        return False
-    can = getattr(member, "can_call_tools", None)
-    return True if can is None else bool(can([]))
 
 
 def _is_list(llms: Any) -> bool:

@@ -58,6 +58,15 @@ class TracedMember(Member):
         """As the member has it."""
         return self.member.has_native_sync
 
+    @property
+    def context_window(self) -> int | None:
+        """As the member has it."""
+        return self.member.context_window
+
+    def can_call_tools(self, tools: list[object]) -> bool:
+        """As the member can."""
+        return self.member.can_call_tools(tools)
+
     def generate(self, prompt: Prompt) -> Answer:
         """Ask the member inside its span."""
         with self._span("generate", prompt) as finished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 from blender_core.answer import Answer, Price
 from blender_core.concurrency import call_in_thread, run_sync
@@ -92,6 +93,22 @@ class Member:
             yield answer.text
         yield answer
 
+    def can_call_tools(self, tools: list[Any]) -> bool:
+        """Whether it takes part in a call with these tools; where that is not known, it does.
+
+        Args:
+            tools: Tools in the OpenAI form.
+
+        Returns:
+            Whether it does.
+        """
+        return True
+
+    @property
+    def context_window(self) -> int | None:
+        """Tokens that it reads and writes at most in one call, ``None`` where that is not known."""
+        return None
+
     @property
     def has_native_async(self) -> bool:
         """Whether ``agenerate`` is its own and does not block."""
@@ -122,6 +139,10 @@ class FunctionMember(Member):
     def __init__(self, function: Callable[[str], str], *, name: str | None = None, price: Price | None = None) -> None:
         super().__init__(str(name or getattr(function, "__name__", "function")), price=price)
         self._function = function
+
+    def can_call_tools(self, tools: list[Any]) -> bool:
+        """A function of text cannot."""
+        return False
 
     def generate(self, prompt: Prompt) -> Answer:
         """Call the function with the flattened prompt.

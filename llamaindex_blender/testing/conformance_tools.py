@@ -11,6 +11,7 @@ from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import LLM, ToolSelection
+from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
@@ -122,7 +123,7 @@ class ToolConformance:
         agent = FunctionAgent(tools=[tool], llm=tool_llm, streaming=streaming, initial_tool_choice="add")
 
         async def run() -> Any:
-            return await agent.run(_QUESTION)
+            return await agent.run(_QUESTION, memory=ChatMemoryBuffer.from_defaults(token_limit=4000))
 
         output = asyncio.run(run())
         assert "add" in [call.tool_name for call in output.tool_calls]
@@ -133,7 +134,7 @@ class ToolConformance:
         workflow = AgentWorkflow.from_tools_or_functions([add], llm=tool_llm)
 
         async def run() -> Any:
-            return await workflow.run(_QUESTION)
+            return await workflow.run(_QUESTION, memory=ChatMemoryBuffer.from_defaults(token_limit=4000))
 
         assert asyncio.run(run()).response.role == MessageRole.ASSISTANT
 
