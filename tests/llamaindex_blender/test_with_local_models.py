@@ -1,0 +1,54 @@
+"""The blend over real local models: an agent with a tool, members of both frameworks."""
+
+import asyncio
+
+import pytest
+from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.tools import FunctionTool
+
+from langchain_blender.local import local_chat_models
+from llamaindex_blender import BlendedLLM, local_llms
+
+pytest.importorskip("llama_index.llms.openai_like", reason="comes with the extra all")
+
+pytestmark = [
+    pytest.mark.local_models,
+    # LlamaIndex's own code calls what pydantic deprecates
+    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning"),
+]
+
+
+def tool_callers(models):
+    """The models that call tools with any reliability."""
+    return [model for model in models if "coder" in model.metadata.model_name]
+
+
+def population(city: str) -> int:
+    """Look up how many people live in a city."""
+    return {"Cologne": 1_087_353, "Dresden": 566_222}[city]
+
+
+def test_an_agent_uses_a_tool_through_the_blend(local_servers):
+    # two of the three models cannot call tools, and are left out of those calls
+    llm = BlendedLLM(llms=local_llms(local_servers, max_tokens=64), timeout=120, fuser=None)
+    agent = FunctionAgent(tools=[FunctionTool.from_defaults(population)], llm=llm)
+
+    async def run():
+        memory = ChatMemoryBuffer.from_defaults(token_limit=4000)
+        return await agent.run("How many people live in Cologne? Use the tool.", memory=memory)
+
+    output = asyncio.run(run())
+    assert [call.tool_output.raw_output for call in output.tool_calls] == [1_087_353]
+    assert "087" in output.response.content.replace(",", "").replace(".", "")
+
+
+def test_members_of_both_frameworks_call_a_tool(local_servers):
+    llamaindex = tool_callers(local_llms(local_servers, max_tokens=64))
+    langchain = [model for model in local_chat_models(local_servers, max_tokens=64) if "coder" in model.model_name]
+    llm = BlendedLLM(llms=[*llamaindex, *langchain], timeout=120, fuser=None)
+    response = llm.chat_with_tools(
+        [FunctionTool.from_defaults(population)], user_msg="How many people live in Dresden?", tool_required=True
+    )
+    assert "2 of 2 members called population" in response.raw["blend"]["decision"]
+    assert llm.get_tool_calls_from_response(response)[0].tool_kwargs == {"city": "Dresden"}
