@@ -14,7 +14,6 @@ from llama_index.core.base.response.schema import StreamingResponse
 from llama_index.core.callbacks import CallbackManager, CBEventType, TokenCountingHandler
 from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 from llama_index.core.chat_engine import SimpleChatEngine
-from llama_index.core.instrumentation.event_handlers.base import BaseEventHandler
 from llama_index.core.instrumentation.events.llm import (
     LLMChatEndEvent,
     LLMChatInProgressEvent,
@@ -28,6 +27,7 @@ from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.rate_limiter import BaseRateLimiter
 from llama_index.core.response_synthesizers import ResponseMode
 from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.event_handlers.base import BaseEventHandler
 
 __all__ = ["UseConformance"]
 
