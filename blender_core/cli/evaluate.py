@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from typing import Annotated, Any
 
 import typer
 
 from blender_core.cli.output import EXIT_CODES, console, reported, write_json
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "without_nan"]
 
 evaluate = typer.Typer(
     help="Measure on preference data.",
@@ -42,7 +43,7 @@ def ranker(
         with console(stderr=True).status("") as status:
             numbers = evaluate_ranker(resolve_ranker(ranker), data, sets=sets, limit=limit, progress=status.update)
         if as_json:
-            write_json(numbers.to_dict())
+            write_json(without_nan(numbers.to_dict()))
             return
         out = console(stderr=False)
         if not out.is_terminal:
@@ -51,3 +52,12 @@ def ranker(
             out.print(pair_table(numbers))
         if numbers.blends:
             out.print(blend_table(numbers))
+
+
+def without_nan(value: Any) -> Any:
+    """The same plain types with ``None`` for numbers that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: without_nan(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

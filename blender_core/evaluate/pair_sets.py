@@ -26,6 +26,12 @@ class PairNumbers:
         longer: Accuracy of "the longer text is better".
         shorter_pairs: Pairs whose shorter answer is the better one.
         shorter_accuracy: Accuracy on those; 0 for whoever only looks at length, ``nan`` where there are none.
+        consistency: Share of pairs with the same verdict in both orders; for a ranker that reads two candidates at
+            once, of its single passes.
+        one_order_accuracy: Accuracy of a single pass in the stored order, half the work of the symmetrised logit;
+            ``nan`` for a ranker that does not read pairs.
+        calibration_error: Expected calibration error of the confidence over ten equal bins of [0.5, 1] (Guo et al.
+            2017); ``nan`` for a ranker that gives none.
     """
 
     name: str
@@ -37,6 +43,9 @@ class PairNumbers:
     longer: float
     shorter_pairs: int
     shorter_accuracy: float
+    consistency: float = math.nan
+    one_order_accuracy: float = math.nan
+    calibration_error: float = math.nan
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
@@ -75,6 +84,10 @@ def evaluate_pairs(name: str, records: Iterable[PreferenceRecord], ranker: Ranke
     """
     right = longer = shorter_right = 0.0
     pairs = ties = shorter_pairs = 0
+    same: list[bool] = []
+    single: list[float] = []
+    sure: list[tuple[float, float]] = []
+    ordered_logits = getattr(ranker, "ordered_logits", None)
     for record in records:
         for i, j, p in record.comparisons:
             if p == 0.5:
@@ -84,11 +97,21 @@ def evaluate_pairs(name: str, records: Iterable[PreferenceRecord], ranker: Ranke
             texts = [record.candidates[better], record.candidates[worse]]
             # the better one must not always come first
             texts_given = texts if i == better else texts[::-1]
-            scores = ranker.rank(record.prompt, texts_given).scores
+            ranking = ranker.rank(record.prompt, texts_given)
+            scores = ranking.scores
             first, second = scores if i == better else scores[::-1]
             won = 0.5 if first == second else float(first > second)
             pairs += 1
             right += won
+            sure.append((ranking.confidence, won))
+            if ordered_logits is not None:
+                matrix = ordered_logits(record.prompt, texts_given)
+                here, there = matrix[0][1], -matrix[1][0]
+                single.append(0.5 if here == 0 else float((here > 0) == (i == better)))
+            else:
+                turned = ranker.rank(record.prompt, texts_given[::-1]).scores
+                here, there = scores[0] - scores[1], turned[1] - turned[0]
+            same.append((here > 0) == (there > 0) and (here < 0) == (there < 0))
             gap = len(texts[0]) - len(texts[1])
             longer += 0.5 if gap == 0 else float(gap > 0)
             if gap < 0:
@@ -106,4 +129,16 @@ def evaluate_pairs(name: str, records: Iterable[PreferenceRecord], ranker: Ranke
         longer=longer / pairs if pairs else math.nan,
         shorter_pairs=shorter_pairs,
         shorter_accuracy=shorter_right / shorter_pairs if shorter_pairs else math.nan,
+        consistency=sum(same) / pairs if pairs else math.nan,
+        one_order_accuracy=sum(single) / len(single) if single else math.nan,
+        calibration_error=_calibration_error(sure),
     )
+
+
+def _calibration_error(sure: list[tuple[float, float]]) -> float:
+    if all(confidence == 0.5 for confidence, _ in sure):
+        return math.nan
+    bins: dict[int, list[tuple[float, float]]] = {}
+    for confidence, won in sure:
+        bins.setdefault(min(int((confidence - 0.5) * 20), 9), []).append((confidence, won))
+    return sum(abs(sum(c - w for c, w in own)) for own in bins.values()) / len(sure)

@@ -31,7 +31,18 @@ PUBLISHED: dict[str, str] = {
 def pair_table(numbers: RankerNumbers) -> Table:
     """Pair sets, accuracies in percent."""
     table = Table(title=f"Pair sets: accuracy of {numbers.ranker!r} on non-ties, percent")
-    for heading in ("set", "pairs", "accuracy", "95% interval", "longer wins", "shorter is better", "published"):
+    for heading in (
+        "set",
+        "pairs",
+        "accuracy",
+        "95% interval",
+        "longer wins",
+        "shorter is better",
+        "same in both orders",
+        "one order",
+        "ECE",
+        "published",
+    ):
         table.add_column(heading, justify="left" if heading in ("set", "published") else "right")
     for row in numbers.pairs:
         table.add_row(*_pair_cells(row))
@@ -56,6 +67,9 @@ def _pair_cells(row: PairNumbers) -> list[str]:
         f"{_percent(row.low)} to {_percent(row.high)}",
         _percent(row.longer),
         f"{_percent(row.shorter_accuracy)} of {row.shorter_pairs}",
+        _percent(row.consistency),
+        _percent(row.one_order_accuracy),
+        _percent(row.calibration_error),
         PUBLISHED.get(row.name, ""),
     ]
 

@@ -1,0 +1,64 @@
+"""The pair form: it learns, resumes after a kill, and is loaded as a PairRanker."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from blender_core import PairRanker  # noqa: E402
+from blender_core.train.finish import finish_ranker  # noqa: E402
+from blender_core.train.ranker import train_ranker  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def lively_encoder(toy_encoder, tmp_path_factory):
+    """The toy encoder with larger weights: attention of a fresh BERT is too even to learn from in seconds."""
+    import shutil
+
+    from transformers import BertModel
+
+    folder = tmp_path_factory.mktemp("lively")
+    model = BertModel.from_pretrained(toy_encoder, add_pooling_layer=False)
+    for module in model.modules():
+        if isinstance(module, (torch.nn.Linear, torch.nn.Embedding)):
+            module.weight.data.mul_(10.0)
+    model.save_pretrained(folder)
+    shutil.copy(toy_encoder / "tokenizer.json", folder)
+    return folder
+
+
+def pair_config(make, encoder, **changes):
+    settings = {
+        "form": "pair",
+        "loss": "instructgpt",
+        "encoder": str(encoder),
+        "stages": [{"max_tokens": 48}],
+        "steps": 200,
+        "records_per_step": 16,
+        "length_balance": 0.0,
+    }
+    return make(**{**settings, **changes})
+
+
+def test_learns_and_loads_as_a_pair_ranker(toy_config, toy_data, lively_encoder, tmp_path):
+    config = pair_config(toy_config, lively_encoder)
+    train_ranker(config, data=toy_data)
+    report = finish_ranker(config, tmp_path / "ranker", data=toy_data)
+    assert report["sources"]["toy"]["accuracy"] > 0.75
+    ranker = PairRanker.from_pretrained(tmp_path / "ranker", device="cpu")
+    ranking = ranker.rank("sun moon star 1", ["bread salt door", "sun moon star"])
+    assert sorted(ranking.order) == [0, 1]
+
+
+def test_accumulation_changes_no_step(toy_config, toy_data, lively_encoder, tmp_path):
+    states = []
+    for parts in (1, 4):
+        config = pair_config(
+            toy_config, lively_encoder, steps=3, accumulation=parts, dropout=0.0, output=str(tmp_path / str(parts))
+        )
+        train_ranker(config, data=toy_data)
+        states.append(torch.load(tmp_path / str(parts) / "checkpoint.pt", weights_only=True)["model"])
+    for name, value in states[0].items():
+        assert torch.allclose(value, states[1][name], atol=1e-3), name
