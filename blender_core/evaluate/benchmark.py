@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from blender_core.errors import ConfigurationError
 from blender_core.evaluate.benchmark_report import BenchmarkReport, Row
+from blender_core.evaluate.comparison_curve import ComparisonCurve, comparison_curve
 from blender_core.evaluate.correlation import RankCorrelation, rank_correlation
 from blender_core.evaluate.gpt_rank import Against, gpt_ranks, tally
 from blender_core.evaluate.metrics.protocol import Metric
@@ -134,6 +135,7 @@ def run_benchmark(
         rows=rows,
         correlations=_correlations(selections, scored, names, judge, shared),
         rank_shares=_rank_shares(scored, names),
+        curves=_curves(selections, scored, primary, seed),
     )
 
 
@@ -291,6 +293,24 @@ def _rank_shares(scored: Sequence[ScoredRecord], names: Sequence[str]) -> dict[s
         known = [int(rank) for rank in ranks if not math.isnan(rank)]
         shares[model] = tuple(known.count(place) / len(known) if known else math.nan for place in range(1, width + 1))
     return shares
+
+
+def _curves(
+    selections: Sequence[Selection], scored: Sequence[ScoredRecord], primary: str, seed: int
+) -> dict[str, ComparisonCurve]:
+    """Quality by comparisons, for rankers that compare pairs; prompts without a quality are left out."""
+    curves = {}
+    for selection in selections:
+        matrices, quality = [], []
+        for ranking, one in zip(selection.rankings, scored, strict=bool(selection.rankings)):
+            source = [-rank for rank in one.ranks or ()] if primary == GPT_RANK else one.columns.get(primary)
+            row = [source[index] for index in one.pool] if source else []
+            if ranking.comparisons is not None and len(row) > 1 and not any(map(math.isnan, row)):
+                matrices.append(ranking.comparisons)
+                quality.append(row)
+        if matrices:
+            curves[selection.name] = comparison_curve(matrices, quality, seed=seed)
+    return curves
 
 
 def _mean(values: Sequence[float]) -> float:

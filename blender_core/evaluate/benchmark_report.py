@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.evaluate.comparison_curve import ComparisonCurve
 from blender_core.evaluate.correlation import RankCorrelation
 from blender_core.evaluate.gpt_rank import Against
 from blender_core.evaluate.selections import Kind
@@ -68,6 +69,8 @@ class BenchmarkReport:
         rows: Members, oracles, chance, rankers, systems.
         correlations: Ranker or metric -> agreement with the oracle's ranks.
         rank_shares: Member -> share of its prompts on which the oracle ranks it 1, 2, ...
+        curves: Ranker that compares pairs -> quality (the primary column, ranks with a minus) by number of
+            comparisons.
     """
 
     name: str
@@ -81,6 +84,7 @@ class BenchmarkReport:
     rows: tuple[Row, ...]
     correlations: Mapping[str, RankCorrelation]
     rank_shares: Mapping[str, tuple[float, ...]]
+    curves: Mapping[str, ComparisonCurve]
 
     def row(self, name: str, kind: Kind | None = None) -> Row:
         """Look a row up.

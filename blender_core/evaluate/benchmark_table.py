@@ -139,7 +139,7 @@ def rich_table(cells: Cells) -> Table:
 
 
 def markdown(cells: Cells) -> str:
-    """For a document.
+    r"""For a document.
 
     Args:
         cells: The table.
@@ -151,7 +151,7 @@ def markdown(cells: Cells) -> str:
         >>> print(markdown(Cells("t", ("", "x"), (("a|b", "1"),))))
         |  | x |
         |---|---:|
-        | a\\|b | 1 |
+        | a\|b | 1 |
     """
     lines = [cells.headings, *cells.rows]
     written = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
