@@ -21,11 +21,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Blender"]
 
+# what llm-blender 0.0.2 tells from a path's end
+_REWARD_MODELS = (
+    "OpenAssistant/reward-model-deberta-v3-large-v2",
+    "berkeley-nest/Starling-RM-7B-alpha",
+    "openbmb/UltraRM-13b",
+)
+
 
 class Blender(PairComparer):
     """Ranks and fuses lists of inputs, as the old package does.
 
-    ``batch_size`` and ``disable_tqdm`` are accepted everywhere and change nothing but the batches of generation.
+    ``batch_size`` and ``disable_tqdm`` are accepted everywhere. They change nothing but the batches of generation and
+    fusion.
 
     Args:
         blender_config: The default device.
@@ -67,8 +75,15 @@ class Blender(PairComparer):
             **kwargs: Fields of ``RankerConfig``.
 
         Raises:
-            BlendError: As from ``PairRanker.from_pretrained``.
+            BlendError: As from ``PairRanker.from_pretrained``; a ConfigurationError for the reward models that the old
+                package knew by name.
         """
+        name = os.fspath(ranker_path).rstrip("/").replace(os.sep, "/")
+        if name.endswith(_REWARD_MODELS):
+            raise ConfigurationError(
+                f"{name} is a reward model, and this loads PairRanker checkpoints; use CrossEncoderRanker of "
+                "blender_core.rank: from_pretrained for an encoder with one logit, else any object with predict(pairs)"
+            )
         config = RankerConfig()
         with_options(config, kwargs)
         config.device = str(device or config.device or self.blender_config.device)
@@ -180,7 +195,7 @@ class Blender(PairComparer):
         """Sample n answers for each input from a transformers model.
 
         Args:
-            model: A transformers model.
+            model: A transformers model. For one of vLLM's, sample yourself and call ``get_best_of_n``.
             model_tokenizer: Its tokenizer; for a decoder-only model it must pad on the left.
             inputs: The prompts.
             instructions: Put before the inputs, with a line break between.
@@ -259,7 +274,7 @@ class Blender(PairComparer):
             inputs: n prompts.
             candidates: The candidates of each, best first.
             instructions: They stand in a field of their own.
-            batch_size: Changes nothing.
+            batch_size: Most inputs in one run of the model.
             **generate_kwargs: Arguments of ``generate``, over ``num_beams=4, max_new_tokens=128``, and
                 ``candidate_max_length``.
 
@@ -275,10 +290,7 @@ class Blender(PairComparer):
         joined_prompts(inputs, instructions)
         check_candidates(inputs, candidates)
         fields = instructions if instructions is not None else [""] * len(inputs)
-        return [
-            self.fuser.fuse(text, list(texts), instruction, generate_kwargs)
-            for text, texts, instruction in zip(inputs, candidates, fields, strict=True)
-        ]
+        return self.fuser.fuse_batches(inputs, candidates, fields, batch_size=batch_size, generation=generate_kwargs)
 
     def rank_and_fuse(
         self,
@@ -297,7 +309,7 @@ class Blender(PairComparer):
             candidates: The candidates of each.
             instructions: As in ``rank`` and ``fuse``.
             return_scores: Return scores instead of ranks.
-            batch_size: Changes nothing.
+            batch_size: Most inputs in one run of the fuser.
             top_k: Candidates that are fused.
             **generate_kwargs: As in ``fuse``.
 
@@ -313,7 +325,8 @@ class Blender(PairComparer):
         best_first = [
             _ordered(texts, -row if return_scores else row) for texts, row in zip(candidates, numbers, strict=True)
         ]
-        return self.fuse(inputs, [texts[:top_k] for texts in best_first], instructions, **generate_kwargs), numbers
+        kept = [texts[:top_k] for texts in best_first]
+        return self.fuse(inputs, kept, instructions, batch_size, **generate_kwargs), numbers
 
     def _pick(
         self,

@@ -1,44 +1,20 @@
-"""A GenFuser whose instruction and generation arguments come with the call, as in ``llm-blender``."""
+"""A T5 fuser whose instructions and generation arguments come with the call, as in ``llm-blender``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blender_core.compat.configs import GenFuserConfig
-from blender_core.errors import CheckpointError
+from blender_core.errors import CheckpointError, ConfigurationError, FusionError
 from blender_core.extras import require
-from blender_core.fuse.gen_fuser import GenFuser
-from blender_core.fuse.protocol import FusionInput
+from blender_core.fuse.gen_fuser_prompt import PublishedLayout, fit
+from blender_core.fuse.model_placement import model_placement
+from blender_core.quiet_loading import quiet_loading
 from blender_core.sealed_tokenizer import SealedTokenizer
 
 __all__ = ["CompatFuser"]
-
-
-@dataclass(frozen=True, slots=True)
-class _InstructedLayout:
-    tokenizer: SealedTokenizer
-    instruction: str
-
-    def harmless(self, text: str) -> str:
-        return text
-
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        return self.tokenizer.spans(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(ids)
-
-    def assemble(self, prompt: str, candidates: Sequence[str]) -> list[int]:
-        parts = [f"Instruction: {self.instruction}", f"Input: {prompt}"]
-        parts += [
-            f"Candidate {position}: {self.tokenizer.spelling(f'<extra_id_{position}>')}:{text}"
-            for position, text in enumerate(candidates)
-        ]
-        parts.append("Summarize candidates into a better one for the given instruction:")
-        return self.tokenizer.encode(self.tokenizer.spelling("</s>").join(parts))
 
 
 class CompatFuser:
@@ -68,8 +44,8 @@ class CompatFuser:
 
         Raises:
             CheckpointError: It cannot be read as a T5 fuser.
-            ConfigurationError: The device or the dtype is unknown.
-            MissingExtraError: torch or transformers is not installed.
+            ConfigurationError: The device or the dtype is unknown, or both 4 and 8 bits are asked for.
+            MissingExtraError: torch or transformers is not installed, or what 8- and 4-bit weights need.
         """
         for module in ("torch", "transformers"):
             require(module, feature="Blender.loadfuser", extra="torch")
@@ -78,51 +54,69 @@ class CompatFuser:
 
         from blender_core.rank.pairrm.scorer import resolve_device, resolve_dtype
 
+        if config.load_in_4bit and config.load_in_8bit:
+            raise ConfigurationError("load_in_4bit and load_in_8bit are both set; choose one")
         place = resolve_device(device)
-        options: dict[str, Any] = {"dtype": resolve_dtype(config.torch_dtype, place), "cache_dir": config.cache_dir}
-        quantised = config.load_in_4bit or config.load_in_8bit
-        if quantised:
-            require("bitsandbytes", feature="load_in_4bit and load_in_8bit", extra="torch")
-            options |= {
-                "device_map": "auto",
-                "quantization_config": transformers.BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-                    load_in_4bit=config.load_in_4bit, load_in_8bit=config.load_in_8bit
-                ),
-            }
+        precision = resolve_dtype(config.torch_dtype, place)
+        quantization = "4bit" if config.load_in_4bit else "8bit" if config.load_in_8bit else None
+        placed = model_placement(None, quantization, device=device, dtype=precision)
+        options: dict[str, Any] = {"dtype": precision, "cache_dir": config.cache_dir, **placed}
         try:
-            model: Any = transformers.AutoModelForSeq2SeqLM.from_pretrained(config.model_name, **options)
+            with quiet_loading():
+                model: Any = transformers.AutoModelForSeq2SeqLM.from_pretrained(config.model_name, **options)
             path = cached_file(config.model_name, "tokenizer.json", cache_dir=config.cache_dir)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{config.model_name} cannot be loaded as a fuser: {error}") from error
-        if not quantised:
+        if not placed:
             model = model.to(place)
         return cls(model.eval(), SealedTokenizer.from_file(Path(str(path))), config)
 
-    def fuse(
-        self, prompt: str, candidates: Sequence[str], instruction: str = "", generation: Mapping[str, Any] | None = None
-    ) -> str:
-        """Write one text from the candidates.
+    def fuse_batches(
+        self,
+        prompts: Sequence[str],
+        candidates: Sequence[Sequence[str]],
+        instructions: Sequence[str],
+        *,
+        batch_size: int,
+        generation: Mapping[str, Any] | None = None,
+    ) -> list[str]:
+        """Write one text from the candidates of each prompt.
 
         Args:
-            prompt: The input.
-            candidates: Best first; not changed.
-            instruction: Stands in a field of its own.
+            prompts: The inputs.
+            candidates: The candidates of each, best first; not changed.
+            instructions: One for each input; stands in a field of its own.
+            batch_size: Most inputs in one run of the model.
             generation: Arguments of ``generate``, and ``candidate_max_length``.
 
         Returns:
-            The text.
+            The texts, in order.
 
         Raises:
+            ConfigurationError: ``batch_size`` is below 1.
             FusionError: The window is too small, or nothing was written.
         """
+        from blender_core.fuse.gen_fuser_decoding import generate_batch
+
+        if batch_size < 1:
+            raise ConfigurationError(f"batch_size is {batch_size}; give at least 1")
         options = dict(generation or {})
         limit = options.pop("candidate_max_length", None) or self._config.candidate_maxlength
         options = {"num_beams": 4, "max_new_tokens": limit, **options}
-        fuser = GenFuser(
-            self._model,
-            _InstructedLayout(self._tokenizer, instruction),
-            max_length=self._config.max_length,
-            candidate_max_length=limit,
-            generation=options,
-        )
-        return fuser.fuse(FusionInput(prompt, tuple(candidates))).text
+        inputs = [
+            fit(
+                PublishedLayout(self._tokenizer, instruction),
+                prompt,
+                texts,
+                window=self._config.max_length,
+                candidate_max_length=limit,
+            ).ids
+            for prompt, texts, instruction in zip(prompts, candidates, instructions, strict=True)
+        ]
+        fused = []
+        for start in range(0, len(inputs), batch_size):
+            for ids in generate_batch(self._model, inputs[start : start + batch_size], options):
+                fused.append(self._tokenizer.decode(ids).strip())
+                if not fused[-1]:
+                    raise FusionError(f"the fuser wrote nothing for input {len(fused) - 1} ({len(ids)} tokens)")
+        return fused

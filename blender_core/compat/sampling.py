@@ -42,13 +42,17 @@ def sample_candidates(
         ``n`` texts for each prompt.
 
     Raises:
-        ConfigurationError: The mode is unknown, or ``n`` or ``batch_size`` is below one.
+        ConfigurationError: The mode is unknown, ``n`` or ``batch_size`` is below one, or it is a model of vLLM.
     """
     if sampling_mode not in _SAMPLING:
         known = ", ".join(sorted(mode for mode in _SAMPLING if mode))
         raise ConfigurationError(f"sampling_mode {sampling_mode!r} is unknown; choose {known} or None")
     if n < 1 or batch_size < 1:
         raise ConfigurationError(f"n is {n} and batch_size {batch_size}; both must be at least 1")
+    if type(model).__module__.split(".")[0] == "vllm":
+        raise ConfigurationError(
+            "this is a model of vLLM; sample with its own generate() and hand the texts to get_best_of_n"
+        )
     options = {**_SAMPLING[sampling_mode], **generation, "num_return_sequences": n}
     if sampling_mode is not None:
         options["do_sample"] = True

@@ -12,6 +12,7 @@ from blender_core.answer import Usage
 from blender_core.errors import BlendError, CheckpointError, ConfigurationError, DownloadError, FusionError
 from blender_core.extras import require
 from blender_core.fuse.gen_fuser_prompt import ChatLayout, FittedInput, FusionLayout, PaperLayout, PublishedLayout, fit
+from blender_core.fuse.model_placement import model_placement
 from blender_core.fuse.protocol import FusedText, FusionInput
 from blender_core.quiet_loading import quiet_loading
 
@@ -118,8 +119,9 @@ class GenFuser:
                 ``"paper"`` (what its ``fuse_infer.py`` does), ``"chat"`` (a chat template around the prompt of
                 ``LLMFuser``), or ``"auto"``: published for T5, chat for a decoder-only model.
             device_map: Spreads a model over devices, as in transformers, for example ``"auto"``; ``device`` is then
-                not used. Needs ``accelerate``.
-            quantization: ``"8bit"`` or ``"4bit"``, by ``bitsandbytes``; ``None`` for full weights.
+                not used. Needs ``accelerate`` (extra ``quantization``).
+            quantization: ``"8bit"`` or ``"4bit"``, by ``bitsandbytes`` (extra ``quantization``); ``None`` for full
+                weights. Tested on a CPU only.
 
         Returns:
             The fuser.
@@ -150,7 +152,7 @@ class GenFuser:
             "local_files_only": local_files_only,
         }
         path = os.fspath(name_or_path)
-        placed = _placement(device_map, quantization, precision)
+        placed = model_placement(device_map, quantization, device=device, dtype=precision)
         try:
             config = transformers.AutoConfig.from_pretrained(path, **source)
             family = (
@@ -330,24 +332,3 @@ def _chat_layout(path: str, source: Mapping[str, Any]) -> ChatLayout:
 def _begun(text: str, stop: Sequence[str]) -> int:
     """Length of the longest end of a text with which a stop string begins."""
     return max((size for word in stop for size in range(1, len(word)) if text.endswith(word[:size])), default=0)
-
-
-def _placement(device_map: str | Mapping[str, Any] | None, quantization: str | None, dtype: Any) -> dict[str, Any]:
-    placed: dict[str, Any] = {}
-    if quantization not in (None, "8bit", "4bit"):
-        raise ConfigurationError(f"quantization {quantization!r} is unknown; choose '8bit', '4bit' or None")
-    if quantization is not None:
-        require("bitsandbytes", feature=f"quantization={quantization!r}", extra="torch")
-    if device_map is not None or quantization is not None:
-        require("accelerate", feature="device_map and quantization", extra="torch")
-        placed["device_map"] = "auto" if device_map is None else device_map
-    if quantization is not None:
-        import transformers
-
-        settings: Any = transformers.BitsAndBytesConfig
-        placed["quantization_config"] = (
-            settings(load_in_8bit=True)
-            if quantization == "8bit"
-            else settings(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)
-        )
-    return placed

@@ -58,16 +58,18 @@ class FittedInput:
 class PublishedLayout:
     """The layout of the published GenFuser, a T5 model.
 
-    ``Instruction: </s>Input: {prompt}</s>Candidate 0: <extra_id_0>:{first}</s>…</s>Summarize candidates into a
-    better one for the given instruction:``, with no ``</s>`` at the end: what ``Blender.fuse`` of ``llm-blender``
-    0.0.2 feeds it when no separate instruction is given.
+    ``Instruction: {instruction}</s>Input: {prompt}</s>Candidate 0: <extra_id_0>:{first}</s>…</s>Summarize
+    candidates into a better one for the given instruction:``, with no ``</s>`` at the end: what ``Blender.fuse`` of
+    ``llm-blender`` 0.0.2 feeds it.
 
     Args:
         tokenizer: The checkpoint's tokenizer.
+        instruction: Stands in a field of its own and is never cut.
     """
 
-    def __init__(self, tokenizer: SealedTokenizer) -> None:
+    def __init__(self, tokenizer: SealedTokenizer, instruction: str = "") -> None:
         self._tokenizer = tokenizer
+        self._instruction = instruction
         self._end = tokenizer.spelling("</s>")
 
     def harmless(self, text: str) -> str:
@@ -94,7 +96,7 @@ class PublishedLayout:
             raise FusionError(
                 f"{len(candidates)} candidates are too many for this fuser: {error}; lower top_k"
             ) from error
-        parts = ["Instruction: ", f"Input: {prompt}"]
+        parts = [f"Instruction: {self._instruction}", f"Input: {prompt}"]
         parts += [
             f"Candidate {position}: {mark}:{text}"
             for position, (mark, text) in enumerate(zip(marks, candidates, strict=True))
@@ -110,6 +112,7 @@ class PaperLayout(PublishedLayout):
 
     Args:
         tokenizer: The checkpoint's tokenizer.
+        instruction: Stands in a field of its own and is never cut.
     """
 
     def harmless(self, text: str) -> str:

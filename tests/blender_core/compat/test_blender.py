@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import blender_core.compat as llm_blender
-from blender_core.errors import CheckpointError, ConfigurationError
+from blender_core.errors import CheckpointError, ConfigurationError, FusionError
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -147,11 +147,66 @@ def test_fuse_feeds_what_the_reference_feeds(fuser_folder, monkeypatch):
     assert len(fed[1][0]) > len(fed[0][0])
 
 
+def test_fuse_runs_in_batches(fuser_folder, monkeypatch):
+    blender = llm_blender.Blender()
+    blender.loadfuser(fuser_folder, device="cpu", torch_dtype="float32")
+    inputs, candidates = (
+        ["Hi", "Which of them?", "Bye"],
+        [["the work", "any"], ["it", "a licence"], ["the terms", "of it"]],
+    )
+    instructions = ["Be brief. ", "", "Say it. "]
+    # random weights like to write control tokens only
+    options = {"num_beams": 1, "max_new_tokens": 6, "suppress_tokens": [0, 1, 2, *range(400, 600)]}
+    single = blender.fuse(inputs, candidates, instructions, 1, **options)
+    sizes = []
+    generate = transformers.T5ForConditionalGeneration.generate
+
+    def counted(model, input_ids, **rest):
+        sizes.append(len(input_ids))
+        return generate(model, input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(transformers.T5ForConditionalGeneration, "generate", counted)
+    assert blender.fuse(inputs, candidates, instructions, 2, **options) == single
+    assert sizes == [2, 1]
+    with pytest.raises(ConfigurationError, match="batch_size"):
+        blender.fuse(inputs, candidates, batch_size=0)
+
+
+def test_a_fuser_in_eight_bits(fuser_folder):
+    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("accelerate")
+    blender = llm_blender.Blender()
+    blender.loadfuser(fuser_folder, device="cpu", torch_dtype="float32", load_in_8bit=True)
+    options = {"num_beams": 1, "max_new_tokens": 4, "suppress_tokens": [0, 1, 2, *range(400, 600)]}
+    assert blender.fuse(["Hi"], [["the work"]], **options)[0]
+    with pytest.raises(ConfigurationError, match="both set"):
+        blender.loadfuser(fuser_folder, device="cpu", load_in_8bit=True, load_in_4bit=True)
+
+
+def test_the_fuser_writes_nothing(fuser_folder):
+    blender = llm_blender.Blender()
+    blender.loadfuser(fuser_folder, device="cpu", torch_dtype="float32")
+    with pytest.raises(FusionError, match="wrote nothing for input 0"):
+        blender.fuse(["Hi"], [["the work"]], max_new_tokens=2, suppress_tokens=list(range(2, 600)))
+
+
+@pytest.mark.parametrize("name", ["openbmb/UltraRM-13b", "/models/berkeley-nest/Starling-RM-7B-alpha"])
+def test_reward_models_are_sent_elsewhere(name):
+    with pytest.raises(ConfigurationError, match="CrossEncoderRanker"):
+        llm_blender.Blender().loadranker(name, device="cpu")
+
+
+def test_a_model_of_vllm():
+    model = type("LLM", (), {"__module__": "vllm.entrypoints.llm"})()
+    with pytest.raises(ConfigurationError, match="get_best_of_n"):
+        llm_blender.Blender().n_generate(model, None, ["Hi"])
+
+
 def test_rank_and_fuse(blender, fuser_folder, folder, given, monkeypatch):
     both = llm_blender.Blender()
     both.loadranker(folder, device="cpu")
     both.loadfuser(fuser_folder, device="cpu", torch_dtype="float32", candidate_maxlength=8)
-    monkeypatch.setattr(both.fuser, "fuse", lambda text, texts, instruction, generation: "|".join(texts))
+    monkeypatch.setattr(both.fuser, "fuse_batches", lambda inputs, kept, *_, **__: ["|".join(texts) for texts in kept])
     for return_scores in (False, True):
         fused, numbers = both.rank_and_fuse(given["inputs"], given["candidates"], return_scores=return_scores, top_k=2)
         best = blender.get_best_of_n(given["inputs"], given["candidates"], None, "full", True)
