@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from blender_core.members.openai_member import OpenAIMember
     from blender_core.outcome import MemberOutcome, Status
     from blender_core.prompt import Message, Prompt
+    from blender_core.rank.member_prior import MemberPrior
     from blender_core.rank.pair_ranker import PairRanker
     from blender_core.rank.protocol import Ranker
     from blender_core.rank.ranking import Ranking
@@ -47,6 +48,7 @@ _HOMES = {
     "LLMFuser": "fuse.llm_fuser",
     "Member": "members.member",
     "MemberOutcome": "outcome",
+    "MemberPrior": "rank.member_prior",
     "Message": "prompt",
     "OpenAIMember": "members.openai_member",
     "PairRanker": "rank.pair_ranker",
@@ -75,6 +77,7 @@ __all__ = [
     "LLMFuser",
     "Member",
     "MemberOutcome",
+    "MemberPrior",
     "Message",
     "OpenAIMember",
     "PairRanker",

@@ -21,6 +21,7 @@ from blender_core.members.member import Member
 from blender_core.pipeline import BlendCall, BlendPlan
 from blender_core.prompt import Prompt, PromptLike
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
+from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import check_ranker, resolve_ranker
 from blender_core.result import BlendResult
@@ -54,6 +55,8 @@ class Blender:
         slots: Slots that this blender shares with others; default are its own, as many as the policy's
             ``max_concurrency``.
         gather_share: Share of the deadline after which gathering ends if the quorum is met.
+        member_prior: What earlier rankings say of each member; you hold it and may save it. Every ranking is blended
+            with it and then added to it. Default: each prompt is ranked for itself.
         clock: Monotonic seconds; default is the event loop's clock.
         sleep: Waits for seconds before a retry; default ``asyncio.sleep``.
         rng: Source of retry jitter.
@@ -82,6 +85,7 @@ class Blender:
         policy: GatherPolicy | None = None,
         slots: SharedSlots | None = None,
         gather_share: float = 0.7,
+        member_prior: MemberPrior | None = None,
         clock: Callable[[], float] | None = None,
         sleep: Callable[[float], Awaitable[None]] | None = None,
         rng: random.Random | None = None,
@@ -106,6 +110,7 @@ class Blender:
             slots=slots,
             deadline=deadline,
             gather_share=gather_share,
+            member_prior=member_prior,
         )
         self._clock = clock
         self._sleep = sleep or asyncio.sleep

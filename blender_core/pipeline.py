@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from blender_core.answer import Answer, Usage
-from blender_core.errors import QuorumError
+from blender_core.errors import ConfigurationError, QuorumError
 from blender_core.events import FusionRejected, FusionStarted, Ranked, Token
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import Decision, FuseContext
@@ -30,6 +30,7 @@ from blender_core.members.member import Member
 from blender_core.outcome import MemberOutcome
 from blender_core.prompt import Prompt
 from blender_core.rank.distinct import distinct_candidates
+from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.ranking import Ranking
 from blender_core.rank.run import run_ranking
@@ -61,6 +62,7 @@ class BlendPlan:
         slots: Limits how many members run at once, or ``None``.
         deadline: Wall-clock seconds for the whole call, or ``None``.
         gather_share: Share of the deadline after which gathering ends if the quorum is met.
+        member_prior: Strength of the members from earlier rankings, or ``None``.
     """
 
     members: tuple[tuple[str, Member], ...]
@@ -74,6 +76,7 @@ class BlendPlan:
     slots: SharedSlots | None
     deadline: float | None
     gather_share: float
+    member_prior: MemberPrior | None = None
 
 
 class BlendCall:
@@ -199,7 +202,22 @@ class BlendCall:
             self._degraded.append(run.problem)
         if run.ranking.cut:
             self._cut["ranker"] = _named_cut(run.ranking.cut, outcomes)
-        return run.ranking
+        # the fallback's scores are on another scale
+        if plan.member_prior is None or run.problem is not None:
+            return run.ranking
+        return self._with_prior(plan.member_prior, run.ranking, outcomes, texts)
+
+    def _with_prior(
+        self, prior: MemberPrior, ranking: Ranking, outcomes: Sequence[MemberOutcome], texts: Sequence[str]
+    ) -> Ranking:
+        names = [outcome.member for outcome in outcomes]
+        try:
+            blended = prior.blend(names, ranking, texts)
+            prior.observe(names, ranking)
+        except ConfigurationError as error:
+            self._degraded.append(f"member prior: {error}; ranked without it")
+            return ranking
+        return blended
 
     def _announce(self, standing: Standing, ranking: Ranking | None, winner: MemberOutcome) -> None:
         if ranking is not None:

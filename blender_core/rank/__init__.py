@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from blender_core.rank.length import LongestRanker
     from blender_core.rank.lexical_consensus import LexicalConsensusRanker
     from blender_core.rank.llm_judge import Judgement, LLMJudge
+    from blender_core.rank.member_prior import MemberPrior, MemberStrength
     from blender_core.rank.mlm_scoring import MLMScoringRanker
     from blender_core.rank.pair_ranker import PairRanker
     from blender_core.rank.random_ranker import RandomRanker
@@ -34,6 +35,8 @@ _HOMES = {
     "LexicalConsensusRanker": "lexical_consensus",
     "LongestRanker": "length",
     "MLMScoringRanker": "mlm_scoring",
+    "MemberPrior": "member_prior",
+    "MemberStrength": "member_prior",
     "PairRanker": "pair_ranker",
     "RandomRanker": "random_ranker",
     "TextEncoder": "text_encoder",
@@ -51,6 +54,8 @@ __all__ = [
     "LexicalConsensusRanker",
     "LongestRanker",
     "MLMScoringRanker",
+    "MemberPrior",
+    "MemberStrength",
     "PairRanker",
     "RandomRanker",
     "Ranker",

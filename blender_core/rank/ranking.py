@@ -29,6 +29,7 @@ class Ranking:
             duplicates repeat the row of the first copy.
         ties: Groups of candidate indices that share a score, for example duplicates.
         cut: Candidate index -> number of tokens that did not fit the ranker's window (-1 is the prompt).
+        temperature: What a margin in scores is divided by, before the sigmoid that makes it a probability.
 
     Example:
         >>> ranking = Ranking.from_scores([0.2, 1.5, 0.2], ranker="example")
@@ -43,6 +44,7 @@ class Ranking:
     comparisons: tuple[tuple[float, ...], ...] | None = None
     ties: tuple[tuple[int, ...], ...] = ()
     cut: Mapping[int, int] = field(default_factory=dict)
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if sorted(self.order) != list(range(len(self.scores))):
@@ -94,6 +96,7 @@ class Ranking:
             comparisons=None if comparisons is None else tuple(tuple(map(float, row)) for row in comparisons),
             ties=ties,
             cut=dict(cut or {}),
+            temperature=temperature,
         )
 
     @property
