@@ -135,6 +135,10 @@ class RankerTrainingConfig:
         warmup: Share of progress with a rising rate; after it the rate falls linearly to 0.
         dropout: Dropout on the pooled features; the encoder has none.
         freeze_embeddings: Leave the encoder's embeddings as they are.
+        freeze_layers: Leave this many of the encoder's lowest layers as they are. Half of MiniLM-L6 frozen made a step
+            twice as fast.
+        initial: Checkpoint of an earlier run with the same network, to start from; empty for the encoder's own weights.
+        off_topic_draws: An off-topic answer answers the prompt that is most like the real one among this many.
         head_size: Width of the head's hidden layer.
         corruption: Probability that one worsened answer joins a group.
         length_balance: 0 takes pairs as they come; 1 weights them so that, within a source, the longer and
@@ -187,6 +191,9 @@ class RankerTrainingConfig:
     warmup: float = 0.05
     dropout: float = 0.1
     freeze_embeddings: bool = True
+    freeze_layers: int = 0
+    initial: str = ""
+    off_topic_draws: int = 1
     head_size: int = 384
     corruption: float = 0.5
     length_balance: float = 0.5

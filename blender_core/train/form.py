@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from blender_core.errors import ConfigurationError
 from blender_core.train.sampling import Group
 
-__all__ = ["RankerForm", "Sides", "in_order"]
+__all__ = ["RankerForm", "Sides", "freeze_layers", "in_order"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +78,22 @@ def in_order(parts: Sequence[torch.Tensor], order: Sequence[int]) -> torch.Tenso
     back = torch.empty(len(order), dtype=torch.long)
     back[torch.tensor(list(order), dtype=torch.long)] = torch.arange(len(order))
     return joined[back.to(joined.device)]
+
+
+def freeze_layers(encoder: nn.Module, count: int) -> None:
+    """Leave the lowest layers of an encoder as they are.
+
+    Args:
+        encoder: A Hugging Face encoder; layers are the members of its first list of modules.
+        count: How many, from the bottom.
+
+    Raises:
+        ConfigurationError: The encoder has not that many layers.
+    """
+    if count == 0:
+        return
+    layers = next((module for module in encoder.modules() if isinstance(module, nn.ModuleList)), nn.ModuleList())
+    if not 0 < count <= len(layers):
+        raise ConfigurationError(f"freeze_layers is {count}; this encoder has {len(layers)} layers")
+    for layer in layers[:count]:
+        layer.requires_grad_(False)

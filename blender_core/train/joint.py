@@ -14,7 +14,7 @@ from blender_core.rank.pairrm.batches import token_batches
 from blender_core.rank.pairrm.model import PairRankerModel
 from blender_core.rank.pairrm.tokens import EncodedPair, EncodedText, PairTokenizer
 from blender_core.train.config import RankerTrainingConfig
-from blender_core.train.form import Sides, in_order
+from blender_core.train.form import Sides, freeze_layers, in_order
 from blender_core.train.sampling import Group
 
 __all__ = ["JointForm", "pair_lengths"]
@@ -122,6 +122,7 @@ class JointForm:
             kept = torch.zeros(len(table), 1, device=table.device)
             kept[list(self.tokenizer.marker_ids.values())] = 1.0
             table.register_hook(lambda gradient: gradient * kept)  # type: ignore[no-untyped-call]
+        freeze_layers(encoder, config.freeze_layers)
         trained = [p for p in encoder.parameters() if p.requires_grad and p is not table]
         head = list(self.model.head_layer.parameters())
         groups: list[dict[str, Any]] = [

@@ -101,6 +101,8 @@ def run_loop(
     device = next(form.module.parameters()).device
     scaler = torch.amp.GradScaler(device.type, enabled=config.autocast == "float16")
     state = RunState()
+    if config.initial and not (output / "checkpoint.pt").is_file():
+        load_checkpoint(config.initial, form.module)
     if (output / "checkpoint.pt").is_file():
         state = load_checkpoint(output / "checkpoint.pt", form.module, optimizer, scaler)
     began = clock() - state.seconds

@@ -12,7 +12,7 @@ from blender_core.errors import ConfigurationError
 from blender_core.rank.pairrm.batches import token_batches
 from blender_core.rank.segments import SegmentedText, SegmentLayout
 from blender_core.train.config import RankerTrainingConfig
-from blender_core.train.form import Sides, in_order
+from blender_core.train.form import Sides, freeze_layers, in_order
 from blender_core.train.model import SegmentPooledScorer
 from blender_core.train.sampling import Group
 
@@ -102,6 +102,7 @@ class OnePassForm:
         if config.freeze_embeddings:
             for name, parameter in self.model.encoder.named_parameters():
                 parameter.requires_grad_(not name.startswith("embeddings."))
+        freeze_layers(self.model.encoder, config.freeze_layers)
         encoder = [parameter for parameter in self.model.encoder.parameters() if parameter.requires_grad]
         head = list(self.model.head.parameters())
         return [

@@ -137,6 +137,7 @@ class GroupSampler:
             ``group`` candidates first and takes the pairs among them.
         pairs_per_record: Most pairs for one prompt; 0 for all of the group's.
         draw_by_length: A source's ``weights`` decide how often pairs are drawn, and no longer what they weigh.
+        off_topic_draws: Prompts drawn for an off-topic answer; the one most like the real one is taken.
     """
 
     def __init__(
@@ -151,7 +152,9 @@ class GroupSampler:
         pair_sampling: str = "all_pair",
         pairs_per_record: int = 0,
         draw_by_length: bool = False,
+        off_topic_draws: int = 1,
     ) -> None:
+        self._off_topic_draws = off_topic_draws
         self._mode = pair_sampling
         self._pairs = pairs_per_record
         self._draw_by_length = draw_by_length
@@ -214,9 +217,7 @@ class GroupSampler:
         count = len(answers)
         kind = rng.random()
         if kind < 0.4 and len(self._usable[number]) > 1:
-            other = record
-            while other == record:
-                other = self._usable[number][int(rng.integers(len(self._usable[number])))]
+            other = self._other_record(number, record, rng)
             answers.append(source.texts.candidate(other, 0))
             pairs.extend((index, count, _OFF_TOPIC, 1.0) for index in range(count))
             return
@@ -235,6 +236,23 @@ class GroupSampler:
         name = sorted(CORRUPTIONS)[int(rng.integers(len(CORRUPTIONS)))]
         answers.append(CORRUPTIONS[name](answers[best], rng, self._digits))
         pairs.append((best, count, _CORRUPTED, 1.0))
+
+    def _other_record(self, number: int, record: int, rng: np.random.Generator) -> int:
+        """A record whose answer is off-topic here, yet near enough to be hard to tell."""
+        usable, texts = self._usable[number], self._sources[number].texts
+        drawn: list[int] = []
+        while len(drawn) < self._off_topic_draws:
+            other = usable[int(rng.integers(len(usable)))]
+            if other != record:
+                drawn.append(other)
+        if len(drawn) == 1:
+            return drawn[0]
+        words = set(texts.prompt(record))
+        return max(drawn, key=lambda other: _likeness(words, set(texts.prompt(other))))
+
+
+def _likeness(first: set[int], second: set[int]) -> float:
+    return len(first & second) / max(1, len(first | second))
 
 
 def _choose(pairs: Sequence[PairTarget], size: int, rng: np.random.Generator) -> list[int]:

@@ -103,3 +103,22 @@ def test_corruptions_keep_to_the_answers_tokens(name, answer, seed):
     assert worse
     assert set(worse) <= set(answer) | {7, 8, 9}
     assert len(worse) <= 2 * len(answer) + 80
+
+
+def test_an_off_topic_answer_is_taken_from_the_prompt_most_alike():
+    prompts = ["abcdef", "abcdeg", "uvwxyz", "qrstuv"]
+    records = [
+        PreferenceRecord(
+            str(n), "s", prompt, (letter * 20, letter * 21, letter * 22, letter * 23), ("",) * 4, (1, 0, 0, 0), ()
+        )
+        for n, (prompt, letter) in enumerate(zip(prompts, "1234", strict=True))
+    ]
+    sources = [packed("a", records)]
+    sampler = GroupSampler(sources, records_per_step=400, corruption=1.0, off_topic_draws=40)
+    others = {
+        (bytes(group.prompt).decode(), chr(group.answers[-1][0]))
+        for group in sampler.step(0)
+        if group.answers[-1][0] != group.answers[0][0]
+    }
+    assert {other for prompt, other in others if prompt == "abcdef"} == {"2"}
+    assert {other for prompt, other in others if prompt == "abcdeg"} == {"1"}
