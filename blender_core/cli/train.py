@@ -1,4 +1,4 @@
-"""`blended-llm train`: train a ranker on preference data."""
+"""`blended-llm train`: train a ranker or a fuser on your own data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from blender_core.cli.output import EXIT_CODES, console, reported, write_json
+from blender_core.cli.train_fuser import fuser
 
 __all__ = ["train"]
 
@@ -80,3 +81,6 @@ def export(
 
         settings = RankerTrainingConfig.load(config)
         write_json(finish_ranker(settings, output, data=data, max_tokens=max_tokens, records=records))
+
+
+train.command(epilog=EXIT_CODES)(fuser)

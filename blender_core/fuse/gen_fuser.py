@@ -6,12 +6,13 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from blender_core.answer import Usage
 from blender_core.errors import BlendError, CheckpointError, ConfigurationError, DownloadError, FusionError
 from blender_core.extras import require
 from blender_core.fuse.gen_fuser_prompt import ChatLayout, FittedInput, FusionLayout, PaperLayout, PublishedLayout, fit
+from blender_core.fuse.gen_fuser_settings import GenFuserSettings, stored_settings
 from blender_core.fuse.model_placement import model_placement
 from blender_core.fuse.protocol import FusedText, FusionInput
 from blender_core.quiet_loading import quiet_loading
@@ -97,6 +98,9 @@ class GenFuser:
     ) -> GenFuser:
         """Load a fuser: ``llm-blender/gen_fuser_3b``, another T5 model, or a decoder-only chat model.
 
+        A model that ``blended-llm train fuser`` made brings its lengths, its format and its ``generation`` along, in
+        ``gen_fuser.json``; they stand in for the defaults below.
+
         Args:
             name_or_path: A folder or a hub repository.
             revision: Branch, tag or commit of the repository.
@@ -155,6 +159,8 @@ class GenFuser:
         placed = model_placement(device_map, quantization, device=device, dtype=precision)
         try:
             config = transformers.AutoConfig.from_pretrained(path, **source)
+            stored = stored_settings(path, **source)
+            prompt_format = stored.prompt_format if prompt_format == "auto" else prompt_format
             family = (
                 transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
             )
@@ -173,19 +179,15 @@ class GenFuser:
             if isinstance(error, OSError) and not Path(path).is_dir():
                 raise DownloadError(f"{message}. Check the name and the connection, or pass a folder.") from error
             raise CheckpointError(message) from error
-        options = {**(_PUBLISHED_GENERATION if config.is_encoder_decoder else _CHAT_GENERATION), **(generation or {})}
-        default_limit: int | None
-        if config.is_encoder_decoder:
-            window, default_limit = _PUBLISHED_WINDOW, _PUBLISHED_CANDIDATE
-        else:
-            window = getattr(config, "max_position_embeddings", 2048) - options["max_new_tokens"]
-            default_limit = None
+        defaults = _defaults(config, stored, generation or {})
         return cls(
             model,
             layout,
-            max_length=window if max_length is None else max_length,
-            candidate_max_length=default_limit if candidate_max_length is None else candidate_max_length,
-            generation=options,
+            max_length=defaults.max_length if max_length is None else max_length,
+            candidate_max_length=(
+                defaults.candidate_max_length if candidate_max_length is None else candidate_max_length
+            ),
+            generation=defaults.generation,
             name=name or Path(path).resolve().name,
             stop=stop,
         )
@@ -311,6 +313,26 @@ class GenFuser:
                 f"{self._name} wrote nothing ({len(written)} tokens); the input had {len(fitted.ids)} tokens"
             )
         return FusedText(text, self._name, Usage(len(fitted.ids), len(written)), cut=fitted.cut)
+
+
+class _Defaults(NamedTuple):
+    max_length: int
+    candidate_max_length: int | None
+    generation: dict[str, Any]
+
+
+def _defaults(config: Any, stored: GenFuserSettings, generation: Mapping[str, Any]) -> _Defaults:
+    """What the model's folder says, else what was published for T5, else what the window leaves."""
+    usual = _PUBLISHED_GENERATION if config.is_encoder_decoder else _CHAT_GENERATION
+    options = {**usual, **stored.generation, **generation}
+    candidate = stored.candidate_max_length or (_PUBLISHED_CANDIDATE if config.is_encoder_decoder else None)
+    if stored.max_length is not None:
+        window = stored.max_length
+    elif config.is_encoder_decoder:
+        window = _PUBLISHED_WINDOW
+    else:
+        window = getattr(config, "max_position_embeddings", 2048) - options["max_new_tokens"]
+    return _Defaults(window, candidate, options)
 
 
 def _t5_layout(path: str, source: Mapping[str, Any], prompt_format: str) -> PublishedLayout:

@@ -1,0 +1,207 @@
+"""One file says everything about a training run of a fuser."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blender_core.errors import ConfigurationError
+
+__all__ = ["FuserTrainingConfig", "LoraConfig"]
+
+_PROMPT_FORMATS = ("auto", "published", "paper", "chat")
+
+
+@dataclass(frozen=True, slots=True)
+class LoraConfig:
+    """Low-rank adapters in place of all weights (Hu et al. 2021), by peft; merged when the run is done.
+
+    Attributes:
+        rank: Rank of the update matrices.
+        alpha: The update is scaled by ``alpha / rank``.
+        dropout: Dropout in front of the adapters.
+        target_modules: Which layers get one: names of modules, or ``"all-linear"`` for every one but the head.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: str | tuple[str, ...] = "all-linear"
+
+
+@dataclass(frozen=True, slots=True)
+class FuserTrainingConfig:
+    """Settings of one training run of a fuser. The defaults are those of the published ``gen_fuser_3b``.
+
+    Attributes:
+        model: What to start from: a folder, a hub name, a GGUF file, or a name in the catalogue of local models.
+        output: Folder for checkpoints, the log and the finished model.
+        files: Training data below the data folder, in MixInstruct's schema or with ``reference`` in place of
+            ``output``.
+        prompt_format: As in `GenFuser.from_pretrained`: ``"auto"`` is ``"published"`` for T5, ``"chat"`` else.
+        ranker: Chooses the candidates: what `resolve_ranker` takes.
+        top_k: Candidates in one input.
+        shuffle: Shuffle the chosen candidates, as published; else best first, as they come when fusing.
+        noise: Probability that the last of the chosen candidates is one that answers another prompt; the notebook
+            that made the published data has it as an option, with 0.1.
+        cut_repeats: Cut what a looping candidate or reference repeats.
+        max_length: Most tokens of the input.
+        candidate_max_length: Most tokens of one candidate.
+        target_max_length: Most tokens of the reference; a longer one is cut and not marked as ended.
+        epochs: Passes over the training records.
+        minutes: Time limit; the schedule runs on whichever of epochs and minutes is further. 0 for none.
+        learning_rate: Peak rate.
+        warmup: Share of progress with a rising rate; after it the rate falls linearly to 0.
+        weight_decay: Decay of the optimizer.
+        optimizer: Name as in transformers' ``TrainingArguments.optim``.
+        batch_size: Sequences in one forward pass of one device.
+        accumulate: Forward passes before a step; published were 6 x 4 on 5 devices, 120 sequences a step.
+        max_gradient_norm: Gradients are clipped to this norm.
+        bfloat16: Mixed precision.
+        freeze_embeddings: Leave the embeddings, and a head that is tied to them, as they are.
+        freeze_layers: Leave the embeddings and this many of a decoder-only model's first layers as they are; nothing
+            is propagated back into them, which saves up to two thirds of the arithmetic.
+        lora: Train adapters only; ``None`` trains all weights.
+        training_records: Most training records, the first of them in file order; 0 for all.
+        development_share: Share of prompts held out to watch the run.
+        development_records: Most held-out records that are looked at while training.
+        test_share: Share of prompts held out to report on; never looked at while training.
+        evaluate_every: Steps between two evaluations.
+        save_every: Steps between two checkpoints, a multiple of ``evaluate_every``; a killed run loses at most these.
+        log_every: Steps between two lines of the log.
+        keep_best: Finish with the checkpoint of least held-out loss, as published; else with the last.
+        device: ``"auto"`` or ``"cpu"``.
+        threads: Torch threads on a CPU; 0 leaves torch's own choice.
+        generation: Arguments of ``generate`` that the finished fuser uses, over the defaults of `GenFuser`.
+        seed: Seed of the split, the data and the training.
+        notes: Anything worth keeping with the run.
+    """
+
+    model: str
+    output: str
+    files: tuple[str, ...]
+    prompt_format: str = "auto"
+    ranker: str = "embedded"
+    top_k: int = 3
+    shuffle: bool = True
+    noise: float = 0.0
+    cut_repeats: bool = True
+    max_length: int = 1024
+    candidate_max_length: int | None = 128
+    target_max_length: int = 128
+    epochs: float = 15.0
+    minutes: float = 0.0
+    learning_rate: float = 5e-5
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+    optimizer: str = "adamw_torch"
+    batch_size: int = 6
+    accumulate: int = 20
+    max_gradient_norm: float = 1.0
+    bfloat16: bool = True
+    freeze_embeddings: bool = False
+    freeze_layers: int = 0
+    lora: LoraConfig | None = None
+    training_records: int = 0
+    development_share: float = 0.05
+    development_records: int = 200
+    test_share: float = 0.1
+    evaluate_every: int = 100
+    save_every: int = 100
+    log_every: int = 10
+    keep_best: bool = True
+    device: str = "auto"
+    threads: int = 0
+    generation: dict[str, Any] = field(default_factory=dict)
+    seed: int = 42
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise ConfigurationError("files is empty; name at least one file of training data")
+        if self.prompt_format not in _PROMPT_FORMATS:
+            raise ConfigurationError(
+                f"prompt_format {self.prompt_format!r} is unknown; choose one of {', '.join(_PROMPT_FORMATS)}"
+            )
+        counts = ("top_k", "max_length", "target_max_length", "batch_size", "accumulate", "log_every")
+        for name in (*counts, "evaluate_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; give at least 1")
+        for name in ("noise", "warmup", "development_share", "test_share"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; give a share in [0, 1)")
+        if self.development_share <= 0 or self.development_share + self.test_share >= 1:
+            raise ConfigurationError(
+                f"development_share {self.development_share} and test_share {self.test_share}: the first must be "
+                "above 0, and something must be left to train on"
+            )
+        if self.save_every % self.evaluate_every:
+            raise ConfigurationError(
+                f"save_every is {self.save_every} and evaluate_every {self.evaluate_every}; "
+                "every checkpoint needs its held-out loss, so give a multiple"
+            )
+        if self.device not in ("auto", "cpu"):
+            raise ConfigurationError(f'device is {self.device!r}; use "auto" or "cpu"')
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> FuserTrainingConfig:
+        """Build from plain types.
+
+        Args:
+            data: The settings by name; ``lora`` is a table of its own.
+
+        Returns:
+            The settings.
+
+        Raises:
+            ConfigurationError: An unknown, missing or unusable setting.
+
+        Example:
+            >>> config = FuserTrainingConfig.from_dict({"model": "m", "output": "o", "files": ["f"],
+            ...     "lora": {"rank": 8}})
+            >>> config.lora.rank, config.top_k, config.learning_rate
+            (8, 3, 5e-05)
+        """
+        values = dict(data)
+        try:
+            values["files"] = tuple(values.get("files") or ())
+            lora = values.get("lora")
+            if lora is not None:
+                modules = lora.get("target_modules", "all-linear")
+                modules = modules if isinstance(modules, str) else tuple(modules)
+                values["lora"] = LoraConfig(**{**lora, "target_modules": modules})
+            return cls(**values)
+        except (TypeError, AttributeError) as error:
+            raise ConfigurationError(f"training settings cannot be read: {error}") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> FuserTrainingConfig:
+        """Read a TOML or JSON file.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The settings.
+
+        Raises:
+            ConfigurationError: The file is missing, or holds no usable settings.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ConfigurationError(f"no configuration file {path}; give a TOML or JSON file")
+        text = path.read_text(encoding="utf-8")
+        try:
+            data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigurationError(f"{path} is neither TOML nor JSON: {error}") from error
+        return cls.from_dict(data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain types; :meth:`from_dict` reads them back."""
+        return dataclasses.asdict(self)
