@@ -71,6 +71,8 @@ class BlendedLLM(EnsembleChatModel):
             A whole gather policy, in place of ``timeout``, ``quorum``, ``max_retries`` and ``max_concurrency``.
         gather_share: float
             Share of the deadline after which gathering ends if the quorum is met (0.7).
+        member_prior: MemberPrior or None
+            What earlier rankings say of each member; every ranking is blended with it and added to it.
 
     Key init args - completion:
         temperature, max_tokens, stop:

@@ -19,6 +19,7 @@ from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
+from blender_core.rank.member_prior import MemberPrior
 from langchain_blender.call import unless_structured
 from langchain_blender.child_runs import ChildRunChatModel
 from langchain_blender.composition import model_of
@@ -57,6 +58,7 @@ class EnsembleChatModel(ChildRunChatModel):
     max_concurrency: int | None = None
     policy: GatherPolicy | None = Field(default=None, exclude=True)
     gather_share: float = 0.7
+    member_prior: MemberPrior | None = Field(default=None, exclude=True)
     temperature: float | None = None
     max_tokens: int | None = None
     stop: list[str] | None = Field(default=None, alias="stop_sequences")
@@ -109,6 +111,7 @@ class EnsembleChatModel(ChildRunChatModel):
             "top_k": self.top_k,
             "fuse_when": identity(self.fuse_when),
             "guard": identity(self.guard),
+            "member_prior": identity(self.member_prior),
             "policy": identity(policy),
             "deadline": self.deadline,
             "temperature": self.temperature,
@@ -196,6 +199,7 @@ class EnsembleChatModel(ChildRunChatModel):
             self.max_concurrency,
             self.policy,
             self.gather_share,
+            self.member_prior,
         )
         built = self._built
         if built is None or not _same(built[0], settings):
@@ -217,6 +221,7 @@ class EnsembleChatModel(ChildRunChatModel):
             policy=policy,
             slots=self.limits.slots(policy.max_concurrency),
             gather_share=self.gather_share,
+            member_prior=self.member_prior,
         )
 
     def _policy(self) -> GatherPolicy:

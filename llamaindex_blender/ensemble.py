@@ -22,6 +22,7 @@ from blender_core.fuse.protocol import Fuser
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
 from blender_core.members.adapters import as_members
 from blender_core.members.member import Member
+from blender_core.rank.member_prior import MemberPrior
 from llamaindex_blender.call import unless_read_by_machine
 from llamaindex_blender.members import LlamaIndexMember
 from llamaindex_blender.spans import TracedMember
@@ -51,6 +52,7 @@ class EnsembleLLM(FunctionCallingLLM):
     max_concurrency: int | None = None
     policy: GatherPolicy | None = Field(default=None, exclude=True)
     gather_share: float = 0.7
+    member_prior: MemberPrior | None = Field(default=None, exclude=True)
     temperature: float | None = None
     max_tokens: int | None = None
     stop: list[str] | None = None
@@ -127,6 +129,7 @@ class EnsembleLLM(FunctionCallingLLM):
             self.max_concurrency,
             self.policy,
             self.gather_share,
+            self.member_prior,
         )
         built = self._engine.built
         if built is None or not _same(built[0], settings):
@@ -148,6 +151,7 @@ class EnsembleLLM(FunctionCallingLLM):
             deadline=self.deadline,
             policy=self._policy(),
             gather_share=self.gather_share,
+            member_prior=self.member_prior,
         )
 
     def _policy(self) -> GatherPolicy:

@@ -62,6 +62,7 @@ class BlendedLLM(EnsembleLLM):
         max_concurrency: Member calls that run at the same time over all calls of this blend.
         policy: A whole gather policy, in place of ``timeout``, ``quorum``, ``max_retries`` and ``max_concurrency``.
         gather_share: Share of the deadline after which gathering ends if the quorum is met (0.7).
+        member_prior: What earlier rankings say of each member; every ranking is blended with it and added to it.
         temperature: Sent to every member in every call, where given; so are ``max_tokens`` and ``stop``, which ends
             the fused text too.
         max_tokens: Longest answer in tokens.

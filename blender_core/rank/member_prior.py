@@ -282,6 +282,10 @@ class MemberPrior:
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"the member prior in {path} cannot be read: {error}") from error
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a lock cannot be pickled; a copy learns for itself
+        return MemberPrior.from_dict, (self.to_dict(),)
+
     def _check(self, members: Sequence[str], ranking: Ranking) -> None:
         if len(members) != len(ranking.scores):
             raise ConfigurationError(f"{len(members)} member names for {len(ranking.scores)} candidates; give one each")

@@ -1,6 +1,7 @@
 """Strengths of members, learned from scores without labels."""
 
 import math
+import pickle
 import threading
 
 import numpy as np
@@ -205,3 +206,10 @@ def test_a_prior_of_another_ranker_is_set_aside_and_said():
     result = Blender([str.upper, str.lower], ranker="longest", fuser=None, member_prior=prior).blend("Hi")
     assert "member prior" in result.degraded[0]
     assert "'longest'" in result.degraded[0]
+
+
+def test_a_copy_learns_for_itself():
+    prior = learned([[1.0, 0.0, 0.0, 0.0]])
+    other = pickle.loads(pickle.dumps(prior))
+    other.observe(NAMES, ranking([1.0, 2.0, 0.0, 0.0]))
+    assert (prior.prompts, other.prompts) == (1, 2)
