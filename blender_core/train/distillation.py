@@ -33,7 +33,7 @@ def ask_teacher(ranker: Ranker, record: PreferenceRecord) -> PairLogits:
 
     Example:
         >>> from blender_core.testing import FakeRanker
-        >>> record = PreferenceRecord("1", "s", "p", ("aaa", "b", ""), ("",) * 3, None, ())
+        >>> record = PreferenceRecord("1", "s", "p", ("aaa", "b"), ("", ""), None, ())
         >>> ask_teacher(FakeRanker(len), record)
         {(0, 1): 2.0}
     """
