@@ -312,8 +312,8 @@ def _empirical_bayes(
     if freedom == 0 or squares <= 0.0:
         return np.zeros(size), np.zeros((size, size)), 0.0
     within = between = squares / freedom
-    mean: Array = np.zeros(size)
-    covariance: Array = np.zeros((size, size))
+    mean: npt.NDArray[Any] = np.zeros(size)
+    covariance: npt.NDArray[Any] = np.zeros((size, size))
     for _ in range(_EM_STEPS):
         covariance = np.linalg.inv(laplacian / within + np.eye(size) / between)
         mean = covariance @ right / within
