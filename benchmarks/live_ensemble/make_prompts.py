@@ -89,7 +89,16 @@ def word_problems(rng: random.Random) -> Iterator[Item]:
                 (f"There were {a} birds on a wire. {b} more came, then {c} flew away. How many are there now?",
                  a + b - c),
             ][shape]  # fmt: skip
-            yield f"{text} Give the answer in one short sentence.", str(value), number(value)
+            check = number(value)
+            # a sentence repeats the hours or the years after the answer, so that its last number is another
+            if shape == 3:
+                check = {"kind": "regex", "pattern": rf"(?<![\d.]){value}(?:\.0+)?(?![\d.])(?:\s*(?:km|kilomet)|\W*$)"}
+            elif shape == 4:
+                check = {
+                    "kind": "regex",
+                    "pattern": rf"(?<![\d.]){value}(?![\d])(?!\s+years?\s+(?:ago|before|earlier))",
+                }
+            yield f"{text} Give the answer in one short sentence.", str(value), check
 
 
 def knowledge(rng: random.Random) -> Iterator[Item]:
