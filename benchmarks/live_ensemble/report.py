@@ -1,0 +1,118 @@
+"""Who is right how often: each member, simple choices, and the library's rankers, on the gathered answers.
+
+    python benchmarks/live_ensemble/report.py --markdown docs/live_ensemble.md
+
+No model but the embedded ranker is run: the answers of the four local models lie beside this file. The member prior
+is learned from the rankings of the development half, without looking at any check, and goes on learning on the test
+half; "judged" rows tell it the verdicts of the first development prompts instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from blender_core import MemberPrior
+from blender_core.evaluate.benchmark_table import write_between_markers
+from blender_core.evaluate.significance import bootstrap_mean, holm, paired_test
+from blender_core.mixinstruct.records import MixRecord, joined_prompt, read_mix
+from blender_core.rank.registry import resolve_ranker
+
+HERE = Path(__file__).parent
+Pick = Callable[[MixRecord], int]
+
+
+def right(record: MixRecord, index: int) -> float:
+    return float(record.candidates[index].scores["check"])
+
+
+def member(name: str) -> Pick:
+    return lambda record: next(i for i, candidate in enumerate(record.candidates) if candidate.model == name)
+
+
+def ranked(name: str, prior: MemberPrior | None = None) -> Pick:
+    ranker = resolve_ranker(name)
+
+    def pick(record: MixRecord) -> int:
+        texts = [candidate.text for candidate in record.candidates]
+        names = [candidate.model for candidate in record.candidates]
+        ranking = ranker.rank(joined_prompt(record.instruction, record.input), texts)
+        if prior is None:
+            return ranking.best
+        blended = prior.blend(names, ranking, texts)
+        prior.observe(names, ranking)
+        return blended.best
+
+    return pick
+
+
+def judge(prior: MemberPrior, record: MixRecord) -> None:
+    """Tell the prior which members were right and which wrong, as a user would who judged a few prompts."""
+    for i, one in enumerate(record.candidates):
+        for j, other in enumerate(record.candidates):
+            if right(record, i) > right(record, j):
+                prior.judge(one.model, other.model)
+
+
+def scores_of(records: Sequence[MixRecord], pick: Pick) -> list[float]:
+    return [right(record, pick(record)) for record in records]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--answers", type=Path, default=HERE / "answers.jsonl.gz")
+    parser.add_argument("--markdown", type=Path, help="file whose table between markers is replaced")
+    options = parser.parse_args()
+    records = list(read_mix(options.answers))
+    development = [record for record in records if record.extra["split"] == "development"]
+    test = [record for record in records if record.extra["split"] == "test"]
+    rng = random.Random(0)
+    names = sorted({candidate.model for candidate in records[0].candidates})
+    systems: dict[str, list[float]] = {name: scores_of(test, member(name)) for name in names}
+    best = max(names, key=lambda name: sum(scores_of(development, member(name))))
+    systems["random pick"] = scores_of(test, lambda record: rng.randrange(len(record.candidates)))
+    for name in ("longest", "consensus", "embedded"):
+        systems[name] = scores_of(test, ranked(name))
+    for name in ("consensus", "embedded"):
+        pick = ranked(name, MemberPrior())
+        scores_of(development, pick)
+        systems[f"{name} + member prior"] = scores_of(test, pick)
+    for count in (10, 30):
+        prior = MemberPrior()
+        for record in development[:count]:
+            judge(prior, record)
+        systems[f"embedded + prior with {count} judged prompts"] = scores_of(test, ranked("embedded", prior))
+    systems["oracle"] = [max(right(record, i) for i in range(len(record.candidates))) for record in test]
+    table = report(test, systems, best)
+    if options.markdown:
+        write_between_markers(options.markdown, "table", table)
+    else:
+        print(table)
+
+
+def report(test: Sequence[MixRecord], systems: dict[str, list[float]], best: str) -> str:
+    tasks = sorted({record.task for record in test})
+    tests = {name: paired_test(values, systems[best], against=best) for name, values in systems.items() if name != best}
+    corrected = dict(zip(tests, holm([item.p for item in tests.values()]), strict=True))
+    lines = [
+        f"{len(test)} prompts of the test half; p: paired test against {best}, the best on the development half.",
+        "",
+        "| | all | 95% interval | p (Holm) | " + " | ".join(tasks) + " |",
+        "|---" * (4 + len(tasks)) + "|",
+    ]
+    for name, values in systems.items():
+        estimate = bootstrap_mean(values)
+        by_task = []
+        for task in tasks:
+            own = [value for value, record in zip(values, test, strict=True) if record.task == task]
+            by_task.append(f"{sum(own) / len(own):.2f}")
+        p = f"{corrected[name]:.3f}" if name in corrected else "-"
+        interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
+        lines.append(f"| {name} | {estimate.mean:.3f} | {interval} | {p} | " + " | ".join(by_task) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
