@@ -59,7 +59,7 @@ class MemberPrior:
 
     Args:
         text_reliability: In (0, 1]: how far the ranker's view of one answer is to be trusted against the member's
-            strength; 1 ignores the strengths. The default was fitted on held-out training prompts for the embedded
+            strength; 1 ignores the strengths. The default was chosen on held-out training prompts for the embedded
             ranker (``docs/ranker.md``).
 
     Raises:
