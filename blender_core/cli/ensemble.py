@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from blender_core.errors import ConfigurationError
+from blender_core.endpoints import Endpoint, endpoints_from_environment
 from blender_core.members.member import Member
 
 if TYPE_CHECKING:
@@ -17,37 +17,7 @@ if TYPE_CHECKING:
     from blender_core.local import LocalModel
     from blender_core.local.download import Progress, Stage
 
-__all__ = ["open_members", "parse_endpoint"]
-
-# a port is digits that a further colon or slash follows, so that a model's name may hold colons
-_ENDPOINT = re.compile(r"(https?://(?:\[[^\]]+\]|[^/:]+)(?::\d+)?+)(/[^:]*)?:(.+)")
-
-
-def parse_endpoint(endpoint: str) -> tuple[str, str]:
-    """Read ``URL:MODEL``.
-
-    Args:
-        endpoint: For example ``http://127.0.0.1:11434/v1:llama3:8b``. Without a path, ``/v1`` is taken.
-
-    Returns:
-        The API's address and the model's name.
-
-    Raises:
-        ConfigurationError: It is not of this form.
-
-    Example:
-        >>> parse_endpoint("http://127.0.0.1:11434/v1:llama3:8b")
-        ('http://127.0.0.1:11434/v1', 'llama3:8b')
-        >>> parse_endpoint("https://example.org:small")
-        ('https://example.org/v1', 'small')
-    """
-    match = _ENDPOINT.fullmatch(endpoint)
-    if match is None:
-        raise ConfigurationError(
-            f"--endpoint {endpoint!r} is not URL:MODEL; write for example http://127.0.0.1:8080/v1:qwen"
-        )
-    host, path, model = match.groups()
-    return host + (path.rstrip("/") if path and path != "/" else "/v1"), model
+__all__ = ["open_members"]
 
 
 @contextmanager
@@ -63,7 +33,7 @@ def open_members(
 
     Args:
         models: Names of local models; none stands for the default ones where there are no endpoints either.
-        endpoints: Each ``URL:MODEL``.
+        endpoints: Each ``URL:MODEL``; without models and endpoints those of ``BLENDED_LLM_ENDPOINTS``, if any.
         max_tokens: Longest answer in tokens.
         temperature: Sampling temperature; default is 0 for local models and the server's for endpoints.
         console: Shows the progress of downloads.
@@ -78,7 +48,10 @@ def open_members(
     """
     from blender_core.members.openai_member import OpenAIMember
 
-    addresses = [parse_endpoint(endpoint) for endpoint in endpoints]
+    key = os.environ.get("OPENAI_API_KEY")
+    addresses = [Endpoint.parse(endpoint, api_key=key) for endpoint in endpoints]
+    if not models and not addresses:
+        addresses = list(endpoints_from_environment())
     with ExitStack() as stack:
         members: list[Member] = []
         if models or not addresses:
@@ -98,8 +71,10 @@ def open_members(
                 # a base model continues text, it cannot be asked to fuse
                 member.follows_instructions = server.kind == "chat"
                 members.append(member)
-        for base_url, model in addresses:
-            members.append(OpenAIMember(model, base_url=base_url, max_tokens=max_tokens, temperature=temperature))
+        for address in addresses:
+            members.append(
+                OpenAIMember(address.model, base_url=address.base_url, max_tokens=max_tokens, temperature=temperature)
+            )
         yield members
 
 

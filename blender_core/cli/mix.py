@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blender_core.cli.ensemble import parse_endpoint
 from blender_core.cli.output import console, reported
+from blender_core.endpoints import Endpoint
 from blender_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -187,8 +187,8 @@ def _plan(
         for name in dict.fromkeys(models)
     ]
     for endpoint in endpoints:
-        base_url, name = parse_endpoint(endpoint)
-        plans.append(plan_endpoint(base_url, name, max_tokens=max_tokens, temperature=temperature))
+        address = Endpoint.parse(endpoint)
+        plans.append(plan_endpoint(address.base_url, address.model, max_tokens=max_tokens, temperature=temperature))
     for path in objects:
         plans.extend(plan_objects(path))
     return named(plans)
@@ -313,7 +313,8 @@ def _judge_plan(judge: str, console: Console) -> PlannedMember:
     if judge in MODELS:
         return plan_local(judge, progress=_announcer(console))
     if judge.startswith(("http://", "https://")):
-        return plan_endpoint(*parse_endpoint(judge))
+        address = Endpoint.parse(judge)
+        return plan_endpoint(address.base_url, address.model)
     plans = plan_objects(judge)
     if len(plans) != 1:
         raise ConfigurationError(f"--judge {judge!r} holds {len(plans)} LLMs; name one")

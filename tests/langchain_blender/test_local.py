@@ -7,8 +7,10 @@ import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
-from blender_core.errors import MissingExtraError
-from langchain_blender.local import local_chat_models
+from blender_core.errors import ConfigurationError, MissingExtraError
+from blender_core.testing import ScriptedServer
+from langchain_blender import BlendedLLM
+from langchain_blender.local import local_chat_models, open_chat_models
 
 CAPITAL = "What is the capital of France? Answer in one sentence."
 
@@ -83,3 +85,22 @@ def test_a_member_calls_a_tool(members, local_servers):
     final = with_tool.invoke([question, answer, result])
     assert not final.tool_calls
     assert "21" in final.text
+
+
+def test_endpoints_of_the_environment_take_the_place_of_local_models(monkeypatch):
+    pytest.importorskip("langchain_openai")
+    with ScriptedServer({"a": ["Paris."], "b": ["Rome."]}) as server:
+        monkeypatch.setenv("BLENDED_LLM_ENDPOINTS", f"{server.base_url}:a {server.base_url}:b")
+        monkeypatch.setenv("OPENAI_API_KEY", "secret")
+        with open_chat_models() as chat_models:
+            blend = BlendedLLM(llms=chat_models, ranker="longest", fuser=None)
+            message = blend.invoke("Capital of France?")
+    assert message.text == "Paris."
+    assert [one["model"] for one in message.response_metadata["blend"]["candidates"]] == ["a", "b"]
+    assert "secret" not in repr(chat_models)
+
+
+def test_a_malformed_endpoint_is_named(monkeypatch):
+    monkeypatch.setenv("BLENDED_LLM_ENDPOINTS", "localhost")
+    with pytest.raises(ConfigurationError, match="'localhost' is not URL:MODEL"), open_chat_models():
+        pass

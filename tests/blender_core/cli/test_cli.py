@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from blender_core.cli.app import app
-from blender_core.cli.ensemble import parse_endpoint
+from blender_core.endpoints import Endpoint
 from blender_core.errors import ConfigurationError
 from blender_core.testing.scripted_server import Reply, ScriptedServer
 
@@ -169,13 +169,14 @@ def test_missing_extra_names_the_pip_line(monkeypatch):
     ],
 )
 def test_endpoint(endpoint, expected):
-    assert parse_endpoint(endpoint) == expected
+    found = Endpoint.parse(endpoint)
+    assert (found.base_url, found.model) == expected
 
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:8080", "http://127.0.0.1:8080/v1", "ftp://h:m", ":m", ""])
 def test_endpoint_that_is_none(endpoint):
     with pytest.raises(ConfigurationError, match="URL:MODEL"):
-        parse_endpoint(endpoint)
+        Endpoint.parse(endpoint)
 
 
 def test_an_error_nobody_expected_is_one_line_unless_debugging(monkeypatch):
