@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from blender_core.errors import CheckpointError, RankerError
-from blender_core.extras import require
+from blender_core.pretrained import LoadOptions, load_encoder, takes_load_options
 from blender_core.rag.groundedness import sentences, without_citations
 from blender_core.rag.sources import GroundedCandidate
 
@@ -40,53 +40,37 @@ class NLIGroundedness:
         self._entail = entail
 
     @classmethod
+    @takes_load_options()
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str],
         *,
-        revision: str | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
         max_tokens: int | None = None,
         token_budget: int = 4096,
+        **load: Unpack[LoadOptions],
     ) -> NLIGroundedness:
         """Load a classifier with an entailment label, such as ``cross-encoder/nli-deberta-v3-base``.
 
         Args:
             name_or_path: A folder or a hub repository.
-            revision: Branch, tag or commit of the repository.
-            device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
-            dtype: ``"auto"`` (float32 on a CPU, else float16), ``"float32"``, ``"float16"`` or ``"bfloat16"``.
-            cache_dir: Cache folder of the hub.
-            local_files_only: Use the cache only.
             max_tokens: Window in tokens for a pair; default is the model's. A long passage loses its middle.
             token_budget: Most tokens in a forward pass, pads included.
+            **load: Where it comes from and how it is kept: ``blender_core.pretrained.LoadOptions``.
 
         Returns:
             The measure.
 
         Raises:
             CheckpointError: No label is called entailment.
-            ConfigurationError: An argument cannot work.
-            DownloadError: The repository cannot be had.
-            MissingExtraError: torch or transformers is not installed.
+            BlendError: It cannot be had or loaded; see ``blender_core.pretrained.load_encoder``.
         """
-        for module in ("torch", "transformers"):
-            require(module, feature="NLIGroundedness.from_pretrained", extra="torch")
-        from blender_core.rank.encoder_model import EncoderModel
-
-        model = EncoderModel.from_pretrained(
+        model = load_encoder(
             "AutoModelForSequenceClassification",
             name_or_path,
-            revision=revision,
-            device=device,
-            dtype=dtype,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
+            feature="NLIGroundedness.from_pretrained",
             max_tokens=max_tokens,
             token_budget=token_budget,
+            **load,
         )
         labels = {int(index): str(label).lower() for index, label in (model.config.id2label or {}).items()}
         index = next((index for index, label in labels.items() if label.startswith("entail")), None)
@@ -98,12 +82,7 @@ class NLIGroundedness:
 
         def entail(pairs: list[tuple[str, str]]) -> list[float]:
             rows = [model.tokenizer.pair(premise, said, model.max_tokens) for premise, said in pairs]
-            chances = [0.0] * len(rows)
-            for batch, output, _ in model.run(rows):
-                column = output.logits.float().softmax(-1)[:, index].tolist()
-                for place, chance in zip(batch, column, strict=True):
-                    chances[place] = float(chance)
-            return chances
+            return model.values(rows, lambda logits: logits.softmax(-1)[:, index])
 
         return cls(entail)
 

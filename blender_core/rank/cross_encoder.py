@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
-from blender_core.extras import require
+from blender_core.pretrained import LoadOptions, load_encoder, takes_load_options
 from blender_core.rank.distinct import distinct_candidates
+from blender_core.rank.framed_tokens import tokens_cut
 from blender_core.rank.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -64,19 +65,16 @@ class CrossEncoderRanker:
         self._temperature = temperature
 
     @classmethod
+    @takes_load_options()
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str],
         *,
-        revision: str | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
         name: str = "cross-encoder",
         temperature: float = 1.0,
         max_tokens: int | None = None,
         token_budget: int = 4096,
+        **load: Unpack[LoadOptions],
     ) -> CrossEncoderRanker:
         """Load any encoder with one logit, for example ``OpenAssistant/reward-model-deberta-v3-large-v2``.
 
@@ -86,39 +84,26 @@ class CrossEncoderRanker:
 
         Args:
             name_or_path: A folder or a hub repository.
-            revision: Branch, tag or commit of the repository.
-            device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
-            dtype: ``"auto"`` (float32 on a CPU, else float16), ``"float32"``, ``"float16"`` or ``"bfloat16"``.
-            cache_dir: Cache folder of the hub.
-            local_files_only: Use the cache only.
             name: Shown in results.
             temperature: Divides the margin before the sigmoid.
             max_tokens: Window in tokens for prompt and candidate; default is the model's.
             token_budget: Most tokens in a forward pass, pads included.
+            **load: Where it comes from and how it is kept: ``blender_core.pretrained.LoadOptions``.
 
         Returns:
             The ranker.
 
         Raises:
             CheckpointError: It is no classifier with one logit.
-            ConfigurationError: An argument cannot work.
-            DownloadError: The repository cannot be had.
-            MissingExtraError: torch or transformers is not installed.
+            BlendError: It cannot be had or loaded; see ``blender_core.pretrained.load_encoder``.
         """
-        for module in ("torch", "transformers"):
-            require(module, feature="CrossEncoderRanker.from_pretrained", extra="torch")
-        from blender_core.rank.encoder_model import EncoderModel
-
-        model = EncoderModel.from_pretrained(
+        model = load_encoder(
             "AutoModelForSequenceClassification",
             name_or_path,
-            revision=revision,
-            device=device,
-            dtype=dtype,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
+            feature="CrossEncoderRanker.from_pretrained",
             max_tokens=max_tokens,
             token_budget=token_budget,
+            **load,
         )
         if model.config.num_labels != 1:
             raise CheckpointError(
@@ -163,13 +148,7 @@ class _Classifier:
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> tuple[list[float], dict[int, int]]:
         rows = [self._model.tokenizer.pair(prompt, text, self._model.max_tokens) for prompt, text in pairs]
-        scores = [math.nan] * len(rows)
-        for batch, output, _ in self._model.run(rows):
-            for index, logit in zip(batch, output.logits[:, 0].float().tolist(), strict=True):
-                scores[index] = float(logit)
-        cut = {index: row.answer_cut for index, row in enumerate(rows) if row.answer_cut}
-        prompt_cut = max((row.prompt_cut for row in rows), default=0)
-        return scores, {-1: prompt_cut, **cut} if prompt_cut else cut
+        return self._model.values(rows, lambda logits: logits[:, 0]), tokens_cut(rows)
 
 
 def _numbers(predicted: Any) -> list[float]:

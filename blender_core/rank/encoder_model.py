@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 import transformers
 
-from blender_core.errors import BlendError, CheckpointError, ConfigurationError, DownloadError, RankerError
-from blender_core.quiet_loading import quiet_loading
+from blender_core.errors import CheckpointError, ConfigurationError, RankerError
+from blender_core.pretrained import LoadOptions, hub_options, loading, takes_load_options
 from blender_core.rank.framed_tokens import FramedText, FramingTokenizer
 from blender_core.rank.pairrm.batches import token_batches
 from blender_core.rank.pairrm.scorer import resolve_device, resolve_dtype
@@ -49,33 +50,26 @@ class EncoderModel:
         self._pad_id = model.config.pad_token_id or 0
 
     @classmethod
+    @takes_load_options()
     def from_pretrained(
         cls,
         family: str,
         name_or_path: str | os.PathLike[str],
         *,
-        revision: str | None,
-        device: str,
-        dtype: str,
-        cache_dir: str | os.PathLike[str] | None,
-        local_files_only: bool,
         max_tokens: int | None,
         token_budget: int,
         unused: tuple[str, ...] = (),
+        **load: Unpack[LoadOptions],
     ) -> EncoderModel:
         """Load a folder or a hub repository.
 
         Args:
             family: A class of transformers, for example ``"AutoModelForMaskedLM"``.
             name_or_path: The folder or repository.
-            revision: Branch, tag or commit of the repository.
-            device: ``"auto"`` or a torch device.
-            dtype: ``"auto"`` (float32 on a CPU, else float16) or a torch dtype's name.
-            cache_dir: Cache folder of the hub.
-            local_files_only: Use the cache only.
             max_tokens: Window in tokens; default is the model's own.
             token_budget: Most tokens in a forward pass.
             unused: Beginnings of weights' names that may be missing, because nothing reads them.
+            **load: See ``LoadOptions``.
 
         Returns:
             The model.
@@ -85,19 +79,14 @@ class EncoderModel:
             ConfigurationError: The device, the dtype or a number cannot work.
             DownloadError: The repository cannot be had.
         """
-        place = resolve_device(device)
-        precision = resolve_dtype(dtype, place)
+        place = resolve_device(load["device"])
+        precision = resolve_dtype(load["dtype"], place)
         path = os.fspath(name_or_path)
-        source: dict[str, Any] = {
-            "revision": revision,
-            "cache_dir": cache_dir,
-            "local_files_only": local_files_only,
-        }
-        try:
-            with quiet_loading():
-                model, report = getattr(transformers, family).from_pretrained(
-                    path, dtype=precision, output_loading_info=True, **source
-                )
+        source = hub_options(load)
+        with loading(path, f"with {family}"):
+            model, report = getattr(transformers, family).from_pretrained(
+                path, dtype=precision, output_loading_info=True, trust_remote_code=False, **source
+            )
             tokenizer = FramingTokenizer(_file(path, "tokenizer.json", source))
             missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
             if missing:
@@ -105,13 +94,6 @@ class EncoderModel:
                     f"{path} has no weights for {', '.join(missing[:4])}; it is no checkpoint for {family}"
                 )
             window = cls._window(model.config, path, source) if max_tokens is None else max_tokens
-        except BlendError:
-            raise
-        except Exception as error:  # transformers, the hub and safetensors raise many kinds
-            message = f"{path} cannot be loaded with {family}: {type(error).__name__}: {error}"
-            if isinstance(error, OSError) and not Path(path).is_dir():
-                raise DownloadError(f"{message}. Check the name and the connection, or pass a folder.") from error
-            raise CheckpointError(message) from error
         return cls(model.to(place), tokenizer, max_tokens=window, token_budget=token_budget)
 
     @staticmethod
@@ -142,6 +124,25 @@ class EncoderModel:
         """
         for batch in token_batches([len(row.ids) for row in rows], self._token_budget):
             yield from self._halving(batch, rows)
+
+    def values(self, rows: Sequence[FramedText], read: Callable[[torch.Tensor], torch.Tensor]) -> list[float]:
+        """One number for each text, read off the logits.
+
+        Args:
+            rows: Framed texts.
+            read: Takes the logits ``[batch, labels]`` in float32, returns ``[batch]``.
+
+        Returns:
+            The numbers, in the order of the texts.
+
+        Raises:
+            RankerError: As from ``run``.
+        """
+        values = [math.nan] * len(rows)
+        for batch, output, _ in self.run(rows):
+            for index, value in zip(batch, read(output.logits.float()).tolist(), strict=True):
+                values[index] = float(value)
+        return values
 
     def _halving(self, batch: list[int], rows: Sequence[FramedText]) -> Iterator[tuple[list[int], Any, torch.Tensor]]:
         try:

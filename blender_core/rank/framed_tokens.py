@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from blender_core.errors import CheckpointError
 from blender_core.sealed_tokenizer import SealedTokenizer
 
-__all__ = ["FramedText", "FramingTokenizer"]
+__all__ = ["FramedText", "FramingTokenizer", "tokens_cut"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,20 @@ class FramingTokenizer:
         return _join(
             self._pair, [kept, second[:second_room]], len(first) - len(kept), max(0, len(second) - second_room)
         )
+
+
+def tokens_cut(rows: Sequence[FramedText]) -> dict[int, int]:
+    """What did not fit, as ``Ranking.cut`` reports it.
+
+    Args:
+        rows: One prompt, framed with each of its answers.
+
+    Returns:
+        Tokens cut off each answer by its index; under -1 the most that the prompt lost.
+    """
+    cut = {index: row.answer_cut for index, row in enumerate(rows) if row.answer_cut}
+    prompt_cut = max((row.prompt_cut for row in rows), default=0)
+    return {-1: prompt_cut, **cut} if prompt_cut else cut
 
 
 def _join(frame: _Frame, texts: Sequence[list[int]], prompt_cut: int, answer_cut: int) -> FramedText:

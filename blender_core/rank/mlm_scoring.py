@@ -10,11 +10,12 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from blender_core.errors import CheckpointError, RankerError
-from blender_core.extras import require
+from blender_core.pretrained import LoadOptions, load_encoder, takes_load_options
 from blender_core.rank.distinct import distinct_candidates
+from blender_core.rank.framed_tokens import tokens_cut
 from blender_core.rank.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -59,58 +60,42 @@ class MLMScoringRanker:
         raise CheckpointError(f"the tokenizer has none of {', '.join(_MASKS)}; use a masked language model")
 
     @classmethod
+    @takes_load_options()
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str],
         *,
         per_token: bool = True,
-        revision: str | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
         name: str = "mlm-scoring",
         max_tokens: int | None = None,
         token_budget: int = 2048,
+        **load: Unpack[LoadOptions],
     ) -> MLMScoringRanker:
         """Load a masked language model such as ``FacebookAI/roberta-base``.
 
         Args:
             name_or_path: A folder or a hub repository.
             per_token: Divide by the number of tokens.
-            revision: Branch, tag or commit of the repository.
-            device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
-            dtype: ``"auto"`` (float32 on a CPU, else float16), ``"float32"``, ``"float16"`` or ``"bfloat16"``.
-            cache_dir: Cache folder of the hub.
-            local_files_only: Use the cache only.
             name: Shown in results.
             max_tokens: Window in tokens for prompt and candidate; default is the model's.
             token_budget: Most tokens in a forward pass, pads included. The logits take
                 ``token_budget * vocabulary`` numbers.
+            **load: Where it comes from and how it is kept: ``blender_core.pretrained.LoadOptions``.
 
         Returns:
             The ranker.
 
         Raises:
             CheckpointError: It is no masked language model.
-            ConfigurationError: An argument cannot work.
-            DownloadError: The repository cannot be had.
-            MissingExtraError: torch or transformers is not installed.
+            BlendError: It cannot be had or loaded; see ``blender_core.pretrained.load_encoder``.
         """
-        for module in ("torch", "transformers"):
-            require(module, feature="MLMScoringRanker.from_pretrained", extra="torch")
-        from blender_core.rank.encoder_model import EncoderModel
-
-        model = EncoderModel.from_pretrained(
+        model = load_encoder(
             "AutoModelForMaskedLM",
             name_or_path,
-            revision=revision,
-            device=device,
-            dtype=dtype,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
+            feature="MLMScoringRanker.from_pretrained",
             max_tokens=max_tokens,
             token_budget=token_budget,
+            **load,
         )
         return cls(model, per_token=per_token, name=name)
 
@@ -122,13 +107,11 @@ class MLMScoringRanker:
         distinct = distinct_candidates(candidates)
         rows = [self._model.tokenizer.pair(prompt, text, self._model.max_tokens) for text in distinct.texts]
         scores = self._scores(rows)
-        cut = {index: row.answer_cut for index, row in enumerate(rows) if row.answer_cut}
-        prompt_cut = max((row.prompt_cut for row in rows), default=0)
         return Ranking.from_scores(
             distinct.spread_scores(scores),
             ranker=self.name,
             confidence=0.5 if len(rows) > 1 else None,
-            cut=distinct.spread_cut({-1: prompt_cut, **cut} if prompt_cut else cut),
+            cut=distinct.spread_cut(tokens_cut(rows)),
         )
 
     def token_scores(self, prompt: str, candidate: str) -> list[float]:

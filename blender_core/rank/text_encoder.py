@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from blender_core.errors import ConfigurationError, RankerError
-from blender_core.extras import require
+from blender_core.pretrained import LoadOptions, load_encoder, takes_load_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,19 +76,16 @@ class TextEncoder:
         self._prefix = prefix
 
     @classmethod
+    @takes_load_options()
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str],
         *,
         pooling: str = "mean",
         prefix: str = "",
-        revision: str | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
         max_tokens: int | None = None,
         token_budget: int = 4096,
+        **load: Unpack[LoadOptions],
     ) -> TextEncoder:
         """Load an encoder such as ``sentence-transformers/all-MiniLM-L6-v2``.
 
@@ -96,39 +93,26 @@ class TextEncoder:
             name_or_path: A folder or a hub repository.
             pooling: ``"mean"`` or ``"cls"``; the one the model was trained with.
             prefix: Put before every text.
-            revision: Branch, tag or commit of the repository.
-            device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
-            dtype: ``"auto"`` (float32 on a CPU, else float16), ``"float32"``, ``"float16"`` or ``"bfloat16"``.
-            cache_dir: Cache folder of the hub.
-            local_files_only: Use the cache only.
             max_tokens: Longer texts lose their end. Default: ``max_seq_length`` of a sentence-transformers folder,
                 else the model's window.
             token_budget: Most tokens in a forward pass, pads included.
+            **load: Where it comes from and how it is kept: ``blender_core.pretrained.LoadOptions``.
 
         Returns:
             The encoder.
 
         Raises:
             CheckpointError: It is no encoder that can be loaded.
-            ConfigurationError: An argument cannot work.
-            DownloadError: The repository cannot be had.
-            MissingExtraError: torch or transformers is not installed.
+            BlendError: It cannot be had or loaded; see ``blender_core.pretrained.load_encoder``.
         """
-        for module in ("torch", "transformers"):
-            require(module, feature="TextEncoder.from_pretrained", extra="torch")
-        from blender_core.rank.encoder_model import EncoderModel
-
-        model = EncoderModel.from_pretrained(
+        model = load_encoder(
             "AutoModel",
             name_or_path,
-            revision=revision,
-            device=device,
-            dtype=dtype,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
+            feature="TextEncoder.from_pretrained",
             max_tokens=max_tokens,
             token_budget=token_budget,
             unused=("pooler.",),
+            **load,
         )
         return cls(model, pooling=pooling, prefix=prefix)
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from blender_core.errors import BlendError, CheckpointError, ConfigurationError, DownloadError, RankerError
-from blender_core.extras import require
-from blender_core.quiet_loading import quiet_loading
+from blender_core.errors import ConfigurationError, RankerError
+from blender_core.pretrained import LoadOptions, hub_options, loading, require_transformers, takes_load_options
 
 __all__ = ["PAPER_BART", "BartScore"]
 
@@ -61,6 +59,7 @@ class BartScore:
         self.name = name
 
     @classmethod
+    @takes_load_options(dtype="float32")
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str] = PAPER_BART,
@@ -69,11 +68,7 @@ class BartScore:
         batch_size: int = 4,
         max_tokens: int | None = None,
         name: str = "bartscore",
-        revision: str | None = None,
-        device: str = "auto",
-        dtype: str = "float32",
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
+        **load: Unpack[LoadOptions],
     ) -> BartScore:
         """Load a model.
 
@@ -83,47 +78,28 @@ class BartScore:
             batch_size: Pairs in a forward pass.
             max_tokens: Longer texts lose their end; default 1,024, or the model's window where that is shorter.
             name: Key of the scores.
-            revision: Branch, tag or commit of the repository.
-            device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
-            dtype: ``"auto"`` (float32 on a CPU, else float16) or a torch dtype's name.
-            cache_dir: Cache folder of the hub.
-            local_files_only: Use the cache only.
+            **load: Where it comes from and how it is kept: ``blender_core.pretrained.LoadOptions``.
 
         Returns:
             The metric.
 
         Raises:
             CheckpointError: It is no encoder-decoder that can be loaded.
-            ConfigurationError: An argument cannot work.
-            DownloadError: The repository cannot be had.
-            MissingExtraError: torch or transformers is not installed.
+            BlendError: It cannot be had or loaded; see ``blender_core.pretrained.loading``.
         """
-        for module in ("torch", "transformers"):
-            require(module, feature="BartScore", extra="torch")
+        require_transformers("BartScore")
         import transformers
 
         from blender_core.rank.pairrm.scorer import resolve_device, resolve_dtype
 
-        place = resolve_device(device)
-        precision = resolve_dtype(dtype, place)
+        place = resolve_device(load["device"])
+        precision = resolve_dtype(load["dtype"], place)
         path = os.fspath(name_or_path)
-        source: dict[str, Any] = {
-            "revision": revision,
-            "cache_dir": cache_dir,
-            "local_files_only": local_files_only,
-        }
-        try:
-            with quiet_loading():
-                family: Any = transformers.AutoModelForSeq2SeqLM
-                model = family.from_pretrained(path, dtype=precision, **source).to(place)
+        source = {"trust_remote_code": False, **hub_options(load)}
+        with loading(path, "for BARTScore"):
+            family: Any = transformers.AutoModelForSeq2SeqLM
+            model = family.from_pretrained(path, dtype=precision, **source).to(place)
             tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path, **source)
-        except BlendError:
-            raise
-        except Exception as error:  # transformers, the hub and safetensors raise many kinds
-            message = f"{path} cannot be loaded for BARTScore: {type(error).__name__}: {error}"
-            if isinstance(error, OSError) and not Path(path).is_dir():
-                raise DownloadError(f"{message}. Check the name and the connection, or pass a folder.") from error
-            raise CheckpointError(message) from error
         window = int(getattr(model.config, "max_position_embeddings", 1024) or 1024)
         return cls(
             model,

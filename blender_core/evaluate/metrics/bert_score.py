@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from blender_core.errors import ConfigurationError
-from blender_core.extras import require
+from blender_core.pretrained import LoadOptions, load_encoder, takes_load_options
 
 if TYPE_CHECKING:
     from blender_core.rank.encoder_model import EncoderModel
@@ -61,6 +61,7 @@ class BertScore:
         self.name = name
 
     @classmethod
+    @takes_load_options(dtype="float32")
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str] = PAPER_ENCODER,
@@ -68,13 +69,9 @@ class BertScore:
         layer: int | None = None,
         value: str = "f1",
         name: str = "bertscore",
-        revision: str | None = None,
-        device: str = "auto",
-        dtype: str = "float32",
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
         max_tokens: int | None = None,
         token_budget: int = 4096,
+        **load: Unpack[LoadOptions],
     ) -> BertScore:
         """Load an encoder.
 
@@ -84,39 +81,26 @@ class BertScore:
                 best layer for each model.
             value: ``"f1"``, ``"precision"`` or ``"recall"``.
             name: Key of the scores.
-            revision: Branch, tag or commit of the repository.
-            device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
-            dtype: ``"auto"`` (float32 on a CPU, else float16) or a torch dtype's name.
-            cache_dir: Cache folder of the hub.
-            local_files_only: Use the cache only.
             max_tokens: Longer texts lose their end; default is the encoder's window.
             token_budget: Most tokens in a forward pass, pads included.
+            **load: Where it comes from and how it is kept: ``blender_core.pretrained.LoadOptions``.
 
         Returns:
             The metric.
 
         Raises:
             CheckpointError: It is no encoder that can be loaded.
-            ConfigurationError: An argument cannot work.
-            DownloadError: The repository cannot be had.
-            MissingExtraError: torch or transformers is not installed.
+            BlendError: It cannot be had or loaded; see ``blender_core.pretrained.load_encoder``.
         """
-        for module in ("torch", "transformers"):
-            require(module, feature="BertScore", extra="torch")
-        from blender_core.rank.encoder_model import EncoderModel
-
         path = os.fspath(name_or_path)
-        model = EncoderModel.from_pretrained(
+        model = load_encoder(
             "AutoModel",
             path,
-            revision=revision,
-            device=device,
-            dtype=dtype,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
+            feature="BertScore",
             max_tokens=max_tokens,
             token_budget=token_budget,
             unused=("pooler.",),
+            **load,
         )
         if layer is None and path.rstrip("/").rsplit("/", 1)[-1] == PAPER_ENCODER:
             layer = PAPER_LAYER

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from blender_core.errors import CheckpointError
-from blender_core.extras import require
+from blender_core.pretrained import LoadOptions, load_encoder, takes_load_options
 
 if TYPE_CHECKING:
     from blender_core.rank.encoder_model import EncoderModel
@@ -41,53 +41,38 @@ class Bleurt:
         self.name = name
 
     @classmethod
+    @takes_load_options(dtype="float32")
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str] = PAPER_BLEURT,
         *,
         name: str = "bleurt",
-        revision: str | None = None,
-        device: str = "auto",
-        dtype: str = "float32",
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
         token_budget: int = 4096,
+        **load: Unpack[LoadOptions],
     ) -> Bleurt:
         """Load a conversion.
 
         Args:
             name_or_path: A folder or a hub repository.
             name: Key of the scores.
-            revision: Branch, tag or commit of the repository.
-            device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
-            dtype: ``"auto"`` (float32 on a CPU, else float16) or a torch dtype's name.
-            cache_dir: Cache folder of the hub.
-            local_files_only: Use the cache only.
             token_budget: Most tokens in a forward pass, pads included.
+            **load: Where it comes from and how it is kept: ``blender_core.pretrained.LoadOptions``.
 
         Returns:
             The metric.
 
         Raises:
-            CheckpointError: It is no BERT classifier with one logit, or has no ``tokenizer.json``.
-            DownloadError: The repository cannot be had.
-            MissingExtraError: torch or transformers is not installed.
+            CheckpointError: It has more than one logit.
+            BlendError: It cannot be had or loaded; see ``blender_core.pretrained.load_encoder``.
         """
-        for module in ("torch", "transformers"):
-            require(module, feature="Bleurt", extra="torch")
-        from blender_core.rank.encoder_model import EncoderModel
-
         return cls(
-            EncoderModel.from_pretrained(
+            load_encoder(
                 "AutoModelForSequenceClassification",
                 name_or_path,
-                revision=revision,
-                device=device,
-                dtype=dtype,
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
+                feature="Bleurt",
                 max_tokens=None,
                 token_budget=token_budget,
+                **load,
             ),
             name=name,
         )
@@ -111,8 +96,4 @@ class Bleurt:
             self._model.tokenizer.pair(reference, candidate, self._model.max_tokens)
             for candidate, reference in zip(candidates, references, strict=True)
         ]
-        scores = [0.0] * len(rows)
-        for batch, output, _ in self._model.run(rows):
-            for index, logit in zip(batch, output.logits[:, 0].float().tolist(), strict=True):
-                scores[index] = float(logit)
-        return scores
+        return self._model.values(rows, lambda logits: logits[:, 0])
