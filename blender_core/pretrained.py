@@ -76,15 +76,13 @@ def takes_load_options(**defaults: str) -> Callable[[Callable[P, R]], Callable[P
         filled = {**_DEFAULTS, **defaults}
         signature = inspect.signature(function)
         *own, _ = signature.parameters.values()
-        shown = signature.replace(
-            parameters=[
-                *own,
-                *(
-                    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=filled[name], annotation=annotation)
-                    for name, annotation in inspect.get_annotations(LoadOptions).items()
-                ),
-            ]
-        )
+        options = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=filled[name], annotation=annotation.__forward_arg__
+            )
+            for name, annotation in LoadOptions.__annotations__.items()
+        ]
+        shown = signature.replace(parameters=[*own, *options])
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -61,7 +61,8 @@ def sample_candidates(
     texts: list[str] = []
     for start in range(0, len(prompts), batch_size):
         batch = tokenizer(list(prompts[start : start + batch_size]), return_tensors="pt", padding=True, truncation=True)
-        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        # transformers before 5 also makes token_type_ids, which a decoder-only model does not take
+        batch = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")}
         ids = model.generate(**batch, **options)
         if not model.config.is_encoder_decoder:
             ids = ids[:, batch["input_ids"].shape[1] :]

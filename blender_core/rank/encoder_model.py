@@ -61,23 +61,13 @@ class EncoderModel:
         unused: tuple[str, ...] = (),
         **load: Unpack[LoadOptions],
     ) -> EncoderModel:
-        """Load a folder or a hub repository.
-
-        Args:
-            family: A class of transformers, for example ``"AutoModelForMaskedLM"``.
-            name_or_path: The folder or repository.
-            max_tokens: Window in tokens; default is the model's own.
-            token_budget: Most tokens in a forward pass.
-            unused: Beginnings of weights' names that may be missing, because nothing reads them.
-            **load: See ``LoadOptions``.
+        """Load a folder or a hub repository; ``blender_core.pretrained.load_encoder`` tells the arguments.
 
         Returns:
             The model.
 
         Raises:
-            CheckpointError: It is no such model, weights are missing, or it has no ``tokenizer.json``.
-            ConfigurationError: The device, the dtype or a number cannot work.
-            DownloadError: The repository cannot be had.
+            BlendError: As from ``load_encoder``.
         """
         place = resolve_device(load["device"])
         precision = resolve_dtype(load["dtype"], place)
