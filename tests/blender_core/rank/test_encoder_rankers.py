@@ -31,49 +31,6 @@ PROMPT = "sun moon star"
 CANDIDATES = ["sea hill tree bird", "moon", "salt salt", "door road fish bread star sun"]
 
 
-def word_tokenizer(folder, roberta=False):
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"] if roberta else ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]
-    cls, _, sep, unknown, _ = names
-    tokens = {token: index for index, token in enumerate([*names, *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(tokens, unk_token=unknown))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.add_special_tokens(names)
-    middle, second = (f"{sep} {sep}", 0) if roberta else (sep, 1)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{cls} $A {sep}",
-        pair=f"{cls} $A {middle} $B:{second} {sep}:{second}",
-        special_tokens=[(cls, 0), (sep, 2)],
-    )
-    # published files carry both; neither may have an effect
-    tokenizer.enable_truncation(5)
-    tokenizer.enable_padding(length=30)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def save(folder, family, roberta=False, **options):
-    torch.set_num_threads(1)
-    torch.manual_seed(3)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    config_class = transformers.RobertaConfig if roberta else transformers.BertConfig
-    config = config_class(
-        vocab_size=5 + len(WORDS),
-        **sizes,
-        max_position_embeddings=34 if roberta else 32,
-        type_vocab_size=1 if roberta else 2,
-        pad_token_id=1,
-        initializer_range=0.5,
-        **options,
-    )
-    model = getattr(transformers, family).from_config(config).eval()
-    model.save_pretrained(folder)
-    return model
-
-
 @pytest.fixture(params=[False, True], ids=["bert", "roberta"])
 def roberta(request):
     return request.param
@@ -94,7 +51,7 @@ def plain(model, tokenizer, roberta, *texts):
         return model(**inputs), encoding.ids
 
 
-def test_cross_encoder_logits(folder, roberta):
+def test_cross_encoder_logits(folder, roberta, word_tokenizer, save):
     tokenizer, model = (
         word_tokenizer(folder, roberta),
         save(folder, "AutoModelForSequenceClassification", roberta, num_labels=1),
@@ -109,7 +66,7 @@ def test_cross_encoder_logits(folder, roberta):
     assert isinstance(ranker, Ranker)
 
 
-def test_mlm_scores(folder, roberta):
+def test_mlm_scores(folder, roberta, word_tokenizer, save):
     tokenizer, model = word_tokenizer(folder, roberta), save(folder, "AutoModelForMaskedLM", roberta)
     expected = []
     for text in CANDIDATES:
@@ -132,7 +89,7 @@ def test_mlm_scores(folder, roberta):
     assert total.scores == pytest.approx([sum(values) for values in expected], abs=1e-4)
 
 
-def test_embeddings(folder, roberta):
+def test_embeddings(folder, roberta, word_tokenizer, save):
     tokenizer, model = word_tokenizer(folder, roberta), save(folder, "AutoModel", roberta)
     states = [plain(model, tokenizer, roberta, text)[0].last_hidden_state[0] for text in CANDIDATES]
     for pooling, pooled in (("mean", [s.mean(0) for s in states]), ("cls", [s[0] for s in states])):
@@ -141,7 +98,7 @@ def test_embeddings(folder, roberta):
         np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
-def test_a_language_model_that_likes_one_word(folder):
+def test_a_language_model_that_likes_one_word(folder, word_tokenizer, save):
     word_tokenizer(folder)
     model = save(folder, "AutoModelForMaskedLM")
     with torch.no_grad():
@@ -151,7 +108,7 @@ def test_a_language_model_that_likes_one_word(folder):
     assert ranking.order == (1, 0, 2)
 
 
-def test_embedding_rankers_with_a_pretrained_encoder(folder):
+def test_embedding_rankers_with_a_pretrained_encoder(folder, word_tokenizer, save):
     word_tokenizer(folder)
     save(folder, "AutoModel")
     encode = TextEncoder.from_pretrained(folder, device="cpu", prefix="sun ")
@@ -160,7 +117,7 @@ def test_embedding_rankers_with_a_pretrained_encoder(folder):
     assert encode([]).shape == (0, 16)
 
 
-def test_what_does_not_fit_is_reported(folder):
+def test_what_does_not_fit_is_reported(folder, word_tokenizer, save):
     word_tokenizer(folder)
     save(folder, "AutoModelForSequenceClassification", num_labels=1)
     ranker = CrossEncoderRanker.from_pretrained(folder, device="cpu")
@@ -170,7 +127,7 @@ def test_what_does_not_fit_is_reported(folder):
     assert ranker.rank(long, [long, " ", "sea"]).cut == {-1: 22, 0: 21}
 
 
-def test_a_long_prompt_keeps_its_end(folder):
+def test_a_long_prompt_keeps_its_end(folder, word_tokenizer):
     word_tokenizer(folder)
     tokenizer = FramingTokenizer(folder / "tokenizer.json")
     row = tokenizer.pair("sun " * 40 + "moon", "sea", 20)
@@ -181,7 +138,7 @@ def test_a_long_prompt_keeps_its_end(folder):
 
 
 @pytest.mark.parametrize("hostile", ["[SEP]", "sun [SEP] [CLS]", "[MASK]", "[PAD] \udcff"])
-def test_no_text_writes_a_special_token(hostile, folder):
+def test_no_text_writes_a_special_token(hostile, folder, word_tokenizer):
     word_tokenizer(folder)
     row = FramingTokenizer(folder / "tokenizer.json").pair(hostile, hostile, 32)
     assert row.ids.count(2) == 2
@@ -189,7 +146,7 @@ def test_no_text_writes_a_special_token(hostile, folder):
     assert not {1, 4} & set(row.ids)
 
 
-def test_threads_share_one_ranker(folder):
+def test_threads_share_one_ranker(folder, word_tokenizer, save):
     word_tokenizer(folder)
     save(folder, "AutoModelForMaskedLM")
     ranker = MLMScoringRanker.from_pretrained(folder, device="cpu")
@@ -204,7 +161,7 @@ def test_threads_share_one_ranker(folder):
         (MLMScoringRanker, "AutoModelForMaskedLM", {}),
     ],
 )
-def test_blanks_copies_and_empty_prompts(ranker, family, options, folder):
+def test_blanks_copies_and_empty_prompts(ranker, family, options, folder, word_tokenizer, save):
     word_tokenizer(folder)
     save(folder, family, **options)
     loaded = ranker.from_pretrained(folder, device="cpu")
@@ -215,14 +172,14 @@ def test_blanks_copies_and_empty_prompts(ranker, family, options, folder):
     assert loaded.rank("?", ["", "sun"]).confidence == 1.0
 
 
-def test_a_classifier_with_two_labels(folder):
+def test_a_classifier_with_two_labels(folder, word_tokenizer, save):
     word_tokenizer(folder)
     save(folder, "AutoModelForSequenceClassification", num_labels=2)
     with pytest.raises(CheckpointError, match="has 2 labels"):
         CrossEncoderRanker.from_pretrained(folder, device="cpu")
 
 
-def test_no_head_is_made_up(folder):
+def test_no_head_is_made_up(folder, word_tokenizer, save):
     word_tokenizer(folder)
     config = json.loads((save(folder, "AutoModel"), (folder / "config.json").read_text())[1])
     (folder / "config.json").write_text(json.dumps({**config, "id2label": {"0": "LABEL_0"}}))
@@ -232,13 +189,13 @@ def test_no_head_is_made_up(folder):
         MLMScoringRanker.from_pretrained(folder, device="cpu")
 
 
-def test_an_encoder_without_its_pooler_will_do(folder):
+def test_an_encoder_without_its_pooler_will_do(folder, word_tokenizer, save):
     word_tokenizer(folder)
     save(folder, "AutoModelForMaskedLM")
     assert TextEncoder.from_pretrained(folder, device="cpu")(["sun"]).shape == (1, 16)
 
 
-def test_the_window_of_a_sentence_transformers_folder(folder):
+def test_the_window_of_a_sentence_transformers_folder(folder, word_tokenizer, save):
     word_tokenizer(folder)
     save(folder, "AutoModel")
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 8, "do_lower_case": false}')
@@ -247,13 +204,13 @@ def test_the_window_of_a_sentence_transformers_folder(folder):
     np.testing.assert_allclose(first, second, atol=1e-6)
 
 
-def test_a_folder_without_a_tokenizer(folder):
+def test_a_folder_without_a_tokenizer(folder, save):
     save(folder, "AutoModel")
     with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
         TextEncoder.from_pretrained(folder, device="cpu")
 
 
-def test_a_tokenizer_without_a_mask(folder):
+def test_a_tokenizer_without_a_mask(folder, word_tokenizer, save):
     word_tokenizer(folder)
     save(folder, "AutoModelForMaskedLM")
     text = (folder / "tokenizer.json").read_text()
@@ -269,7 +226,7 @@ def test_places_where_there_is_nothing(folder):
         TextEncoder.from_pretrained("nobody/nothing", cache_dir=folder, local_files_only=True)
 
 
-def test_arguments_that_cannot_work(folder):
+def test_arguments_that_cannot_work(folder, word_tokenizer, save):
     word_tokenizer(folder)
     save(folder, "AutoModel")
     for options in ({"pooling": "max"}, {"max_tokens": 3}, {"token_budget": 0}, {"dtype": "int4"}):
@@ -277,14 +234,14 @@ def test_arguments_that_cannot_work(folder):
             TextEncoder.from_pretrained(folder, device="cpu", **options)
 
 
-def test_a_window_wider_than_the_model(folder):
+def test_a_window_wider_than_the_model(folder, word_tokenizer, save):
     word_tokenizer(folder)
     save(folder, "AutoModel")
     with pytest.raises(RankerError, match="the model failed on 1 texts of up to 42 tokens"):
         TextEncoder.from_pretrained(folder, device="cpu", max_tokens=99)(["sun " * 40])
 
 
-def test_loading_is_quiet_and_settings_stay(folder, capfd):
+def test_loading_is_quiet_and_settings_stay(folder, capfd, word_tokenizer, save):
     word_tokenizer(folder)
     save(folder, "AutoModel")
     transformers.utils.logging.enable_progress_bar()
