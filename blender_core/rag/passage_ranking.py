@@ -84,9 +84,8 @@ def rank_passages(
         if distinct[place] is not None and distinct.index(distinct[place]) == place
     ]
     one_by_one = _scores_one_by_one(ranker)
-    count = min(len(heads), budget if one_by_one else math.isqrt(budget + 1))
-    while not one_by_one and count * (count - 1) > budget:
-        count -= 1
+    # the largest k with k (k - 1) <= budget
+    count = min(len(heads), budget if one_by_one else (1 + math.isqrt(1 + 4 * budget)) // 2)
     leaders = heads[:count]
     scores = _scores(ranker, query, [passages[index] for index in leaders]) if len(leaders) > 1 else [0.0] * count
     return _together(first, distinct, leaders, scores, worth, _cost(count, one_by_one))

@@ -7,6 +7,7 @@ pair is shown twice with the answers swapped, because judges favour a position.
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import math
 import re
@@ -192,6 +193,26 @@ class LLMJudge:
             ),
             usage=sum(usages, Usage()) if usages else None,
         )
+
+    def ordered_logits(self, prompt: str, candidates: Sequence[str]) -> tuple[tuple[float, ...], ...]:
+        """The evidence of every single verdict, both orders always; as ``PairRanker.ordered_logits``.
+
+        Args:
+            prompt: The prompt.
+            candidates: At least one answer, none blank and no two alike.
+
+        Returns:
+            Matrix ``M`` of shape [n, n]: ``M[i][j]`` is the logit that i is better than j by the verdict with i shown
+            first; 0 for a tie and where the reply cannot be read.
+
+        Raises:
+            RankerError: A call failed, or no reply at all could be read.
+        """
+        judge = copy.copy(self)
+        judge._both_orders = True
+        verdicts = judge.judge(prompt, candidates).verdicts
+        places = range(len(candidates))
+        return tuple(tuple(self._evidence * verdicts.get((i, j), 0) for j in places) for i in places)
 
     async def _ask(self, prompts: Sequence[Prompt]) -> list[Answer]:
         free = asyncio.Semaphore(self._concurrency)

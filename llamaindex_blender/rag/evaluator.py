@@ -1,0 +1,151 @@
+"""``PairRankerEvaluator``: is one response better than another? A cross-encoder says, in both orders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.evaluation import BaseEvaluator, EvaluationResult
+from llama_index.core.evaluation.pairwise import EvaluationSource
+from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
+from llama_index.core.prompts.mixin import PromptDictType
+
+from blender_core.concurrency import call_in_thread
+from blender_core.errors import ConfigurationError
+from blender_core.rank.both_orders import BothOrders, compare_both_orders
+from blender_core.rank.protocol import Ranker
+from blender_core.rank.registry import check_ranker, resolve_ranker
+
+__all__ = ["PairRankerEvaluator"]
+
+_WITH_REFERENCE = "{query}\n\nReference answer:\n{reference}"
+
+
+class PairRankerEvaluator(BaseEvaluator):
+    """Compares a response with a second one; takes the place of core's ``PairwiseComparisonEvaluator``.
+
+    A result has ``score`` 1 and ``passing`` true where the response is better, 0 and false where the second one is,
+    0.5 and ``None`` for a tie. Orders that disagree are a tie. ``feedback`` says the logits, and
+    ``pairwise_source`` which order decided: ``"original"`` (the response shown first), ``"flipped"``, or
+    ``"neither"`` where they disagree. ``response`` is the response.
+
+    Args:
+        ranker: ``"embedded"`` (default), another ranker or its name, such as a PairRanker checkpoint or an
+            ``LLMJudge``.
+        enforce_consensus: Compare in both orders (default). Else the response is always shown first, and position
+            bias stays in.
+        tie_margin: A logit that is not farther from 0 than this is a tie (0).
+        eval_template: What the ranker reads as the prompt where a reference is given, with ``{query}`` and
+            ``{reference}``; without a reference it reads the query alone.
+
+    Raises:
+        ConfigurationError: A setting cannot work.
+
+    Example:
+        >>> result = PairRankerEvaluator(ranker="longest").evaluate(
+        ...     query="Capital of France?", response="It is Paris.", second_response="Rome"
+        ... )
+        >>> result.score, result.passing, result.feedback
+        (1.0, True, 'the response is better: logit +8 shown first, +8 shown second; the orders agree')
+    """
+
+    def __init__(
+        self,
+        ranker: Ranker | str = "embedded",
+        *,
+        enforce_consensus: bool = True,
+        tie_margin: float = 0.0,
+        eval_template: BasePromptTemplate | str = _WITH_REFERENCE,
+    ) -> None:
+        check_ranker(ranker)
+        if not tie_margin >= 0:
+            raise ConfigurationError(f"tie_margin is {tie_margin}; it must be 0 or more")
+        self._ranker = ranker
+        self._enforce_consensus = enforce_consensus
+        self._tie_margin = tie_margin
+        self._eval_template = PromptTemplate(eval_template) if isinstance(eval_template, str) else eval_template
+
+    def _get_prompts(self) -> PromptDictType:
+        return {"eval_template": self._eval_template}
+
+    def _update_prompts(self, prompts: PromptDictType) -> None:
+        self._eval_template = prompts.get("eval_template", self._eval_template)
+
+    async def aevaluate(
+        self,
+        query: str | None = None,
+        response: str | None = None,
+        contexts: Sequence[str] | None = None,
+        second_response: str | None = None,
+        reference: str | None = None,
+        sleep_time_in_seconds: float = 0,
+        **kwargs: Any,
+    ) -> EvaluationResult:
+        """Compare two responses; the ranker runs in a thread.
+
+        Args:
+            query: What was asked.
+            response: A response.
+            contexts: Passed on to the result; the ranker does not read them.
+            second_response: The response to compare with.
+            reference: A reference answer, where there is one.
+            sleep_time_in_seconds: Wait before the work begins.
+            **kwargs: Not used; as in core's evaluators.
+
+        Returns:
+            The result; see the class.
+
+        Raises:
+            ConfigurationError: Query, response or second response is missing.
+            RankerError: The ranker failed.
+        """
+        if query is None or response is None or second_response is None:
+            missing = [
+                name
+                for name, value in (("query", query), ("response", response), ("second_response", second_response))
+                if value is None
+            ]
+            raise ConfigurationError(f"{', '.join(missing)} must be given: two responses to one query are compared")
+        await asyncio.sleep(sleep_time_in_seconds)
+        prompt = self._eval_template.format(query=query, reference=reference) if reference else query
+        both = await call_in_thread(
+            lambda: compare_both_orders(resolve_ranker(self._ranker), prompt, response, second_response)
+        )
+        score, source = self._decision(both)
+        return EvaluationResult(
+            query=query,
+            contexts=contexts,
+            response=response,
+            passing=None if score == 0.5 else score == 1.0,
+            score=score,
+            feedback=self._feedback(both, score),
+            pairwise_source=source.value,
+        )
+
+    def _decision(self, both: BothOrders) -> tuple[float, EvaluationSource]:
+        """Each order has one vote, a tie is half of one for either side; as core counts."""
+        original = self._vote(both.first_left)
+        if not self._enforce_consensus:
+            return original, EvaluationSource.ORIGINAL
+        flipped = self._vote(both.second_left)
+        if original == flipped or flipped == 0.5:
+            return original, EvaluationSource.ORIGINAL
+        if original == 0.5:
+            return flipped, EvaluationSource.FLIPPED
+        return 0.5, EvaluationSource.NEITHER
+
+    def _vote(self, logit: float) -> float:
+        if abs(logit) <= self._tie_margin:
+            return 0.5
+        return 1.0 if logit > 0 else 0.0
+
+    def _feedback(self, both: BothOrders, score: float) -> str:
+        verdict = {1.0: "the response is better", 0.0: "the second response is better"}.get(score, "a tie")
+        if not self._enforce_consensus:
+            return f"{verdict}: logit {both.first_left:+.4g} shown first; the other order was not looked at"
+        agreement = "disagree" if self._vote(both.first_left) != self._vote(both.second_left) else "agree"
+        return (
+            f"{verdict}: logit {both.first_left:+.4g} shown first, {both.second_left:+.4g} shown second; "
+            f"the orders {agreement}"
+        )
