@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blender_core.answer import Answer, Usage
-from blender_core.outcome import MemberOutcome
+from blender_core.outcome import MemberOutcome, Status
 from blender_core.rank.ranking import Ranking
 
 __all__ = ["BlendResult", "CandidateRecord", "Timings"]
@@ -38,7 +38,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class CandidateRecord:
-    """One member's part in a call.
+    """One member's part in a call. Its properties bear the names of the keys in ``to_dict``.
 
     Attributes:
         outcome: How the member ended.
@@ -56,9 +56,34 @@ class CandidateRecord:
     invalid: str | None = None
 
     @property
+    def model(self) -> str:
+        """The member's name."""
+        return self.outcome.member
+
+    @property
     def text(self) -> str | None:
         """The answer's text, ``None`` where the member did not answer."""
         return None if self.outcome.answer is None else self.outcome.answer.text
+
+    @property
+    def status(self) -> Status:
+        """How the member ended."""
+        return self.outcome.status
+
+    @property
+    def reason(self) -> str | None:
+        """What went wrong, in words, where something did."""
+        return self.outcome.reason
+
+    @property
+    def attempts(self) -> int:
+        """Calls made, retries included."""
+        return self.outcome.attempts
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds from the member's start to its end."""
+        return self.outcome.latency_s
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain JSON types; ``None`` stands for unknown."""
