@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
 
 from blender_core.cli.output import EXIT_CODES, console, reported, write_json
 from blender_core.cli.train_fuser import fuser
+from blender_core.cli.train_progress import training_progress
 
 __all__ = ["train"]
 
@@ -30,7 +32,8 @@ def ranker(
 ) -> None:
     """Train a ranker from a configuration file.
 
-    A run that was stopped goes on from its last checkpoint when the same command is given again.
+    A run that was stopped goes on from its last checkpoint when the same command is given again. Progress goes to
+    standard error: a bar on a terminal, else a line now and then, nothing with --json.
     """
     with reported():
         from blender_core.extras import require
@@ -40,21 +43,25 @@ def ranker(
         from blender_core.train.ranker import train_ranker
 
         settings = RankerTrainingConfig.load(config)
-        result = train_ranker(settings, data=data)
         if as_json:
+            result = train_ranker(settings, data=data)
             write_json(
                 {
                     "steps": result.steps,
                     "sequences": result.sequences,
                     "seconds": result.seconds,
-                    "loss": result.loss,
+                    # a run that had already ended did no step, and JSON knows no nan
+                    "loss": None if math.isnan(result.loss) else result.loss,
                     "output": settings.output,
                 }
             )
             return
+        with training_progress(settings.steps, console(stderr=True)) as report:
+            result = train_ranker(settings, data=data, report=report)
+        loss = "nothing left to do" if math.isnan(result.loss) else f"mean loss of the last 50 steps {result.loss:.4f}"
         console(stderr=False).print(
-            f"{result.steps} steps, {result.sequences} sequences, {result.seconds / 60:.1f} minutes, "
-            f"mean loss of the last 50 steps {result.loss:.4f}; checkpoint and log in {settings.output}"
+            f"{result.steps} steps, {result.sequences} sequences, {result.seconds / 60:.1f} minutes, {loss}; "
+            f"checkpoint and log in {settings.output}"
         )
 
 

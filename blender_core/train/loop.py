@@ -52,7 +52,8 @@ class StepReport:
         step: Optimiser steps done.
         progress: Share of the run that is done, in [0, 1].
         loss: Mean loss of the last 50 steps.
-        seconds: Time spent.
+        seconds: Time spent, that before a resume included.
+        sequences: Sequences that went through the encoder with gradient so far.
         evaluation: Numbers on held-out prompts, where they were just measured; else empty.
     """
 
@@ -60,6 +61,7 @@ class StepReport:
     progress: float
     loss: float
     seconds: float
+    sequences: int
     evaluation: dict[str, float] = field(default_factory=dict)
 
 
@@ -142,7 +144,7 @@ def run_loop(
                 numbers = _evaluate(form, state, evaluate, log, output)
             if report is not None:
                 done = min(1.0, _progress(config, state.step, state.seconds))
-                report(StepReport(state.step, done, sum(recent) / len(recent), state.seconds, numbers))
+                report(StepReport(state.step, done, sum(recent) / len(recent), state.seconds, state.sequences, numbers))
             if state.step % config.save_every == 0:
                 state.seconds = clock() - began
                 save_checkpoint(output / "checkpoint.pt", form.module, optimizer, state, scaler)
@@ -150,7 +152,7 @@ def run_loop(
         if evaluate is not None and stop_after is None and not log.has_evaluation(state.step):
             numbers = _evaluate(form, state, evaluate, log, output)
             if report is not None and recent:
-                report(StepReport(state.step, 1.0, sum(recent) / len(recent), state.seconds, numbers))
+                report(StepReport(state.step, 1.0, sum(recent) / len(recent), state.seconds, state.sequences, numbers))
         save_checkpoint(output / "checkpoint.pt", form.module, optimizer, state, scaler)
     mean = sum(recent) / len(recent) if recent else float("nan")
     return LoopResult(state.step, state.seconds, state.sequences, mean, output / "log.csv")
