@@ -16,6 +16,7 @@ from blender_core.concurrency import iterate_in_thread
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.members.member import Member
 from blender_core.prompt import Prompt
+from blender_core.thinking import ThinkingFilter
 from langchain_blender.composition import (
     change_model,
     first_step,
@@ -25,7 +26,6 @@ from langchain_blender.composition import (
     model_of,
 )
 from langchain_blender.messages import to_answer, to_messages
-from langchain_blender.thinking import ThinkingFilter
 from langchain_blender.tracing import member_config
 from langchain_blender.usage import UsageCounter
 

@@ -22,7 +22,7 @@ from langchain_core.prompt_values import ChatPromptValue
 from blender_core.answer import Answer, ToolCall, Usage
 from blender_core.errors import MemberError
 from blender_core.prompt import Prompt
-from langchain_blender.thinking import split_thinking
+from blender_core.thinking import split_thinking
 from langchain_blender.turns import from_turn, to_turn
 
 __all__ = ["message_text", "refusal_of", "to_answer", "to_messages", "to_prompt", "usage_of"]

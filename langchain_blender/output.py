@@ -15,9 +15,10 @@ from langchain_core.outputs import ChatGenerationChunk
 
 from blender_core.events import BlendEvent, Finished, FusionRejected, Token
 from blender_core.result import BlendResult
-from langchain_blender.thinking import split_thinking
+from blender_core.stop_sequences import StopFilter, cut_at_stop
+from blender_core.thinking import split_thinking
 
-__all__ = ["ChunkWriter", "blended_message", "cut_at_stop", "summed_usage"]
+__all__ = ["ChunkWriter", "blended_message", "summed_usage"]
 
 # blocks that only the provider that made them can take back
 _PRIVATE_BLOCKS = frozenset(
@@ -79,7 +80,7 @@ class ChunkWriter:
 
     def __init__(self, model_name: str, stop: Sequence[str]) -> None:
         self._model_name = model_name
-        self._stop = _StopFilter(stop)
+        self._stop = StopFilter(stop)
         self._sequences = stop
         self._sent = 0
         self._taken_back = 0
@@ -96,7 +97,7 @@ class ChunkWriter:
         if isinstance(event, Token):
             yield from self._text(self._stop.take(event.text))
         elif isinstance(event, FusionRejected):
-            self._stop = _StopFilter(self._sequences)
+            self._stop = StopFilter(self._sequences)
             if self._sent:
                 # what is sent cannot be taken back: the answer follows as a new paragraph
                 self._taken_back = self._sent
@@ -128,24 +129,6 @@ class ChunkWriter:
             chunk_position="last",
         )
         yield ChatGenerationChunk(message=last)
-
-
-def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    """The text up to the first stop sequence.
-
-    Args:
-        text: Any text.
-        stop: Stop sequences.
-
-    Returns:
-        The text, without the stop sequence.
-
-    Example:
-        >>> cut_at_stop("one two three", ["three", "two"])
-        'one '
-    """
-    places = [place for place in (text.find(sequence) for sequence in stop if sequence) if place >= 0]
-    return text[: min(places)] if places else text
 
 
 def summed_usage(result: BlendResult) -> UsageMetadata | None:
@@ -224,34 +207,3 @@ def _thoughts(result: BlendResult) -> dict[str, Any]:
     parts = [stated if isinstance(stated, str) else "", split_thinking(native.content)[0]]
     thoughts = "\n\n".join(part for part in parts if part)
     return {"reasoning_content": thoughts} if thoughts else {}
-
-
-class _StopFilter:
-    """Ends a stream before the first stop sequence; holds back what may be the beginning of one."""
-
-    def __init__(self, stop: Sequence[str]) -> None:
-        self._stop = [sequence for sequence in stop if sequence]
-        self._hold = max((len(sequence) for sequence in self._stop), default=1) - 1
-        self._pending = ""
-        self._ended = False
-
-    def take(self, text: str) -> str:
-        """Text that can be sent now."""
-        if self._ended:
-            return ""
-        self._pending += text
-        cut = cut_at_stop(self._pending, self._stop)
-        if len(cut) < len(self._pending):
-            self._ended = True
-            self._pending = ""
-            return cut
-        ready = len(self._pending) - self._hold
-        if ready <= 0:
-            return ""
-        sent, self._pending = self._pending[:ready], self._pending[ready:]
-        return sent
-
-    def rest(self) -> str:
-        """Text that was held back."""
-        rest, self._pending = self._pending, ""
-        return rest

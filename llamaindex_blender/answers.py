@@ -8,6 +8,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatResponse
 
 from blender_core.answer import Answer, ToolCall, Usage
+from blender_core.thinking import split_thinking
 
 __all__ = ["to_answer", "usage_of"]
 
@@ -27,7 +28,7 @@ def to_answer(response: ChatResponse, tool_calls: Sequence[ToolCall] = ()) -> An
         tool_calls: Its tool calls, as the LLM itself reads them.
 
     Returns:
-        The answer; ``native`` is the response.
+        The answer, without what the model thought before it; ``native`` is the response.
 
     Example:
         >>> from llama_index.core.llms import ChatMessage
@@ -38,7 +39,7 @@ def to_answer(response: ChatResponse, tool_calls: Sequence[ToolCall] = ()) -> An
     reason = _finish_reason(response)
     model = _get(response.raw, "model")
     return Answer(
-        response.message.content or "",
+        split_thinking(response.message.content or "")[1],
         tuple(tool_calls),
         usage_of(response),
         model=model if isinstance(model, str) and model else None,

@@ -15,6 +15,7 @@ from blender_core.concurrency import iterate_in_thread
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.members.member import Member
 from blender_core.prompt import Prompt
+from blender_core.thinking import ThinkingFilter, split_thinking
 from llamaindex_blender.answers import to_answer
 from llamaindex_blender.blocking import blocks_event_loop
 from llamaindex_blender.messages import NativeInput, calls_of_message, to_messages
@@ -41,7 +42,8 @@ def adapt(llm: Any) -> Member:
 class LlamaIndexMember(Member):
     """Asks a LlamaIndex LLM through its chat methods.
 
-    A call with tools goes through ``chat_with_tools``; an LLM that cannot call tools takes no part in it. An LLM
+    What a model thinks before it answers, in ``<think>`` tags or thinking blocks, is not part of the answer. A call
+    with tools goes through ``chat_with_tools``; an LLM that cannot call tools takes no part in it. An LLM
     whose asynchronous methods block the event loop runs in a thread. Retries that the LLM makes itself come on
     top of the engine's.
 
@@ -109,13 +111,11 @@ class LlamaIndexMember(Member):
         if prompt.options.get("tools"):
             yield from super().stream(prompt)
             return
-        response: ChatResponse | None = None
-        pieces: list[str] = []
+        stream = _TextStream(self.name)
         for response in self.llm.stream_chat(to_messages(prompt), **self._options(prompt)):
-            if response.delta:
-                pieces.append(response.delta)
-                yield response.delta
-        yield _last(self.name, response, pieces)
+            if text := stream.take(response):
+                yield text
+        yield from stream.end()
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
         """Like ``stream``, without blocking the event loop."""
@@ -127,13 +127,12 @@ class LlamaIndexMember(Member):
             async for item in super().astream(prompt):
                 yield item
             return
-        response: ChatResponse | None = None
-        pieces: list[str] = []
+        stream = _TextStream(self.name)
         async for response in await self.llm.astream_chat(to_messages(prompt), **self._options(prompt)):
-            if response.delta:
-                pieces.append(response.delta)
-                yield response.delta
-        yield _last(self.name, response, pieces)
+            if text := stream.take(response):
+                yield text
+        for item in stream.end():
+            yield item
 
     def can_call_tools(self, tools: list[Any]) -> bool:
         """Whether the LLM takes tools.
@@ -185,8 +184,26 @@ def _tools(prompt: Prompt) -> dict[str, Any]:
     }
 
 
-def _last(name: str, response: ChatResponse | None, pieces: list[str]) -> Answer:
-    if response is None:
-        raise MemberError(f"{name}: the stream ended without an answer")
-    answer = to_answer(response)
-    return replace(answer, text="".join(pieces)) if pieces else answer
+class _TextStream:
+    """The pieces of one stream, and their text without what was thought."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._deltas: list[str] = []
+        self._last: ChatResponse | None = None
+        self._filter = ThinkingFilter()
+
+    def take(self, response: ChatResponse) -> str:
+        self._last = response
+        if not response.delta:
+            return ""
+        self._deltas.append(response.delta)
+        return self._filter.take(response.delta)
+
+    def end(self) -> Iterator[str | Answer]:
+        if self._last is None:
+            raise MemberError(f"{self._name}: the stream ended without an answer")
+        if rest := self._filter.rest():
+            yield rest
+        answer = to_answer(self._last)
+        yield replace(answer, text=split_thinking("".join(self._deltas))[1]) if self._deltas else answer

@@ -19,6 +19,7 @@ from llama_index.core.base.llms.types import (
     ImageBlock,
     MessageRole,
     TextBlock,
+    ThinkingBlock,
     ToolCallBlock,
     VideoBlock,
 )
@@ -28,7 +29,10 @@ from blender_core.media import Media, MediaKind
 from blender_core.prompt import Message, Prompt
 from llamaindex_blender.tools import read_arguments
 
-__all__ = ["NativeInput", "calls_of_message", "to_messages", "to_prompt"]
+__all__ = ["MEMBER_KEY", "NativeInput", "calls_of_message", "to_messages", "to_prompt"]
+
+# marks a thought that the blend's response took over from a member
+MEMBER_KEY = "blended_llm_member"
 
 _ROLES = {
     MessageRole.SYSTEM: "system",
@@ -97,8 +101,8 @@ def to_messages(prompt: Prompt) -> list[ChatMessage]:
         prompt: A prompt, made from LlamaIndex messages or not.
 
     Returns:
-        Copies of the original messages where there are some, so that no member can change another's; else one
-        message a turn, with its images and tool calls.
+        Copies of the original messages where there are some, so that no member can change another's, without what
+        a member thought in an earlier turn; else one message a turn, with its images and tool calls.
 
     Example:
         >>> to_messages(Prompt.of("Hi"))[0].content
@@ -135,10 +139,19 @@ def calls_of_message(message: ChatMessage) -> tuple[ToolCall, ...]:
 
 
 def _for_any_provider(message: ChatMessage) -> ChatMessage:
-    """Tool calls stand in blocks; their second form is the one provider's that wrote it. Changes its argument."""
+    """Leaves out what one provider alone understands. Changes its argument."""
+    # a member's thoughts are nothing that another member has thought
+    if any(_is_members_thought(block) for block in message.blocks):
+        kept = [block for block in message.blocks if not _is_members_thought(block)]
+        message.blocks = kept or [TextBlock(text="")]
+    # tool calls stand in blocks, their second form is the one provider's that wrote it
     if any(isinstance(block, ToolCallBlock) for block in message.blocks):
         message.additional_kwargs.pop("tool_calls", None)
     return message
+
+
+def _is_members_thought(block: ContentBlock) -> bool:
+    return isinstance(block, ThinkingBlock) and MEMBER_KEY in block.additional_information
 
 
 def _turn(message: ChatMessage) -> Message:

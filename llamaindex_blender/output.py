@@ -21,6 +21,8 @@ from llama_index.core.base.llms.types import (
 from blender_core.events import BlendEvent, Finished, FusionRejected, Token
 from blender_core.result import BlendResult
 from blender_core.stop_sequences import StopFilter, cut_at_stop
+from blender_core.thinking import split_thinking
+from llamaindex_blender.messages import MEMBER_KEY
 
 __all__ = ["ResponseWriter", "blended_response"]
 
@@ -32,9 +34,9 @@ def blended_response(
 ) -> ChatResponse:
     """The response of a finished call.
 
-    A fused text is plain text. A picked answer keeps its text, tool calls and other content; what only its
-    provider understands is left out, because the message goes to every member on the next turn: thoughts, cache
-    points and additional keywords.
+    A fused text is plain text. A picked answer keeps its text, tool calls, other content, and what its member
+    thought before it as a ``ThinkingBlock``, which members do not get back on the next turn. What only its provider
+    understands is left out: signatures, cache points and additional keywords.
 
     Args:
         result: The result.
@@ -105,6 +107,7 @@ def _response(result: BlendResult, text: str, model: str, parallel: bool) -> Cha
     blocks: list[Any] = [*_other_blocks(result), *calls]
     if text or not blocks:
         blocks.insert(0, TextBlock(text=text))
+    blocks = [*_thoughts(result), *blocks]
     # core's streamed structured output looks for the calls here and not in the blocks
     keywords = {"tool_calls": [_openai_form(call) for call in calls]} if calls else {}
     report = result.to_dict()
@@ -150,10 +153,30 @@ def _openai_form(call: ToolCallBlock) -> dict[str, Any]:
     }
 
 
+def _thoughts(result: BlendResult) -> list[ThinkingBlock]:
+    """What the member of a picked answer thought, without its provider's signature."""
+    native = _native(result)
+    if native is None:
+        return []
+    stated = [block.content for block in native.message.blocks if isinstance(block, ThinkingBlock)]
+    keyword = native.message.additional_kwargs.get("reasoning_content")
+    if isinstance(keyword, str) and not stated:
+        stated = [keyword]
+    parts = [*stated, split_thinking(native.message.content or "")[0]]
+    thoughts = "\n\n".join(part for part in parts if part)
+    mark = {MEMBER_KEY: result.winner}
+    return [ThinkingBlock(content=thoughts, additional_information=mark)] if thoughts else []
+
+
 def _other_blocks(result: BlendResult) -> list[ContentBlock]:
-    """Content of a picked answer beside its text: images, sound, files, citations."""
-    native = None if result.answer is None else result.answer.native
-    if not isinstance(native, ChatResponse):
+    """Content of a picked answer beside its text and thoughts: images, sound, files, citations."""
+    native = _native(result)
+    if native is None:
         return []
     private = (TextBlock, ThinkingBlock, ToolCallBlock, CachePoint)
     return [block for block in native.message.blocks if not isinstance(block, private)]
+
+
+def _native(result: BlendResult) -> ChatResponse | None:
+    native = None if result.answer is None else result.answer.native
+    return native if isinstance(native, ChatResponse) else None
