@@ -36,7 +36,8 @@ class SourceConfig:
     Attributes:
         file: File below the data folder, for example ``"train/arena_bench.jsonl.gz"``; JSON lines, plain or gzip,
             or what ``datasets`` reads: ``.parquet``, ``.csv``, ``.json``.
-        dataset: In place of ``file``: a data set's name on the hub, or a folder. Needs the ``train`` extra.
+        dataset: In place of ``file``: a data set's name on the hub, or a folder below the data folder: of files, or
+            what ``Dataset.save_to_disk`` wrote. Needs the ``train`` extra.
         subset: Configuration of the data set, ``""`` for its default.
         split: Its split.
         format: ``"preference"`` (the project's own), ``"mixinstruct"``, ``"chosen_rejected"`` (prompt, chosen,
@@ -122,7 +123,8 @@ class RankerTrainingConfig:
 
     Attributes:
         encoder: Folder or hub name of an encoder with ``config.json``, ``model.safetensors`` and
-            ``tokenizer.json``; for the form ``"pair"`` also a PairRanker checkpoint to go on from.
+            ``tokenizer.json``. To go on from a ranker: ``"embedded"`` for the one that ships with the package, or the
+            folder of an exported one; for the form ``"pair"`` a PairRanker checkpoint.
         output: Folder for checkpoints, the log and the token cache.
         sources: Where the records come from, by name.
         stages: Windows, in order of progress.

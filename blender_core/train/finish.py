@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from blender_core.rank.embedded import EmbeddedRanker
-from blender_core.rank.pairrm.hub import checkpoint_folder
 from blender_core.train.checkpoint import load_checkpoint
 from blender_core.train.combine import Combination, RecordFeatures, fit_combination, record_features
 from blender_core.train.config import RankerTrainingConfig
 from blender_core.train.export import write_ranker, write_settings
+from blender_core.train.exported import encoder_folder, load_scorer
 from blender_core.train.finish_pair import calibration_error, chosen_checkpoint, finish_pair_ranker
-from blender_core.train.model import SegmentPooledScorer, load_encoder
 from blender_core.train.ranker import data_folder, source_records, source_targets
 from blender_core.train.tokenizer import load_tokenizer, segment_layout
 
@@ -57,11 +56,11 @@ def finish_ranker(
     if config.form == "pair":
         return finish_pair_ranker(config, folder, data=data, max_tokens=max_tokens, records=records)
     folder = Path(folder)
-    encoder = checkpoint_folder(config.encoder)
+    encoder = encoder_folder(config)
     tokenizer_file = encoder / "tokenizer.json"
     layout = segment_layout(load_tokenizer(tokenizer_file))
     window = max_tokens or config.largest_window
-    model = SegmentPooledScorer(load_encoder(encoder), head_size=config.head_size, dropout=config.dropout)
+    model = load_scorer(encoder, config)
     load_checkpoint(chosen_checkpoint(config), model)
     exact_file = write_ranker(model, tokenizer_file, layout, folder, max_tokens=window)
     int8 = EmbeddedRanker.load(folder)

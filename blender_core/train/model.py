@@ -27,6 +27,7 @@ def load_encoder(folder: str | Path) -> nn.Module:
         CheckpointError: The folder does not hold a BERT model.
     """
     from transformers import BertConfig, BertModel
+    from transformers.utils import logging as display
 
     folder = Path(folder)
     try:
@@ -36,9 +37,16 @@ def load_encoder(folder: str | Path) -> nn.Module:
     if kind != "bert":
         raise CheckpointError(f"{folder} holds a {kind!r} model; this head is made for BERT encoders")
     config = BertConfig.from_pretrained(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    encoder: nn.Module = BertModel.from_pretrained(
-        folder, config=config, add_pooling_layer=False, use_safetensors=True, dtype=torch.float32
-    )
+    shown = display.is_progress_bar_enabled()
+    # the run has a bar of its own
+    display.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        encoder: nn.Module = BertModel.from_pretrained(
+            folder, config=config, add_pooling_layer=False, use_safetensors=True, dtype=torch.float32
+        )
+    finally:
+        if shown:
+            display.enable_progress_bar()  # type: ignore[no-untyped-call]
     return encoder
 
 

@@ -8,18 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blender_core.rank.pairrm.hub import checkpoint_folder
 from blender_core.rank.pairrm.scorer import resolve_device
 from blender_core.rank.registry import resolve_ranker
 from blender_core.train.config import RankerTrainingConfig, SourceConfig
 from blender_core.train.corruption import REFUSALS
 from blender_core.train.development import HeldOut, development_evaluation
 from blender_core.train.distillation import label_with_teacher, with_teacher_pairs
+from blender_core.train.exported import encoder_folder, load_scorer
 from blender_core.train.form import RankerForm
 from blender_core.train.joint import JointForm
 from blender_core.train.joint_encoder import load_pair_model
 from blender_core.train.loop import LoopResult, StepReport, run_loop
-from blender_core.train.model import SegmentPooledScorer, load_encoder
 from blender_core.train.one_pass import OnePassForm
 from blender_core.train.packing import pack_texts
 from blender_core.train.records import PreferenceRecord, split_development
@@ -87,7 +86,7 @@ def build_form(config: RankerTrainingConfig) -> tuple[RankerForm, Texts]:
     # a head of random weights: the same for every run with this seed
     torch.manual_seed(config.seed)
     device = resolve_device(config.device)
-    folder = checkpoint_folder(config.encoder)
+    folder = encoder_folder(config)
     tokenizer_file = folder / "tokenizer.json"
     tokenizer = load_tokenizer(tokenizer_file)
     digest = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
@@ -96,7 +95,7 @@ def build_form(config: RankerTrainingConfig) -> tuple[RankerForm, Texts]:
         pair_model, pair_tokenizer = load_pair_model(folder, dropout=config.dropout, seed=config.seed)
         joint = JointForm(pair_model.to(device), pair_tokenizer, config)
         return joint, Texts(joint.encode_batch, f"pair {digest}", digits)
-    model = SegmentPooledScorer(load_encoder(folder), head_size=config.head_size, dropout=config.dropout)
+    model = load_scorer(folder, config)
 
     def encode_batch(texts: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]

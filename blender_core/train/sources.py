@@ -96,8 +96,12 @@ def _load(path: str, split: str, **options: Any) -> Iterator[Mapping[str, Any]]:
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        # local files are read as they are, the hub's are kept in its cache
-        table = datasets.load_dataset(path, split=split, streaming=local, **options)
+        if _was_saved(Path(path)):
+            table = datasets.load_from_disk(path)
+            table = table[split] if isinstance(table, datasets.DatasetDict) else table
+        else:
+            # local files are read as they are, the hub's are kept in its cache
+            table = datasets.load_dataset(path, split=split, streaming=local, **options)
         yield from table
     except (ConfigurationError, GeneratorExit):
         raise
@@ -109,3 +113,8 @@ def _load(path: str, split: str, **options: Any) -> Iterator[Mapping[str, Any]]:
     finally:
         if shown:
             datasets.enable_progress_bars()
+
+
+def _was_saved(folder: Path) -> bool:
+    """Whether ``save_to_disk`` wrote a folder; ``load_dataset`` refuses those."""
+    return any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
