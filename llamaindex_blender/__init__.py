@@ -14,14 +14,20 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from blender_core.extras import require_installed
+
 if TYPE_CHECKING:
     from llamaindex_blender.llm import BlendedLLM
-    from llamaindex_blender.local import local_llms
+    from llamaindex_blender.local import local_llms, open_llms
     from llamaindex_blender.members import LlamaIndexMember
 
-__all__ = ["BlendedLLM", "LlamaIndexMember", "local_llms"]
+__all__ = ["BlendedLLM", "LlamaIndexMember", "local_llms", "open_llms"]
 
-_HOMES = {"BlendedLLM": "llm", "LlamaIndexMember": "members", "local_llms": "local"}
+_HOMES = {"BlendedLLM": "llm", "LlamaIndexMember": "members", "local_llms": "local", "open_llms": "local"}
+
+
+# every module below needs it, and would say less
+require_installed("llama_index.core", feature="llamaindex_blender", extra="llamaindex")
 
 
 def __getattr__(name: str) -> Any:
