@@ -33,14 +33,22 @@ def write_records(path, records):
 
 
 @pytest.fixture(scope="session")
-def toy_data(tmp_path_factory):
-    """A data folder with 60 toy records."""
+def make_toy_data():
+    """Writes a data folder with 60 toy records, each changed by a function."""
     import numpy as np
 
-    rng = np.random.default_rng(0)
-    folder = tmp_path_factory.mktemp("data")
-    write_records(folder / "train" / "toy.jsonl.gz", [toy_record(number, rng) for number in range(60)])
-    return folder
+    def make(folder, change=lambda record: record):
+        rng = np.random.default_rng(0)
+        write_records(folder / "train" / "toy.jsonl.gz", [change(toy_record(number, rng)) for number in range(60)])
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory, make_toy_data):
+    """A data folder with 60 toy records."""
+    return make_toy_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")
