@@ -14,7 +14,7 @@ numbers or the errors differ, and why. New code is better served by ``PairRanker
 
 from __future__ import annotations
 
-from blender_core.compat.blender import Blender
+from blender_core.compat.blender import Blender, get_topk_candidates_from_ranks
 from blender_core.compat.configs import BlenderConfig, GenFuserConfig, RankerConfig
 
-__all__ = ["Blender", "BlenderConfig", "GenFuserConfig", "RankerConfig"]
+__all__ = ["Blender", "BlenderConfig", "GenFuserConfig", "RankerConfig", "get_topk_candidates_from_ranks"]

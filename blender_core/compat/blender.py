@@ -19,7 +19,7 @@ from blender_core.rank.pair_ranker import PairRanker
 if TYPE_CHECKING:
     from blender_core.compat.fusing import CompatFuser
 
-__all__ = ["Blender"]
+__all__ = ["Blender", "get_topk_candidates_from_ranks"]
 
 # what llm-blender 0.0.2 tells from a path's end
 _REWARD_MODELS = (
@@ -363,6 +363,26 @@ class Blender(PairComparer):
             raise ConfigurationError(f"permutation {list(order)} does not fit {len(texts)} candidates")
         run = bubble_run(compare, order)
         return [texts[index] for index in (run.best, *run.losers)]
+
+
+def get_topk_candidates_from_ranks(
+    ranks: Any, candidates: Sequence[Sequence[str]], top_k: int | None
+) -> list[list[str]]:
+    """The candidates of best rank; in the old package this stands in ``blender.blender_utils``.
+
+    Args:
+        ranks: Ranks of the candidates of each input, as from ``Blender.rank``; a lower one is better.
+        candidates: The candidates of each.
+        top_k: How many to keep; ``None`` for all.
+
+    Returns:
+        Lists of texts, best first; where ranks are equal, the earlier candidate comes first.
+
+    Example:
+        >>> get_topk_candidates_from_ranks([[3, 1, 2]], [["a", "b", "c"]], top_k=2)
+        [['b', 'c']]
+    """
+    return [_ordered(texts, row)[:top_k] for texts, row in zip(candidates, ranks, strict=True)]
 
 
 def _ordered(texts: Sequence[str], keys: Any) -> list[str]:

@@ -116,7 +116,8 @@ class CompatFuser:
         fused = []
         for start in range(0, len(inputs), batch_size):
             for ids in generate_batch(self._model, inputs[start : start + batch_size], options):
-                fused.append(self._tokenizer.decode(ids).strip())
-                if not fused[-1]:
+                # not stripped: the old package hands on what the tokenizer gives
+                fused.append(self._tokenizer.decode(ids))
+                if not fused[-1].strip():
                     raise FusionError(f"the fuser wrote nothing for input {len(fused) - 1} ({len(ids)} tokens)")
         return fused
