@@ -232,7 +232,13 @@ def _own(events: list[Any], spans: list[Any], llm: LLM, method: str) -> list[Any
     """The events of the call itself: not those of calls that it makes in turn."""
     name = f"{type(llm).__name__}.{method}-"
     (span,) = [span for span in spans if span.id_.startswith(name) and span.parent_id is None]
-    return [event for event in events if event.span_id == span.id_ and type(event).__name__.startswith("LLM")]
+    while True:
+        own = [event for event in events if event.span_id == span.id_ and type(event).__name__.startswith("LLM")]
+        # an LLM that leaves the call to its base class has a second span of the same name
+        inner = [other for other in spans if other.id_.startswith(name) and other.parent_id == span.id_]
+        if own or len(inner) != 1:
+            return own
+        (span,) = inner
 
 
 def _documents() -> list[Document]:

@@ -7,6 +7,7 @@ from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.tools import FunctionTool
 
+from langchain_blender import BlendedLLM as LangChainBlend
 from langchain_blender.local import local_chat_models
 from llamaindex_blender import BlendedLLM, local_llms
 
@@ -52,3 +53,18 @@ def test_members_of_both_frameworks_call_a_tool(local_servers):
     )
     assert "2 of 2 members called population" in response.raw["blend"]["decision"]
     assert llm.get_tool_calls_from_response(response)[0].tool_kwargs == {"city": "Dresden"}
+
+
+def test_members_of_both_frameworks_answer_from_both_adapters(local_servers):
+    # the smallest model, once for each framework
+    (llamaindex,) = [model for model in local_llms(local_servers, max_tokens=24) if "smollm2" in model.model]
+    (langchain,) = [model for model in local_chat_models(local_servers, max_tokens=24) if "smollm2" in model.model_name]
+    members, question = [llamaindex, langchain], "What is the capital of France? Answer in one sentence."
+    response = BlendedLLM(llms=members, timeout=120, fuser=None).complete(question)
+    message = LangChainBlend(llms=members, timeout=120, fuser=None).invoke(question)
+    for text, report in ((response.text, response.raw["blend"]), (message.text, message.response_metadata["blend"])):
+        assert "Paris" in text
+        assert [record["status"] for record in report["candidates"]] == ["ok", "ok"]
+        # one model at temperature 0: the framework that asks makes no difference
+        assert len({record["text"] for record in report["candidates"]}) == 1
+    assert response.raw["usage"]["completion_tokens"] == message.usage_metadata["output_tokens"] > 0
