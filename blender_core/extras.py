@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from blender_core.errors import MissingExtraError
 
-__all__ = ["require"]
+__all__ = ["require", "require_installed"]
 
 
 def require(module: str, *, feature: str, extra: str) -> ModuleType:
@@ -35,3 +36,25 @@ def require(module: str, *, feature: str, extra: str) -> ModuleType:
         if missing.split(".")[0] != module.split(".")[0]:
             raise
         raise MissingExtraError(feature, module, extra) from error
+
+
+def require_installed(module: str, *, feature: str, extra: str) -> None:
+    """Check that an optional dependency is there, without importing it.
+
+    Args:
+        module: The module, for example ``"langchain_core"``.
+        feature: What the user asked for; it stands in the message.
+        extra: The extra of ``blended-llm`` that brings the module.
+
+    Raises:
+        MissingExtraError: The module is not installed. The message holds the ``pip install`` line.
+
+    Example:
+        >>> require_installed("json", feature="reading", extra="torch")
+    """
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise MissingExtraError(feature, module, extra)

@@ -15,6 +15,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from blender_core.extras import require_installed
+
 if TYPE_CHECKING:
     from langchain_blender.chat_model import BlendedLLM
     from langchain_blender.members import LangChainMember
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 _HOMES = {"BlendedLLM": "chat_model", "LangChainMember": "members"}
 
 __all__ = ["BlendedLLM", "LangChainMember"]
+
+
+# every module below needs it, and would say less
+require_installed("langchain_core", feature="langchain_blender", extra="langchain")
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,6 @@ with the object, and with the caller's process, however that ends.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import secrets
 import subprocess
@@ -22,7 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self
 
-from blender_core.errors import CheckpointError, ConfigurationError, MissingExtraError
+from blender_core.errors import CheckpointError, ConfigurationError
+from blender_core.extras import require_installed
 from blender_core.local.catalog import DEFAULT_MODELS, LocalModel
 from blender_core.local.download import Progress, fetch
 
@@ -254,8 +254,8 @@ def _check(name: str, value: int, least: int) -> None:
 
 
 def _require_engine() -> None:
-    if importlib.util.find_spec("xllamacpp") is None:  # the server's process imports it, this one need not
-        raise MissingExtraError("serving a local model", "xllamacpp", "demo")
+    # the server's process imports it, this one need not
+    require_installed("xllamacpp", feature="serving a local model", extra="demo")
 
 
 def _converse(process: subprocess.Popen[bytes], settings: dict[str, object], report: dict[str, str]) -> None:
