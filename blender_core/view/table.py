@@ -14,7 +14,7 @@ from blender_core.rank.ranking import Ranking
 from blender_core.result import BlendResult, CandidateRecord
 from blender_core.view import wording
 
-__all__ = ["answer_panel", "candidate_table", "ranking_table", "result_table", "summary"]
+__all__ = ["answer_panel", "bare_table", "candidate_table", "ranking_table", "result_table", "summary"]
 
 
 def result_table(result: BlendResult) -> RenderableType:
@@ -38,7 +38,7 @@ def candidate_table(result: BlendResult) -> Table:
     Returns:
         The table, best first.
     """
-    table = _table()
+    table = bare_table()
     table.add_column("#", justify="right")
     table.add_column("model", overflow="ellipsis", no_wrap=True, max_width=24)
     table.add_column("score", justify="right", no_wrap=True)
@@ -103,7 +103,7 @@ def ranking_table(ranking: Ranking, names: Sequence[str], texts: Sequence[str]) 
     Returns:
         The table, best first, with the confidence below.
     """
-    table = _table()
+    table = bare_table()
     table.add_column("#", justify="right")
     table.add_column("candidate", overflow="ellipsis", no_wrap=True, max_width=24)
     table.add_column("score", justify="right", no_wrap=True)
@@ -127,7 +127,8 @@ def ranking_table(ranking: Ranking, names: Sequence[str], texts: Sequence[str]) 
     return Group(table, _labelled(below))
 
 
-def _table() -> Table:
+def bare_table() -> Table:
+    """An empty table in the package's style."""
     return Table(
         box=box.SIMPLE_HEAD,
         expand=True,
