@@ -1,0 +1,66 @@
+"""The suite that every LLM is held to, on real local models and on a blend of them.
+
+Answers are short and only two response modes are tried: the rest runs on scripted members in ``test_conformance.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+import pytest
+from llama_index.core.llms.llm import LLM
+from llama_index.core.response_synthesizers import ResponseMode
+
+from llamaindex_blender import BlendedLLM, local_llms
+from llamaindex_blender.testing import LLMConformance
+from llamaindex_blender.testing.conformance_tools import ToolConformance
+
+pytestmark = [
+    pytest.mark.local_models,
+    pytest.mark.slow,
+    # LlamaIndex's own code calls what pydantic deprecates
+    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning"),
+    # and opens an event loop for blocking calls that it never closes
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+]
+
+TALKER, TOOL_CALLER = "smollm2-135m", "qwen2.5-coder-0.5b"
+
+
+class LocalModels:
+    llms: ClassVar[dict[str, LLM]] = {}
+
+    # the models read text only
+    supports_images = False
+    # as many as a server answers at the same time
+    concurrent_calls = 2
+    response_modes = (ResponseMode.COMPACT, ResponseMode.TREE_SUMMARIZE)
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def serve(cls, local_servers):
+        pytest.importorskip("llama_index.llms.openai_like", reason="comes with the extra all")
+        # after this LlamaIndex finds no event loop in the main thread, and makes none that stays open
+        asyncio.run(asyncio.sleep(0))
+        cls.llms = {llm.metadata.model_name: llm for llm in local_llms(local_servers, max_tokens=40)}
+
+    def member(self, name):
+        return self.llms[name].model_copy()
+
+
+class TestModelThatTalks(LocalModels, LLMConformance):
+    def make_llm(self):
+        return self.member(TALKER)
+
+
+class TestModelThatCallsTools(LocalModels, ToolConformance):
+    @pytest.fixture
+    def llm(self):
+        return self.member(TOOL_CALLER)
+
+
+class TestBlendOfLocalModels(LocalModels, LLMConformance):
+    def make_llm(self):
+        members = [self.member(TALKER), self.member(TOOL_CALLER)]
+        return BlendedLLM(llms=members, fuser=self.member(TALKER), timeout=120)
