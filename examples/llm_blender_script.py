@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from transformers import DebertaV2Config, DebertaV2Model, T5Config, T5ForConditionalGeneration
+from transformers.utils.logging import disable_progress_bar
 
 import blender_core.compat as llm_blender  # was: import llm_blender
 
@@ -78,5 +79,6 @@ if __name__ == "__main__":
         main(sys.argv[1], sys.argv[2])
     else:
         print("random weights: the ranks mean nothing")
+        disable_progress_bar()
         with tempfile.TemporaryDirectory() as temporary:
             main(random_ranker(Path(temporary) / "ranker"), random_fuser(Path(temporary) / "fuser"))

@@ -30,7 +30,7 @@ def score_bars(scores: list[float | None], *, width: int = _WIDTH) -> list[str]:
 
     Example:
         >>> score_bars([1.0, 0.5, 0.0, None], width=4)
-        ['████', '██▏', '▏', '']
+        ['████', '██', '▏', '']
     """
     known = [score for score in scores if score is not None]
     low, spread = (min(known), max(known) - min(known)) if known else (0.0, 0.0)

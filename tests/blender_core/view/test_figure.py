@@ -1,0 +1,37 @@
+"""The figure of a ranking says what the ranking says."""
+
+import math
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from blender_core.errors import ConfigurationError
+from blender_core.rank.ranking import Ranking
+from blender_core.view.figure import ranking_figure
+
+
+def labels(axes):
+    return [label.get_text() for label in axes.get_yticklabels()]
+
+
+def test_bars_are_ordered_best_first_with_their_ranks(tmp_path):
+    ranking = Ranking.from_scores([0.2, 1.5, -math.inf, 0.2], ranker="example")
+    figure = ranking_figure(ranking, ["a", "b", "c", "d"], title="Who?")
+    (bars,) = figure.axes
+    assert labels(bars) == ["b  1", "a  2", "d  2", "c  4"]
+    assert [round(bar.get_width(), 3) for bar in bars.patches] == [1.5, 0.2, 0.2, 0.0]
+    assert [text.get_text() for text in bars.texts] == ["1.50", "0.20", "0.20", "blank"]
+    figure.savefig(tmp_path / "ranking.png")
+
+
+def test_comparisons_are_percent_of_row_against_column():
+    ranking = Ranking.from_scores([0.0, 2.0], ranker="pairs", comparisons=[[math.nan, -math.log(3)], [math.log(3), 0]])
+    bars, matrix = ranking_figure(ranking).axes
+    assert labels(bars) == ["candidate 1  1", "candidate 0  2"]
+    assert [text.get_text() for text in matrix.texts] == ["75", "25"]
+
+
+def test_every_candidate_needs_its_name():
+    with pytest.raises(ConfigurationError, match="1 names for 2 candidates"):
+        ranking_figure(Ranking.from_scores([0.0, 1.0], ranker="example"), ["a"])
