@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from blender_core.rank.calibration import calibration_error
 from blender_core.rank.protocol import Ranker
 from blender_core.train.records import PreferenceRecord
 
@@ -138,7 +139,5 @@ def evaluate_pairs(name: str, records: Iterable[PreferenceRecord], ranker: Ranke
 def _calibration_error(sure: list[tuple[float, float]]) -> float:
     if all(confidence == 0.5 for confidence, _ in sure):
         return math.nan
-    bins: dict[int, list[tuple[float, float]]] = {}
-    for confidence, won in sure:
-        bins.setdefault(min(int((confidence - 0.5) * 20), 9), []).append((confidence, won))
-    return sum(abs(sum(c - w for c, w in own)) for own in bins.values()) / len(sure)
+    confidences, won = zip(*sure, strict=True)
+    return calibration_error(confidences, won, lowest=0.5)

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from blender_core.errors import CheckpointError, ConfigurationError
-from blender_core.extras import require
-from blender_core.rank.aggregate import AGGREGATIONS, aggregate, symmetrise
-from blender_core.rank.bubble import bubble_run
+from blender_core.errors import ConfigurationError
+from blender_core.rank.aggregate import aggregate, symmetrise
+from blender_core.rank.calibration import Calibration, JudgedPair, fit_calibration
+from blender_core.rank.pairrm.comparing import bubble_matrix, ordered_matrix, spread_ordered
 from blender_core.rank.pairrm.request import EncodedRequest, encode_pairs, encode_request
+from blender_core.rank.pairrm.settings import PairRankerSettings
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.ranking import Ranking, direct_confidence
 
 if TYPE_CHECKING:
+    from blender_core.rank.pairrm.onnx_scorer import OnnxPairScorer
     from blender_core.rank.pairrm.scorer import PairScorer
     from blender_core.rank.pairrm.tokens import PairTokenizer
+    from blender_core.train.records import PreferenceRecord
 
 __all__ = ["PairRanker"]
-
-# [CLS], the marker and [SEP] always stay; below that there is no text at all
-_SHORTEST = 4
 
 
 class PairRanker:
@@ -43,7 +45,7 @@ class PairRanker:
 
     def __init__(
         self,
-        scorer: PairScorer,
+        scorer: PairScorer | OnnxPairScorer,
         tokenizer: PairTokenizer,
         *,
         source_max_length: int,
@@ -52,6 +54,8 @@ class PairRanker:
         aggregation: str = "max_logits",
         both_orders: bool = True,
         temperature: float = 1.0,
+        position_bias: float = 0.0,
+        calibration: Calibration | None = None,
     ) -> None:
         """Put a ranker together from loaded parts; ``from_pretrained`` does this for you.
 
@@ -59,37 +63,31 @@ class PairRanker:
             scorer: The network.
             tokenizer: Its tokenizer.
             source_max_length: Most tokens of the prompt, three special ones included.
-            candidate_max_length: Most tokens of a candidate beside a prompt of full length.
+            candidate_max_length: Most tokens of a candidate beside a full prompt.
             name: Shown in results.
             aggregation: How comparisons become scores: ``"max_logits"``, ``"max_wins"``,
                 ``"bradley_terry"`` or ``"bubble"``.
-            both_orders: Run each pair in both orders. With one order, half the work, each candidate stands on
-                the left about half of the time.
-            temperature: Divides the logit between the first and the second before the sigmoid that makes the
-                confidence.
+            both_orders: Run each pair in both orders. With one, each candidate is on the left half of the time.
+            temperature: Divides the logit between the first two before the sigmoid of the confidence.
+            position_bias: Logit by which the left one of two is favoured; taken off where one order is run.
+            calibration: Where temperature and bias come from.
 
         Raises:
             ConfigurationError: A value cannot work.
         """
-        if aggregation not in (*AGGREGATIONS, "bubble"):
-            known = ", ".join(sorted([*AGGREGATIONS, "bubble"]))
-            raise ConfigurationError(f"aggregation {aggregation!r} is unknown; choose one of {known}")
-        for what, length in (("source", source_max_length), ("candidate", candidate_max_length)):
-            if length < _SHORTEST:
-                raise ConfigurationError(f"{what}_max_length is {length}; it must be at least {_SHORTEST} tokens")
-        longest = source_max_length + 2 * candidate_max_length
-        if scorer.window is not None and longest > scorer.window:
-            raise ConfigurationError(f"a pair may have {longest} tokens, the network's window is {scorer.window}")
-        if not temperature > 0:
-            raise ConfigurationError(f"temperature is {temperature}; it must be above zero")
+        self._settings = PairRankerSettings(
+            source_max_length,
+            candidate_max_length,
+            aggregation=aggregation,
+            both_orders=both_orders,
+            temperature=temperature,
+            position_bias=position_bias,
+            calibration=calibration,
+        )
+        self._settings.check(scorer.window)
         self._scorer = scorer
         self._tokenizer = tokenizer
-        self._source_max_length = source_max_length
-        self._candidate_max_length = candidate_max_length
         self._name = name
-        self._aggregation = aggregation
-        self._both_orders = both_orders
-        self._temperature = temperature
 
     @classmethod
     def from_pretrained(
@@ -109,6 +107,7 @@ class PairRanker:
         source_max_length: int | None = None,
         candidate_max_length: int | None = None,
         token_budget: int | None = None,
+        threads: int | None = None,
     ) -> PairRanker:
         """Load ``llm-blender/PairRM``, ``PairRM-hf``, ``pair-ranker``, or a folder that ``save_pretrained`` wrote.
 
@@ -118,12 +117,13 @@ class PairRanker:
         Args:
             name_or_path: A folder or a hub repository.
             revision: Branch, tag or commit of the repository.
-            device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device such as ``"cuda:1"``.
+            device: ``"auto"`` (CUDA, else MPS, else CPU) or a device such as ``"cuda:1"``.
             dtype: ``"auto"`` (float32 on a CPU, else float16, as in the reference), ``"float32"``,
-                ``"float16"`` or ``"bfloat16"``.
+                ``"float16"`` or ``"bfloat16"``. With ``"onnx"``: ``"float32"`` or ``"int8"``.
             cache_dir: Cache folder of the hub; default huggingface_hub's.
             local_files_only: Use the cache only, like ``HF_HUB_OFFLINE=1``.
-            backend: What runs the network: ``"torch"``.
+            backend: What runs the network: ``"torch"``, or ``"onnx"``, which needs no torch but a folder that
+                ``export_onnx`` wrote.
             name: Shown in results; default the last part of ``name_or_path``.
             aggregation: How comparisons become scores: ``"max_logits"`` (the reference's), ``"max_wins"``,
                 ``"bradley_terry"``, or ``"bubble"``, which finds a best one with 2 (n - 1) forward passes.
@@ -137,6 +137,7 @@ class PairRanker:
                 (PairRM 412). Room that a shorter prompt leaves goes to the candidates.
             token_budget: Most tokens in a batch, pads included; default 512 on a CPU, 16,384 elsewhere.
                 When a GPU runs out of memory the batch is halved.
+            threads: CPU threads of the backend ``"onnx"``; default onnxruntime's choice.
 
         Returns:
             The ranker.
@@ -148,26 +149,19 @@ class PairRanker:
             DownloadError: The repository cannot be had.
             MissingExtraError: torch, safetensors or huggingface_hub is not installed.
         """
-        if backend != "torch":
-            raise ConfigurationError(f"backend {backend!r} is unknown; the one backend of PairRanker is 'torch'")
-        for module in ("torch", "safetensors"):
-            require(module, feature="PairRanker.from_pretrained", extra="torch")
-        from blender_core.rank.pairrm.hub import checkpoint_folder
-        from blender_core.rank.pairrm.scorer import load_scorer
-        from blender_core.rank.pairrm.settings import PairRankerSettings
-        from blender_core.rank.pairrm.tokens import PairTokenizer
+        from blender_core.rank.pairrm.loading import load_parts
 
-        folder = checkpoint_folder(
-            name_or_path, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
+        scorer, tokenizer, settings = load_parts(
+            name_or_path,
+            revision=revision,
+            device=device,
+            dtype=dtype,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            backend=backend,
+            token_budget=token_budget,
+            threads=threads,
         )
-        settings = PairRankerSettings.from_folder(folder)
-        if not (folder / "tokenizer.json").is_file():
-            raise CheckpointError(
-                f"{folder} has no tokenizer.json; load its tokenizer once with transformers 4 and "
-                "save_pretrained() it there"
-            )
-        tokenizer = PairTokenizer.from_file(folder / "tokenizer.json")
-        scorer = load_scorer(folder, settings, tokenizer, device=device, dtype=dtype, token_budget=token_budget)
         return cls(
             scorer,
             tokenizer,
@@ -177,6 +171,8 @@ class PairRanker:
             aggregation=settings.aggregation if aggregation is None else aggregation,
             both_orders=settings.both_orders if both_orders is None else both_orders,
             temperature=settings.temperature if temperature is None else temperature,
+            position_bias=settings.position_bias,
+            calibration=settings.calibration if temperature in (None, settings.temperature) else None,
         )
 
     def save_pretrained(
@@ -186,7 +182,7 @@ class PairRanker:
 
         Args:
             folder: Made where it is missing; files of the same names are replaced.
-            layout: ``"blended"`` is the project's own and keeps lengths, aggregation and temperature.
+            layout: ``"blended"`` is the project's own and keeps lengths, aggregation and calibration.
                 ``"pairrm-hf"`` is the one of ``llm-blender/PairRM-hf``, for the reference's class
                 ``DebertaV2PairRM``; it keeps none of these and holds DeBERTa only.
 
@@ -194,30 +190,43 @@ class PairRanker:
             ConfigurationError: The layout is unknown, or cannot hold this encoder.
             CheckpointError: The tokenizer was not read from a file.
         """
-        from blender_core.rank.pairrm.saving import save_checkpoint
-        from blender_core.rank.pairrm.settings import PairRankerSettings
+        from blender_core.rank.pairrm.onnx_scorer import OnnxPairScorer
+        from blender_core.rank.pairrm.saving import save_checkpoint, save_onnx
 
-        settings = PairRankerSettings(
-            self._source_max_length,
-            self._candidate_max_length,
-            aggregation=self._aggregation,
-            both_orders=self._both_orders,
-            temperature=self._temperature,
-        )
-        save_checkpoint(Path(folder), layout, self._scorer.model, self._tokenizer, settings)
+        if not isinstance(self._scorer, OnnxPairScorer):
+            save_checkpoint(Path(folder), layout, self._scorer.model, self._tokenizer, self._settings)
+        elif layout == "blended":
+            save_onnx(Path(folder), self._scorer, self._tokenizer, self._settings)
+        else:
+            raise ConfigurationError(f"layout {layout!r} needs torch's weights; load with backend='torch'")
+
+    def export_onnx(self, folder: str | os.PathLike[str], *, quantize: bool = False) -> None:
+        """Write a folder that ``from_pretrained(..., backend="onnx")`` loads, in float32.
+
+        It may be the folder of ``save_pretrained``: then both backends load it.
+
+        Args:
+            folder: Made where it is missing; ``config.json``, ``tokenizer.json`` and ``model.onnx`` are written.
+            quantize: Also write ``model.int8.onnx``, for ``dtype="int8"``. Its logits differ: measure them.
+
+        Raises:
+            CheckpointError: The tokenizer was not read from a file.
+            MissingExtraError: onnx is not installed.
+        """
+        from blender_core.rank.pairrm.onnx_scorer import OnnxPairScorer
+        from blender_core.rank.pairrm.saving import save_onnx
+
+        network = self._scorer if isinstance(self._scorer, OnnxPairScorer) else self._scorer.model
+        save_onnx(Path(folder), network, self._tokenizer, self._settings, quantize=quantize)
 
     @staticmethod
     def embedded() -> Ranker:
         """The small ranker that ships with the package: no torch, no download.
 
-        It is another model than the paper's, see ``blender_core.rank.embedded`` for what it is and how good
-        it is.
+        It is another model than the paper's: ``blender_core.rank.embedded`` says what it is and how good it is.
 
         Returns:
             The ranker, loaded once for each call.
-
-        Raises:
-            CheckpointError: The packaged model cannot be read.
         """
         from blender_core.rank.embedded import EmbeddedRanker
 
@@ -228,18 +237,52 @@ class PairRanker:
         """Short name, shown in results."""
         return self._name
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """What ``calibrated`` fitted; kept by ``save_pretrained``. ``None`` where nothing was."""
+        return self._settings.calibration
+
+    def calibrated(self, pairs: Iterable[JudgedPair | PreferenceRecord]) -> PairRanker:
+        """A ranker with temperature and position bias fitted on judged pairs; this one stays as it is.
+
+        Every pair runs in both orders. The temperature belongs to the way this ranker runs, in both orders or one;
+        ``rank``'s confidence is then, on pairs like these, as often right as it says.
+
+        Args:
+            pairs: ``(prompt, a, b, label)``, the label ``"A"``, ``"B"``, ``"tie"`` or the probability that a is
+                better; or ``PreferenceRecord``. A few hundred that the network was not trained on. Where it gets all
+                right the temperature is 0.05, the smallest; with nothing but ties 20, the largest.
+
+        Returns:
+            The ranker, with its ``calibration``.
+
+        Raises:
+            ConfigurationError: No pair has two different answers, or a label cannot be read.
+            RankerError: The network gave no finite number.
+        """
+        own = self._settings
+        found = fit_calibration(
+            pairs, self.logits, own.both_orders, temperature=own.temperature, position_bias=own.position_bias
+        )
+        fitted = copy(self)
+        fitted._settings = replace(
+            self._settings, temperature=found.temperature, position_bias=found.position_bias, calibration=found
+        )
+        return fitted
+
     def __repr__(self) -> str:
+        own = self._settings
         return (
-            f"PairRanker(name={self._name!r}, aggregation={self._aggregation!r}, both_orders={self._both_orders}, "
-            f"source_max_length={self._source_max_length}, candidate_max_length={self._candidate_max_length})"
+            f"PairRanker(name={self._name!r}, aggregation={own.aggregation!r}, both_orders={own.both_orders}, "
+            f"source_max_length={own.source_max_length}, candidate_max_length={own.candidate_max_length})"
         )
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
         """Rank the candidates.
 
-        Every ordered pair of distinct candidates goes through the network, n (n - 1) for n of them, in
-        batches of similar length; each text is tokenised once. The aggregation ``"bubble"`` runs 2 (n - 1) pairs,
-        one comparison after the other. The numbers do not depend on the order of ``candidates``.
+        Every ordered pair of distinct candidates goes through the network, n (n - 1) for n of them, in batches of
+        similar length. The aggregation ``"bubble"`` runs 2 (n - 1) pairs, one comparison after the other. The
+        numbers do not depend on the order of ``candidates``.
 
         Args:
             prompt: The prompt. The reference joins instruction and input without a separator.
@@ -261,13 +304,14 @@ class PairRanker:
         distinct = request.distinct
         if not distinct.texts:
             return Ranking.from_scores(distinct.spread_scores([]), ranker=self._name, cut=request.cut)
-        scores: tuple[float, ...]
-        if self._aggregation == "bubble":
-            scores, ordered = self._bubble(request)
+        # both orders cancel the bias; what the network says is then left as it is
+        run = partial(self._run, request, bias=0.0 if self._settings.both_orders else self._settings.position_bias)
+        if self._settings.aggregation == "bubble":
+            scores, ordered = bubble_matrix(run, len(request.texts), both_orders=self._settings.both_orders)
         else:
-            ordered = self._ordered_logits(request, self._both_orders)
+            ordered = ordered_matrix(run, len(request.texts), both_orders=self._settings.both_orders)
             counts = [distinct.positions.count(index) for index in range(len(distinct.texts))]
-            scores = aggregate(self._aggregation, ordered, counts)
+            scores = aggregate(self._settings.aggregation, ordered, counts)
         comparisons = symmetrise(ordered)
         ranking = Ranking.from_scores(
             distinct.spread_scores(scores),
@@ -275,7 +319,7 @@ class PairRanker:
             comparisons=distinct.spread_matrix(comparisons),
             cut=request.cut,
         )
-        return replace(ranking, confidence=direct_confidence(ranking, self._temperature))
+        return replace(ranking, confidence=direct_confidence(ranking, self._settings.temperature))
 
     def compare(self, prompt: str, a: str, b: str, *, order: Literal["both", "ab", "ba"] = "both") -> float:
         """Compare two answers.
@@ -322,17 +366,8 @@ class PairRanker:
         request = self._encode(prompt, candidates)
         positions = request.distinct.positions
         copied = {p for p in positions if p is not None and positions.count(p) > 1}
-        ordered = self._ordered_logits(request, both_orders=True, with_itself=copied)
-
-        def logit(i: int, j: int) -> float:
-            left, right = positions[i], positions[j]
-            if i == j:
-                return 0.0
-            if left is None or right is None:
-                return 0.0 if left is right else -math.inf if left is None else math.inf
-            return ordered[left][right]
-
-        return tuple(tuple(logit(i, j) for j in range(len(positions))) for i in range(len(positions)))
+        ordered = ordered_matrix(partial(self._run, request), len(request.texts), with_itself=copied)
+        return spread_ordered(ordered, positions)
 
     def logits(
         self,
@@ -349,48 +384,16 @@ class PairRanker:
             candidate_max_length: Most tokens of a candidate beside a full prompt; default the ranker's.
 
         Returns:
-            One logit for each comparison; positive means the left answer is better.
-
-        Raises:
-            RankerError: The network gave no finite number.
+            One finite logit for each comparison; positive means the left answer is better.
         """
-        source = source_max_length or self._source_max_length
-        candidate = candidate_max_length or self._candidate_max_length
+        source = source_max_length or self._settings.source_max_length
+        candidate = candidate_max_length or self._settings.candidate_max_length
         return self._scorer.logits(encode_pairs(self._tokenizer, comparisons, source, candidate))
 
     def _encode(self, prompt: str, candidates: Sequence[str]) -> EncodedRequest:
-        return encode_request(self._tokenizer, prompt, candidates, self._source_max_length, self._candidate_max_length)
+        own = self._settings
+        return encode_request(self._tokenizer, prompt, candidates, own.source_max_length, own.candidate_max_length)
 
-    def _bubble(self, request: EncodedRequest) -> tuple[tuple[float, ...], list[list[float]]]:
-        size = len(request.texts)
-        matrix = _not_run(size)
-
-        def compare(i: int, j: int) -> float:
-            self._run(request, [(i, j), (j, i)] if self._both_orders else [(i, j)], matrix)
-            return symmetrise([[0.0, matrix[i][j]], [matrix[j][i], 0.0]])[0][1]
-
-        return bubble_run(compare, range(size)).strengths, matrix
-
-    def _ordered_logits(
-        self, request: EncodedRequest, both_orders: bool, with_itself: frozenset[int] | set[int] = frozenset()
-    ) -> list[list[float]]:
-        size = len(request.texts)
-        matrix = _not_run(size)
-        wanted = [
-            (i, j)
-            for i in range(size)
-            for j in range(size)
-            # in one order, odd and even sums take turns on the left
-            if (i != j and (both_orders or (i < j) == ((i + j) % 2 == 1))) or (i == j and i in with_itself)
-        ]
-        self._run(request, wanted, matrix)
-        return matrix
-
-    def _run(self, request: EncodedRequest, wanted: Sequence[tuple[int, int]], matrix: list[list[float]]) -> None:
+    def _run(self, request: EncodedRequest, wanted: Sequence[tuple[int, int]], *, bias: float = 0.0) -> list[float]:
         pairs = [self._tokenizer.pair(request.source, request.texts[i], request.texts[j]) for i, j in wanted]
-        for (i, j), logit in zip(wanted, self._scorer.logits(pairs), strict=True):
-            matrix[i][j] = logit
-
-
-def _not_run(size: int) -> list[list[float]]:
-    return [[0.0 if i == j else math.nan for j in range(size)] for i in range(size)]
+        return [logit - bias for logit in self._scorer.logits(pairs)]

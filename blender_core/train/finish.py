@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from blender_core.rank.calibration import calibration_error
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.train.checkpoint import load_checkpoint
 from blender_core.train.combine import Combination, RecordFeatures, fit_combination, record_features
 from blender_core.train.config import RankerTrainingConfig
 from blender_core.train.export import write_ranker, write_settings
 from blender_core.train.exported import encoder_folder, load_scorer
-from blender_core.train.finish_pair import calibration_error, chosen_checkpoint, finish_pair_ranker
+from blender_core.train.finish_pair import chosen_checkpoint, finish_pair_ranker
 from blender_core.train.ranker import data_folder, source_records, source_targets
 from blender_core.train.tokenizer import load_tokenizer, segment_layout
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from blender_core.errors import CheckpointError
+from blender_core.rank.calibration import calibration_error, fit_temperature
 from blender_core.rank.pair_ranker import PairRanker
 from blender_core.rank.pairrm.scorer import PairScorer
 from blender_core.train.checkpoint import load_checkpoint
@@ -20,9 +19,7 @@ from blender_core.train.joint import JointForm, pair_lengths
 from blender_core.train.packing import pack_texts
 from blender_core.train.ranker import build_form, data_folder, source_records, source_targets
 
-__all__ = ["calibration_error", "chosen_checkpoint", "finish_pair_ranker", "fit_temperature"]
-
-Array = npt.NDArray[np.float64]
+__all__ = ["chosen_checkpoint", "finish_pair_ranker"]
 
 
 def chosen_checkpoint(config: RankerTrainingConfig) -> Path:
@@ -75,7 +72,7 @@ def finish_pair_ranker(
             HeldOut(pack_texts(held_out, texts.encode_batch), source_targets(source, held_out)), most_pairs=12
         )
         measured[name] = pair_logits(form, groups, window)
-    temperature = fit_temperature(measured)
+    temperature = _temperature(measured)
     source_length, candidate_length = pair_lengths(window, config.prompt_share)
     ranker = PairRanker(
         PairScorer(form.model, form.tokenizer.pad_id),
@@ -93,46 +90,11 @@ def finish_pair_ranker(
     return report
 
 
-def fit_temperature(measured: dict[str, list[PairLogit]]) -> float:
-    """The temperature with the least cross-entropy on the labels, every source weighing the same.
-
-    Args:
-        measured: Held-out pairs by source.
-
-    Returns:
-        A value in [0.1, 10]; 1 without pairs.
-    """
-    grid = np.exp(np.linspace(math.log(0.1), math.log(10.0), 400))
-    total = np.zeros(len(grid))
-    for logits in measured.values():
-        if logits:
-            margin = np.array([pair.logit for pair in logits])[:, None] / grid
-            target = np.array([pair.target for pair in logits])[:, None]
-            total += (np.logaddexp(0.0, -margin) * target + np.logaddexp(0.0, margin) * (1.0 - target)).mean(0)
-    return round(float(grid[int(total.argmin())]), 4) if total.any() else 1.0
-
-
-def calibration_error(given: Array, wanted: Array) -> float:
-    """Expected calibration error over ten equal bins of the probability (Guo et al. 2017).
-
-    Args:
-        given: Probabilities, shape (pairs,).
-        wanted: What was true, in [0, 1], same shape.
-
-    Returns:
-        A number in [0, 1].
-
-    Example:
-        >>> round(calibration_error(np.array([0.9, 0.9]), np.array([1.0, 0.0])), 3)
-        0.4
-    """
-    bins = np.minimum((given * 10).astype(int), 9)
-    gaps = [
-        (bins == index).mean() * abs(given[bins == index].mean() - wanted[bins == index].mean())
-        for index in range(10)
-        if (bins == index).any()
-    ]
-    return float(sum(gaps))
+def _temperature(measured: dict[str, list[PairLogit]]) -> float:
+    """The temperature with the least cross-entropy on the labels, every source weighing the same."""
+    pairs = [(pair.logit, pair.target, 1.0 / len(own)) for own in measured.values() for pair in own]
+    logits, targets, weights = zip(*pairs, strict=True) if pairs else ((), (), ())
+    return round(fit_temperature(logits, targets, weights), 4)
 
 
 def _numbers(logits: list[PairLogit], temperature: float) -> dict[str, float]:

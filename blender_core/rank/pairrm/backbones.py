@@ -6,76 +6,13 @@ These are transformers' own modules, built from a config without any download. D
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from blender_core.errors import CheckpointError
 from blender_core.extras import require
+from blender_core.rank.pairrm.backbone_shape import BACKBONES, BackboneShape
 
 __all__ = ["BACKBONES", "BackboneShape", "build_backbone", "hidden_at"]
-
-BACKBONES = ("bert", "modernbert", "roberta")
-"""The ``model_type`` of the encoders that come from transformers."""
-
-
-@dataclass(frozen=True, slots=True)
-class BackboneShape:
-    """What a transformers encoder is built from.
-
-    Attributes:
-        config: The encoder's transformers config; ``model_type`` is one of ``BACKBONES``.
-    """
-
-    config: Mapping[str, Any]
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], source: str = "config.json") -> BackboneShape:
-        """Check a config.
-
-        Args:
-            config: The encoder's transformers config.
-            source: Where it came from, for messages.
-
-        Returns:
-            The shape.
-
-        Raises:
-            CheckpointError: The model type is not supported, or a size is missing.
-        """
-        if config.get("model_type") not in BACKBONES:
-            raise CheckpointError(
-                f"{source} asks for an encoder of model_type {config.get('model_type')!r}; "
-                f"known are deberta-v2, {', '.join(BACKBONES)}"
-            )
-        missing = [key for key in ("hidden_size", "vocab_size", "max_position_embeddings") if key not in config]
-        if missing:
-            raise CheckpointError(f"{source} has an encoder without {', '.join(missing)}")
-        return cls(dict(config))
-
-    @property
-    def hidden_size(self) -> int:
-        """Width."""
-        return int(self.config["hidden_size"])
-
-    @property
-    def vocab_size(self) -> int:
-        """Rows of the word embeddings."""
-        return int(self.config["vocab_size"])
-
-    @property
-    def layers(self) -> int:
-        """Number of blocks."""
-        return int(self.config.get("num_hidden_layers", 0))
-
-    @property
-    def window(self) -> int:
-        """Most tokens in a sequence. RoBERTa's positions start behind the pad's id."""
-        taken = int(self.config.get("pad_token_id", 1)) + 1 if self.config["model_type"] == "roberta" else 0
-        return int(self.config["max_position_embeddings"]) - taken
 
 
 def build_backbone(shape: BackboneShape) -> nn.Module:

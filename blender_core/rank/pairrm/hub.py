@@ -13,11 +13,14 @@ from blender_core.extras import require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LEGACY_WEIGHTS", "SAFETENSORS", "checkpoint_folder"]
+__all__ = ["LEGACY_WEIGHTS", "ONNX_FILES", "SAFETENSORS", "checkpoint_folder"]
 
 SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 LEGACY_WEIGHTS = "pytorch_model.bin"
+
+ONNX_FILES = {"float32": "model.onnx", "int8": "model.int8.onnx"}
+"""ONNX files by what their weights are kept in, the preferred one first."""
 
 _SMALL_FILES = ("config.json", "ranker_config.json", "tokenizer.json", "added_tokens.json")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -29,6 +32,7 @@ def checkpoint_folder(
     revision: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
+    onnx: bool = False,
 ) -> Path:
     """Find or fetch a checkpoint.
 
@@ -37,6 +41,7 @@ def checkpoint_folder(
         revision: Branch, tag or commit of the repository.
         cache_dir: Cache folder; default huggingface_hub's.
         local_files_only: Use the cache only. ``HF_HUB_OFFLINE=1`` means the same.
+        onnx: Fetch the ONNX files in place of torch's weights.
 
     Returns:
         A folder with the config, the tokenizer and one weights file. Legacy weights are fetched only where
@@ -72,6 +77,8 @@ def checkpoint_folder(
                 "Check the name and the connection, or pass a folder that holds the checkpoint."
             ) from error
 
+    if onnx:
+        return fetch([*_SMALL_FILES, *ONNX_FILES.values()])
     folder = fetch([*_SMALL_FILES, SAFETENSORS, SAFETENSORS_INDEX, "model-*-of-*.safetensors"])
     found = any((folder / name).is_file() for name in (SAFETENSORS, SAFETENSORS_INDEX))
     return folder if found else fetch([*_SMALL_FILES, LEGACY_WEIGHTS])

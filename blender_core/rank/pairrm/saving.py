@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal
-
-from safetensors.torch import save_file
+from typing import TYPE_CHECKING, Any, Literal
 
 from blender_core.errors import ConfigurationError
-from blender_core.rank.pairrm.backbones import BackboneShape
-from blender_core.rank.pairrm.deberta import DebertaShape
-from blender_core.rank.pairrm.hub import SAFETENSORS
-from blender_core.rank.pairrm.model import PairRankerModel
+from blender_core.rank.pairrm.backbone_shape import BackboneShape
+from blender_core.rank.pairrm.hub import ONNX_FILES, SAFETENSORS
+from blender_core.rank.pairrm.onnx_scorer import OnnxPairScorer
 from blender_core.rank.pairrm.settings import BLENDED_FORMAT, PairRankerSettings
 from blender_core.rank.pairrm.tokens import PairTokenizer
 
-__all__ = ["Layout", "save_checkpoint"]
+if TYPE_CHECKING:
+    from blender_core.rank.pairrm.deberta import DebertaShape
+    from blender_core.rank.pairrm.model import PairRankerModel
+
+__all__ = ["Layout", "encoder_config", "save_checkpoint", "save_onnx"]
 
 Layout = Literal["blended", "pairrm-hf"]
 
@@ -29,7 +33,7 @@ def save_checkpoint(
     Args:
         folder: Made where it is missing; files of the same names are replaced.
         layout: ``"blended"`` keeps every setting. ``"pairrm-hf"`` is what the reference's ``DebertaV2PairRM``
-            reads; it has no place for lengths, aggregation and temperature.
+            reads; it has no place for lengths, aggregation and calibration.
         model: The network, saved in its dtype.
         tokenizer: Its tokenizer.
         settings: What the weights do not show.
@@ -37,21 +41,14 @@ def save_checkpoint(
     Raises:
         ConfigurationError: The layout is unknown, or cannot hold this encoder.
     """
+    from safetensors.torch import save_file
+
     tasks = len(model.state_dict()["head_layer.4.bias"])
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     if layout == "blended":
-        config: dict[str, Any] = {
-            "format": BLENDED_FORMAT,
-            "format_version": 1,
-            "source_max_length": settings.source_max_length,
-            "candidate_max_length": settings.candidate_max_length,
-            "aggregation": settings.aggregation,
-            "both_orders": settings.both_orders,
-            "temperature": settings.temperature,
-            "encoder": _encoder_config(model.shape),
-        }
+        config = _blended_config(settings, encoder_config(model.shape))
     elif layout == "pairrm-hf":
-        if not isinstance(model.shape, DebertaShape):
+        if isinstance(model.shape, BackboneShape):
             raise ConfigurationError(
                 f"layout 'pairrm-hf' holds DeBERTa only, not {model.shape.config['model_type']}; use layout='blended'"
             )
@@ -69,11 +66,73 @@ def save_checkpoint(
     save_file(state, folder / SAFETENSORS, metadata={"format": "pt"})
 
 
+def save_onnx(
+    folder: Path,
+    network: PairRankerModel | OnnxPairScorer,
+    tokenizer: PairTokenizer,
+    settings: PairRankerSettings,
+    *,
+    quantize: bool = False,
+) -> None:
+    """Write config, tokenizer and ONNX files.
+
+    Args:
+        folder: Made where it is missing; files of the same names are replaced.
+        network: The network to export, or a loaded export, whose files are copied.
+        tokenizer: Its tokenizer.
+        settings: What the weights do not show.
+        quantize: Also write the int8 file.
+
+    Raises:
+        CheckpointError: The tokenizer was not read from a file.
+        ConfigurationError: A loaded export has no int8 file to copy.
+        MissingExtraError: onnx is not installed.
+    """
+    definition = tokenizer.saved_definition()
+    if isinstance(network, OnnxPairScorer):
+        config = network.encoder_config
+        found = {name: network.path.with_name(name) for name in ONNX_FILES.values()}
+        if quantize and not found[ONNX_FILES["int8"]].is_file():
+            raise ConfigurationError(
+                f"{network.path.parent} has no {ONNX_FILES['int8']} to copy; export from a ranker with backend='torch'"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, path in found.items():
+            if path.is_file() and path.resolve() != (folder / name).resolve():
+                shutil.copyfile(path, folder / name)
+    else:
+        from blender_core.rank.pairrm.onnx_export import export_network
+
+        config = encoder_config(network.shape)
+        folder.mkdir(parents=True, exist_ok=True)
+        first = next(network.parameters())
+        plain = first.device.type == "cpu" and str(first.dtype) == "torch.float32"
+        export_network(network if plain else deepcopy(network).cpu().float(), folder, config, quantize=quantize)
+    _write(folder / "config.json", _blended_config(settings, config))
+    (folder / "tokenizer.json").write_text(definition, encoding="utf-8")
+
+
+def _blended_config(settings: PairRankerSettings, encoder: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "format": BLENDED_FORMAT,
+        "format_version": 1,
+        "source_max_length": settings.source_max_length,
+        "candidate_max_length": settings.candidate_max_length,
+        "aggregation": settings.aggregation,
+        "both_orders": settings.both_orders,
+        "temperature": settings.temperature,
+        "position_bias": settings.position_bias,
+        "calibration": None if settings.calibration is None else settings.calibration.to_dict(),
+        "encoder": dict(encoder),
+    }
+
+
 def _write(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _encoder_config(shape: DebertaShape | BackboneShape) -> dict[str, Any]:
+def encoder_config(shape: DebertaShape | BackboneShape) -> dict[str, Any]:
+    """The transformers config of an encoder."""
     if isinstance(shape, BackboneShape):
         return dict(shape.config)
     config: dict[str, Any] = {
@@ -111,7 +170,7 @@ def _pairrm_hf_config(shape: DebertaShape, tokenizer: PairTokenizer, tasks: int,
     ids = tokenizer.marker_ids
     return {
         "architectures": ["DebertaV2PairRM"],
-        **_encoder_config(shape),
+        **encoder_config(shape),
         "cand1_prefix_id": ids["<|candidate1|>"],
         "cand2_prefix_id": ids["<|candidate2|>"],
         "cand_prefix_id": ids["<|candidate|>"],

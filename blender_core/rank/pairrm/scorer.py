@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,16 +9,13 @@ import torch
 
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
 from blender_core.rank.pairrm.backbones import BackboneShape
-from blender_core.rank.pairrm.batches import token_batches
+from blender_core.rank.pairrm.batches import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET, batched_logits, check_vocabulary, pad
 from blender_core.rank.pairrm.checkpoint import load_model
 from blender_core.rank.pairrm.model import PairRankerModel
 from blender_core.rank.pairrm.settings import PairRankerSettings
 from blender_core.rank.pairrm.tokens import EncodedPair, PairTokenizer
 
 __all__ = ["PairScorer", "load_scorer", "resolve_device", "resolve_dtype"]
-
-# a batch of one long pair is faster on a CPU than many padded ones; a GPU wants work to share
-_CPU_TOKEN_BUDGET, _GPU_TOKEN_BUDGET = 512, 16384
 
 
 class PairScorer:
@@ -35,7 +31,7 @@ class PairScorer:
         self._model = model
         self._pad_id = pad_id
         self._device = next(model.parameters()).device
-        default = _CPU_TOKEN_BUDGET if self._device.type == "cpu" else _GPU_TOKEN_BUDGET
+        default = CPU_TOKEN_BUDGET if self._device.type == "cpu" else GPU_TOKEN_BUDGET
         self._token_budget = token_budget or default
         with torch.inference_mode():
             self._projections = model.relative_projections()
@@ -63,17 +59,8 @@ class PairScorer:
         Raises:
             RankerError: The network gave ``nan`` or an infinity, or one pair alone does not fit in memory.
         """
-        logits = [math.nan] * len(pairs)
-        for batch in token_batches([len(pair.ids) for pair in pairs], self._token_budget):
-            for index, logit in zip(batch, self._run([pairs[index] for index in batch]), strict=True):
-                logits[index] = logit
-        wrong = [logit for logit in logits if not math.isfinite(logit)]
-        if wrong:
-            raise RankerError(
-                f"{len(wrong)} of {len(pairs)} comparisons are not finite ({wrong[0]} in "
-                f"{next(self._model.parameters()).dtype}); load the checkpoint with dtype='float32'"
-            )
-        return logits
+        precision = str(next(self._model.parameters()).dtype)
+        return batched_logits(pairs, self._token_budget, self._run, precision)
 
     def _run(self, pairs: Sequence[EncodedPair]) -> list[float]:
         try:
@@ -88,17 +75,9 @@ class PairScorer:
         return self._run(pairs[:middle]) + self._run(pairs[middle:])
 
     def _forward(self, pairs: Sequence[EncodedPair]) -> list[float]:
-        length = max(len(pair.ids) for pair in pairs)
-        ids = torch.full((len(pairs), length), self._pad_id, dtype=torch.long)
-        mask = torch.zeros((len(pairs), length), dtype=torch.bool)
-        for row, pair in enumerate(pairs):
-            ids[row, : len(pair.ids)] = torch.tensor(pair.ids)
-            mask[row, : len(pair.ids)] = True
-        positions = torch.tensor([pair.positions for pair in pairs])
+        ids, mask, positions = (torch.from_numpy(part).to(self._device) for part in pad(pairs, self._pad_id))
         with torch.inference_mode():
-            logits = self._model(
-                ids.to(self._device), mask.to(self._device), positions.to(self._device), self._projections
-            )
+            logits = self._model(ids, mask.bool(), positions, self._projections)
         return [float(logit) for logit in logits.float().tolist()]
 
 
@@ -131,12 +110,7 @@ def load_scorer(
     place = resolve_device(device)
     precision = resolve_dtype(dtype, place)
     model = load_model(folder, settings)
-    rows = model.shape.vocab_size
-    if tokenizer.largest_id >= rows:
-        raise CheckpointError(
-            f"{folder}: the tokenizer has ids up to {tokenizer.largest_id}, the network {rows} embeddings; "
-            "tokenizer.json belongs to another checkpoint"
-        )
+    check_vocabulary(tokenizer, model.shape.vocab_size, str(folder))
     if settings.marker_ids is not None and dict(tokenizer.marker_ids) != dict(settings.marker_ids):
         raise CheckpointError(
             f"{folder}: tokenizer.json has the markers {dict(tokenizer.marker_ids)}, config.json "

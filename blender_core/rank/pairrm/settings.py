@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blender_core.errors import CheckpointError
+from blender_core.errors import CheckpointError, ConfigurationError
+from blender_core.rank.aggregate import AGGREGATIONS
+from blender_core.rank.calibration import Calibration
 
 __all__ = ["BLENDED_FORMAT", "PairRankerSettings"]
 
 BLENDED_FORMAT = "blended-llm/pair-ranker"
 """The ``format`` of the project's own layout."""
+
+# [CLS], the marker and [SEP] always stay; below that there is no text at all
+_SHORTEST = 4
 
 # defaults of the reference's `tokenize_pair`, which is how PairRM-hf is fed
 _PAIRRM_SOURCE, _PAIRRM_CANDIDATE = 1224, 412
@@ -45,6 +51,8 @@ class PairRankerSettings:
         aggregation: How comparisons become scores.
         both_orders: Whether each pair runs in both orders.
         temperature: Divides the logit between the first two before it becomes the confidence.
+        position_bias: Logit by which the left one of two is favoured.
+        calibration: Where temperature and bias come from.
     """
 
     source_max_length: int
@@ -58,6 +66,31 @@ class PairRankerSettings:
     aggregation: str = "max_logits"
     both_orders: bool = True
     temperature: float = 1.0
+    position_bias: float = 0.0
+    calibration: Calibration | None = None
+
+    def check(self, window: int | None) -> None:
+        """Refuse what cannot run.
+
+        Args:
+            window: Most tokens of a pair; ``None`` for no limit.
+
+        Raises:
+            ConfigurationError: A value cannot work.
+        """
+        if self.aggregation not in (*AGGREGATIONS, "bubble"):
+            known = ", ".join(sorted([*AGGREGATIONS, "bubble"]))
+            raise ConfigurationError(f"aggregation {self.aggregation!r} is unknown; choose one of {known}")
+        for what, length in (("source", self.source_max_length), ("candidate", self.candidate_max_length)):
+            if length < _SHORTEST:
+                raise ConfigurationError(f"{what}_max_length is {length}; it must be at least {_SHORTEST} tokens")
+        longest = self.source_max_length + 2 * self.candidate_max_length
+        if window is not None and longest > window:
+            raise ConfigurationError(f"a pair may have {longest} tokens, the network's window is {window}")
+        if not self.temperature > 0:
+            raise ConfigurationError(f"temperature is {self.temperature}; it must be above zero")
+        if not math.isfinite(self.position_bias):
+            raise ConfigurationError(f"position_bias is {self.position_bias}; it must be finite")
 
     @classmethod
     def from_folder(cls, folder: Path) -> PairRankerSettings:
@@ -145,6 +178,9 @@ class PairRankerSettings:
                 "aggregation": str(config["aggregation"]),
                 "both_orders": bool(config["both_orders"]),
                 "temperature": float(config["temperature"]),
+                # these two came later; folders without them were never calibrated
+                "position_bias": float(config.get("position_bias", 0.0)),
+                "calibration": Calibration.from_dict(config["calibration"]) if config.get("calibration") else None,
             }
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{source} is incomplete: {error!r}") from error

@@ -263,6 +263,26 @@ def test_options_that_cannot_work(options, pairrm_folder):
         load(pairrm_folder, **options)
 
 
+def test_a_calibrated_ranker_is_a_new_one_and_is_saved(pairrm_folder, tmp_path):
+    ranker = load(pairrm_folder, both_orders=False)
+    candidates = ["the work", "a licence", "some terms", "no warranty"]
+    before = ranker.rank("Which?", candidates)
+    judged = [("Which?", a, b, "A" if a < b else "B") for a in candidates for b in candidates if a != b]
+    fitted = ranker.calibrated(judged)
+    assert (ranker.calibration, ranker.rank("Which?", candidates)) == (None, before)
+    assert fitted.calibration.loss_after <= fitted.calibration.loss_before + 1e-9
+    after = fitted.rank("Which?", candidates)
+    # the left one of each single pass loses its bias
+    for old, new in zip(before.comparisons, after.comparisons, strict=True):
+        for x, y in zip(old, new, strict=True):
+            assert x == y == 0 or abs(abs(x - y) - abs(fitted.calibration.position_bias)) < 1e-9
+    assert fitted.ordered_logits("Which?", candidates) == ranker.ordered_logits("Which?", candidates)
+    fitted.save_pretrained(tmp_path)
+    loaded = load(tmp_path, name=fitted.name)
+    assert (loaded.calibration, loaded.rank("Which?", candidates)) == (fitted.calibration, after)
+    assert load(tmp_path, temperature=1.5).calibration is None
+
+
 def test_unknown_device_and_order(pairrm_folder, ranker):
     with pytest.raises(ConfigurationError, match="quantum"):
         PairRanker.from_pretrained(pairrm_folder, device="quantum")

@@ -131,6 +131,20 @@ def test_round_trip(checkpoint, tmp_path):
     assert again.ordered_logits("Which ?", CANDIDATES) == ranker.ordered_logits("Which ?", CANDIDATES)
 
 
+def test_onnxruntime_gives_what_torch_gives(checkpoint, tmp_path):
+    pytest.importorskip("onnx")
+    folder, *_ = checkpoint
+    ranker = PairRanker.from_pretrained(folder, device="cpu")
+    ranker.export_onnx(tmp_path / "onnx")
+    for token_budget in (1, 60, 9999):
+        exported = PairRanker.from_pretrained(
+            tmp_path / "onnx", device="cpu", backend="onnx", threads=1, token_budget=token_budget
+        )
+        for prompt in ("Which ?", "the terms of a licence ? " * 5):
+            expected = np.array(ranker.ordered_logits(prompt, CANDIDATES))
+            assert np.array(exported.ordered_logits(prompt, CANDIDATES)) == pytest.approx(expected, abs=1e-4)
+
+
 def test_a_batch_gives_what_single_pairs_give(checkpoint):
     folder, *_ = checkpoint
     single = PairRanker.from_pretrained(folder, device="cpu", token_budget=1).rank("Which ?", CANDIDATES)

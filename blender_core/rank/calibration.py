@@ -1,0 +1,267 @@
+"""From a logit to a probability that can be believed: temperature, position bias, expected calibration error.
+
+Temperature scaling (Guo et al. 2017, section 4.2) divides every logit by one number, so it changes how sure a ranker is
+and never which candidate it prefers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blender_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from blender_core.train.records import PreferenceRecord
+
+__all__ = [
+    "TEMPERATURES",
+    "Calibration",
+    "JudgedPair",
+    "calibration_error",
+    "fit_calibration",
+    "fit_temperature",
+    "judged_pairs",
+    "log_loss",
+]
+
+TEMPERATURES = (0.05, 20.0)
+"""Smallest and largest temperature that ``fit_temperature`` gives."""
+
+Floats = Sequence[float] | npt.NDArray[np.float64]
+JudgedPair = tuple[str, str, str, float | str]
+"""Prompt, a, b, and ``"A"``, ``"B"``, ``"tie"`` or the probability that a is better."""
+
+_LABELS = {"a": 1.0, "b": 0.0, "tie": 0.5}
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was fitted, on how much, and what it changed. Losses and errors are those of the pairs that were fitted on.
+
+    Attributes:
+        pairs: Judged pairs used.
+        skipped: Pairs left out, because an answer is blank or both are the same text.
+        both_orders: Whether the temperature belongs to symmetrised logits or to those of one order.
+        temperature: Divides a logit before the sigmoid.
+        position_bias: Logit by which the left one of two is favoured.
+        error_before: Expected calibration error over ten equal bins, with the temperature and bias from before.
+        error_after: The same with the fitted ones.
+        loss_before: Mean log loss in nats, before.
+        loss_after: The same after.
+    """
+
+    pairs: int
+    skipped: int
+    both_orders: bool
+    temperature: float
+    position_bias: float
+    error_before: float
+    error_after: float
+    loss_before: float
+    loss_after: float
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
+        """The inverse of ``to_dict``.
+
+        Raises:
+            TypeError: A field is missing or unknown.
+        """
+        return cls(**data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain JSON types."""
+        return asdict(self)
+
+
+def judged_pairs(pairs: Iterable[JudgedPair | PreferenceRecord]) -> list[tuple[str, str, str, float]]:
+    """Judged pairs with their labels as probabilities.
+
+    Args:
+        pairs: Tuples ``(prompt, a, b, label)``, or records, each of which gives all its comparisons.
+
+    Returns:
+        Tuples ``(prompt, a, b, probability that a is better)``.
+
+    Raises:
+        ConfigurationError: A label is unknown or outside [0, 1], or a tuple has another shape.
+
+    Example:
+        >>> judged_pairs([("2 + 2?", "4", "5", "A"), ("2 + 2?", "4", "four", 0.5)])
+        [('2 + 2?', '4', '5', 1.0), ('2 + 2?', '4', 'four', 0.5)]
+    """
+    judged: list[tuple[str, str, str, float]] = []
+    for number, pair in enumerate(pairs):
+        if isinstance(pair, tuple | list):
+            if len(pair) != 4 or not all(isinstance(text, str) for text in pair[:3]):
+                raise ConfigurationError(f"pair {number} is {pair!r}; give (prompt, a, b, label)")
+            prompt, a, b, label = pair
+            judged.append((prompt, a, b, _probability(label, number)))
+        else:
+            judged += [
+                (pair.prompt, pair.candidates[i], pair.candidates[j], _probability(p, number))
+                for i, j, p in pair.comparisons
+            ]
+    return judged
+
+
+def fit_temperature(logits: Floats, targets: Floats, weights: Floats | None = None) -> float:
+    """The temperature with the largest likelihood of the labels.
+
+    The log loss of ``sigmoid(logit / T)`` is convex in ``1 / T``; the root of its slope is found by bisection. Logits
+    that all agree with their labels have no best temperature: the loss falls as T does, and the lower bound is
+    given. Logits that tell nothing (all ties, more wrong than right) end at the upper bound. Where every
+    temperature is equally good (no pairs, only logits of 0) it is 1.
+
+    Args:
+        logits: Logits that the first is better, shape (pairs,).
+        targets: Probabilities that it is, in [0, 1], same shape.
+        weights: How much each pair counts, same shape; default one each.
+
+    Returns:
+        A number within ``TEMPERATURES``.
+
+    Example:
+        >>> round(fit_temperature([2.0, 2.0, 2.0, 2.0], [1.0, 1.0, 1.0, 0.0]), 3)
+        1.82
+    """
+    margin, wanted = np.asarray(logits, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    weight = np.ones_like(margin) if weights is None else np.asarray(weights, dtype=np.float64)
+
+    def slope(inverse: float) -> float:
+        return float((weight * margin * (_sigmoid(inverse * margin) - wanted)).sum())
+
+    here = slope(1.0)
+    if here == 0.0:
+        return 1.0
+    low, high = (1.0, 1.0 / TEMPERATURES[0]) if here < 0 else (1.0 / TEMPERATURES[1], 1.0)
+    if slope(high) < 0:
+        return TEMPERATURES[0]
+    if slope(low) > 0:
+        return TEMPERATURES[1]
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return 2 / (low + high)
+
+
+def fit_calibration(
+    pairs: Iterable[JudgedPair | PreferenceRecord],
+    logits: Callable[[list[tuple[str, str, str]]], Sequence[float]],
+    both_orders: bool = True,
+    *,
+    temperature: float = 1.0,
+    position_bias: float = 0.0,
+) -> Calibration:
+    """Fit a pairwise cross-encoder's temperature and position bias.
+
+    The position bias is the mean of ``(M[a][b] + M[b][a]) / 2``, with the left one first: it needs no label, and what
+    is said about the texts cancels out in it. The temperature is that of the logits the ranker goes by: of
+    ``(M[a][b] - M[b][a]) / 2``, or with one order of ``M[a][b] - bias`` and ``M[b][a] - bias``, as each text stands
+    on the left half of the time.
+
+    Args:
+        pairs: Judged pairs, as for ``judged_pairs``.
+        logits: Gives the logit that the left one is better for each (prompt, left, right).
+        both_orders: Whether the ranker runs both orders.
+        temperature: The one in use, to compare with.
+        position_bias: The one in use, to compare with.
+
+    Returns:
+        What was fitted.
+
+    Raises:
+        ConfigurationError: No pair is left, or a label cannot be read.
+    """
+    judged = judged_pairs(pairs)
+    kept = [(prompt, a, b, p) for prompt, a, b, p in judged if a.strip() and b.strip() and a != b]
+    if not kept:
+        raise ConfigurationError(
+            f"none of {len(judged)} judged pairs has two different answers that are not blank; "
+            "a few hundred are needed to calibrate"
+        )
+    found = np.asarray(
+        logits([pair for prompt, a, b, _ in kept for pair in ((prompt, a, b), (prompt, b, a))]), dtype=np.float64
+    )
+    forward, backward = found[::2], found[1::2]
+    target = np.array([p for *_, p in kept])
+    bias = float(((forward + backward) / 2).mean())
+    if both_orders:
+        before = after = (forward - backward) / 2
+    else:
+        # the network's words about a and about b are two observations of one label
+        target = np.concatenate([target, 1.0 - target])
+        before, after = (np.concatenate([forward, backward]) - value for value in (position_bias, bias))
+    fitted = fit_temperature(after, target)
+    return Calibration(
+        pairs=len(kept),
+        skipped=len(judged) - len(kept),
+        both_orders=both_orders,
+        temperature=fitted,
+        position_bias=bias,
+        error_before=calibration_error(_sigmoid(before / temperature), target),
+        error_after=calibration_error(_sigmoid(after / fitted), target),
+        loss_before=log_loss(before / temperature, target),
+        loss_after=log_loss(after / fitted, target),
+    )
+
+
+def log_loss(logits: Floats, targets: Floats) -> float:
+    """Mean cross-entropy of ``sigmoid(logits)`` in nats.
+
+    Args:
+        logits: Shape (pairs,).
+        targets: Probabilities in [0, 1], same shape.
+
+    Returns:
+        A number that is 0 or more.
+
+    Example:
+        >>> round(log_loss([0.0], [1.0]), 4)
+        0.6931
+    """
+    margin, wanted = np.asarray(logits, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    return float((np.logaddexp(0.0, -margin) * wanted + np.logaddexp(0.0, margin) * (1.0 - wanted)).mean())
+
+
+def calibration_error(given: Floats, wanted: Floats, *, lowest: float = 0.0) -> float:
+    """Expected calibration error over ten equal bins of the probability (Guo et al. 2017).
+
+    Args:
+        given: Probabilities, shape (pairs,).
+        wanted: What was true, in [0, 1], same shape.
+        lowest: The smallest probability there can be, where the bins begin; 0.5 for the confidence in a winner.
+
+    Returns:
+        A number in [0, 1]; ``nan`` without pairs.
+
+    Example:
+        >>> round(calibration_error([0.9, 0.9], [1.0, 0.0]), 3)
+        0.4
+    """
+    says, truth = np.asarray(given, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
+    if not len(says):
+        return math.nan
+    bins = np.clip(((says - lowest) * (10 / (1 - lowest))).astype(int), 0, 9)
+    return float(np.abs(np.bincount(bins, weights=says - truth, minlength=10)).sum() / len(says))
+
+
+def _sigmoid(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * values)))
+
+
+def _probability(label: object, number: int) -> float:
+    if isinstance(label, str):
+        if label.casefold() in _LABELS:
+            return _LABELS[label.casefold()]
+    elif isinstance(label, int | float) and not isinstance(label, bool) and 0.0 <= label <= 1.0:
+        return float(label)
+    raise ConfigurationError(
+        f"pair {number} has the label {label!r}; give 'A', 'B', 'tie' or the probability in [0, 1] that a is better"
+    )
