@@ -1,5 +1,6 @@
 """Retrieval for LlamaIndex.
 
+- ``BlendedQueryEngine`` blends several query engines; ``BlendedSynthesizer`` several LLMs over one retriever's nodes.
 - ``PairRankerRerank`` orders nodes within a budget of comparisons.
 - ``PairRankerEvaluator`` compares two responses, in both orders.
 - ``EncoderEmbedding`` embeds with any function from texts to vectors; ``local_embedding.local_embedding()`` makes one
@@ -14,17 +15,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llamaindex_blender.rag.engine_member import QueryEngineMember
     from llamaindex_blender.rag.evaluator import PairRankerEvaluator
     from llamaindex_blender.rag.local_embedding import EncoderEmbedding
+    from llamaindex_blender.rag.query_engine import BlendedQueryEngine
     from llamaindex_blender.rag.rerank import PairRankerRerank
+    from llamaindex_blender.rag.synthesizer import BlendedSynthesizer
 
 _HOMES = {
+    "BlendedQueryEngine": "query_engine",
+    "BlendedSynthesizer": "synthesizer",
     "EncoderEmbedding": "local_embedding",
     "PairRankerEvaluator": "evaluator",
     "PairRankerRerank": "rerank",
+    "QueryEngineMember": "engine_member",
 }
 
-__all__ = ["EncoderEmbedding", "PairRankerEvaluator", "PairRankerRerank"]
+__all__ = [
+    "BlendedQueryEngine",
+    "BlendedSynthesizer",
+    "EncoderEmbedding",
+    "PairRankerEvaluator",
+    "PairRankerRerank",
+    "QueryEngineMember",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,268 @@
+"""``BlendedSynthesizer``: several LLMs over the nodes of one retriever."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from llama_index.core.base.llms.base import BaseLLM
+from llama_index.core.base.response.schema import RESPONSE_TYPE
+from llama_index.core.callbacks.base import CallbackManager
+from llama_index.core.llms import LLM
+from llama_index.core.prompts.mixin import PromptMixinType
+from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode, get_response_synthesizer
+from llama_index.core.schema import NodeWithScore, QueryType
+from llama_index.core.types import RESPONSE_TEXT_TYPE
+
+from blender_core.errors import ConfigurationError
+from blender_core.fuse.guard import FusionGuard
+from blender_core.fuse.policy import FuseWhen
+from blender_core.fuse.protocol import Fuser
+from blender_core.gather.policy import GatherPolicy
+from blender_core.members.member import Member
+from blender_core.prompt import Prompt
+from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedRanker, GroundedResult, Source, SourcedMember
+from blender_core.rank.protocol import Ranker
+from llamaindex_blender.blocking import blocks_event_loop
+from llamaindex_blender.members import LlamaIndexMember
+from llamaindex_blender.rag.text_stream import StreamedText, astream_text, stream_text
+from llamaindex_blender.spans import TracedMember
+
+__all__ = ["BlendedSynthesizer"]
+
+_Report = dict[str, Any]
+# the report of the call that is being made: synthesizers return text, and the response is put around it elsewhere
+_report: contextvars.ContextVar[_Report | None] = contextvars.ContextVar("blended_llm_synthesis", default=None)
+
+
+class BlendedSynthesizer(BaseSynthesizer):
+    """Several LLMs write from the same nodes; the answers are ranked with the nodes in view, the best fused.
+
+    One retriever, one embedding of the query, several writers. An answer that the nodes do not support goes behind
+    all that are supported.
+
+    Args:
+        llms: The LLMs; a dict gives them names.
+        response_mode: How each LLM goes through the nodes, as in ``get_response_synthesizer``.
+        ranker: ``"embedded"`` (default), another ranker or its name, or a ``GroundedRanker`` with its settings.
+        fuser: ``"llm"`` (default) asks the LLM that ranked first; a fuser; any LLM; ``None`` picks only.
+        top_k: How many of the best answers are fused.
+        fuse_when: ``"auto"``, ``"always"``, ``"never"``, a ``FusePolicy`` or a function of a ``FuseContext``.
+        citations: Whether bracketed numbers in answers are citations of the nodes, counted from 1.
+        source_characters: Most characters of nodes that an LLM that fuses gets to read.
+        guard: Looks a fused text over.
+        timeout: Wall-clock seconds each LLM gets for all its calls, and the fuser.
+        deadline: Wall-clock seconds for the whole call.
+        quorum: Answers needed; fewer raise ``QuorumError``.
+        policy: A whole gather policy, in place of ``timeout`` and ``quorum``.
+        streaming: Return text in pieces.
+        callback_manager: Hears of the synthesis; the LLMs keep their own.
+        **options: Further arguments of ``get_response_synthesizer``, such as ``text_qa_template``.
+
+    Raises:
+        ConfigurationError: No LLM, or a setting that cannot work.
+
+    Example:
+        >>> from llama_index.core import Document, SummaryIndex
+        >>> from llama_index.core.llms import MockLLM
+        >>> synthesizer = BlendedSynthesizer(
+        ...     {"short": MockLLM(max_tokens=2), "long": MockLLM(max_tokens=4)}, ranker="longest", fuser=None)
+        >>> index = SummaryIndex.from_documents([Document(text="The server listens on port 8080.")])
+        >>> response = index.as_query_engine(llm=MockLLM(), response_synthesizer=synthesizer).query("Which port?")
+        >>> str(response), response.metadata["blend"]["winner"]
+        ('text text text text', 'long')
+    """
+
+    def __init__(
+        self,
+        llms: Sequence[LLM] | Mapping[str, LLM],
+        *,
+        response_mode: ResponseMode | str = ResponseMode.COMPACT,
+        ranker: GroundedRanker | Ranker | str = "embedded",
+        fuser: Fuser | str | Any | None = "llm",
+        top_k: int = 3,
+        fuse_when: FuseWhen = "auto",
+        citations: bool = True,
+        source_characters: int = 2000,
+        guard: FusionGuard | None = None,
+        timeout: float | None = 60.0,
+        deadline: float | None = None,
+        quorum: int = 1,
+        policy: GatherPolicy | None = None,
+        streaming: bool = False,
+        callback_manager: CallbackManager | None = None,
+        **options: Any,
+    ) -> None:
+        named = list(llms.items()) if isinstance(llms, Mapping) else [(LlamaIndexMember(llm).name, llm) for llm in llms]
+        if not named:
+            raise ConfigurationError("a BlendedSynthesizer needs at least one LLM")
+        super().__init__(llm=named[0][1], streaming=streaming)
+        if callback_manager is not None:
+            # the base class would hand it to the first LLM
+            self._callback_manager = callback_manager
+        self._synthesizers = [
+            get_response_synthesizer(llm=llm, response_mode=ResponseMode(response_mode), **options) for _, llm in named
+        ]
+        members = [
+            _SynthesizerMember(name, synthesizer, llm)
+            for (name, llm), synthesizer in zip(named, self._synthesizers, strict=True)
+        ]
+        self._blender = GroundedBlender(
+            [TracedMember(member, own_span=True) for member in members],
+            ranker=ranker,
+            fuser=fuser,
+            top_k=top_k,
+            fuse_when=fuse_when,
+            citations=citations,
+            source_characters=source_characters,
+            guard=guard,
+            timeout=timeout,
+            deadline=deadline,
+            quorum=quorum,
+            policy=policy,
+        )
+
+    @property
+    def members(self) -> tuple[tuple[str, Member], ...]:
+        """Unique name and member, in order."""
+        return self._blender.members
+
+    def _get_prompts(self) -> dict[str, Any]:
+        return {}
+
+    def _update_prompts(self, prompts: dict[str, Any]) -> None:
+        """Prompts belong to the synthesizers below."""
+
+    def _get_prompt_modules(self) -> PromptMixinType:
+        return {f"synthesizer_{place}": part for place, part in enumerate(self._synthesizers)}
+
+    def synthesize(
+        self,
+        query: QueryType,
+        nodes: list[NodeWithScore],
+        additional_source_nodes: Sequence[NodeWithScore] | None = None,
+        **response_kwargs: Any,
+    ) -> RESPONSE_TYPE:
+        """Answer from nodes; ``response.metadata["blend"]`` says who won and why.
+
+        Args:
+            query: The query.
+            nodes: The nodes.
+            additional_source_nodes: Further nodes for the response only.
+            **response_kwargs: Handed to each LLM's synthesizer.
+
+        Returns:
+            The response.
+
+        Raises:
+            QuorumError: Fewer LLMs answered than the quorum.
+        """
+        with _reporting() as report:
+            response = super().synthesize(query, nodes, additional_source_nodes, **response_kwargs)
+        return _with_report(response, report)
+
+    async def asynthesize(
+        self,
+        query: QueryType,
+        nodes: list[NodeWithScore],
+        additional_source_nodes: Sequence[NodeWithScore] | None = None,
+        **response_kwargs: Any,
+    ) -> RESPONSE_TYPE:
+        """Answer from nodes; see ``synthesize``."""
+        with _reporting() as report:
+            response = await super().asynthesize(query, nodes, additional_source_nodes, **response_kwargs)
+        return _with_report(response, report)
+
+    def get_response(self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any) -> RESPONSE_TEXT_TYPE:
+        """Answer from texts.
+
+        Args:
+            query_str: The query.
+            text_chunks: The texts.
+            **response_kwargs: Handed to each LLM's synthesizer.
+
+        Returns:
+            The answer, or a generator of its pieces.
+
+        Raises:
+            QuorumError: Fewer LLMs answered than the quorum.
+        """
+        report, context = _call(query_str, text_chunks, response_kwargs)
+        prompt = Prompt.of(query_str)
+        if self._streaming:
+            return stream_text(self._blender.stream(prompt), StreamedText(partial(_fill, report)), context)
+        result = context.run(lambda: self._blender.blend(prompt))
+        _fill(report, result)
+        return result.text
+
+    async def aget_response(
+        self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any
+    ) -> RESPONSE_TEXT_TYPE:
+        """Answer from texts; see ``get_response``."""
+        report, context = _call(query_str, text_chunks, response_kwargs)
+        prompt = Prompt.of(query_str)
+        if self._streaming:
+            return astream_text(self._blender.astream(prompt), StreamedText(partial(_fill, report)), context)
+        result = await asyncio.create_task(self._blender.ablend(prompt), context=context)
+        _fill(report, result)
+        return result.text
+
+
+class _SynthesizerMember(SourcedMember):
+    """One LLM's synthesizer; what it reads comes through the context of the call, since a member gets a prompt only."""
+
+    def __init__(self, name: str, synthesizer: BaseSynthesizer, llm: BaseLLM) -> None:
+        super().__init__(name, llm=llm)
+        self._synthesizer = synthesizer
+        self.blocks_event_loop = blocks_event_loop(llm)
+
+    def answer(self, prompt: Prompt) -> GroundedCandidate:
+        query, chunks, options = _read.get()
+        text = self._synthesizer.get_response(query, chunks, **options)
+        return _candidate(text, chunks)
+
+    async def aanswer(self, prompt: Prompt) -> GroundedCandidate:
+        query, chunks, options = _read.get()
+        text = await self._synthesizer.aget_response(query, chunks, **options)
+        return _candidate(text, chunks)
+
+
+# query, texts and options of the call that is being made
+_read: contextvars.ContextVar[tuple[str, Sequence[str], Mapping[str, Any]]] = contextvars.ContextVar(
+    "blended_llm_synthesis_input"
+)
+
+
+def _call(query: str, chunks: Sequence[str], options: Mapping[str, Any]) -> tuple[_Report | None, contextvars.Context]:
+    context = contextvars.copy_context()
+    context.run(_read.set, (query, tuple(chunks), options))
+    return _report.get(), context
+
+
+def _candidate(text: Any, chunks: Sequence[str]) -> GroundedCandidate:
+    return GroundedCandidate(str(text), tuple(Source(chunk, id=f"chunk-{place}") for place, chunk in enumerate(chunks)))
+
+
+@contextmanager
+def _reporting() -> Iterator[_Report]:
+    report: _Report = {}
+    token = _report.set(report)
+    try:
+        yield report
+    finally:
+        _report.reset(token)
+
+
+def _fill(report: _Report | None, result: GroundedResult, rejected_characters: int = 0) -> None:
+    if report is not None:
+        # a stream ends after its response was made: the same dict stands there already
+        report.update(result.to_dict(), rejected_characters=rejected_characters)
+
+
+def _with_report(response: RESPONSE_TYPE, report: _Report) -> RESPONSE_TYPE:
+    response.metadata = {**(response.metadata or {}), "blend": report}
+    return response
