@@ -14,6 +14,7 @@ from blender_core.errors import ConfigurationError
 from blender_core.evaluate.benchmark_report import BenchmarkReport, Row
 from blender_core.evaluate.selections import Kind
 from blender_core.extras import require
+from blender_core.view.figure import new_figure
 
 __all__ = ["quality_by_comparisons", "quality_by_effort", "rank_matrix", "save_figures", "win_pie"]
 
@@ -233,7 +234,7 @@ def save_figures(report: BenchmarkReport, folder: str | Path, *, dpi: int = 110)
 
 
 def _figure(width: float, height: float) -> Any:
-    return require("matplotlib.figure", feature="figures", extra="eval").Figure(figsize=(width, height))
+    return new_figure(width, height)
 
 
 def _quality_label(report: BenchmarkReport) -> str:

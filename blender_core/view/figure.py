@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +12,36 @@ from blender_core.extras import require
 from blender_core.rank.ranking import Ranking
 from blender_core.view import wording
 
-__all__ = ["ranking_figure"]
+__all__ = ["new_figure", "ranking_figure"]
 
 _BEST, _OTHER, _BLANK = "#2e9e5b", "#7f9fc4", "#bbbbbb"
 _NUMBERS_UP_TO = 14
+
+
+def new_figure(width: float, height: float, *, feature: str = "figures", **options: Any) -> Any:
+    """A figure that belongs to no window, and that a notebook shows without ``%matplotlib inline``.
+
+    Args:
+        width: Inches.
+        height: Inches.
+        feature: What needs matplotlib, for the message where it is missing.
+        **options: Of ``matplotlib.figure.Figure``.
+
+    Returns:
+        The figure.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    figure = require("matplotlib.figure", feature=feature, extra="eval").Figure(figsize=(width, height), **options)
+
+    def as_png() -> bytes:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+        return buffer.getvalue()
+
+    figure._repr_png_ = as_png
+    return figure
 
 
 def ranking_figure(ranking: Ranking, names: Sequence[str] | None = None, *, title: str = "") -> Any:
@@ -38,9 +65,7 @@ def ranking_figure(ranking: Ranking, names: Sequence[str] | None = None, *, titl
         raise ConfigurationError(f"{len(names)} names for {count} candidates; give one each")
     labels = [wording.one_line(name, 40) for name in names or [f"candidate {index}" for index in range(count)]]
     compared = ranking.comparisons is not None and count > 1
-    figure = require("matplotlib.figure", feature="ranking_figure", extra="eval").Figure(
-        figsize=(8.4 if compared else 6.4, 1.3 + 0.42 * count), layout="constrained"
-    )
+    figure = new_figure(8.4 if compared else 6.4, 1.3 + 0.42 * count, feature="ranking_figure", layout="constrained")
     axes = figure.subplots(1, 2, width_ratios=(3, 2)) if compared else [figure.add_subplot()]
     _bars(axes[0], ranking, labels)
     if compared:

@@ -12,16 +12,18 @@ from blender_core.view import wording
 
 __all__ = ["ranking_html", "result_html"]
 
-# colours are taken from the page and only made lighter, so that both kinds of pages work
+# colours are taken from the page and only made lighter, so that both kinds of pages work; selectors are longer than
+# they need be, because Jupyter's own align every cell to the right and stripe the rows
 _STYLE = """<style>
 .blended{font:13px/1.45 system-ui,sans-serif;color:inherit;max-width:60em}
 .blended table{border-collapse:collapse;margin:.4em 0;font-variant-numeric:tabular-nums;color:inherit;
  font-size:inherit}
 .blended .model{min-width:10em;overflow-wrap:anywhere}
-.blended tr,.blended tr:nth-child(even),.blended tr:hover{background:transparent}
-.blended th{font-weight:400;opacity:.65;text-align:left;padding:.15em .6em;border-bottom:1px solid rgba(128,128,128,.5)}
-.blended td{padding:.2em .6em;text-align:left;vertical-align:top;border-bottom:1px solid rgba(128,128,128,.18)}
-.blended .n{text-align:right;white-space:nowrap}
+div.blended table tr:nth-child(n),div.blended table tr:nth-child(n):hover{background:transparent}
+div.blended table th{font-weight:400;opacity:.65;text-align:left;padding:.15em .6em;
+ border-bottom:1px solid rgba(128,128,128,.5)}
+div.blended table td{padding:.2em .6em;text-align:left;vertical-align:top;border-bottom:1px solid rgba(128,128,128,.18)}
+div.blended table .n{text-align:right;white-space:nowrap}
 .blended .best td{font-weight:600}
 .blended .best td.wide{font-weight:400}
 .blended .off td{opacity:.65}
@@ -34,10 +36,10 @@ _STYLE = """<style>
 .blended details{margin:0}
 .blended summary{cursor:pointer}
 .blended .map{overflow-x:auto}
-.blended .map td{border:1px solid rgba(128,128,128,.25);padding:.15em .3em;text-align:center;min-width:2.1em}
-.blended .map.dense td,.blended .map.dense th{padding:.1em;min-width:1.25em;font-size:.85em}
-.blended .map th{border:0;opacity:.8;padding:.15em .4em;text-align:center}
-.blended .map th.row{text-align:right;white-space:nowrap;max-width:16em;overflow:hidden;text-overflow:ellipsis}
+div.blended .map td{border:1px solid rgba(128,128,128,.25);padding:.15em .3em;text-align:center;min-width:2.1em}
+div.blended .map.dense td,div.blended .map.dense th{padding:.1em;min-width:1.25em;font-size:.85em}
+div.blended .map th{border:0;opacity:.8;padding:.15em .4em;text-align:center}
+div.blended .map th.row{text-align:right;white-space:nowrap;max-width:16em;overflow:hidden;text-overflow:ellipsis}
 </style>"""
 _PREVIEW = 160
 _NUMBERS_UP_TO = 14
