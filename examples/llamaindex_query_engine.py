@@ -13,11 +13,11 @@ from llamaindex_blender import BlendedLLM, open_llms
 
 def main() -> None:
     console = Console()
-    documents = [Document(text="The Rhine flows through Cologne."), Document(text="The Elbe flows through Dresden.")]
+    documents = [Document(text="Cologne lies on the Rhine."), Document(text="Dresden lies on the Elbe.")]
     with open_llms(max_tokens=48) as llms:
         llm = BlendedLLM(llms=llms, timeout=120)
         engine = SummaryIndex.from_documents(documents).as_query_engine(llm=llm)
-        console.print(str(engine.query("Which river flows through Dresden?")), markup=False)
+        console.print(str(engine.query("On which river does Dresden lie?")), markup=False)
 
         response = llm.complete("Name the largest planet of the solar system.")
         console.print(blend_table(response.raw["blend"]))

@@ -19,11 +19,12 @@ _STYLE = """<style>
 .blended table{border-collapse:collapse;margin:.4em 0;font-variant-numeric:tabular-nums;color:inherit;
  font-size:inherit}
 .blended .model{min-width:10em;overflow-wrap:anywhere}
-div.blended table tr:nth-child(n),div.blended table tr:nth-child(n):hover{background:transparent}
-div.blended table th{font-weight:400;opacity:.65;text-align:left;padding:.15em .6em;
+.blended.blended table tr:nth-child(n),.blended.blended table tr:nth-child(n):hover{background:transparent}
+.blended.blended table th{font-weight:400;opacity:.65;text-align:left;padding:.15em .6em;
  border-bottom:1px solid rgba(128,128,128,.5)}
-div.blended table td{padding:.2em .6em;text-align:left;vertical-align:top;border-bottom:1px solid rgba(128,128,128,.18)}
-div.blended table .n{text-align:right;white-space:nowrap}
+.blended.blended table td{padding:.2em .6em;text-align:left;vertical-align:top;
+ border-bottom:1px solid rgba(128,128,128,.18)}
+.blended.blended table .n{text-align:right;white-space:nowrap}
 .blended .best td{font-weight:600}
 .blended .best td.wide{font-weight:400}
 .blended .off td{opacity:.65}
@@ -36,10 +37,10 @@ div.blended table .n{text-align:right;white-space:nowrap}
 .blended details{margin:0}
 .blended summary{cursor:pointer}
 .blended .map{overflow-x:auto}
-div.blended .map td{border:1px solid rgba(128,128,128,.25);padding:.15em .3em;text-align:center;min-width:2.1em}
-div.blended .map.dense td,div.blended .map.dense th{padding:.1em;min-width:1.25em;font-size:.85em}
-div.blended .map th{border:0;opacity:.8;padding:.15em .4em;text-align:center}
-div.blended .map th.row{text-align:right;white-space:nowrap;max-width:16em;overflow:hidden;text-overflow:ellipsis}
+.blended.blended .map td{border:1px solid rgba(128,128,128,.25);padding:.15em .3em;text-align:center;min-width:2.1em}
+.blended.blended .map.dense td,.blended.blended .map.dense th{padding:.1em;min-width:1.25em;font-size:.85em}
+.blended.blended .map th{border:0;opacity:.8;padding:.15em .4em;text-align:center}
+.blended.blended .map th.row{text-align:right;white-space:nowrap;max-width:16em;overflow:hidden;text-overflow:ellipsis}
 </style>"""
 _PREVIEW = 160
 _NUMBERS_UP_TO = 14
