@@ -21,14 +21,21 @@ from recorded import HERE, Case, read_cases
 
 from blender_core.evaluate.local_encoder import local_encoder
 from blender_core.evaluate.significance import bootstrap_mean, paired_test
-from blender_core.rag import EmbeddingGroundedness, GroundedCandidate, GroundedRanker, LexicalGroundedness
+from blender_core.rag import (
+    EmbeddingGroundedness,
+    EvidenceGroundedness,
+    GroundedCandidate,
+    GroundedRanker,
+    LexicalGroundedness,
+)
 from blender_core.rank import Ranking
 from blender_core.rank.registry import resolve_ranker
 from blender_core.rank.text_encoder import TextEncoder
 
-CONTEXTS = (0, 600, 1200)
-WEIGHTS = (0.5, 1.0, 2.0, 4.0)
-FLOORS = (0.0, 0.3, 0.6)
+CONTEXTS = (0, 600)
+WEIGHTS = (1.0, 4.0, 16.0)
+FLOORS = (0.0, 0.2, 0.4)
+MEASURES = ("evidence", "words", "embedding")
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Settings:
         return f"{self.ranker}, {context}, groundedness by {self.measure} x {self.weight:g}, at least {self.floor:g}"
 
 
-DEFAULT = Settings("embedded", 600, "words", 1.0, 0.3)
+DEFAULT = Settings("embedded", 600, "evidence", 16.0, 0.2)
 
 
 @cache
@@ -79,8 +86,8 @@ class Remembered:
 
 @cache
 def measure(name: str) -> Remembered:
-    made = LexicalGroundedness() if name == "words" else EmbeddingGroundedness(encoder())
-    return Remembered(name, made.score)
+    made = {"evidence": EvidenceGroundedness, "words": LexicalGroundedness}.get(name)
+    return Remembered(name, (EmbeddingGroundedness(encoder()) if made is None else made()).score)
 
 
 @cache
@@ -105,9 +112,7 @@ def grid() -> list[Settings]:
     tried = [DEFAULT]
     for ranker, context in itertools.product(("embedded", "consensus"), CONTEXTS):
         tried.append(Settings(ranker, context, "off"))
-        tried += [
-            Settings(ranker, context, *rest) for rest in itertools.product(("words", "embedding"), WEIGHTS, FLOORS)
-        ]
+        tried += [Settings(ranker, context, *rest) for rest in itertools.product(MEASURES, WEIGHTS, FLOORS)]
     return list(dict.fromkeys(tried))
 
 
@@ -135,7 +140,8 @@ def main() -> None:
         "pick: consensus": Settings("consensus", 0, "off"),
         "pick: embedded, question alone": Settings("embedded", 0, "off"),
         "pick: embedded, passages in view": Settings("embedded", 600, "off"),
-        "pick: default settings": DEFAULT,
+        "pick: groundedness by words": Settings("embedded", 600, "words", 1.0, 0.3),
+        "pick: default settings (evidence)": DEFAULT,
         f"pick: chosen on development ({chosen})": chosen,
     }
     for name, settings in shown.items():

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blender_core.rag.blend import GroundedBlender, GroundedResult
     from blender_core.rag.citations import CitationReport, RewrittenText, StreamedCitations, rewrite_citations
+    from blender_core.rag.evidence import EvidenceGroundedness
     from blender_core.rag.grounded_ranker import GroundedRanker, GroundedRanking
     from blender_core.rag.groundedness import (
         EmbeddingGroundedness,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CitationReport": "citations",
     "EmbeddingGroundedness": "groundedness",
+    "EvidenceGroundedness": "evidence",
     "GroundedBlender": "blend",
     "GroundedCandidate": "sources",
     "GroundedRanker": "grounded_ranker",
@@ -71,6 +73,7 @@ _HOMES = {
 __all__ = [
     "CitationReport",
     "EmbeddingGroundedness",
+    "EvidenceGroundedness",
     "GroundedBlender",
     "GroundedCandidate",
     "GroundedRanker",

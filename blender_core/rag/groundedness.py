@@ -18,6 +18,7 @@ __all__ = [
     "EmbeddingGroundedness",
     "Groundedness",
     "LexicalGroundedness",
+    "content_words",
     "is_abstention",
     "sentences",
     "without_citations",
@@ -160,6 +161,22 @@ class EmbeddingGroundedness:
             similarity = vectors[[places[text] for text in said]] @ vectors[[places[text] for text in read]].T
             scores.append(round(float(similarity.max(axis=1).clip(0.0, 1.0).mean()), 6))
         return scores
+
+
+def content_words(text: str) -> list[str]:
+    """The words of a text that carry meaning, without case and ending, each once.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        Stems, in the order in which they first stand.
+
+    Example:
+        >>> content_words("Which ports does the server use?")
+        ['port', 'server']
+    """
+    return [stem for stem in _words(text) if stem not in _FUNCTION_STEMS]
 
 
 def is_abstention(answer: str) -> bool:
