@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blender_core.cli.evaluate_blend import add_blend_command
 from blender_core.cli.output import EXIT_CODES, console, reported, write_json
 
 if TYPE_CHECKING:
@@ -75,3 +76,6 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [without_nan(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+add_blend_command(evaluate)
