@@ -2,7 +2,7 @@
 
 Importing this package loads neither torch nor any framework.
 
-Example:
+Examples:
     >>> from blender_core import Blender
     >>> Blender([str.upper, str.lower], ranker="longest", fuser=None).blend("Hi").winner
     'upper'

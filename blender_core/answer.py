@@ -19,7 +19,7 @@ class Usage:
         input_tokens: Tokens read.
         output_tokens: Tokens written.
 
-    Example:
+    Examples:
         >>> Usage(10, 5) + Usage(1, 2)
         Usage(input_tokens=11, output_tokens=7)
     """
@@ -52,7 +52,7 @@ class Price:
         input_per_million: Price of a million tokens read.
         output_per_million: Price of a million tokens written.
 
-    Example:
+    Examples:
         >>> Price(1.0, 4.0).cost(Usage(500_000, 250_000))
         1.5
     """

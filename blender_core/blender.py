@@ -64,7 +64,7 @@ class Blender:
     Raises:
         ConfigurationError: A setting cannot work.
 
-    Example:
+    Examples:
         >>> blender = Blender([lambda q: "Paris", lambda q: "Paris.", lambda q: "Rome"], ranker="consensus")
         >>> blender.blend("Capital of France?").text
         'Paris'

@@ -123,7 +123,7 @@ def run_sync(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
     Returns:
         The coroutine's result; its exception is raised here.
 
-    Example:
+    Examples:
         >>> async def answer():
         ...     return 42
         >>> run_sync(answer)

@@ -46,7 +46,7 @@ class Endpoint:
         Raises:
             ConfigurationError: The text is not of this form.
 
-        Example:
+        Examples:
             >>> Endpoint.parse("http://127.0.0.1:11434/v1:llama3:8b")
             Endpoint(base_url='http://127.0.0.1:11434/v1', model='llama3:8b')
             >>> Endpoint.parse("https://example.org:small").base_url
@@ -73,7 +73,7 @@ def endpoints_from_environment(environment: Mapping[str, str] | None = None) -> 
     Raises:
         ConfigurationError: A part is not ``URL:MODEL``.
 
-    Example:
+    Examples:
         >>> endpoints_from_environment({"BLENDED_LLM_ENDPOINTS": "http://a:1/v1:x, http://b/v1:y"})[1].base_url
         'http://b/v1'
     """

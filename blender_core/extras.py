@@ -25,7 +25,7 @@ def require(module: str, *, feature: str, extra: str) -> ModuleType:
     Raises:
         MissingExtraError: The module is not installed. The message holds the ``pip install`` line.
 
-    Example:
+    Examples:
         >>> require("json", feature="reading", extra="torch").__name__
         'json'
     """
@@ -49,7 +49,7 @@ def require_installed(module: str, *, feature: str, extra: str) -> None:
     Raises:
         MissingExtraError: The module is not installed. The message holds the ``pip install`` line.
 
-    Example:
+    Examples:
         >>> require_installed("json", feature="reading", extra="torch")
     """
     try:

@@ -26,7 +26,7 @@ class Media:
     Raises:
         ConfigurationError: There is neither data nor a URL.
 
-    Example:
+    Examples:
         >>> str(Media("image", url="https://example.org/sky.png"))
         '[image]'
     """

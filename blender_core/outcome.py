@@ -37,7 +37,7 @@ class MemberOutcome:
         usage: Tokens used, ``None`` where unknown (a cancelled call may still have cost something).
         cost: Cost in the price's currency, ``None`` where unknown.
 
-    Example:
+    Examples:
         >>> MemberOutcome("a", 0, Status.TIMEOUT, reason="no answer within 2 s").ok
         False
     """

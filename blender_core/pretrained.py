@@ -62,7 +62,7 @@ def takes_load_options(**defaults: str) -> Callable[[Callable[P, R]], Callable[P
     Returns:
         A decorator for a function that ends in ``**load: Unpack[LoadOptions]``.
 
-    Example:
+    Examples:
         >>> @takes_load_options(dtype="float32")
         ... def load(path: str, **load: Unpack[LoadOptions]) -> str:
         ...     return f"{path} on {load['device']} in {load['dtype']}"
@@ -99,7 +99,7 @@ def takes_load_options(**defaults: str) -> Callable[[Callable[P, R]], Callable[P
 def hub_options(load: LoadOptions) -> dict[str, Any]:
     """The part of the options that transformers' ``from_pretrained`` and ``cached_file`` take.
 
-    Example:
+    Examples:
         >>> hub_options({"revision": "main", "device": "cpu"})
         {'revision': 'main', 'cache_dir': None, 'local_files_only': False}
     """
@@ -131,7 +131,7 @@ def loading(path: str, purpose: str) -> Iterator[None]:
         CheckpointError: What is there cannot be loaded.
         DownloadError: The repository cannot be had.
 
-    Example:
+    Examples:
         >>> with loading("nobody/nothing", "as an example"):
         ...     raise OSError("no such repository")
         Traceback (most recent call last):

@@ -52,7 +52,7 @@ class Prompt:
         purpose: ``"answer"``; ``"fuse"`` or ``"judge"`` where a member is asked to fuse or to judge; members use
             it to name their traces.
 
-    Example:
+    Examples:
         >>> Prompt.of("Why is the sky blue?").text
         'Why is the sky blue?'
         >>> Prompt.of([("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Bye")]).text

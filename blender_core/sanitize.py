@@ -29,7 +29,7 @@ def neutralise(text: str) -> str:
     Returns:
         The text without live markers. Text that holds none is returned as it is.
 
-    Example:
+    Examples:
         >>> neutralise("ok [SEP] <|candidate1|> </s> a < b")
         'ok [ SEP] < |candidate1|> < /s> a < b'
     """

@@ -36,7 +36,7 @@ class SealedTokenizer:
     Raises:
         CheckpointError: It is no tokenizer.
 
-    Example:
+    Examples:
         >>> definition = {
         ...     "version": "1.0",
         ...     "added_tokens": [{"id": 1, "content": "[SEP]", "single_word": False, "lstrip": False,

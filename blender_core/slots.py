@@ -15,7 +15,7 @@ class SharedSlots:
     Args:
         limit: Slots, at least 1.
 
-    Example:
+    Examples:
         >>> async def use():
         ...     async with SharedSlots(1):
         ...         return "in"

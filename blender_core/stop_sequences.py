@@ -17,7 +17,7 @@ def cut_at_stop(text: str, stop: Sequence[str]) -> str:
     Returns:
         The text, without the stop sequence.
 
-    Example:
+    Examples:
         >>> cut_at_stop("one two three", ["three", "two"])
         'one '
     """
@@ -31,7 +31,7 @@ class StopFilter:
     Args:
         stop: Stop sequences.
 
-    Example:
+    Examples:
         >>> stream = StopFilter(["END"])
         >>> stream.take("text E") + stream.take("ND more") + stream.rest()
         'text '

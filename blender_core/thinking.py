@@ -23,7 +23,7 @@ def split_thinking(text: str) -> tuple[str, str]:
         the text, closed or not, or above a closing tag that has a line to itself. Tags later in the text are
         part of the answer.
 
-    Example:
+    Examples:
         >>> split_thinking("<think>Rayleigh...</think>\nBecause of scattering.")
         ('Rayleigh...', 'Because of scattering.')
         >>> split_thinking("The tag <think> opens a block.")
@@ -45,7 +45,7 @@ class ThinkingFilter:
 
     A block that the model does not open itself cannot be seen in time, and passes.
 
-    Example:
+    Examples:
         >>> stream = ThinkingFilter()
         >>> [stream.take(piece) for piece in ("<thi", "nk>hm</think>", "\n\nBecause", " of")] + [stream.rest()]
         ['', '', 'Because', ' of', '']

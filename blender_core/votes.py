@@ -47,7 +47,7 @@ def vote_on_tool_calls(answers: Sequence[Answer]) -> ToolVote | None:
     Returns:
         The vote, or ``None`` where the answers are to be ranked as text.
 
-    Example:
+    Examples:
         >>> a = Answer("", (ToolCall("add", {"a": 1, "b": 2}),))
         >>> b = Answer("", (ToolCall("add", {"b": 2.0, "a": " 1 "}),))
         >>> c = Answer("", (ToolCall("add", {"a": 3, "b": 2}),))

@@ -2,7 +2,7 @@
 
 Names are loaded when they are first used, as in ``langchain_core``.
 
-Example:
+Examples:
     >>> from langchain_core.language_models import FakeListChatModel
     >>> from langchain_blender import BlendedLLM
     >>> llm = BlendedLLM(llms=[FakeListChatModel(responses=["Paris"])], fuser=None)

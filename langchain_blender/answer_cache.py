@@ -25,7 +25,7 @@ class WholeAnswersCache(BaseCache):
     Args:
         cache: The cache.
 
-    Example:
+    Examples:
         >>> from langchain_core.caches import InMemoryCache
         >>> WholeAnswersCache(InMemoryCache()).lookup("prompt", "llm") is None
         True
@@ -70,7 +70,7 @@ def is_whole(generations: Sequence[Generation]) -> bool:
     Returns:
         Whether no stage was degraded and every member answered or refused.
 
-    Example:
+    Examples:
         >>> from langchain_core.messages import AIMessage
         >>> made = {"degraded": False, "candidates": [{"status": "ok"}, {"status": "timeout"}]}
         >>> is_whole([ChatGeneration(message=AIMessage("Hi", response_metadata={"blend": made}))])

@@ -149,7 +149,7 @@ class BlendedLLM(EnsembleChatModel):
     Raises:
         pydantic.ValidationError: A setting cannot work; the message is the ``ConfigurationError``'s.
 
-    Example:
+    Examples:
         >>> from langchain_core.language_models import FakeListChatModel
         >>> members = [FakeListChatModel(responses=[text]) for text in ("Paris", "Paris.", "Rome")]
         >>> message = BlendedLLM(llms=members, ranker="consensus", fuser=None).invoke("Capital of France?")

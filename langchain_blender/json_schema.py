@@ -29,7 +29,7 @@ def violation(value: Any, schema: Mapping[str, Any] | bool) -> str | None:
     Raises:
         MissingExtraError: ``jsonschema`` is not installed.
 
-    Example:
+    Examples:
         >>> schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
         >>> violation({"a": 1}, schema) is None, violation({"a": "x"}, schema)
         (True, "a: 'x' is not of type 'integer'")

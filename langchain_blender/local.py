@@ -41,7 +41,7 @@ def open_chat_models(
         MissingExtraError: ``langchain-openai``, or for local models the ``demo`` extra, is not installed.
         DownloadError: A local model's file cannot be had.
 
-    Example:
+    Examples:
         >>> from blender_core.endpoints import Endpoint
         >>> with open_chat_models([Endpoint("http://127.0.0.1:8080/v1", "qwen")]) as chat_models:
         ...     chat_models[0].name

@@ -59,7 +59,7 @@ class LangChainMember(Member):
     Raises:
         ConfigurationError: It is not a runnable, or its input needs more than one key.
 
-    Example:
+    Examples:
         >>> from langchain_core.language_models import FakeListChatModel
         >>> LangChainMember(FakeListChatModel(responses=["Paris"])).generate(Prompt.of("Capital of France?")).text
         'Paris'

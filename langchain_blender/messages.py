@@ -70,7 +70,7 @@ def to_prompt(messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> Pr
     Raises:
         ConfigurationError: There are no messages.
 
-    Example:
+    Examples:
         >>> to_prompt([SystemMessage("Be brief."), HumanMessage("Hi")], {}).text
         'System: Be brief.\nUser: Hi'
     """
@@ -90,7 +90,7 @@ def to_messages(prompt: Prompt) -> list[BaseMessage]:
         message a turn. What one member thought before a blended answer is left out: another's provider may
         refuse it.
 
-    Example:
+    Examples:
         >>> to_messages(Prompt.of("Hi"))[0].text
         'Hi'
     """
@@ -111,7 +111,7 @@ def to_answer(output: Any) -> Answer:
     Raises:
         MemberError: It is none of these, or its only tool calls cannot be parsed.
 
-    Example:
+    Examples:
         >>> to_answer(AIMessage("Hi", usage_metadata={"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}))
         Answer(text='Hi', tool_calls=(), usage=Usage(input_tokens=3, output_tokens=1), cost=None, model=None, \
 finish_reason=None, refusal=None)
@@ -142,7 +142,7 @@ def message_text(message: BaseMessage) -> str:
         Its text; a tool call is written as ``[calls name({...})]``, content that is not text as ``[image]`` and
         the like, reasoning is left out.
 
-    Example:
+    Examples:
         >>> message_text(HumanMessage([{"type": "text", "text": "What is this?"}, {"type": "image", "url": "x"}]))
         'What is this?[image]'
     """
@@ -166,7 +166,7 @@ def refusal_of(message: AIMessage) -> str | None:
     Returns:
         The refusal or the filter's name; ``None`` where the message is an answer.
 
-    Example:
+    Examples:
         >>> refusal_of(AIMessage("", response_metadata={"finish_reason": "content_filter"}))
         'finish reason content_filter'
     """
@@ -193,7 +193,7 @@ def usage_of(message: AIMessage) -> tuple[Usage | None, float | None]:
     Returns:
         Tokens and cost, each ``None`` where the message does not say.
 
-    Example:
+    Examples:
         >>> usage_of(AIMessage("Hi"))
         (None, None)
     """

@@ -20,7 +20,7 @@ def common_profile(profiles: Sequence[ModelProfile | None]) -> ModelProfile | No
         A capability only where every member has it; of numbers the smallest. ``None`` where a member has no
         profile: nothing is known then.
 
-    Example:
+    Examples:
         >>> common_profile([{"max_input_tokens": 8000, "tool_calling": True}, {"max_input_tokens": 4000}])
         {'max_input_tokens': 4000}
     """

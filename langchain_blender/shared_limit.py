@@ -12,7 +12,7 @@ __all__ = ["SharedLimits"]
 class SharedLimits:
     """The slots of a blend, handed on to its copies: by limit, as a copy may have another one.
 
-    Example:
+    Examples:
         >>> limits = SharedLimits()
         >>> limits.slots(2) is limits.slots(2), limits.slots(None) is None
         (True, True)

@@ -58,7 +58,7 @@ class FakeChatModel(BaseChatModel):
         usage: Report usage, counted in words.
         tools: Implement ``bind_tools``.
 
-    Example:
+    Examples:
         >>> model = FakeChatModel(script=["Hello", ConnectionError("reset")], model_name="a")
         >>> model.invoke("Hi").usage_metadata["output_tokens"], model.calls[0].text
         (1, 'Hi')

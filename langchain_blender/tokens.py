@@ -39,7 +39,7 @@ def count_text(text: str, counters: Sequence[TokenIds]) -> int:
     Returns:
         The count.
 
-    Example:
+    Examples:
         >>> count_text("four", []), count_text("four", [lambda text: [1, 2]])
         (1, 2)
     """

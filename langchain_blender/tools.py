@@ -58,7 +58,7 @@ def normalised_choice(choice: Any) -> str | None:
     Raises:
         ConfigurationError: It is something else.
 
-    Example:
+    Examples:
         >>> normalised_choice("required"), normalised_choice({"type": "function", "function": {"name": "add"}})
         ('any', 'add')
     """

@@ -31,7 +31,7 @@ def to_turn(message: BaseMessage, role: str, text: str) -> Message:
     Returns:
         The turn, with the message's tool calls, images and the like.
 
-    Example:
+    Examples:
         >>> blocks = [{"type": "text", "text": "What is this?"}, {"type": "image", "url": "https://example.org/a.png"}]
         >>> [str(part) for part in to_turn(HumanMessage(blocks), "user", "What is this?[image]").parts]
         ['What is this?', '[image]']
@@ -54,7 +54,7 @@ def from_turn(turn: Message) -> BaseMessage:
     Returns:
         The message. A tool's turn without the id of its call becomes the user's: providers refuse it otherwise.
 
-    Example:
+    Examples:
         >>> from_turn(Message("assistant", "[calls add]", tool_calls=(ToolCall("add", {"a": 1}, "x"),))).tool_calls
         [{'name': 'add', 'args': {'a': 1}, 'id': 'x', 'type': 'tool_call'}]
     """

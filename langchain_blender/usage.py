@@ -21,7 +21,7 @@ class UsageCounter(BaseCallbackHandler):
 
     A blend among the models counts once, with its sum, as long as its ``trace_candidates`` is not ``"all"``.
 
-    Example:
+    Examples:
         >>> counter = UsageCounter()
         >>> counter.applied(Answer("Hi")).usage is None
         True

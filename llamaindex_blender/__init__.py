@@ -2,7 +2,7 @@
 
 Names are loaded when they are first used: importing this package loads no LlamaIndex.
 
-Example:
+Examples:
     >>> from llama_index.core.llms import MockLLM
     >>> from llamaindex_blender import BlendedLLM
     >>> BlendedLLM(llms=[MockLLM(max_tokens=1)], fuser=None).complete("Capital of France?").text

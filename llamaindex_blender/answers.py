@@ -30,7 +30,7 @@ def to_answer(response: ChatResponse, tool_calls: Sequence[ToolCall] = ()) -> An
     Returns:
         The answer, without what the model thought before it; ``native`` is the response.
 
-    Example:
+    Examples:
         >>> from llama_index.core.llms import ChatMessage
         >>> raw = {"usage": {"prompt_tokens": 3, "completion_tokens": 1}}
         >>> to_answer(ChatResponse(message=ChatMessage(role="assistant", content="Hi"), raw=raw)).usage

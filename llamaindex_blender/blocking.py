@@ -26,7 +26,7 @@ def blocks_event_loop(llm: BaseLLM) -> bool:
     Returns:
         Whether it does; ``False`` where the code cannot be seen.
 
-    Example:
+    Examples:
         >>> from llama_index.core.llms import MockLLM
         >>> blocks_event_loop(MockLLM())
         True

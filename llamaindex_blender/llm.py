@@ -83,7 +83,7 @@ class BlendedLLM(EnsembleLLM):
     Raises:
         pydantic.ValidationError: A setting cannot work; the message is the ``ConfigurationError``'s.
 
-    Example:
+    Examples:
         >>> from llama_index.core.llms import MockLLM
         >>> llm = BlendedLLM(llms=[MockLLM(max_tokens=1), MockLLM(max_tokens=2)], ranker="longest", fuser=None)
         >>> response = llm.complete("Capital of France?")

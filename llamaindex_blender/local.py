@@ -40,7 +40,7 @@ def open_llms(
         MissingExtraError: ``llama-index-llms-openai-like``, or for local models the ``demo`` extra, is not installed.
         DownloadError: A local model's file cannot be had.
 
-    Example:
+    Examples:
         >>> from blender_core.endpoints import Endpoint
         >>> with open_llms([Endpoint("http://127.0.0.1:8080/v1", "qwen")]) as llms:
         ...     llms[0].metadata.model_name

@@ -56,7 +56,7 @@ class LlamaIndexMember(Member):
     Raises:
         ConfigurationError: It is not a LlamaIndex LLM.
 
-    Example:
+    Examples:
         >>> from llama_index.core.llms import MockLLM
         >>> LlamaIndexMember(MockLLM(max_tokens=2), name="mock").generate(Prompt.of("one two three")).text
         'text text'

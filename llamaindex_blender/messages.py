@@ -84,7 +84,7 @@ def to_prompt(
     Raises:
         ConfigurationError: There are no messages.
 
-    Example:
+    Examples:
         >>> turns = [ChatMessage(role="system", content="Be brief."), ChatMessage(role="user", content="Hi")]
         >>> to_prompt(turns, {}).text
         'System: Be brief.\nUser: Hi'
@@ -104,7 +104,7 @@ def to_messages(prompt: Prompt) -> list[ChatMessage]:
         Copies of the original messages where there are some, so that no member can change another's, without what
         a member thought in an earlier turn; else one message a turn, with its images and tool calls.
 
-    Example:
+    Examples:
         >>> to_messages(Prompt.of("Hi"))[0].content
         'Hi'
     """
@@ -123,7 +123,7 @@ def calls_of_message(message: ChatMessage) -> tuple[ToolCall, ...]:
         Its tool-call blocks; where there are none, the ``tool_calls`` of its additional keywords, which older
         integrations use.
 
-    Example:
+    Examples:
         >>> block = ToolCallBlock(tool_name="add", tool_kwargs='{"a": 1}', tool_call_id="1")
         >>> calls_of_message(ChatMessage(role="assistant", blocks=[block]))
         (ToolCall(name='add', arguments={'a': 1}, id='1'),)

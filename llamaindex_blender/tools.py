@@ -47,7 +47,7 @@ def describe(tools: Sequence[Any]) -> list[dict[str, Any]]:
     Raises:
         ConfigurationError: Something is not a tool.
 
-    Example:
+    Examples:
         >>> from llama_index.core.tools import FunctionTool
         >>> def add(a: int, b: int) -> int:
         ...     return a + b
@@ -80,7 +80,7 @@ def as_tool(described: Mapping[str, Any]) -> BaseTool:
     Raises:
         MemberError: It is a provider's own tool, which only that provider understands.
 
-    Example:
+    Examples:
         >>> schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
         >>> tool = as_tool({"type": "function", "function": {"name": "twice", "parameters": schema}})
         >>> tool.metadata.get_parameters_dict() == schema
@@ -107,7 +107,7 @@ def normalised_choice(choice: Any, *, required: bool = False) -> str | None:
     Raises:
         ConfigurationError: It is something else.
 
-    Example:
+    Examples:
         >>> normalised_choice(None, required=True), normalised_choice({"function": {"name": "add"}})
         ('any', 'add')
     """
@@ -171,7 +171,7 @@ def read_arguments(arguments: Any, name: str) -> dict[str, Any]:
     Raises:
         MemberError: They cannot be read.
 
-    Example:
+    Examples:
         >>> read_arguments('{"a": 1}', "add")
         {'a': 1}
     """

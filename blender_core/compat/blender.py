@@ -378,7 +378,7 @@ def get_topk_candidates_from_ranks(
     Returns:
         Lists of texts, best first; where ranks are equal, the earlier candidate comes first.
 
-    Example:
+    Examples:
         >>> get_topk_candidates_from_ranks([[3, 1, 2]], [["a", "b", "c"]], top_k=2)
         [['b', 'c']]
     """

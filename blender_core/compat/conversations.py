@@ -30,7 +30,7 @@ def conversation_pair(a: Conversation, b: Conversation) -> tuple[str, str, str]:
     Raises:
         ConfigurationError: The roles do not alternate, or the user turns differ.
 
-    Example:
+    Examples:
         >>> ask = {"role": "USER", "content": "hello"}
         >>> conversation_pair(
         ...     [ask, {"role": "ASSISTANT", "content": "hi"}], [ask, {"role": "ASSISTANT", "content": "what?"}]

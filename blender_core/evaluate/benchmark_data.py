@@ -76,7 +76,7 @@ def record_from_preferences(line: Mapping[str, Any]) -> MixRecord:
     Raises:
         ConfigurationError: A field is missing or of the wrong kind.
 
-    Example:
+    Examples:
         >>> answers = [{"model": "a", "text": "x", "score": 0.1}, {"model": "b", "text": "y", "score": 0.9}]
         >>> record = record_from_preferences(
         ...     {"id": "1", "instruction": "?", "candidates": answers, "comparisons": [[0, 1, "B"]]})

@@ -28,7 +28,7 @@ def benchmark_rankers(names: Sequence[str] | None = None, *, encoder: str | None
         DownloadError: The encoder cannot be had.
         MissingExtraError: torch is not installed, and a ranker needs it.
 
-    Example:
+    Examples:
         >>> sorted(benchmark_rankers(["consensus", "longest"]))
         ['consensus', 'longest']
     """

@@ -147,7 +147,7 @@ def markdown(cells: Cells) -> str:
     Returns:
         A table in GitHub's Markdown, without its title.
 
-    Example:
+    Examples:
         >>> print(markdown(Cells("t", ("", "x"), (("a|b", "1"),))))
         |  | x |
         |---|---:|

@@ -64,7 +64,7 @@ def comparison_curve(
     Raises:
         ConfigurationError: The shapes do not fit, or nothing can be compared.
 
-    Example:
+    Examples:
         >>> curve = comparison_curve([[[0, 2, 3], [-2, 0, 1], [-3, -1, 0]]], [[1.0, 0.0, 0.0]])
         >>> curve.max_logits[3], curve.bubble
         (1.0, (2.0, 1.0))

@@ -53,7 +53,7 @@ def rank_correlation(predicted: Sequence[Sequence[float]], oracle: Sequence[Sequ
         ConfigurationError: The shapes differ, or there is nothing to compare.
         MissingExtraError: scipy is not installed.
 
-    Example:
+    Examples:
         >>> agreement = rank_correlation([[1, 2, 3], [2, 1, 3], [1, 3, 2]], [[1, 2, 3], [2, 1, 3], [1, 3, 2]])
         >>> round(agreement.pearson, 6), round(agreement.spearman, 6), agreement.footrule
         (1.0, 1.0, 0.0)

@@ -30,7 +30,7 @@ def gpt_ranks(scores: Sequence[float], pool: Sequence[int] | None = None, *, sha
     Raises:
         ConfigurationError: ``shared`` is unknown.
 
-    Example:
+    Examples:
         >>> gpt_ranks([0.5, 0.9, 0.5, 0.1])
         (2.0, 1.0, 2.0, 4.0)
         >>> gpt_ranks([0.5, 0.9, 0.5, 0.1], shared="average")
@@ -104,7 +104,7 @@ def tally(member: str, outcomes: Iterable[tuple[float, Verdict | None]]) -> Agai
     Returns:
         The shares; ``nan`` where there is nothing to add up.
 
-    Example:
+    Examples:
         >>> verdicts = [Verdict.A_IS_BETTER, Verdict.SAME_GOOD, None, Verdict.SAME_BAD]
         >>> against = tally("vicuna", [(1, verdict) for verdict in verdicts])
         >>> against.at_least_as_good, against.as_published, against.points

@@ -79,7 +79,7 @@ class VerdictOracle:
     Args:
         ties: What ties are worth.
 
-    Example:
+    Examples:
         >>> record = MixRecord.from_dict({"instruction": "?", "candidates": [{"model": m, "text": m} for m in "abc"],
         ...     "cmp_results": {"a,b": "A is better", "b,c": "Same good", "a,c": "Same bad"}})
         >>> VerdictOracle().scores(record, [0, 1, 2])
@@ -133,7 +133,7 @@ class ScoreOracle:
         metric: Its name in the candidates' ``scores``.
         good: Equal scores from this one on are "Same good", below it "Same bad". ``None``: every tie is good.
 
-    Example:
+    Examples:
         >>> record = MixRecord.from_dict({"instruction": "?", "candidates": [
         ...     {"text": "x", "scores": {"right": 0}}, {"text": "y", "scores": {"right": 1}}]})
         >>> ScoreOracle("right").scores(record, [0, 1]), ScoreOracle("right").verdict(record, 0, 1)

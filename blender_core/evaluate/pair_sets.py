@@ -59,7 +59,7 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     Returns:
         Lower and upper end; (0, 1) without observations.
 
-    Example:
+    Examples:
         >>> tuple(round(end, 3) for end in wilson_interval(0.5, 100))
         (0.404, 0.596)
     """

@@ -63,7 +63,7 @@ def bootstrap_mean(values: Sequence[float], *, resamples: int = 2000, seed: int 
         ConfigurationError: ``resamples`` is below 100.
         MissingExtraError: scipy is not installed.
 
-    Example:
+    Examples:
         >>> estimate = bootstrap_mean([0.0, 1.0] * 50)
         >>> estimate.mean, 0.38 < estimate.low < 0.42, 0.58 < estimate.high < 0.62
         (0.5, True, True)
@@ -111,7 +111,7 @@ def paired_test(
         ConfigurationError: The lengths differ.
         MissingExtraError: scipy is not installed.
 
-    Example:
+    Examples:
         >>> test = paired_test([1.0] * 8, [0.0] * 8, against="other")
         >>> test.difference.mean, test.p == 2 / 2**8
         (1.0, True)
@@ -155,7 +155,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     Returns:
         Corrected p-values, at most 1.
 
-    Example:
+    Examples:
         >>> holm([0.01, 0.04, 0.03])
         (0.03, 0.06, 0.06)
     """

@@ -37,7 +37,7 @@ class FusionGuard:
         max_repeated_share: Largest share of the words that repeated runs of ``ngram`` words may cover.
         ngram: Length in words of the runs that are looked for.
 
-    Example:
+    Examples:
         >>> guard = FusionGuard()
         >>> guard.check("I'm sorry, I cannot do that.", ["The sky is blue because of Rayleigh scattering."])
         'an apology or a refusal'

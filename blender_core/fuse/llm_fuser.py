@@ -42,7 +42,7 @@ def fusion_prompt(
     Returns:
         The prompt, and the characters cut by candidate position.
 
-    Example:
+    Examples:
         >>> prompt, cut = fusion_prompt(FusionInput("2+2?", ("4", "It is four.")))
         >>> print(prompt.messages[1].content)
         <request>
@@ -84,7 +84,7 @@ class LLMFuser:
         name: Shown in results; default is ``"llm"`` or ``"llm:<member>"``.
         max_candidate_characters: Longer candidates keep their beginning and end; ``None`` keeps all.
 
-    Example:
+    Examples:
         >>> fuser = LLMFuser(lambda text: "four", name="always-four")
         >>> fuser.fuse(FusionInput("2+2?", ("4", "It is four."))).text
         'four'

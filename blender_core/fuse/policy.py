@@ -58,7 +58,7 @@ class FusePolicy:
         fuse_code: Fuse answers of which the best holds code.
         fuse_json: Fuse answers of which the best is JSON.
 
-    Example:
+    Examples:
         >>> ranking = Ranking.from_scores([2.0, 1.9], ranker="example")
         >>> FusePolicy()(FuseContext("Q", ('{"a": 1}', '{"a": 2}'), ranking)).reason
         'the best answer is JSON'

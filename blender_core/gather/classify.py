@@ -66,7 +66,7 @@ def classify(error: BaseException) -> Failure:
     Returns:
         The failure.
 
-    Example:
+    Examples:
         >>> classify(ConnectionResetError("peer went away")).retryable
         True
         >>> classify(ValueError("bad key")).retryable

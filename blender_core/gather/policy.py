@@ -23,7 +23,7 @@ class RetryPolicy:
         max_wait_s: Longest wait in seconds. A provider's Retry-After may be longer and is honoured.
         jitter: Share of the wait that is random, 0 to 1: the wait is drawn from ``wait * (1 +- jitter)``.
 
-    Example:
+    Examples:
         >>> RetryPolicy(jitter=0).wait_s(2, None, random.Random(0))
         1.0
     """
@@ -92,7 +92,7 @@ class GatherPolicy:
         retry: The retry policy.
         budget: Cap on tokens or cost; ``None`` is no cap.
 
-    Example:
+    Examples:
         >>> GatherPolicy(timeout=20, quorum=2, straggler_grace=1.5).enough_answers
         2
     """

@@ -155,7 +155,7 @@ def find_model(name: str) -> LocalModel:
     Raises:
         ConfigurationError: No model has that name; the message lists those there are.
 
-    Example:
+    Examples:
         >>> find_model("smollm2-135m").licence
         'Apache-2.0'
     """

@@ -32,7 +32,7 @@ def as_member(llm: Any) -> Member:
     Raises:
         ConfigurationError: Nobody knows what it is.
 
-    Example:
+    Examples:
         >>> as_member(str.title).name
         'title'
     """

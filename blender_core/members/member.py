@@ -131,7 +131,7 @@ class FunctionMember(Member):
         name: Shown in results; default is the function's name.
         price: What its tokens cost, where cost matters.
 
-    Example:
+    Examples:
         >>> FunctionMember(str.upper, name="shout").generate(Prompt.of("hi")).text
         'HI'
     """

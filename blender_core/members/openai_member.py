@@ -66,7 +66,7 @@ class OpenAIMember(Member):
         ConfigurationError: There is no key, or an option that this member sets itself.
         MissingExtraError: The ``openai`` package is not installed.
 
-    Example:
+    Examples:
         >>> OpenAIMember("qwen", base_url="http://127.0.0.1:8080/v1").name
         'qwen'
     """

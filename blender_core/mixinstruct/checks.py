@@ -59,7 +59,7 @@ def passes(check: Mapping[str, Any], answer: str) -> bool:
     Raises:
         ConfigurationError: The check is not one.
 
-    Example:
+    Examples:
         >>> passes({"kind": "number", "value": 42}, "6 times 7 is 42.")
         True
         >>> passes({"kind": "words", "count": 3}, "Birds sing loudly today.")

@@ -140,7 +140,7 @@ def load_llms(path: str) -> list[Any]:
     Raises:
         ConfigurationError: The module or the attribute cannot be had, or holds no LLM.
 
-    Example:
+    Examples:
         >>> [maker.__name__ for maker in load_llms("blender_core.testing.fakes:FakeMember")]
         ['FakeMember']
     """
@@ -176,7 +176,7 @@ def named(plans: Sequence[PlannedMember]) -> list[PlannedMember]:
     Raises:
         ConfigurationError: There are none, or a name has a comma, which joins names in MixInstruct's verdicts.
 
-    Example:
+    Examples:
         >>> [plan.name for plan in named([PlannedMember("a", str), PlannedMember("a", str)])]
         ['a', 'a#2']
     """

@@ -45,7 +45,7 @@ class Journal:
     Raises:
         ConfigurationError: The file was made with other settings, is no journal, or another process writes it.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with Journal(Path(folder) / "j", {"seed": 0}) as journal:

@@ -48,7 +48,7 @@ def oracle_prompt(prompt: str, first: str, second: str, options: Mapping[str, An
     Returns:
         The prompt; the texts are framed as in `blender_core.rank.llm_judge`.
 
-    Example:
+    Examples:
         >>> "Same bad" in oracle_prompt("2 + 2?", "4", "5").messages[0].content
         True
     """
@@ -65,7 +65,7 @@ def read_oracle_verdict(reply: str) -> Verdict | None:
     Returns:
         The verdict, ``None`` where there is none or there are several.
 
-    Example:
+    Examples:
         >>> read_oracle_verdict("**B is better.** It names the city.")
         <Verdict.B_IS_BETTER: 'B is better'>
         >>> read_oracle_verdict("It depends.") is None

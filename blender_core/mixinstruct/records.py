@@ -37,7 +37,7 @@ class Verdict(StrEnum):
     def swapped(self) -> Verdict:
         """The same judgement with A and B swapped.
 
-        Example:
+        Examples:
             >>> Verdict.A_IS_BETTER.swapped
             <Verdict.B_IS_BETTER: 'B is better'>
         """
@@ -159,7 +159,7 @@ class MixRecord:
         check: Rule that tells whether an answer is right, see `blender_core.mixinstruct.checks`; ``None`` for none.
         extra: Further fields of the line, kept as they are.
 
-    Example:
+    Examples:
         >>> record = MixRecord.from_dict({"id": "1", "instruction": "2 + 2?", "input": "", "output": "4",
         ...     "candidates": [{"model": "a", "text": "4", "scores": {"bleu": 1.0}}, {"model": "b", "text": "5"}],
         ...     "cmp_results": '{"a,b": "A is better"}'})
@@ -294,7 +294,7 @@ def joined_prompt(instruction: str, input: str = "") -> str:
     Returns:
         Both with a line break between them, or the one that is there.
 
-    Example:
+    Examples:
         >>> joined_prompt("Translate to French.", "cat")
         'Translate to French.\ncat'
     """

@@ -27,7 +27,7 @@ def scored_by_check(record: MixRecord) -> MixRecord:
     Returns:
         The scored record; as it is where it has no check.
 
-    Example:
+    Examples:
         >>> record = MixRecord.from_dict({"instruction": "2 + 2?", "check": {"kind": "number", "value": 4},
         ...     "candidates": [{"model": "a", "text": "It is 4."}, {"model": "b", "text": "5"}]})
         >>> scored_by_check(record).scores("check")

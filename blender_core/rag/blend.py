@@ -95,7 +95,7 @@ class GroundedBlender(Blender):
     Raises:
         ConfigurationError: A setting cannot work.
 
-    Example:
+    Examples:
         >>> from blender_core.rag import GroundedCandidate, Source, SourcedMember
         >>> port = Source("The server listens on port 8080.", id="manual")
         >>> right = SourcedMember("right", lambda prompt: GroundedCandidate("Port 8080 [1].", (port,)))

@@ -64,7 +64,7 @@ def rewrite_citations(text: str, numbers: Mapping[int, int]) -> RewrittenText:
     Returns:
         The new text, and what was cited and dropped.
 
-    Example:
+    Examples:
         >>> rewrite_citations("Blue [2], by scattering [2][7]. Use `x[1]`.", {1: 4, 2: 5})
         RewrittenText(text='Blue [5], by scattering [5]. Use `x[1]`.', cited=(5,), dropped=(7,))
     """
@@ -100,7 +100,7 @@ class StreamedCitations:
     Args:
         numbers: Old number -> new number.
 
-    Example:
+    Examples:
         >>> stream = StreamedCitations({1: 3})
         >>> [stream.feed("Blue"), stream.feed(" ["), stream.feed("1] and"), stream.feed(" [9]."), stream.close()]
         ['Blue', '', ' [3] and', '.', '']

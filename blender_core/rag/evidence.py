@@ -27,7 +27,7 @@ class EvidenceGroundedness:
     has are left out; where that leaves none, only the claims count. A sentence that only repeats words of the question
     counts 0.3 times. ``docs/rag.md`` says how well it picks.
 
-    Example:
+    Examples:
         >>> from blender_core.rag import GroundedCandidate, Source
         >>> sources = (Source("The server listens on port 8080. The client gives up after 30 seconds."),)
         >>> candidates = [GroundedCandidate(answer, sources) for answer in ("Port 8080.", "Port 30.", "Port 99.")]

@@ -55,7 +55,7 @@ class GroundedRanker:
     Raises:
         ConfigurationError: A value cannot work.
 
-    Example:
+    Examples:
         >>> from blender_core.rag import GroundedCandidate, Source
         >>> sources = (Source("The port is 8080."),)
         >>> grounded = GroundedRanker("longest").rank("Which port?", [

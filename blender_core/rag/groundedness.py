@@ -83,7 +83,7 @@ class LexicalGroundedness:
     Raises:
         ConfigurationError: The weight is negative.
 
-    Example:
+    Examples:
         >>> from blender_core.rag import GroundedCandidate, Source
         >>> sources = (Source("The default timeout is 30 seconds."),)
         >>> answers = ["It is 30 seconds.", "It is 90 minutes."]
@@ -126,7 +126,7 @@ class EmbeddingGroundedness:
     Args:
         encode: Takes texts, returns an array ``[n, size]``: a ``TextEncoder``, or a framework's embedding model.
 
-    Example:
+    Examples:
         >>> from blender_core.rag import GroundedCandidate, Source
         >>> def letters(texts):
         ...     return [[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
@@ -172,7 +172,7 @@ def content_words(text: str) -> list[str]:
     Returns:
         Stems, in the order in which they first stand.
 
-    Example:
+    Examples:
         >>> content_words("Which ports does the server use?")
         ['port', 'server']
     """
@@ -188,7 +188,7 @@ def is_abstention(answer: str) -> bool:
     Returns:
         Whether its first 200 characters say so.
 
-    Example:
+    Examples:
         >>> is_abstention("The context does not mention a port."), is_abstention("Port 8080.")
         (True, False)
     """

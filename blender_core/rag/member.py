@@ -34,7 +34,7 @@ class SourcedMember(Member):
     Raises:
         ConfigurationError: Neither function was given, nor a method overridden.
 
-    Example:
+    Examples:
         >>> from blender_core.rag import GroundedCandidate, Source
         >>> def engine(prompt):
         ...     return GroundedCandidate("Paris [1].", (Source("Paris is the capital of France."),))

@@ -27,7 +27,7 @@ class NLIGroundedness:
         entail: Takes ``(premise, hypothesis)`` pairs, returns the probability of entailment of each. It must be safe
             to call from several threads. ``from_pretrained`` makes one.
 
-    Example:
+    Examples:
         >>> from blender_core.rag import GroundedCandidate, Source
         >>> measure = NLIGroundedness(lambda pairs: [float(said in read) for read, said in pairs])
         >>> measure.score("?", [GroundedCandidate("B.", (Source("A."), Source("A. B.")))])

@@ -64,7 +64,7 @@ def rank_passages(
         ConfigurationError: The budget is too small, or the scores do not fit the passages.
         RankerError: The ranker failed.
 
-    Example:
+    Examples:
         >>> from blender_core.rank.length import LongestRanker
         >>> ranked = rank_passages(LongestRanker(), "?", ["a", "ccc", "bb", "dddd"], budget=3)
         >>> ranked.order, ranked.read

@@ -28,7 +28,7 @@ def relevant_passages(question: str, sources: Sequence[Sequence[Source]], *, max
     Returns:
         The sentences, one a line; empty where there is no room or nothing to show.
 
-    Example:
+    Examples:
         >>> sources = [[Source("It listens on port 8080. It is written in C.")], [Source("It is written in C.")]]
         >>> relevant_passages("Which port does it listen on?", sources, max_characters=30)
         'It listens on port 8080.'

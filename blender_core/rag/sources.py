@@ -32,7 +32,7 @@ class Source:
     def same_as(self, other: Source) -> bool:
         """Whether both are one passage: equal ids, or equal texts with equal metadata.
 
-        Example:
+        Examples:
             >>> Source("a", id="1").same_as(Source("a", id="2")), Source("a", id="1").same_as(Source("b", id="1"))
             (True, True)
         """
@@ -96,7 +96,7 @@ def unite_sources(candidates: Sequence[tuple[str, GroundedCandidate]]) -> Source
     Returns:
         The union.
 
-    Example:
+    Examples:
         >>> left = GroundedCandidate("Blue [1].", (Source("The sky is blue.", id="a"),))
         >>> right = GroundedCandidate("Blue [2].", (Source("Grass.", id="b"), Source("The sky is blue.", id="a")))
         >>> union = unite_sources([("left", left), ("right", right)])

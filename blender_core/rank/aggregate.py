@@ -40,7 +40,7 @@ def symmetrise(ordered: Matrix) -> tuple[tuple[float, ...], ...]:
     Returns:
         An antisymmetric matrix: ``(M[i][j] - M[j][i]) / 2``, or the one order that was run, or ``nan``.
 
-    Example:
+    Examples:
         >>> symmetrise([[0.0, 2.0], [-1.0, 0.0]])
         ((0.0, 1.5), (-1.5, 0.0))
     """
@@ -63,7 +63,7 @@ def max_logits(ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[fl
     Returns:
         One score for each candidate, in logits.
 
-    Example:
+    Examples:
         >>> max_logits([[0.0, 2.0], [-1.0, 0.0]])
         (1.5, -1.5)
     """
@@ -87,7 +87,7 @@ def max_wins(ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[floa
     Returns:
         Wins of each candidate, from 0 to ``2 (n - 1)``.
 
-    Example:
+    Examples:
         >>> max_wins([[0.0, 2.0], [0.5, 0.0]])
         (1.0, 1.0)
     """
@@ -132,7 +132,7 @@ def bradley_terry(
     Returns:
         The fitted model.
 
-    Example:
+    Examples:
         >>> model = bradley_terry([[0.0, 2.0], [-1.0, 0.0]])
         >>> round(model.strengths[0] - model.strengths[1], 3), round(model.position_bias, 3)
         (1.5, 0.5)
@@ -187,7 +187,7 @@ def bubble_best(compare: Callable[[int, int], float], permutation: Sequence[int]
     Raises:
         ConfigurationError: ``permutation`` is empty.
 
-    Example:
+    Examples:
         >>> quality = [0.1, 0.9, 0.4]
         >>> bubble_best(lambda i, j: quality[i] - quality[j], [2, 0, 1])
         1
@@ -215,7 +215,7 @@ def aggregate(name: str, ordered: Matrix, counts: Sequence[int] | None = None) -
     Raises:
         ConfigurationError: The name is unknown.
 
-    Example:
+    Examples:
         >>> aggregate("max_wins", [[0.0, 2.0], [-1.0, 0.0]])
         (2.0, 0.0)
     """

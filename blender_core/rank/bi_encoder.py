@@ -26,7 +26,7 @@ class BiEncoderRanker:
         encode_prompt: The same for prompts, where they need another prefix or model. Default: ``encode``.
         name: Shown in results.
 
-    Example:
+    Examples:
         >>> def letters(texts):
         ...     return [[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
         >>> BiEncoderRanker(letters).rank("capital of france", ["xyz", "france: capital paris"]).best

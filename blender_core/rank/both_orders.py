@@ -25,7 +25,7 @@ class BothOrders:
         first_left: With the first answer shown first.
         second_left: With the second answer shown first.
 
-    Example:
+    Examples:
         >>> both = BothOrders(first_left=2.0, second_left=-1.0)
         >>> both.disagree, both.mean
         (True, 0.5)
@@ -62,7 +62,7 @@ def compare_both_orders(ranker: Ranker, prompt: str, first: str, second: str) ->
     Raises:
         RankerError: The ranker failed.
 
-    Example:
+    Examples:
         >>> from blender_core.rank.length import LongestRanker
         >>> compare_both_orders(LongestRanker(), "Which?", "a longer answer", "short").disagree
         False

@@ -43,7 +43,7 @@ def bubble_run(compare: Callable[[int, int], float], permutation: Sequence[int])
     Raises:
         ConfigurationError: ``permutation`` is no permutation of ``range(n)``, n at least 1.
 
-    Example:
+    Examples:
         >>> quality = [0.0, 3.0, 1.0]
         >>> run = bubble_run(lambda i, j: quality[i] - quality[j], [2, 0, 1])
         >>> run.best, run.losers, [round(strength, 2) for strength in run.strengths]

@@ -92,7 +92,7 @@ def judged_pairs(pairs: Iterable[JudgedPair | PreferenceRecord]) -> list[tuple[s
     Raises:
         ConfigurationError: A label is unknown or outside [0, 1], or a tuple has another shape.
 
-    Example:
+    Examples:
         >>> judged_pairs([("2 + 2?", "4", "5", "A"), ("2 + 2?", "4", "four", 0.5)])
         [('2 + 2?', '4', '5', 1.0), ('2 + 2?', '4', 'four', 0.5)]
     """
@@ -127,7 +127,7 @@ def fit_temperature(logits: Floats, targets: Floats, weights: Floats | None = No
     Returns:
         A number within ``TEMPERATURES``.
 
-    Example:
+    Examples:
         >>> round(fit_temperature([2.0, 2.0, 2.0, 2.0], [1.0, 1.0, 1.0, 0.0]), 3)
         1.82
     """
@@ -222,7 +222,7 @@ def log_loss(logits: Floats, targets: Floats) -> float:
     Returns:
         A number that is 0 or more.
 
-    Example:
+    Examples:
         >>> round(log_loss([0.0], [1.0]), 4)
         0.6931
     """
@@ -241,7 +241,7 @@ def calibration_error(given: Floats, wanted: Floats, *, lowest: float = 0.0) -> 
     Returns:
         A number in [0, 1]; ``nan`` without pairs.
 
-    Example:
+    Examples:
         >>> round(calibration_error([0.9, 0.9], [1.0, 0.0]), 3)
         0.4
     """

@@ -35,7 +35,7 @@ class CombinedRanker:
     Raises:
         ConfigurationError: No rankers, weights that do not fit them, or both weights and a gate.
 
-    Example:
+    Examples:
         >>> from blender_core.testing import FakeRanker
         >>> exclaims = FakeRanker(lambda text: text.count("!"))
         >>> CombinedRanker([exclaims, "longest"], weights=[3.0, 1.0]).rank("?", ["a!", "b", "ccc"]).order

@@ -44,7 +44,7 @@ class CrossEncoderRanker:
     Raises:
         ConfigurationError: ``temperature`` is not above zero, or ``model`` has no ``predict``.
 
-    Example:
+    Examples:
         >>> class SharedWords:
         ...     def predict(self, pairs):
         ...         return [len(set(prompt.split()) & set(answer.split())) for prompt, answer in pairs]

@@ -22,7 +22,7 @@ def find_cycles(comparisons: Sequence[Sequence[float]]) -> tuple[tuple[int, ...]
         Every group of two or more, indices ascending, groups by their first index. Empty where the comparisons
         are consistent.
 
-    Example:
+    Examples:
         >>> find_cycles([[0, 1, -1, 2], [-1, 0, 1, 2], [1, -1, 0, 2], [-2, -2, -2, 0]])
         ((0, 1, 2),)
         >>> find_cycles([[0, 1], [-1, 0]])

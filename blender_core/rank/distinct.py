@@ -60,7 +60,7 @@ def distinct_candidates(
     Raises:
         ConfigurationError: No candidates, or one that is not a string.
 
-    Example:
+    Examples:
         >>> distinct_candidates(["Paris", " ", "Paris ", "Rome"]).positions
         (0, None, 0, 1)
     """

@@ -86,7 +86,7 @@ class EmbeddedRanker:
         settings: The settings that belong to it.
         tokens_per_batch: Padded tokens in one forward pass; bounds the memory.
 
-    Example:
+    Examples:
         >>> ranker = EmbeddedRanker.load()
         >>> ranking = ranker.rank("Name the capital of France.", ["Paris.", "A banana is a yellow fruit."])
         >>> ranking.best, ranking.ranker

@@ -26,7 +26,7 @@ class EmbeddingConsensusRanker:
             a function of your own. It must be safe to call from several threads.
         name: Shown in results.
 
-    Example:
+    Examples:
         >>> def letters(texts):
         ...     return [[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
         >>> EmbeddingConsensusRanker(letters).rank("?", ["it is rome", "paris", "it is paris"]).best

@@ -29,7 +29,7 @@ def final_answer(text: str) -> str | None:
     Returns:
         The answer in lower case without markup, or ``None`` where none is stated.
 
-    Example:
+    Examples:
         >>> final_answer("2 + 2 is 4, so the answer is (C).")
         'c'
         >>> final_answer("Adding up:\n**Answer:** $1,200.00 in total")

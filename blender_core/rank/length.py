@@ -13,7 +13,7 @@ __all__ = ["LongestRanker"]
 class LongestRanker:
     """Scores a candidate by its length in characters.
 
-    Example:
+    Examples:
         >>> LongestRanker().rank("Hi", ["Hello", "Hello there"]).best
         1
     """

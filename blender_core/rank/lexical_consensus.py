@@ -44,7 +44,7 @@ def measure_agreement(distinct: DistinctCandidates) -> Agreement:
     Returns:
         Numbers by distinct candidate.
 
-    Example:
+    Examples:
         >>> measure_agreement(distinct_candidates(["Answer: 4", "So the answer is 4.", "Answer: 5"])).final
         (0.5, 0.5, 0.0)
     """
@@ -87,7 +87,7 @@ class LexicalConsensusRanker:
     Args:
         final_answer_weight: Weight of agreement on the final answer. Default 3.0, chosen on training prompts.
 
-    Example:
+    Examples:
         >>> LexicalConsensusRanker().rank("Capital?", ["Rome", "It is Paris", "Paris"]).ranks
         (3, 1, 1)
     """

@@ -65,7 +65,7 @@ class MemberPrior:
     Raises:
         ConfigurationError: ``text_reliability`` is outside (0, 1].
 
-    Example:
+    Examples:
         >>> prior = MemberPrior(text_reliability=0.2)
         >>> for noise in (0.1, -0.1, 0.2, -0.2):
         ...     prior.observe(["strong", "weak"], Ranking.from_scores([1.0 + noise, -1.0], ranker="example"))

@@ -35,7 +35,7 @@ class PairRanker:
     Make one with ``from_pretrained``. For a ranker that needs neither torch nor a download see ``embedded``.
     Loaded objects keep no state between calls and may be used from several threads.
 
-    Example:
+    Examples:
         ```python
         ranker = PairRanker.from_pretrained("llm-blender/PairRM")
         ranking = ranker.rank("What is 2 + 2?", ["4", "I do not know."])

@@ -17,7 +17,7 @@ class Ranker(Protocol):
     A ranker is a plain synchronous object that may be called from several threads at once. The engine calls
     it in a thread, within the deadline. Any object with a ``name`` and this method will do.
 
-    Example:
+    Examples:
         >>> class Shortest:
         ...     name = "shortest"
         ...     def rank(self, prompt, candidates):

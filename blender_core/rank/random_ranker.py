@@ -21,7 +21,7 @@ class RandomRanker:
     Args:
         seed: Another seed, another order.
 
-    Example:
+    Examples:
         >>> ranker = RandomRanker(seed=7)
         >>> first = ranker.rank("Hi", ["a", "b", "c"])
         >>> again = ranker.rank("Hi", ["c", "a", "b"])

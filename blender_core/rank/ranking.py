@@ -31,7 +31,7 @@ class Ranking:
         cut: Candidate index -> number of tokens that did not fit the ranker's window (-1 is the prompt).
         temperature: What a margin in scores is divided by, before the sigmoid that makes it a probability.
 
-    Example:
+    Examples:
         >>> ranking = Ranking.from_scores([0.2, 1.5, 0.2], ranker="example")
         >>> ranking.order, ranking.ranks, ranking.ties
         ((1, 0, 2), (2, 1, 2), ((0, 2),))
@@ -155,7 +155,7 @@ def direct_confidence(ranking: Ranking, temperature: float = 1.0) -> float:
         ``sigmoid(comparisons[first][second] / temperature)``; 0.5 for a tie and where the first loses the direct
         comparison; 1.0 where nothing but blanks competes.
 
-    Example:
+    Examples:
         >>> ranking = Ranking.from_scores([0.0, 2.0], ranker="example", comparisons=[[0.0, -1.0], [1.0, 0.0]])
         >>> round(direct_confidence(ranking), 4)
         0.7311

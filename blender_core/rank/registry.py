@@ -62,7 +62,7 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
     Raises:
         ConfigurationError: Neither a ranker nor a known name.
 
-    Example:
+    Examples:
         >>> resolve_ranker("consensus").rank("Capital of France?", ["Paris", "Paris!", "Rome"]).best in (0, 1)
         True
     """

@@ -23,7 +23,7 @@ def cut_middle(token_ids: Sequence[int], limit: int, marker: int, head_share: fl
     Returns:
         The ids that fit, and the number of tokens that were taken out.
 
-    Example:
+    Examples:
         >>> cut_middle([1, 2, 3, 4, 5, 6, 7], limit=5, marker=0, head_share=0.5)
         ([1, 2, 0, 6, 7], 3)
         >>> cut_middle([1, 2], limit=5, marker=0, head_share=0.5)
@@ -69,7 +69,7 @@ class SegmentLayout:
         prompt_head: Share of a cut prompt that is kept from its beginning.
         answer_head: Share of a cut answer that is kept from its beginning.
 
-    Example:
+    Examples:
         >>> layout = SegmentLayout(cls_token=1, sep_token=2, cut_marker=3, prompt_share=0.5)
         >>> layout.join([10, 11], [20, 21, 22, 23, 24, 25], max_tokens=9)
         SegmentedText(token_ids=[1, 10, 11, 2, 20, 21, 3, 25, 2], answer_start=4, prompt_cut=0, answer_cut=3)

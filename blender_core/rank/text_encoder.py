@@ -38,7 +38,7 @@ def unit_vectors(encode: Encode, texts: Sequence[str]) -> Vectors:
     Raises:
         RankerError: The encoder gave another shape, or numbers that are not finite.
 
-    Example:
+    Examples:
         >>> unit_vectors(lambda texts: [[3.0, 4.0] for _ in texts], ["a"]).tolist()
         [[0.6, 0.8]]
     """

@@ -54,7 +54,7 @@ def read_verdict(reply: str) -> int | None:
         1 for the first answer (A), -1 for the second (B), 0 for a tie, ``None`` where the reply says none of these
         or contradicts itself.
 
-    Example:
+    Examples:
         >>> [read_verdict(reply) for reply in ("Better: A", "[[B]]", "It is a tie.", "Hm, A or B?")]
         [1, -1, 0, None]
     """

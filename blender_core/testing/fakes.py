@@ -36,7 +36,7 @@ class FakeMember(Member):
         prompts: Every prompt it was asked, in order.
         cancelled: How many asynchronous calls were cancelled.
 
-    Example:
+    Examples:
         >>> member = FakeMember("flaky", ConnectionError("reset"), "hello")
         >>> from blender_core import Blender
         >>> outcome = Blender([member], fuser=None).blend("Hi").candidates[0].outcome
@@ -134,7 +134,7 @@ class FakeRanker:
         error: Raised in place of a ranking.
         temperature: Divides the margin that becomes the confidence.
 
-    Example:
+    Examples:
         >>> FakeRanker(lambda text: text.count("!")).rank("Hi", ["a", "b!"]).best
         1
     """
@@ -174,7 +174,7 @@ class FakeFuser:
         fail_after: Pieces that are streamed before ``error``.
         usage: Tokens it reports.
 
-    Example:
+    Examples:
         >>> FakeFuser("both").fuse(FusionInput("Q", ("a", "b"))).text
         'both'
     """

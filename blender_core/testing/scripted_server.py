@@ -55,7 +55,7 @@ class ScriptedServer:
     Attributes:
         requests: The bodies of all requests, in order of arrival.
 
-    Example:
+    Examples:
         >>> import urllib.request
         >>> with ScriptedServer({"echo": ["Hello"]}) as server:
         ...     body = b'{"model": "echo", "messages": []}'

@@ -57,7 +57,7 @@ def run_in_virtual_time(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) ->
     Returns:
         Its result.
 
-    Example:
+    Examples:
         >>> async def nap():
         ...     await asyncio.sleep(3600)
         ...     return round(asyncio.get_running_loop().time())

@@ -252,7 +252,7 @@ class RankerTrainingConfig:
         Raises:
             ConfigurationError: An unknown or missing setting.
 
-        Example:
+        Examples:
             >>> config = RankerTrainingConfig.from_dict({"encoder": "e", "output": "o",
             ...     "sources": {"mine": {"file": "mine.jsonl"}}, "stages": [{"max_tokens": 128}]})
             >>> config.stages[0].max_tokens, config.sources["mine"].group

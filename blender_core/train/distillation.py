@@ -31,7 +31,7 @@ def ask_teacher(ranker: Ranker, record: PreferenceRecord) -> PairLogits:
     Raises:
         RankerError: The ranker failed.
 
-    Example:
+    Examples:
         >>> from blender_core.testing import FakeRanker
         >>> record = PreferenceRecord("1", "s", "p", ("aaa", "b"), ("", ""), None, ())
         >>> ask_teacher(FakeRanker(len), record)
@@ -98,7 +98,7 @@ def with_teacher_pairs(pairs: Sequence[PairTarget], logits: Mapping[tuple[int, i
     Returns:
         The pairs.
 
-    Example:
+    Examples:
         >>> with_teacher_pairs([(0, 1, 1.0)], {(0, 1): -3.0, (0, 2): 0.0})
         [(0, 1, 1.0), (0, 2, 0.5)]
     """

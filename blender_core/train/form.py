@@ -70,7 +70,7 @@ def in_order(parts: Sequence[torch.Tensor], order: Sequence[int]) -> torch.Tenso
     Returns:
         The results, result n for row n.
 
-    Example:
+    Examples:
         >>> in_order([torch.tensor([3, 1]), torch.tensor([2])], [2, 0, 1]).tolist()
         [1, 2, 3]
     """

@@ -46,7 +46,7 @@ def record_of_row(
     Raises:
         ConfigurationError: A field is missing or of the wrong kind; the message names the row.
 
-    Example:
+    Examples:
         >>> row = {"question": "2 + 2?", "chosen": "4", "rejected": "5"}
         >>> record = record_of_row(row, format="chosen_rejected", name="mine", number=1,
         ...                        columns={"prompt": "question"})

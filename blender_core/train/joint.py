@@ -33,7 +33,7 @@ def pair_lengths(window: int, prompt_share: float) -> tuple[int, int]:
     Raises:
         ConfigurationError: The window is too small for three texts.
 
-    Example:
+    Examples:
         >>> pair_lengths(2048, 0.6)
         (1229, 409)
     """

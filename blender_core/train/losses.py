@@ -32,7 +32,7 @@ def label_losses(kind: str, left: torch.Tensor, right: torch.Tensor, target: tor
     Returns:
         Losses, shape (pairs,).
 
-    Example:
+    Examples:
         >>> scores = torch.tensor([2.0]), torch.tensor([0.0])
         >>> round(label_losses("instructgpt", *scores, torch.tensor([0.9])).item(), 4)
         0.1269

@@ -25,7 +25,7 @@ def order_by_wins(pairs: Sequence[PairTarget]) -> list[int]:
     Returns:
         Indices; equal candidates by index.
 
-    Example:
+    Examples:
         >>> order_by_wins([(0, 1, 0.2), (1, 2, 0.9)])
         [1, 0, 2]
     """
@@ -58,7 +58,7 @@ def draw_pairs(
     Returns:
         At least one pair.
 
-    Example:
+    Examples:
         >>> pairs = [(i, j, 1.0) for i in range(4) for j in range(i + 1, 4)]
         >>> draw_pairs(pairs, "top_bottom", 2, np.random.default_rng(0))
         [(0, 3, 1.0), (1, 2, 1.0)]

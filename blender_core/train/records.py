@@ -59,7 +59,7 @@ class PreferenceRecord:
         Raises:
             ConfigurationError: A field is missing, a label is unknown, or an index is out of range.
 
-        Example:
+        Examples:
             >>> record = PreferenceRecord.from_dict({"id": "1", "source": "s", "instruction": "Hi",
             ...     "candidates": [{"text": "Hello"}, {"text": "No"}], "comparisons": [[1, 0, "B"]]})
             >>> record.comparisons, record.scores

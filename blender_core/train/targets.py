@@ -66,7 +66,7 @@ def pair_targets(
     Returns:
         Targets with i < j. Scores, where the record has them, go before comparisons: they give all pairs.
 
-    Example:
+    Examples:
         >>> record = PreferenceRecord("1", "s", "p", ("a", "b", "c"), ("", "", ""), (1.0, 0.0, 0.0), ())
         >>> pair_targets(record)
         [(0, 1, 1.0), (0, 2, 1.0)]

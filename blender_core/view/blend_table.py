@@ -28,7 +28,7 @@ def score_bars(scores: list[float | None], *, width: int = _WIDTH) -> list[str]:
     Returns:
         One text a score; empty for ``None``.
 
-    Example:
+    Examples:
         >>> score_bars([1.0, 0.5, 0.0, None], width=4)
         ['████', '██', '▏', '']
     """
@@ -52,7 +52,7 @@ def blend_table(blend: Mapping[str, Any]) -> Table:
     Returns:
         Something that a rich console prints.
 
-    Example:
+    Examples:
         >>> from rich.console import Console
         >>> from blender_core import Blender
         >>> result = Blender([lambda question: "Paris.", lambda question: ""], fuser=None).blend("Capital of France?")

@@ -57,7 +57,7 @@ def ranking_html(ranking: Ranking, names: Sequence[str] | None = None) -> str:
         One block of HTML. A cell of the heat map is ``sigmoid(logit)``, how likely its row beats its column;
         rows and columns are ordered best first.
 
-    Example:
+    Examples:
         >>> "candidate 1" in ranking_html(Ranking.from_scores([0.1, 2.0], ranker="example"))
         True
     """

@@ -37,7 +37,7 @@ class LiveBlend:
         members: Names of the members, in order.
         clock: Monotonic seconds.
 
-    Example:
+    Examples:
         >>> view = LiveBlend(["a", "b"])
         >>> view.take(MemberStarted("a", 0))
         >>> console = Console(width=60)

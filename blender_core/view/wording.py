@@ -35,7 +35,7 @@ def printable(text: str) -> str:
     Returns:
         The text, tabs and newlines kept.
 
-    Example:
+    Examples:
         >>> printable("\x1b[2Jgone").isprintable()
         True
     """
@@ -52,7 +52,7 @@ def one_line(text: str, limit: int = 300) -> str:
     Returns:
         White space folded, cut with an ellipsis.
 
-    Example:
+    Examples:
         >>> one_line("It   is blue.")
         'It is blue.'
     """
@@ -63,7 +63,7 @@ def one_line(text: str, limit: int = 300) -> str:
 def seconds(value: float) -> str:
     """Seconds in words.
 
-    Example:
+    Examples:
         >>> seconds(0.0421), seconds(3.14159), seconds(75)
         ('42 ms', '3.1 s', '75 s')
     """
@@ -75,7 +75,7 @@ def seconds(value: float) -> str:
 def score(value: float | None) -> str:
     """A ranker's score, ``\u2013`` where there is none.
 
-    Example:
+    Examples:
         >>> score(1.23456), score(None)
         ('1.235', '\u2013')
     """
@@ -85,7 +85,7 @@ def score(value: float | None) -> str:
 def sigmoid(logit: float) -> float:
     """The probability that belongs to a logit; ``nan`` stays ``nan``.
 
-    Example:
+    Examples:
         >>> sigmoid(0.0), sigmoid(-1e9)
         (0.5, 0.0)
     """

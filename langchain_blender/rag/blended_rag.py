@@ -63,7 +63,7 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
     Raises:
         ConfigurationError: A setting cannot work; or the LLM behind the chains is to fuse, and none can be seen.
 
-    Example:
+    Examples:
         >>> from langchain_core.documents import Document
         >>> from langchain_core.runnables import RunnableLambda
         >>> page = Document("The server listens on port 8080.", id="manual")

@@ -69,7 +69,7 @@ class RetrievalChainMember(SourcedMember):
     Raises:
         ConfigurationError: It is not a runnable, or its input needs several keys.
 
-    Example:
+    Examples:
         >>> from langchain_core.runnables import RunnableLambda
         >>> chain = RunnableLambda(lambda question: ("8080 [1].", [Document("The port is 8080.")]))
         >>> RetrievalChainMember(chain).answer(Prompt.of("Which port?")).sources[0].text

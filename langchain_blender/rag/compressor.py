@@ -32,7 +32,7 @@ class PairRankerCompressor(BaseDocumentCompressor):
     Raises:
         pydantic.ValidationError: A setting cannot work; the message is the ``ConfigurationError``'s.
 
-    Example:
+    Examples:
         >>> compressor = PairRankerCompressor(ranker="longest", top_n=1)
         >>> kept = compressor.compress_documents([Document("short"), Document("a longer one")], "Which?")
         >>> [document.page_content for document in kept]

@@ -26,7 +26,7 @@ def to_source(document: Document) -> Source:
     Returns:
         The source; what a blend or a reranker wrote into the metadata does not make it another one.
 
-    Example:
+    Examples:
         >>> to_source(Document("The port is 8080.", metadata={"page": 3, "relevance_score": 0.5}))
         Source(text='The port is 8080.', id='', metadata={'page': 3}, score=0.5)
     """

@@ -39,7 +39,7 @@ def retrieval_chain(
         A chain from a question to ``{"question", "context", "answer"}``; ``context`` holds the documents in the order
         of their numbers.
 
-    Example:
+    Examples:
         >>> from langchain_core.language_models import FakeListChatModel
         >>> retriever = RunnableLambda(lambda question: [Document("The port is 8080.")])
         >>> chain = retrieval_chain(retriever, FakeListChatModel(responses=["8080 [1]."]))
@@ -69,7 +69,7 @@ def numbered(documents: Sequence[Document]) -> str:
     Returns:
         One paragraph a document, numbered from 1.
 
-    Example:
+    Examples:
         >>> numbered([Document("The sky is blue."), Document("Grass is green.")])
         '[1] The sky is blue.\n\n[2] Grass is green.'
     """

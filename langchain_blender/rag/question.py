@@ -49,7 +49,7 @@ def question_prompt(given: Any) -> Prompt:
     Raises:
         ConfigurationError: There is no question in it.
 
-    Example:
+    Examples:
         >>> question_prompt({"question": "Which port?"}).text
         'Which port?'
     """

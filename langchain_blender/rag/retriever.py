@@ -56,7 +56,7 @@ class BlendedRetriever(BaseRetriever):
     Raises:
         pydantic.ValidationError: A setting cannot work; the message is the ``ConfigurationError``'s.
 
-    Example:
+    Examples:
         >>> from langchain_core.runnables import RunnableLambda
         >>> left = RunnableLambda(lambda query: [Document("a"), Document("ccc")])
         >>> right = RunnableLambda(lambda query: [Document("ccc"), Document("bb")])

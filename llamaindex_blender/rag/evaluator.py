@@ -42,7 +42,7 @@ class PairRankerEvaluator(BaseEvaluator):
     Raises:
         ConfigurationError: A setting cannot work.
 
-    Example:
+    Examples:
         >>> result = PairRankerEvaluator(ranker="longest").evaluate(
         ...     query="Capital of France?", response="It is Paris.", second_response="Rome"
         ... )

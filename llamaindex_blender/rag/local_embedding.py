@@ -20,7 +20,7 @@ class EncoderEmbedding(BaseEmbedding):
         encode: Takes n texts, returns an array ``[n, size]``. It must be safe to call from several threads.
         **kwargs: Fields of ``BaseEmbedding``, for example ``model_name`` or ``embed_batch_size``.
 
-    Example:
+    Examples:
         >>> EncoderEmbedding(lambda texts: [[float(len(text)), 1.0] for text in texts]).get_text_embedding("abc")
         [3.0, 1.0]
     """

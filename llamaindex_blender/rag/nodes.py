@@ -21,7 +21,7 @@ def to_source(found: NodeWithScore) -> Source:
     Returns:
         The source.
 
-    Example:
+    Examples:
         >>> to_source(NodeWithScore(node=TextNode(text="The port is 8080.", id_="manual"), score=0.5))
         Source(text='The port is 8080.', id='manual', metadata={}, score=0.5)
     """

@@ -66,7 +66,7 @@ class BlendedQueryEngine(BaseQueryEngine):
     Raises:
         ConfigurationError: A setting cannot work; or the LLM behind the engines is to fuse, and none can be seen.
 
-    Example:
+    Examples:
         >>> from llama_index.core import Document, SummaryIndex
         >>> from llama_index.core.llms import MockLLM
         >>> index = SummaryIndex.from_documents([Document(text="The server listens on port 8080.")])

@@ -38,7 +38,7 @@ class PairRankerRerank(BaseNodePostprocessor):
     Raises:
         pydantic.ValidationError: A setting cannot work; the message is the ``ConfigurationError``'s.
 
-    Example:
+    Examples:
         >>> from llama_index.core.schema import TextNode
         >>> nodes = [NodeWithScore(node=TextNode(text=text), score=0.5) for text in ("short", "a longer one")]
         >>> kept = PairRankerRerank(ranker="longest", top_n=1).postprocess_nodes(nodes, query_str="Which?")

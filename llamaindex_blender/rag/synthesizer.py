@@ -66,7 +66,7 @@ class BlendedSynthesizer(BaseSynthesizer):
     Raises:
         ConfigurationError: No LLM, or a setting that cannot work.
 
-    Example:
+    Examples:
         >>> from llama_index.core import Document, SummaryIndex
         >>> from llama_index.core.llms import MockLLM
         >>> synthesizer = BlendedSynthesizer(

@@ -1,6 +1,6 @@
 """For tests: an LLM that follows a script, and a suite that any LlamaIndex LLM can be held to.
 
-Example:
+Examples:
     >>> from llamaindex_blender.testing import ScriptedLLM
     >>> ScriptedLLM(script=["Hello"]).complete("Hi").text
     'Hello'

@@ -24,7 +24,7 @@ class LLMConformance(CallConformance, ToolConformance, UseConformance):
         concurrent_calls: Calls made at the same time in the tests of threads and tasks.
         response_modes: Response modes of query engines to be tried.
 
-    Example:
+    Examples:
         >>> from llama_index.core.llms import MockLLM
         >>> class TestMyLLM(LLMConformance):
         ...     def make_llm(self):

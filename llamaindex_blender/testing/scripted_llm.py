@@ -90,7 +90,7 @@ class ScriptedLLM(FunctionCallingLLM):
         tools: Be a function-calling LLM.
         context_window: What its metadata says.
 
-    Example:
+    Examples:
         >>> llm = ScriptedLLM(script=["Hello", ConnectionError("reset")], model="a")
         >>> llm.complete("Hi").raw["usage"]["completion_tokens"], llm.calls[0].text
         (1, 'Hi')

@@ -23,7 +23,7 @@ class Rouge:
         ConfigurationError: The kind is unknown.
         MissingExtraError: ``rouge-score`` is not installed.
 
-    Example:
+    Examples:
         >>> round(Rouge("rougeL").score(["the cat sat"], ["the cat sat down"])[0], 4)
         0.8571
     """
@@ -52,7 +52,7 @@ class Bleu:
     Raises:
         MissingExtraError: ``sacrebleu`` is not installed.
 
-    Example:
+    Examples:
         >>> round(Bleu().score(["the cat sat on the mat"], ["the cat sat on the mat"])[0], 4)
         100.0
     """
@@ -79,7 +79,7 @@ class ChrF:
     Raises:
         MissingExtraError: ``sacrebleu`` is not installed.
 
-    Example:
+    Examples:
         >>> round(ChrF().score(["a small cat"], ["a small cat"])[0], 4)
         100.0
     """

@@ -17,7 +17,7 @@ class Metric(Protocol):
 
     Any object with a ``name`` and this method will do.
 
-    Example:
+    Examples:
         >>> class Exact:
         ...     name = "exact"
         ...     def score(self, candidates, references):

@@ -58,7 +58,7 @@ def resolve_metric(metric: Metric | str) -> Metric:
         DownloadError: The checkpoint cannot be had.
         MissingExtraError: A library of the metric is not installed.
 
-    Example:
+    Examples:
         >>> resolve_metric("rougeL").name
         'rougeL'
     """

@@ -52,7 +52,7 @@ def token_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[in
     Yields:
         Indices into ``lengths``, longest first, so that memory runs out at once or not at all.
 
-    Example:
+    Examples:
         >>> list(token_batches([3, 9, 4, 8], token_budget=18))
         [[1, 3], [2, 0]]
     """

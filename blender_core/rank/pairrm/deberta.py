@@ -82,7 +82,7 @@ def distance_buckets(length: int, buckets: int, max_distance: int) -> Tensor:
         Shape [2 * length - 1], rows of the distance table for distances from ``1 - length`` to ``length -
         1``.
 
-    Example:
+    Examples:
         >>> distance_buckets(3, buckets=4, max_distance=8).tolist()
         [2, 3, 4, 5, 6]
     """

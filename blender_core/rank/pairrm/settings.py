@@ -134,7 +134,7 @@ class PairRankerSettings:
         Raises:
             CheckpointError: It describes another kind of model.
 
-        Example:
+        Examples:
             >>> config = {"ranker_type": "pairranker", "model_type": "deberta", "source_max_length": 128,
             ...           "candidate_max_length": 128}
             >>> PairRankerSettings.from_config(config).source_max_length

@@ -161,7 +161,7 @@ class FuserTrainingConfig:
         Raises:
             ConfigurationError: An unknown, missing or unusable setting.
 
-        Example:
+        Examples:
             >>> config = FuserTrainingConfig.from_dict({"model": "m", "output": "o", "files": ["f"],
             ...     "lora": {"rank": 8}})
             >>> config.lora.rank, config.top_k, config.learning_rate

@@ -41,7 +41,7 @@ def top_candidates(record: FusionRecord, order: Sequence[int], top_k: int) -> tu
     Returns:
         The texts.
 
-    Example:
+    Examples:
         >>> record = FusionRecord("1", "2 + 2?", ("5", "4 ", "4"), ("a", "b", "c"), "4")
         >>> top_candidates(record, (1, 2, 0), 2)
         ('4 ', '5')
@@ -63,7 +63,7 @@ def cut_repetition(text: str, *, ngram: int = 10, times: int = 3) -> str:
     Returns:
         The text up to the last word before the run that stands there too often.
 
-    Example:
+    Examples:
         >>> cut_repetition("so it goes " * 4, ngram=3, times=3)
         'so it goes so it goes'
     """

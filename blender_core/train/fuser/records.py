@@ -45,7 +45,7 @@ def fusion_record(record: MixRecord) -> FusionRecord | None:
     Returns:
         The record without blank candidates; ``None`` where it has no reference or no candidate.
 
-    Example:
+    Examples:
         >>> record = MixRecord.from_dict({"id": "1", "instruction": "2 + 2?", "output": "4",
         ...     "candidates": [{"model": "a", "text": "It is four."}, {"model": "b", "text": " "}]})
         >>> fusion_record(record).candidates
@@ -100,7 +100,7 @@ def split_of(prompt: str, *, development_share: float, test_share: float, seed: 
     Returns:
         The split.
 
-    Example:
+    Examples:
         >>> split_of("Hello", development_share=0.0, test_share=1.0)
         'test'
     """

@@ -26,7 +26,7 @@ def rate_at(progress: float, warmup: float) -> float:
     Returns:
         A factor in [0, 1].
 
-    Example:
+    Examples:
         >>> [rate_at(progress, 0.2) for progress in (0.1, 0.2, 0.6, 1.0)]
         [0.5, 1.0, 0.5, 0.0]
     """

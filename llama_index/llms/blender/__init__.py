@@ -1,6 +1,6 @@
 """``BlendedLLM`` where LlamaIndex users look for it; the code is in ``llamaindex_blender``.
 
-Example:
+Examples:
     >>> from llama_index.llms.blender import BlendedLLM
     >>> BlendedLLM.class_name()
     'BlendedLLM'
