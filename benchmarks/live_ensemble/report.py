@@ -10,6 +10,8 @@ half; "judged" rows tell it the verdicts of the first development prompts instea
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from pathlib import Path
 from blender_core import MemberPrior
 from blender_core.evaluate.benchmark_table import write_between_markers
 from blender_core.evaluate.significance import bootstrap_mean, holm, paired_test
+from blender_core.mixinstruct.checks import passes
 from blender_core.mixinstruct.records import MixRecord, joined_prompt, read_mix
 from blender_core.rank.registry import resolve_ranker
 
@@ -84,6 +87,14 @@ def main() -> None:
         for record in development[:count]:
             judge(prior, record)
         systems[f"embedded + prior with {count} judged prompts"] = scores_of(test, ranked("embedded", prior))
+    for path in sorted(HERE.glob("blended-*.jsonl")):
+        rows = {row["id"]: row for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+        _, ranker, when = path.stem.split("-")
+        share = sum(bool(row["fused"]) for row in rows.values()) / len(rows)
+        systems[f"blend: {ranker}, fuse {when} ({share:.0%} fused)"] = [
+            float(passes(record.extra["check"], rows[record.id]["text"])) if record.id in rows else math.nan
+            for record in test
+        ]
     systems["oracle"] = [max(right(record, i) for i in range(len(record.candidates))) for record in test]
     table = report(test, systems, best)
     if options.markdown:

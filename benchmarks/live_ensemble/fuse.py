@@ -1,0 +1,83 @@
+"""Blend the recorded answers with the real models behind them, and keep what came out; a killed run goes on.
+
+    python benchmarks/live_ensemble/fuse.py --when auto
+
+Each member gives its recorded answer, and fuses for real where it ranked first: the default blend of ``BlendedLLM``.
+Writes ``blended-RANKER-WHEN.jsonl``, which ``report.py`` reads. One thread a model (1.9 GB of models).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from report import HERE
+
+from blender_core import Answer, Blender, Member, OpenAIMember, Prompt
+from blender_core.local import MODELS, local_ensemble
+from blender_core.mixinstruct.records import joined_prompt, read_mix
+
+
+class RecordedMember(Member):
+    """Answers from the record; fuses with the model itself."""
+
+    def __init__(self, live: OpenAIMember, answers: Mapping[str, str]) -> None:
+        super().__init__(live.name)
+        self._live, self._answers = live, answers
+        self.follows_instructions = live.follows_instructions
+
+    def generate(self, prompt: Prompt) -> Answer:
+        """The recorded answer, or a real fusion."""
+        return Answer(self._answers[prompt.text]) if prompt.purpose == "answer" else self._live.generate(prompt)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ranker", default="embedded")
+    parser.add_argument("--when", choices=("auto", "always"), default="auto")
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    target = options.out or HERE / f"blended-{options.ranker}-{options.when}.jsonl"
+    records = [record for record in read_mix(HERE / "answers.jsonl.gz") if record.extra["split"] == "test"]
+    done = set()
+    if target.exists():
+        done = {json.loads(line)["id"] for line in target.read_text(encoding="utf-8").splitlines()}
+    names = [candidate.model for candidate in records[0].candidates]
+    answers: dict[str, dict[str, str]] = {name: {} for name in names}
+    for record in records:
+        for candidate in record.candidates:
+            answers[candidate.model][joined_prompt(record.instruction, record.input)] = candidate.text
+    with (
+        local_ensemble([MODELS[name] for name in names], threads=1, context=2048, parallel=1) as servers,
+        target.open("a", encoding="utf-8") as out,
+    ):
+        members = []
+        for server in servers:
+            live = OpenAIMember(
+                server.model, base_url=server.base_url, api_key=server.api_key, max_tokens=96, temperature=0
+            )
+            # a base model continues text, it cannot be asked to fuse
+            live.follows_instructions = server.kind == "chat"
+            members.append(RecordedMember(live, answers[server.model]))
+        blender = Blender(members, ranker=options.ranker, fuse_when=options.when, timeout=300)
+        for record in records:
+            if record.id in done:
+                continue
+            result = blender.blend(joined_prompt(record.instruction, record.input))
+            row = {
+                "id": record.id,
+                "text": result.text,
+                "winner": result.winner,
+                "fused": list(result.fused),
+                "decision": result.decision,
+                "degraded": list(result.degraded),
+                "seconds": round(result.timings.fuse, 2),
+            }
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.flush()
+
+
+if __name__ == "__main__":
+    main()
