@@ -179,8 +179,10 @@ def quality_by_effort(report: BenchmarkReport, effort: str = "latency_s") -> Any
         axes.scatter(*zip(*mine, strict=True), color=_COLOURS[kind], label=_plural(kind), s=40, zorder=3)
     if effort == "seconds":
         axes.set_xscale("log")
-    lines = [(report.row(report.best_member, Kind.MEMBER), "--")] if effort == "seconds" else []
-    for row, style in [*lines, (report.row("chance", Kind.CHANCE), ":")]:
+    drawn = [(report.row("chance", Kind.CHANCE), ":")]
+    if effort == "seconds":
+        drawn.insert(0, (report.row(report.best_member, Kind.MEMBER), "--"))
+    for row, style in drawn:
         label = f"best member: {row.name}" if row.kind is Kind.MEMBER else "chance"
         axes.axhline(
             row.columns[report.primary].mean, color="#555555", linestyle=style, linewidth=1, label=label, zorder=1
@@ -191,7 +193,7 @@ def quality_by_effort(report: BenchmarkReport, effort: str = "latency_s") -> Any
     axes.set_title(f"{report.name}: quality against {effort.removesuffix('_s').replace('_', ' ')}")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _plain_axes(axes, report)
-    _label_points(axes, points)
+    _label_points(axes, points, [row.columns[report.primary].mean for row, _ in drawn])
     return figure
 
 
@@ -270,11 +272,18 @@ _PLACES = (
 _LETTER, _LINE, _SIZE = 4.6, 9.0, 8  # width and height of text in points, at this font size
 
 
-def _label_points(axes: Any, points: Sequence[tuple[float, float, Row]]) -> None:
-    """Write names beside points, each at the first place where it lies on no other name or point."""
+def _label_points(axes: Any, points: Sequence[tuple[float, float, Row]], lines: Sequence[float]) -> None:
+    """Write names beside points, each at the first place that is free of names, points, lines and edges."""
     to_points = 72.0 / axes.figure.dpi
     spots = [tuple(to_points * value for value in axes.transData.transform((x, y))) for x, y, _ in points]
+    left, bottom, right, top = (to_points * value for value in axes.get_window_extent().extents)
     taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in spots]
+    for line in lines:
+        y = to_points * axes.transData.transform((points[0][0], line))[1]
+        taken.append((left, y - 1, right, y + 1))
+    # what lies outside of the axes counts as taken
+    far = 1e4
+    taken += [(-far, -far, left, far), (right, -far, far, far), (left, -far, right, bottom), (left, top, right, far)]
     for (x, y), (at_x, at_y, row) in zip(spots, points, strict=True):
         boxes = [_box(x + dx, y + dy, len(row.name), across, along) for dx, dy, across, along in _PLACES]
         costs = [sum(_overlap(box, other) for other in taken) for box in boxes]
