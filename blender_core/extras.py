@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import sys
 from types import ModuleType
 
 from blender_core.errors import MissingExtraError
@@ -52,9 +52,21 @@ def require_installed(module: str, *, feature: str, extra: str) -> None:
     Examples:
         >>> require_installed("json", feature="reading", extra="torch")
     """
-    try:
-        found = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
+    if sys.modules.get(module) is None and not _can_be_found(module):
         raise MissingExtraError(feature, module, extra)
+
+
+def _can_be_found(module: str) -> bool:
+    """Whether the module could be imported. ``importlib.util.find_spec`` would import the packages around it."""
+    name, path = "", None
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        try:
+            found = (finder.find_spec(name, path) for finder in sys.meta_path)
+            spec = next((one for one in found if one is not None), None)
+        except ModuleNotFoundError:
+            return False
+        if spec is None:
+            return False
+        path = spec.submodule_search_locations
+    return True
