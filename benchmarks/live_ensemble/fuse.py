@@ -37,9 +37,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ranker", default="embedded")
     parser.add_argument("--when", choices=("auto", "always"), default="auto")
+    parser.add_argument("--fuser", default=None, help="model that always fuses; default the one that ranked first")
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    target = options.out or HERE / f"blended-{options.ranker}-{options.when}.jsonl"
+    by = "" if options.fuser is None else f"@{options.fuser}"
+    target = options.out or HERE / f"blended-{options.ranker}-{options.when}{by}.jsonl"
     records = [record for record in read_mix(HERE / "answers.jsonl.gz") if record.extra["split"] == "test"]
     done = set()
     if target.exists():
@@ -61,7 +63,8 @@ def main() -> None:
             # a base model continues text, it cannot be asked to fuse
             live.follows_instructions = server.kind == "chat"
             members.append(RecordedMember(live, answers[server.model]))
-        blender = Blender(members, ranker=options.ranker, fuse_when=options.when, timeout=300)
+        fuser = next((member for member in members if member.name == options.fuser), "llm")
+        blender = Blender(members, ranker=options.ranker, fuser=fuser, fuse_when=options.when, timeout=300)
         for record in records:
             if record.id in done:
                 continue

@@ -89,11 +89,11 @@ def main() -> None:
         systems[f"embedded + prior with {count} judged prompts"] = scores_of(test, ranked("embedded", prior))
     for path in sorted(HERE.glob("blended-*.jsonl")):
         rows = {row["id"]: row for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
-        _, ranker, when = path.stem.split("-")
+        _, ranker, when = path.stem.split("-", 2)
+        when, _, fuser = when.partition("@")
         share = sum(bool(row["fused"]) for row in rows.values()) / len(rows)
-        systems[f"blend: {ranker}, fuse {when} ({share:.0%} fused)"] = [
-            float(passes(record.extra["check"], rows[record.id]["text"])) if record.id in rows else math.nan
-            for record in test
+        systems[f"blend: {ranker}, fused {when} by {fuser or 'the first'} ({share:.0%})"] = [
+            float(passes(record.check, rows[record.id]["text"])) if record.id in rows else math.nan for record in test
         ]
     systems["oracle"] = [max(right(record, i) for i in range(len(record.candidates))) for record in test]
     table = report(test, systems, best)
