@@ -52,7 +52,9 @@ def require_installed(module: str, *, feature: str, extra: str) -> None:
     Examples:
         >>> require_installed("json", feature="reading", extra="torch")
     """
-    if sys.modules.get(module) is None and not _can_be_found(module):
+    # None stands there for a module that must not be imported
+    known = sys.modules[module] is not None if module in sys.modules else _can_be_found(module)
+    if not known:
         raise MissingExtraError(feature, module, extra)
 
 

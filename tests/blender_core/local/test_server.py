@@ -47,7 +47,7 @@ def test_an_ensemble_of_nothing():
 
 
 def test_a_missing_engine_names_the_extra_before_anything_is_fetched(monkeypatch, tmp_path):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
     with pytest.raises(MissingExtraError, match=r"blended-llm\[demo\]"):
         local_ensemble(cache_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
