@@ -141,6 +141,7 @@ def main() -> None:
         "pick: embedded, question alone": Settings("embedded", 0, "off"),
         "pick: embedded, passages in view": Settings("embedded", 600, "off"),
         "pick: groundedness by words": Settings("embedded", 600, "words", 1.0, 0.3),
+        "pick: groundedness by embedding": Settings("embedded", 600, "embedding", 1.0, 0.3),
         "pick: default settings (evidence)": DEFAULT,
         f"pick: chosen on development ({chosen})": chosen,
     }
