@@ -90,11 +90,13 @@ class TeacherConfig:
             in the output folder. ``""`` takes the logits that the records hold (field ``teacher``).
         weight: Share of the loss that comes from the teacher, in [0, 1].
         temperature: Divides the teacher's logits; above 1 softens them.
+        sources: Names of the sources that the teacher is asked for; empty: all. The others learn from labels alone.
     """
 
     ranker: str = ""
     weight: float = 0.5
     temperature: float = 1.0
+    sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.weight <= 1.0 or not self.temperature > 0.0:
@@ -227,6 +229,11 @@ class RankerTrainingConfig:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ConfigurationError("no sources; give at least one")
+        unknown = set(self.teacher.sources) - set(self.sources) if self.teacher is not None else set()
+        if unknown:
+            raise ConfigurationError(
+                f"teacher.sources names {', '.join(sorted(unknown))}; the run's sources are {', '.join(self.sources)}"
+            )
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}")
@@ -267,7 +274,8 @@ class RankerTrainingConfig:
             if "stages" in values:
                 values["stages"] = tuple(Stage(**stage) for stage in values["stages"])
             if values.get("teacher") is not None:
-                values["teacher"] = TeacherConfig(**values["teacher"])
+                teacher = values["teacher"]
+                values["teacher"] = TeacherConfig(**{**teacher, "sources": tuple(teacher.get("sources", ()))})
             return cls(**values)
         except TypeError as error:
             raise ConfigurationError(f"training settings cannot be read: {error}") from error

@@ -162,7 +162,7 @@ def _packed(
     )
     targets = source_targets(source, records)
     teacher = None
-    if config.teacher is not None:
+    if config.teacher is not None and (not config.teacher.sources or name in config.teacher.sources):
         ranker = resolve_ranker(config.teacher.ranker) if config.teacher.ranker else None
         teacher = label_with_teacher(records, ranker, cache=output / "teacher" / f"{name}.jsonl")
         targets = [with_teacher_pairs(pairs, logits) for pairs, logits in zip(targets, teacher, strict=True)]

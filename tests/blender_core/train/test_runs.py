@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from blender_core import PairRanker  # noqa: E402
+from blender_core.errors import ConfigurationError  # noqa: E402
 from blender_core.train.checkpoint import load_checkpoint  # noqa: E402
 from blender_core.train.development import HeldOut, held_out_groups, pair_logits  # noqa: E402
 from blender_core.train.finish import finish_ranker  # noqa: E402
@@ -67,6 +69,20 @@ def test_a_student_follows_its_teacher_and_not_the_labels(toy_config, make_toy_d
         accuracies[weight] = evaluations(output)[-1]["toy"]
     assert accuracies[0.0] > 0.7
     assert accuracies[1.0] < 0.3
+
+
+def test_a_teacher_is_asked_for_chosen_sources_alone(toy_config, toy_data, tmp_path):
+    base = toy_config().sources["toy"]
+    sources = {"toy": asdict(base), "other": asdict(base)}
+    train_ranker(
+        toy_config(sources=sources, teacher={"ranker": "longest", "sources": ["other"]}, steps=1), data=toy_data
+    )
+    assert [file.name for file in (tmp_path / "run" / "teacher").iterdir()] == ["other.jsonl"]
+
+
+def test_a_teacher_of_an_unknown_source_is_refused(toy_config):
+    with pytest.raises(ConfigurationError, match=r"teacher\.sources names elsewhere; the run's sources are toy"):
+        toy_config(teacher={"ranker": "longest", "sources": ["elsewhere"]})
 
 
 def test_a_teacher_is_asked_once(toy_config, toy_data, tmp_path):
