@@ -11,11 +11,9 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 from rich.console import Console
 
-from blender_core.evaluate.local_encoder import local_encoder
-from blender_core.rank import TextEncoder
 from blender_core.view.blend_table import blend_table
 from langchain_blender.local import open_chat_models
-from langchain_blender.rag import BlendedRAG
+from langchain_blender.rag import BlendedRAG, local_embeddings
 
 HANDBOOK = """The library opens at nine in the morning and closes at eight in the evening. On Sundays it stays closed.
 
@@ -28,21 +26,6 @@ Who brings a book back late pays fifty cents a day. Children pay nothing.
 There are forty places to work on the second floor. The quiet room beside them has no telephone and no printer."""
 
 
-class LocalEmbeddings(Embeddings):
-    """all-MiniLM-L6-v2 on this machine."""
-
-    def __init__(self) -> None:
-        self._encode = TextEncoder.from_pretrained(local_encoder(), device="cpu", local_files_only=True)
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Vectors of texts."""
-        return self._encode(texts).tolist()
-
-    def embed_query(self, text: str) -> list[float]:
-        """The vector of a question."""
-        return self.embed_documents([text])[0]
-
-
 def retriever(chunk_size: int, embeddings: Embeddings):
     chunks = RecursiveCharacterTextSplitter(chunk_size=chunk_size, chunk_overlap=0).create_documents([HANDBOOK])
     return InMemoryVectorStore.from_documents(chunks, embeddings).as_retriever(search_kwargs={"k": 2})
@@ -50,7 +33,7 @@ def retriever(chunk_size: int, embeddings: Embeddings):
 
 def main() -> None:
     console = Console()
-    embeddings = LocalEmbeddings()
+    embeddings = local_embeddings()
     with open_chat_models(max_tokens=64) as chat_models:
         chains = {
             f"chunks of {size}": (retriever(size, embeddings), model)

@@ -12,8 +12,7 @@ from rich.console import Console
 
 from blender_core.view.blend_table import blend_table
 from llamaindex_blender import open_llms
-from llamaindex_blender.rag import BlendedQueryEngine
-from llamaindex_blender.rag.local_embedding import local_embedding
+from llamaindex_blender.rag import BlendedQueryEngine, local_embedding
 
 HANDBOOK = """The library opens at nine in the morning and closes at eight in the evening. On Sundays it stays closed.
 A reader may borrow ten books at a time. Books are lent for four weeks, films for one week.

@@ -33,6 +33,8 @@ def main() -> None:
     path = Path(sys.argv[1] if len(sys.argv) > 1 else "preferences.jsonl")
     judge = PairRMJudge(sys.argv[2] if len(sys.argv) > 2 else "embedded")
     with open_chat_models(max_tokens=64) as chat_models:
+        if len(chat_models) < 2:
+            raise SystemExit("a preference needs answers of at least two models; name another in BLENDED_LLM_ENDPOINTS")
         by_model = [[answer.text for answer in model.batch(PROMPTS)] for model in chat_models]
     completions = [list(answers) for answers in zip(*by_model, strict=True)]
 

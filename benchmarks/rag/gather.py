@@ -18,7 +18,7 @@ from questions import read_questions
 
 from blender_core import OpenAIMember
 from blender_core.local import MODELS, local_ensemble
-from llamaindex_blender.rag.local_embedding import local_embedding
+from llamaindex_blender.rag.encoder_embedding import local_embedding
 
 
 def main() -> None:

@@ -4,6 +4,8 @@
 - ``retrieval_chain`` makes a chain of a retriever and an LLM that numbers what it shows, so that answers can cite it.
 - ``PairRankerCompressor`` orders documents within a budget of comparisons.
 - ``BlendedRetriever`` asks several retrievers and orders the union.
+- ``EncoderEmbeddings`` embeds with any function from texts to vectors; ``local_embeddings()`` makes one that runs on
+  this machine.
 
 What is measured and how citations are kept is in ``blender_core.rag``.
 """
@@ -17,18 +19,29 @@ if TYPE_CHECKING:
     from langchain_blender.rag.blended_rag import BlendedRAG
     from langchain_blender.rag.chain_member import RetrievalChainMember
     from langchain_blender.rag.compressor import PairRankerCompressor
+    from langchain_blender.rag.encoder_embeddings import EncoderEmbeddings, local_embeddings
     from langchain_blender.rag.numbered_context import retrieval_chain
     from langchain_blender.rag.retriever import BlendedRetriever
 
 _HOMES = {
     "BlendedRAG": "blended_rag",
     "BlendedRetriever": "retriever",
+    "EncoderEmbeddings": "encoder_embeddings",
     "PairRankerCompressor": "compressor",
     "RetrievalChainMember": "chain_member",
+    "local_embeddings": "encoder_embeddings",
     "retrieval_chain": "numbered_context",
 }
 
-__all__ = ["BlendedRAG", "BlendedRetriever", "PairRankerCompressor", "RetrievalChainMember", "retrieval_chain"]
+__all__ = [
+    "BlendedRAG",
+    "BlendedRetriever",
+    "EncoderEmbeddings",
+    "PairRankerCompressor",
+    "RetrievalChainMember",
+    "local_embeddings",
+    "retrieval_chain",
+]
 
 
 def __getattr__(name: str) -> Any:

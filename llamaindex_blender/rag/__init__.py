@@ -3,8 +3,8 @@
 - ``BlendedQueryEngine`` blends several query engines; ``BlendedSynthesizer`` several LLMs over one retriever's nodes.
 - ``PairRankerRerank`` orders nodes within a budget of comparisons.
 - ``PairRankerEvaluator`` compares two responses, in both orders.
-- ``EncoderEmbedding`` embeds with any function from texts to vectors; ``local_embedding.local_embedding()`` makes one
-  that runs on this machine.
+- ``EncoderEmbedding`` embeds with any function from texts to vectors; ``local_embedding()`` makes one that
+  runs on this machine.
 
 Names are loaded when they are first used.
 """
@@ -15,9 +15,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llamaindex_blender.rag.encoder_embedding import EncoderEmbedding, local_embedding
     from llamaindex_blender.rag.engine_member import QueryEngineMember
     from llamaindex_blender.rag.evaluator import PairRankerEvaluator
-    from llamaindex_blender.rag.local_embedding import EncoderEmbedding
     from llamaindex_blender.rag.query_engine import BlendedQueryEngine
     from llamaindex_blender.rag.rerank import PairRankerRerank
     from llamaindex_blender.rag.synthesizer import BlendedSynthesizer
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "BlendedQueryEngine": "query_engine",
     "BlendedSynthesizer": "synthesizer",
-    "EncoderEmbedding": "local_embedding",
+    "EncoderEmbedding": "encoder_embedding",
     "PairRankerEvaluator": "evaluator",
     "PairRankerRerank": "rerank",
     "QueryEngineMember": "engine_member",
+    "local_embedding": "encoder_embedding",
 }
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "PairRankerEvaluator",
     "PairRankerRerank",
     "QueryEngineMember",
+    "local_embedding",
 ]
 
 

@@ -47,6 +47,14 @@ def test_example_runs(example, tmp_path):
     assert "won:" in run(example, tmp_path)
 
 
+def test_one_model_alone_gives_no_preference(hosted, tmp_path):
+    pytest.importorskip("langchain_openai", reason="the extra all is not installed")
+    server, environment = hosted
+    one = {**environment, ENDPOINTS_VARIABLE: f"{server.base_url}:poet"}
+    with pytest.raises(AssertionError, match="at least two models; name another in BLENDED_LLM_ENDPOINTS"):
+        run("preference_data.py", tmp_path, **one)
+
+
 @pytest.mark.parametrize("example", ["langchain_chain.py", "llamaindex_query_engine.py"])
 def test_one_variable_switches_to_hosted_models(example, hosted, tmp_path):
     pytest.importorskip("langchain_openai", reason="the extra all is not installed")

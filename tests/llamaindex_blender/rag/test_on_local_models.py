@@ -10,7 +10,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 
 from llamaindex_blender import local_llms
 from llamaindex_blender.rag import BlendedQueryEngine, BlendedSynthesizer
-from llamaindex_blender.rag.local_embedding import local_embedding
+from llamaindex_blender.rag.encoder_embedding import local_embedding
 
 pytestmark = [pytest.mark.local_models, pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 

@@ -6,7 +6,7 @@ pytest.importorskip("llama_index.core")
 
 from llama_index.core import Document, VectorStoreIndex
 
-from llamaindex_blender.rag.local_embedding import EncoderEmbedding
+from llamaindex_blender.rag.encoder_embedding import EncoderEmbedding
 
 WORDS = ["rhine", "elbe", "cologne", "dresden"]
 

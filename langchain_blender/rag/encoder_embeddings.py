@@ -1,0 +1,62 @@
+"""A text encoder of the engine as a LangChain embedding model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from langchain_core.embeddings import Embeddings
+
+from blender_core.concurrency import call_in_thread
+from blender_core.rank.text_encoder import Encode, TextEncoder
+
+__all__ = ["EncoderEmbeddings", "local_embeddings"]
+
+
+class EncoderEmbeddings(Embeddings):
+    """Embeds with a function from texts to vectors, such as a ``TextEncoder``.
+
+    Args:
+        encode: Takes n texts, returns an array ``[n, size]``. It must be safe to call from several threads.
+
+    Examples:
+        >>> EncoderEmbeddings(lambda texts: [[float(len(text)), 1.0] for text in texts]).embed_query("abc")
+        [3.0, 1.0]
+    """
+
+    def __init__(self, encode: Encode) -> None:
+        self._encode = encode
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Vectors of texts, one a text."""
+        # an encoder need not know what shape no text has
+        return [[float(value) for value in row] for row in self._encode(texts)] if texts else []
+
+    def embed_query(self, text: str) -> list[float]:
+        """The vector of a question."""
+        return self.embed_documents([text])[0]
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Vectors of texts, computed in a thread."""
+        return await call_in_thread(self.embed_documents, texts)
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """The vector of a question, computed in a thread."""
+        return await call_in_thread(self.embed_query, text)
+
+
+def local_embeddings(load: Callable[..., TextEncoder] = TextEncoder.from_pretrained) -> EncoderEmbeddings:
+    """all-MiniLM-L6-v2 as an embedding model, fetched by hash once (91 MB), run by torch.
+
+    Args:
+        load: Loads the encoder's folder.
+
+    Returns:
+        The embedding model.
+
+    Raises:
+        DownloadError: No source gave the weights.
+        MissingExtraError: The ``demo`` or the ``torch`` extra is not installed.
+    """
+    from blender_core.evaluate.local_encoder import local_encoder
+
+    return EncoderEmbeddings(load(local_encoder(), device="cpu", local_files_only=True))
