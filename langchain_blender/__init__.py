@@ -19,11 +19,17 @@ from blender_core.extras import require_installed
 
 if TYPE_CHECKING:
     from langchain_blender.chat_model import BlendedLLM
+    from langchain_blender.local import local_chat_models, open_chat_models
     from langchain_blender.members import LangChainMember
 
-_HOMES = {"BlendedLLM": "chat_model", "LangChainMember": "members"}
+_HOMES = {
+    "BlendedLLM": "chat_model",
+    "LangChainMember": "members",
+    "local_chat_models": "local",
+    "open_chat_models": "local",
+}
 
-__all__ = ["BlendedLLM", "LangChainMember"]
+__all__ = ["BlendedLLM", "LangChainMember", "local_chat_models", "open_chat_models"]
 
 
 # every module below needs it, and would say less
