@@ -19,6 +19,7 @@ from blender_core.errors import ConfigurationError, MemberError
 from blender_core.extras import require
 from blender_core.members.member import Member
 from blender_core.prompt import Message, Prompt
+from blender_core.thinking import ThinkingFilter, split_thinking
 
 __all__ = ["OpenAIMember"]
 
@@ -142,6 +143,8 @@ class OpenAIMember(Member):
                 text = parts.take(chunk)
                 if text:
                     yield text
+        if rest := parts.rest():
+            yield rest
         yield parts.answer()
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
@@ -153,6 +156,8 @@ class OpenAIMember(Member):
                 text = parts.take(chunk)
                 if text:
                     yield text
+        if rest := parts.rest():
+            yield rest
         yield parts.answer()
 
     def close(self) -> None:
@@ -221,9 +226,10 @@ class _StreamParts:
         self._usage: Usage | None = None
         self._model: str | None = None
         self._finish_reason: str | None = None
+        self._filter = ThinkingFilter()
 
     def take(self, chunk: Any) -> str:
-        """Take one chunk and return its text."""
+        """Take one chunk and return its text, without what is thought."""
         self._model = chunk.model or self._model
         self._usage = _usage(chunk.usage) or self._usage
         if not chunk.choices:
@@ -242,14 +248,18 @@ class _StreamParts:
                 call["arguments"] += part.function.arguments or ""
         text = delta.content or ""
         self._text.append(text)
-        return text
+        return self._filter.take(text)
+
+    def rest(self) -> str:
+        """Text that was held back while it could have been the start of a thought."""
+        return self._filter.rest()
 
     def answer(self) -> Answer:
         """The whole answer."""
         if self._finish_reason is None and not any(self._text) and not self._calls and not any(self._refusal):
             raise MemberError("the stream ended without an answer; the server may have been stopped")
         return Answer(
-            "".join(self._text),
+            split_thinking("".join(self._text))[1],
             tool_calls=tuple(
                 _tool_call(call["name"], call["arguments"], call["id"]) for _, call in sorted(self._calls.items())
             ),
@@ -317,7 +327,7 @@ def _answer(completion: Any) -> Answer:
     message = choice.message
     calls = [call for call in message.tool_calls or [] if getattr(call, "function", None) is not None]
     return Answer(
-        message.content or "",
+        split_thinking(message.content or "")[1],
         tool_calls=tuple(_tool_call(call.function.name, call.function.arguments, call.id) for call in calls),
         usage=_usage(completion.usage),
         model=completion.model,

@@ -1,15 +1,41 @@
-"""Training of the embedded ranker; needs the ``train`` extra."""
+"""Training of a ranker, as the embedded one was trained; needs the ``train`` extra.
+
+``train_ranker`` and ``finish_ranker`` load torch when they are first used, not before.
+"""
 
 from __future__ import annotations
 
-from blender_core.train.config import RankerTrainingConfig, SourceConfig, Stage
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from blender_core.train.config import RankerTrainingConfig, SourceConfig, Stage, TeacherConfig
 from blender_core.train.records import PreferenceRecord, read_records, split_development
+
+if TYPE_CHECKING:
+    from blender_core.train.finish import finish_ranker
+    from blender_core.train.ranker import train_ranker
 
 __all__ = [
     "PreferenceRecord",
     "RankerTrainingConfig",
     "SourceConfig",
     "Stage",
+    "TeacherConfig",
+    "finish_ranker",
     "read_records",
     "split_development",
+    "train_ranker",
 ]
+
+_HOMES = {"finish_ranker": "finish", "train_ranker": "ranker"}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

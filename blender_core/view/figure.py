@@ -81,29 +81,42 @@ def _bars(axes: Any, ranking: Ranking, labels: Sequence[str]) -> None:
     best = ranking.ranks[ranking.best]
     colours = [_BEST if ranking.ranks[index] == best else _OTHER for index in ranking.order]
     places = range(len(scores))
-    axes.barh(places, [score if math.isfinite(score) else 0.0 for score in scores], color=colours, height=0.62)
+    base = _base(known)
+    axes.barh(
+        places,
+        [score - base if math.isfinite(score) else 0.0 for score in scores],
+        left=base,
+        color=colours,
+        height=0.62,
+    )
     for place, score in zip(places, scores, strict=True):
         blank = not math.isfinite(score)
         axes.annotate(
-            "blank" if blank else f"{score:.2f}",
-            (0.0 if blank else score, place),
-            xytext=(4 if blank or score >= 0 else -4, 0),
+            "blank" if blank else f"{score:.3f}",
+            (base if blank else score, place),
+            xytext=(4, 0),
             textcoords="offset points",
-            ha="left" if blank or score >= 0 else "right",
+            ha="left",
             va="center",
             fontsize=8,
             color=_BLANK if blank else "#444444",
         )
     axes.set_yticks(places, [f"{labels[index]}  {ranking.ranks[index]}" for index in ranking.order])
     axes.invert_yaxis()
-    axes.axvline(0.0, color="#999999", linewidth=0.8)
-    axes.margins(x=0.16)
-    if not any(known):
-        axes.set_xlim(-1.0, 1.0)
+    axes.axvline(base, color="#999999", linewidth=0.8)
+    widest = max(known, default=base) - base
+    axes.set_xlim(base, base + (1.18 * widest or 1.0))
     axes.set_xlabel(f"score ({ranking.ranker})")
     axes.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
+
+
+def _base(scores: Sequence[float]) -> float:
+    """Where bars start, so that the best is the longest: 0, or a little below the least score if that is negative."""
+    if not scores or min(scores) >= 0:
+        return 0.0
+    return min(scores) - (0.06 * (max(scores) - min(scores)) or 1.0)
 
 
 def _matrix(axes: Any, ranking: Ranking) -> None:

@@ -145,7 +145,10 @@ def timings(result: BlendResult) -> str:
     if times.fuse:
         parts.append(f"fuse {seconds(times.fuse)}")
     usage = result.usage
-    known = "" if result.usage_known else " as far as known"
     line = f"{seconds(times.total)} in all ({', '.join(parts)})"
-    line += f" \u00b7 {usage.input_tokens} tokens read, {usage.output_tokens} written{known}"
+    if result.usage_known or usage.total_tokens:
+        known = "" if result.usage_known else " as far as known"
+        line += f" \u00b7 {usage.input_tokens} tokens read, {usage.output_tokens} written{known}"
+    else:
+        line += " \u00b7 tokens unknown"
     return line if result.cost is None else f"{line} \u00b7 cost {result.cost:.4g}"

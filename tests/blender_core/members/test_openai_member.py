@@ -88,6 +88,29 @@ def test_stream_adds_up_to_the_answer(serve, asynchronous):
     assert server.requests[0]["stream_options"] == {"include_usage": True}
 
 
+@pytest.mark.parametrize("way", ["generate", "stream", "astream"])
+def test_thoughts_are_no_part_of_the_answer(serve, way):
+    asked = member(serve(m=["<think>\nShort waves scatter more.\n</think>\n\nBecause of scattering."]))
+    if way == "generate":
+        assert asked.generate(PROMPT).text == "Because of scattering."
+        return
+    pieces = asyncio.run(collect(asked.astream(PROMPT))) if way == "astream" else list(asked.stream(PROMPT))
+    *texts, answer = pieces
+    assert "".join(texts) == answer.text == "Because of scattering."
+
+
+def test_a_short_text_that_might_have_been_a_thought_is_streamed_whole(serve):
+    *texts, answer = member(serve(m=["<th"])).stream(PROMPT)
+    assert "".join(texts) == answer.text == "<th"
+
+
+async def test_a_model_that_only_thought_has_given_no_answer(serve):
+    server = serve(thinker=["<think>I never stop"], plain=["Scattering."])
+    result = await Blender([member(server, "thinker"), member(server, "plain")], fuser=None).ablend("Why?")
+    assert (result.winner, result.text) == ("plain", "Scattering.")
+    assert [record.rank for record in result.candidates] == [None, 1]
+
+
 def test_stream_without_usage_for_servers_that_refuse_it(serve):
     server = serve(m=["Hello there"])
     *_, answer = member(server, stream_usage=False).stream(PROMPT)

@@ -21,9 +21,27 @@ def test_bars_are_ordered_best_first_with_their_ranks():
     (bars,) = figure.axes
     assert labels(bars) == ["b  1", "a  2", "d  2", "c  4"]
     assert [round(bar.get_width(), 3) for bar in bars.patches] == [1.5, 0.2, 0.2, 0.0]
-    assert [text.get_text() for text in bars.texts] == ["1.50", "0.20", "0.20", "blank"]
+    assert [text.get_text() for text in bars.texts] == ["1.500", "0.200", "0.200", "blank"]
     # what a notebook asks for
     assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_the_best_has_the_longest_bar_when_scores_are_negative():
+    ranking = Ranking.from_scores([-0.2, -0.8, -0.001, -math.inf], ranker="example")
+    (bars,) = ranking_figure(ranking).axes
+    widths = [bar.get_width() for bar in bars.patches]
+    assert widths[:3] == sorted(widths[:3], reverse=True)
+    assert widths[2] > 0 == widths[3]
+    assert widths[0] - widths[2] == pytest.approx(0.799)
+    assert bars.get_xlim()[0] < -0.8
+
+
+@pytest.mark.parametrize("score", [-3.0, 0.0, -math.inf])
+def test_equal_scores_have_equal_bars(score):
+    (bars,) = ranking_figure(Ranking.from_scores([score, score], ranker="example")).axes
+    first, second = bars.patches
+    assert first.get_width() == second.get_width() >= 0
+    assert bars.get_xlim()[0] < bars.get_xlim()[1]
 
 
 def test_comparisons_are_percent_of_row_against_column():

@@ -211,3 +211,8 @@ def test_printable_and_one_line(text):
 def test_sigmoid(logit):
     probability = wording.sigmoid(logit)
     assert math.isnan(probability) if math.isnan(logit) else 0 <= probability <= 1
+
+
+def test_tokens_that_nobody_counted_are_unknown():
+    result = Blender([lambda question: "Paris."], fuser=None).blend("Capital of France?")
+    assert wording.timings(result).endswith("tokens unknown")
