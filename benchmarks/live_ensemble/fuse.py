@@ -16,6 +16,8 @@ from pathlib import Path
 from report import HERE
 
 from blender_core import Answer, Blender, Member, OpenAIMember, Prompt
+from blender_core.fuse import Fuser
+from blender_core.fuse.gen_fuser import GenFuser
 from blender_core.local import MODELS, local_ensemble
 from blender_core.mixinstruct.records import joined_prompt, read_mix
 
@@ -37,10 +39,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ranker", default="embedded")
     parser.add_argument("--when", choices=("auto", "always"), default="auto")
-    parser.add_argument("--fuser", default=None, help="model that always fuses; default the one that ranked first")
+    parser.add_argument(
+        "--fuser", default=None, help="member, or folder of a GenFuser, that always fuses; default the first in rank"
+    )
+    parser.add_argument("--top-k", type=int, default=3)
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    by = "" if options.fuser is None else f"@{options.fuser}"
+    folder = None if options.fuser is None or options.fuser in MODELS else Path(options.fuser)
+    by = "" if options.fuser is None else "@GenFuser" if folder else f"@{options.fuser}"
     target = options.out or HERE / f"blended-{options.ranker}-{options.when}{by}.jsonl"
     records = [record for record in read_mix(HERE / "answers.jsonl.gz") if record.extra["split"] == "test"]
     done = set()
@@ -63,8 +69,12 @@ def main() -> None:
             # a base model continues text, it cannot be asked to fuse
             live.follows_instructions = server.kind == "chat"
             members.append(RecordedMember(live, answers[server.model]))
-        fuser = next((member for member in members if member.name == options.fuser), "llm")
-        blender = Blender(members, ranker=options.ranker, fuser=fuser, fuse_when=options.when, timeout=300)
+        fuser: Fuser | Member | str = next((member for member in members if member.name == options.fuser), "llm")
+        if folder is not None:
+            fuser = GenFuser.from_pretrained(folder, device="cpu")
+        blender = Blender(
+            members, ranker=options.ranker, fuser=fuser, fuse_when=options.when, top_k=options.top_k, timeout=300
+        )
         for record in records:
             if record.id in done:
                 continue
