@@ -206,7 +206,11 @@ class BlendedLLM(EnsembleLLM):
         """
         calls = calls_of_message(response.message)
         if not calls and error_on_no_tool_call:
-            raise ValueError("expected at least one tool call, but the blend answered in text")
+            said = (response.message.content or "")[:120]
+            raise ValueError(
+                f"expected at least one tool call, but the blend answered in text: {said!r}; add a member that calls "
+                "tools more reliably"
+            )
         return [
             ToolSelection(tool_id=call.id or "", tool_name=call.name, tool_kwargs=dict(call.arguments))
             for call in calls

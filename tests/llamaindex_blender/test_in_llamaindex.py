@@ -12,6 +12,7 @@ from llama_index.core.evaluation import (
     PairwiseComparisonEvaluator,
     RelevancyEvaluator,
 )
+from llama_index.core.llms import ChatMessage
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.program import LLMTextCompletionProgram
 from llama_index.core.query_engine import RouterQueryEngine, SubQuestionQueryEngine
@@ -185,6 +186,12 @@ def test_structured_output_in_text():
         output_cls=River, prompt_template_str="Name a river in {country}.", llm=llm
     )
     assert program(country="Germany") == River(name="Danube")
+
+
+def test_an_answer_in_text_where_a_tool_call_was_wanted_is_quoted():
+    llm = BlendedLLM(llms=[lambda question: "About 27 days."])
+    with pytest.raises(ValueError, match=r"answered in text: 'About 27 days\.'; add a member"):
+        llm.get_tool_calls_from_response(llm.chat([ChatMessage("How many?")]))
 
 
 def test_structured_answers_of_a_query_engine():
