@@ -67,6 +67,11 @@ class Prompt:
     def __post_init__(self) -> None:
         if not self.messages:
             raise ConfigurationError("the prompt has no messages; pass a question or at least one turn")
+        wrong = next((turn for turn in self.messages if not isinstance(turn, Message)), None)
+        if wrong is not None:
+            raise ConfigurationError(
+                f"a prompt is made of messages, not of {type(wrong).__name__}; Prompt.of(...) takes text and turns"
+            )
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
 
     @property

@@ -15,6 +15,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean, median
 
 from blender_core import MemberPrior
 from blender_core.evaluate.benchmark_table import write_between_markers
@@ -96,11 +97,12 @@ def main() -> None:
             float(passes(record.check, rows[record.id]["text"])) if record.id in rows else math.nan for record in test
         ]
     systems["oracle"] = [max(right(record, i) for i in range(len(record.candidates))) for record in test]
-    table = report(test, systems, best)
-    if options.markdown:
-        write_between_markers(options.markdown, "table", table)
-    else:
-        print(table)
+    tables = {"table": report(test, systems, best), "latency": latency_report(HERE / "latency.jsonl", best)}
+    for name, table in tables.items():
+        if options.markdown:
+            write_between_markers(options.markdown, name, table)
+        else:
+            print(table, end="\n\n")
 
 
 def report(test: Sequence[MixRecord], systems: dict[str, list[float]], best: str) -> str:
@@ -122,6 +124,29 @@ def report(test: Sequence[MixRecord], systems: dict[str, list[float]], best: str
         p = f"{corrected[name]:.3f}" if name in corrected else "-"
         interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
         lines.append(f"| {name} | {estimate.mean:.3f} | {interval} | {p} | " + " | ".join(by_task) + " |")
+    return "\n".join(lines)
+
+
+def latency_report(path: Path, best: str) -> str:
+    """Seconds of each member alone and of the blend, and their ratio to the best member's, prompt by prompt."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    columns = {f"{name}, alone": [row["alone"][name] for row in rows] for name in sorted(rows[0]["alone"])}
+    columns["all members alone, one after the other"] = [sum(row["alone"].values()) for row in rows]
+    columns["blend: gather, all at the same time"] = [row["blend"]["gather"] for row in rows]
+    columns["blend: rank"] = [row["blend"]["rank"] for row in rows]
+    columns["blend: fuse"] = [row["blend"]["fuse"] for row in rows]
+    columns["blend, picked"] = [row["blend"]["gather"] + row["blend"]["rank"] for row in rows]
+    columns["blend, fused"] = [row["blend"]["total"] for row in rows]
+    lines = [
+        f"Wall seconds on {len(rows)} prompts of the test half; ratio: median over prompts, against {best} alone.",
+        "",
+        "| | median | mean | worst | ratio |",
+        "|---" * 5 + "|",
+    ]
+    for name, seconds in columns.items():
+        ratio = median(one / row["alone"][best] for one, row in zip(seconds, rows, strict=True))
+        cells = " | ".join(f"{value:.2f}" for value in (median(seconds), fmean(seconds), max(seconds), ratio))
+        lines.append(f"| {name} | {cells} |")
     return "\n".join(lines)
 
 

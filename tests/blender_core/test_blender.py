@@ -399,3 +399,8 @@ def test_quorum_policy_and_prompt_checks():
         Prompt.of([("robot", "x")])
     with pytest.raises(ConfigurationError, match="no messages"):
         Prompt.of([])
+
+
+def test_prompt_of_bare_text_names_the_right_constructor():
+    with pytest.raises(ConfigurationError, match=r"not of str; Prompt\.of"):
+        Prompt("What is the capital of France?")  # type: ignore[arg-type]
