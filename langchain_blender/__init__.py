@@ -12,10 +12,10 @@ Examples:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from blender_core.extras import require_installed
+from blender_core.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from langchain_blender.chat_model import BlendedLLM
@@ -35,13 +35,4 @@ __all__ = ["BlendedLLM", "LangChainMember", "local_chat_models", "open_chat_mode
 # every module below needs it, and would say less
 require_installed("langchain_core", feature="langchain_blender", extra="langchain")
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

@@ -11,10 +11,10 @@ Examples:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from blender_core.extras import require_installed
+from blender_core.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from llamaindex_blender.llm import BlendedLLM
@@ -29,13 +29,4 @@ _HOMES = {"BlendedLLM": "llm", "LlamaIndexMember": "members", "local_llms": "loc
 # every module below needs it, and would say less
 require_installed("llama_index.core", feature="llamaindex_blender", extra="llamaindex")
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

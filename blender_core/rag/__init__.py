@@ -26,8 +26,9 @@ question ── gather ──> GroundedCandidate(answer, sources) per engine    
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from blender_core.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from blender_core.rag.blend import GroundedBlender, GroundedResult
@@ -95,13 +96,4 @@ __all__ = [
     "unite_sources",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from blender_core.lazy_exports import lazy_exports
 from blender_core.rank.distinct import DistinctCandidates, distinct_candidates
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.ranking import Ranking
@@ -64,13 +64,4 @@ __all__ = [
     "distinct_candidates",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

@@ -12,8 +12,9 @@ What is measured and how citations are kept is in ``blender_core.rag``.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from blender_core.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from langchain_blender.rag.blended_rag import BlendedRAG
@@ -43,13 +44,4 @@ __all__ = [
     "retrieval_chain",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)
