@@ -85,6 +85,7 @@ class EmbeddedRanker:
         tokenizer: The tokenizer that belongs to it.
         settings: The settings that belong to it.
         tokens_per_batch: Padded tokens in one forward pass; bounds the memory.
+        name: Stands in its rankings, so that scores of two trainings are not taken for one scale.
 
     Examples:
         >>> ranker = EmbeddedRanker.load()
@@ -93,10 +94,14 @@ class EmbeddedRanker:
         (0, 'embedded')
     """
 
-    name = "embedded"
-
     def __init__(
-        self, session: Any, tokenizer: Tokenizer, settings: EmbeddedSettings, *, tokens_per_batch: int = 4096
+        self,
+        session: Any,
+        tokenizer: Tokenizer,
+        settings: EmbeddedSettings,
+        *,
+        tokens_per_batch: int = 4096,
+        name: str = "embedded",
     ) -> None:
         if tokens_per_batch < 1:
             raise ConfigurationError(f"tokens_per_batch={tokens_per_batch}: must be at least 1")
@@ -104,6 +109,7 @@ class EmbeddedRanker:
         self._tokenizer = tokenizer
         self._settings = settings
         self._tokens_per_batch = tokens_per_batch
+        self.name = name
 
     @classmethod
     def load(cls, path: str | Path | None = None, *, threads: int = 1, tokens_per_batch: int = 4096) -> EmbeddedRanker:
@@ -116,7 +122,8 @@ class EmbeddedRanker:
             tokens_per_batch: Padded tokens in one forward pass; bounds the memory.
 
         Returns:
-            The ranker.
+            The ranker; its name is ``"embedded"``, with the first digits of the model's sha256 where it is one of your
+            own.
 
         Raises:
             CheckpointError: A file is missing or damaged.
@@ -143,7 +150,13 @@ class EmbeddedRanker:
                 f"{folder}/model.int8.onnx has sha256 {digest}, ranker.json says {settings.model_sha256}; "
                 "install the package again"
             )
-        return cls(_session(model, threads), _tokenizer(tokenizer_text), settings, tokens_per_batch=tokens_per_batch)
+        return cls(
+            _session(model, threads),
+            _tokenizer(tokenizer_text),
+            settings,
+            tokens_per_batch=tokens_per_batch,
+            name="embedded" if path is None else f"embedded-{digest[:8]}",
+        )
 
     @property
     def settings(self) -> EmbeddedSettings:
@@ -159,7 +172,9 @@ class EmbeddedRanker:
         Returns:
             A new ranker; this one is unchanged.
         """
-        return EmbeddedRanker(session, self._tokenizer, self._settings, tokens_per_batch=self._tokens_per_batch)
+        return EmbeddedRanker(
+            session, self._tokenizer, self._settings, tokens_per_batch=self._tokens_per_batch, name=self.name
+        )
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
         """Rank the candidates; see ``Ranker.rank``.

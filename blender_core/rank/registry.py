@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.protocol import Ranker
@@ -53,8 +54,8 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
 
     Args:
         ranker: A ranker, ``"embedded"`` (the shipped cross-encoder), ``"consensus"`` (agreement in words),
-            ``"longest"`` and ``"random"`` (baselines), or the path or hub name of a PairRanker checkpoint such as
-            ``"llm-blender/PairRM"``.
+            ``"longest"`` and ``"random"`` (baselines), the folder of a ranker that was exported after training, or the
+            path or hub name of a PairRanker checkpoint such as ``"llm-blender/PairRM"``.
 
     Returns:
         The ranker.
@@ -105,6 +106,10 @@ def _lock_of(_name: str) -> threading.Lock:
 def _named(name: str) -> Ranker:
     if name in _MAKERS:
         return _MAKERS[name]()
+    if (Path(name) / "ranker.json").is_file():
+        from blender_core.rank.embedded import EmbeddedRanker
+
+        return EmbeddedRanker.load(name)
     from blender_core.rank.pair_ranker import PairRanker
 
     return PairRanker.from_pretrained(name)

@@ -73,7 +73,7 @@ def load_scorer(folder: Path, config: RankerTrainingConfig) -> SegmentPooledScor
         The scorer. Its head is that of the exported ranker where the run goes on from one, else new.
 
     Raises:
-        CheckpointError: The folder holds no BERT encoder, or a head of another size.
+        CheckpointError: The folder holds no encoder of ``ENCODERS``, or a head of another size.
     """
     model = SegmentPooledScorer(load_encoder(folder), head_size=config.head_size, dropout=config.dropout)
     if (folder / HEAD_FILE).is_file():

@@ -1,4 +1,4 @@
-"""The network: a BERT encoder over prompt and answer, mean-pooled by segment, and a small head."""
+"""The network: an encoder over prompt and answer, mean-pooled by segment, and a small head."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from torch import nn
 
 from blender_core.errors import CheckpointError
 
-__all__ = ["SegmentPooledScorer", "load_encoder", "tiny_encoder"]
+__all__ = ["ENCODERS", "SegmentPooledScorer", "load_encoder", "tiny_encoder"]
+
+ENCODERS = ("bert", "mpnet", "roberta")
+"""Kinds of encoders that the head goes on; only ``"bert"`` knows segments by an embedding of their own."""
 
 
 def load_encoder(folder: str | Path) -> nn.Module:
-    """Load a BERT encoder without its pooler and with every dropout at 0.
+    """Load an encoder without its pooler and with every dropout at 0.
 
     Args:
-        folder: Folder with ``config.json`` and ``model.safetensors``.
+        folder: Folder with ``config.json`` and ``model.safetensors``; the model is one of ``ENCODERS``.
 
     Returns:
         The encoder, weights in float32.
 
     Raises:
-        CheckpointError: The folder does not hold a BERT model.
+        CheckpointError: The folder holds no such model.
     """
-    from transformers import BertConfig, BertModel
+    from transformers import AutoConfig, AutoModel
     from transformers.utils import logging as display
 
     folder = Path(folder)
@@ -34,14 +37,14 @@ def load_encoder(folder: str | Path) -> nn.Module:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{folder} holds no readable config.json: {error}; give an encoder's folder") from error
-    if kind != "bert":
-        raise CheckpointError(f"{folder} holds a {kind!r} model; this head is made for BERT encoders")
-    config = BertConfig.from_pretrained(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    if kind not in ENCODERS:
+        raise CheckpointError(f"{folder} holds a {kind!r} model; this head goes on one of {', '.join(ENCODERS)}")
+    config = AutoConfig.from_pretrained(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     shown = display.is_progress_bar_enabled()
     # the run has a bar of its own
     display.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        encoder: nn.Module = BertModel.from_pretrained(
+        encoder: nn.Module = AutoModel.from_pretrained(
             folder, config=config, add_pooling_layer=False, use_safetensors=True, dtype=torch.float32
         )
     finally:
@@ -86,7 +89,8 @@ class SegmentPooledScorer(nn.Module):
     their scores, so swapping the two negates it.
 
     Args:
-        encoder: A BERT encoder; its config gives ``hidden_size``.
+        encoder: An encoder as ``load_encoder`` gives; its config gives ``hidden_size``, and ``type_vocab_size`` where
+            it embeds segments.
         head_size: Width of the head's hidden layer.
         dropout: Dropout on the pooled features.
     """
@@ -96,6 +100,7 @@ class SegmentPooledScorer(nn.Module):
         self.encoder = encoder
         config: Any = encoder.config
         width = int(config.hidden_size)
+        self._embeds_segments = int(getattr(config, "type_vocab_size", 1)) > 1
         self.head = nn.Sequential(
             nn.LayerNorm(4 * width),
             nn.Dropout(dropout),
@@ -117,9 +122,8 @@ class SegmentPooledScorer(nn.Module):
         Returns:
             Scores, shape (batch,).
         """
-        hidden = self.encoder(
-            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
-        ).last_hidden_state.float()
+        segments = {"token_type_ids": token_type_ids} if self._embeds_segments else {}
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **segments).last_hidden_state.float()
         answer_mask = (token_type_ids * attention_mask).unsqueeze(-1).float()
         prompt_mask = attention_mask.unsqueeze(-1).float() - answer_mask
         q = (hidden * prompt_mask).sum(1) / prompt_mask.sum(1).clamp(min=1.0)

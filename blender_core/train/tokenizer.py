@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["load_tokenizer", "number_tokens", "segment_layout"]
 
 _CUT_MARKER = "…"
+# BERT's frame, and that of RoBERTa and MPNet
+_FRAMES = (("[CLS]", "[SEP]"), ("<s>", "</s>"))
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
@@ -47,11 +49,14 @@ def segment_layout(tokenizer: Tokenizer) -> SegmentLayout:
     """The layout with this tokenizer's ids.
 
     Raises:
-        CheckpointError: The tokenizer lacks ``[CLS]`` or ``[SEP]``.
+        CheckpointError: The tokenizer has neither ``[CLS]`` and ``[SEP]`` nor ``<s>`` and ``</s>``.
     """
-    cls_token, sep_token = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
-    if cls_token is None or sep_token is None:
-        raise CheckpointError("the tokenizer has no [CLS] or no [SEP]; a BERT tokenizer is needed")
+    for first, last in _FRAMES:
+        cls_token, sep_token = tokenizer.token_to_id(first), tokenizer.token_to_id(last)
+        if cls_token is not None and sep_token is not None:
+            break
+    else:
+        raise CheckpointError("the tokenizer has neither [CLS] and [SEP] nor <s> and </s>; an encoder's is needed")
     marker = tokenizer.token_to_id(_CUT_MARKER)
     return SegmentLayout(cls_token=cls_token, sep_token=sep_token, cut_marker=sep_token if marker is None else marker)
 

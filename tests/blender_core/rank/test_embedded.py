@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
 from blender_core.rank import Ranker
 from blender_core.rank.embedded import EmbeddedRanker
+from blender_core.rank.registry import resolve_ranker
 
 WEIGHTS = Path(str(files("blender_core.rank") / "embedded_weights"))
 ANSWERS = [
@@ -207,7 +209,10 @@ def copied(tmp_path):
 
 
 def test_loads_from_a_folder(ranker, copied):
-    assert EmbeddedRanker.load(copied).rank(PROMPT, ANSWERS) == ranker.rank(PROMPT, ANSWERS)
+    own = EmbeddedRanker.load(copied)
+    assert own.name.startswith("embedded-")
+    assert replace(own.rank(PROMPT, ANSWERS), ranker="embedded") == ranker.rank(PROMPT, ANSWERS)
+    assert replace(resolve_ranker(str(copied)).rank(PROMPT, ANSWERS), ranker="embedded") == ranker.rank(PROMPT, ANSWERS)
 
 
 @pytest.mark.parametrize("name", ["ranker.json", "tokenizer.json", "model.int8.onnx"])
