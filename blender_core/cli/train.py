@@ -90,4 +90,34 @@ def export(
         write_json(finish_ranker(settings, output, data=data, max_tokens=max_tokens, records=records))
 
 
+@train.command(epilog=EXIT_CODES)
+def reward_head(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="TOML or JSON file that describes the run.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Folder that the files of the sources lie in.", show_default="$BLENDER_DATA"),
+    ] = None,
+) -> None:
+    """Fit a linear head on a frozen language model: a ranker, and a teacher for smaller ones.
+
+    Every answer is read once; a run that was stopped goes on when the same command is given again. Writes the numbers
+    on held-out prompts as JSON.
+    """
+    with reported():
+        from blender_core.extras import require
+
+        require("torch", feature="blended-llm train reward-head", extra="train")
+        from blender_core.train.reward_head import train_reward_head
+        from blender_core.train.reward_head_config import RewardHeadConfig
+
+        with console(stderr=True).status("starting") as status:
+            write_json(
+                train_reward_head(
+                    RewardHeadConfig.load(config),
+                    data=data,
+                    report=lambda source, done, count: status.update(f"reading {source}: {done} of {count}"),
+                )
+            )
+
+
 train.command(epilog=EXIT_CODES)(fuser)

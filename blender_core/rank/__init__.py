@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from blender_core.rank.mlm_scoring import MLMScoringRanker
     from blender_core.rank.pair_ranker import PairRanker
     from blender_core.rank.random_ranker import RandomRanker
+    from blender_core.rank.reward_head import RewardHeadRanker
     from blender_core.rank.text_encoder import TextEncoder
 
 _HOMES = {
@@ -39,6 +40,7 @@ _HOMES = {
     "MemberStrength": "member_prior",
     "PairRanker": "pair_ranker",
     "RandomRanker": "random_ranker",
+    "RewardHeadRanker": "reward_head",
     "TextEncoder": "text_encoder",
 }
 
@@ -60,6 +62,7 @@ __all__ = [
     "RandomRanker",
     "Ranker",
     "Ranking",
+    "RewardHeadRanker",
     "TextEncoder",
     "distinct_candidates",
 ]

@@ -54,8 +54,8 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
 
     Args:
         ranker: A ranker, ``"embedded"`` (the shipped cross-encoder), ``"consensus"`` (agreement in words),
-            ``"longest"`` and ``"random"`` (baselines), the folder of a ranker that was exported after training, or the
-            path or hub name of a PairRanker checkpoint such as ``"llm-blender/PairRM"``.
+            ``"longest"`` and ``"random"`` (baselines), the folder of a ranker that was exported after training (a
+            reward head's too), or the path or hub name of a PairRanker checkpoint such as ``"llm-blender/PairRM"``.
 
     Returns:
         The ranker.
@@ -110,6 +110,10 @@ def _named(name: str) -> Ranker:
         from blender_core.rank.embedded import EmbeddedRanker
 
         return EmbeddedRanker.load(name)
+    if (Path(name) / "reward_head.json").is_file():
+        from blender_core.rank.reward_head import RewardHeadRanker
+
+        return RewardHeadRanker.load(name)
     from blender_core.rank.pair_ranker import PairRanker
 
     return PairRanker.from_pretrained(name)

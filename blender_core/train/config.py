@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.train.settings_file import read_settings
 
-__all__ = ["FORMATS", "RankerTrainingConfig", "SourceConfig", "Stage", "TeacherConfig"]
+__all__ = [
+    "FORMATS",
+    "RankerTrainingConfig",
+    "SourceConfig",
+    "Stage",
+    "TeacherConfig",
+    "sources_from",
+]
 
 FORMATS = ("chosen_rejected", "mixinstruct", "pair", "preference")
 """Formats of records that can be read."""
@@ -267,10 +273,7 @@ class RankerTrainingConfig:
         """
         values = dict(data)
         try:
-            values["sources"] = {
-                name: SourceConfig(**{**source, "only": tuple(source.get("only", ()))})
-                for name, source in values.get("sources", {}).items()
-            }
+            values["sources"] = sources_from(values.get("sources", {}))
             if "stages" in values:
                 values["stages"] = tuple(Stage(**stage) for stage in values["stages"])
             if values.get("teacher") is not None:
@@ -287,15 +290,7 @@ class RankerTrainingConfig:
         Raises:
             ConfigurationError: The file is missing, or holds no usable settings.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise ConfigurationError(f"no configuration file {path}; give a TOML or JSON file")
-        text = path.read_text(encoding="utf-8")
-        try:
-            data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigurationError(f"{path} is neither TOML nor JSON: {error}") from error
-        return cls.from_dict(data)
+        return cls.from_dict(read_settings(path))
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain types; :meth:`from_dict` reads them back."""
@@ -314,3 +309,13 @@ class RankerTrainingConfig:
     def window(self, progress: float) -> int:
         """Window in tokens at a progress in [0, 1]."""
         return next((stage for stage in self.stages if progress < stage.until), self.stages[-1]).max_tokens
+
+
+def sources_from(data: Mapping[str, Mapping[str, Any]]) -> dict[str, SourceConfig]:
+    """Sources from plain types.
+
+    Raises:
+        ConfigurationError: A setting is unusable.
+        TypeError: A setting is unknown.
+    """
+    return {name: SourceConfig(**{**source, "only": tuple(source.get("only", ()))}) for name, source in data.items()}

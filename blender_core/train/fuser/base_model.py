@@ -11,6 +11,7 @@ from typing import Any
 from blender_core.errors import BlendError, CheckpointError, ConfigurationError
 from blender_core.fuse.gen_fuser_prompt import ChatLayout, FusionLayout, PaperLayout, PublishedLayout
 from blender_core.fuse.gen_fuser_settings import GenFuserSettings
+from blender_core.gguf_file import gguf_file
 from blender_core.quiet_loading import quiet_loading
 from blender_core.sealed_tokenizer import SealedTokenizer
 from blender_core.train.fuser.config import FuserTrainingConfig, LoraConfig
@@ -119,7 +120,7 @@ def _load(config: FuserTrainingConfig) -> BaseModel:
     import torch
     import transformers
 
-    gguf = _gguf_file(config.model)
+    gguf = gguf_file(config.model, feature="training from a GGUF file")
     where, source = (str(gguf.parent), {"gguf_file": gguf.name}) if gguf is not None else (config.model, {})
     settings = transformers.AutoConfig.from_pretrained(where, **source)
     both = bool(settings.is_encoder_decoder)
@@ -163,24 +164,6 @@ def _encoder(config: FuserTrainingConfig, layout: FusionLayout, encode_target: A
         candidate_max_length=config.candidate_max_length,
         target_max_length=config.target_max_length,
     )
-
-
-def _gguf_file(name: str) -> Path | None:
-    from blender_core.local.catalog import MODELS
-    from blender_core.local.download import fetch
-
-    if name in MODELS:
-        found = fetch(MODELS[name])
-    elif name.endswith(".gguf"):
-        found = Path(name).expanduser()
-        if not found.is_file():
-            raise CheckpointError(f"there is no file {found}; give a GGUF file, a folder or a hub name")
-    else:
-        return None
-    from blender_core.extras import require
-
-    require("gguf", feature="training from a GGUF file", extra="train")
-    return found
 
 
 def _plain(model: Any) -> Any:

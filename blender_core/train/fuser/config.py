@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.train.settings_file import read_settings
 
 __all__ = ["FuserTrainingConfig", "LoraConfig"]
 
@@ -192,15 +191,7 @@ class FuserTrainingConfig:
         Raises:
             ConfigurationError: The file is missing, or holds no usable settings.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise ConfigurationError(f"no configuration file {path}; give a TOML or JSON file")
-        text = path.read_text(encoding="utf-8")
-        try:
-            data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigurationError(f"{path} is neither TOML nor JSON: {error}") from error
-        return cls.from_dict(data)
+        return cls.from_dict(read_settings(path))
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain types; :meth:`from_dict` reads them back."""

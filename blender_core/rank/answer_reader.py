@@ -1,0 +1,195 @@
+"""A frozen pretrained model that turns an answer, read after its prompt, into one vector.
+
+The middle layers of a language model know much about an answer that its last layer, made for the next token, has
+thrown away. What is kept: the mean state over the answer's tokens, and the state that has seen everything (the last
+token of a decoder, the first of an encoder).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blender_core.errors import ConfigurationError, RankerError
+from blender_core.gguf_file import gguf_file
+from blender_core.pretrained import loading, require_transformers
+from blender_core.rank.pairrm.batches import token_batches
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Vectors = npt.NDArray[np.float32]
+
+__all__ = ["AnswerReader", "ReaderSettings"]
+
+_PRECISIONS = ("bfloat16", "float16", "float32")
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderSettings:
+    """What decides the vectors of a reader.
+
+    Attributes:
+        model: A name in the catalogue of local models, a GGUF file, or an encoder's or decoder's folder or hub name.
+        layers: Use the lowest so many layers; 0 uses all. Fewer are faster, and the middle ones often tell more.
+        prompt_tokens: Most tokens of a prompt; its middle is left out where it is longer.
+        answer_tokens: The same for an answer.
+        precision: Of the forward pass: ``"bfloat16"``, ``"float16"`` or ``"float32"``.
+    """
+
+    model: str
+    layers: int = 0
+    prompt_tokens: int = 96
+    answer_tokens: int = 224
+    precision: str = "bfloat16"
+
+    def __post_init__(self) -> None:
+        if self.layers < 0 or min(self.prompt_tokens, self.answer_tokens) < 8:
+            raise ConfigurationError(
+                f"layers={self.layers}, prompt_tokens={self.prompt_tokens}, answer_tokens={self.answer_tokens}: layers "
+                "are 0 or more, tokens at least 8"
+            )
+        if self.precision not in _PRECISIONS:
+            raise ConfigurationError(f"precision {self.precision!r} is unknown; use one of {', '.join(_PRECISIONS)}")
+
+
+class AnswerReader:
+    """Reads answers with a frozen model. Safe to call from several threads. Make one with :meth:`load`.
+
+    Args:
+        network: A transformers model without a head, in evaluation mode.
+        tokenizer: Its tokenizer, which splits special tokens in texts.
+        settings: What it was loaded with.
+        tokens_per_batch: Padded tokens in one forward pass; bounds the memory.
+    """
+
+    def __init__(self, network: Any, tokenizer: Any, settings: ReaderSettings, *, tokens_per_batch: int = 2048) -> None:
+        self._network = network
+        self._tokenizer = tokenizer
+        self._settings = settings
+        self._tokens_per_batch = tokens_per_batch
+        # a decoder has no token that stands for the whole text before it was read
+        self._decoder = tokenizer.cls_token_id is None or tokenizer.sep_token_id is None
+
+    @classmethod
+    def load(cls, settings: ReaderSettings, *, device: str = "auto", tokens_per_batch: int = 2048) -> AnswerReader:
+        """Load the model.
+
+        Args:
+            settings: Which model, and how it reads.
+            device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
+            tokens_per_batch: Padded tokens in one forward pass; bounds the memory.
+
+        Returns:
+            The reader.
+
+        Raises:
+            CheckpointError: The model cannot be loaded.
+            ConfigurationError: It has fewer layers than are asked for, or the device is not there.
+            DownloadError: It cannot be had.
+            MissingExtraError: torch, transformers or gguf is not installed.
+        """
+        require_transformers("AnswerReader.load")
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+
+        from blender_core.rank.pairrm.scorer import resolve_device
+
+        file = gguf_file(settings.model, feature="AnswerReader.load")
+        where = str(file.parent) if file is not None else os.fspath(Path(settings.model).expanduser())
+        if file is None and not Path(where).is_dir():
+            where = settings.model
+        source: dict[str, Any] = {} if file is None else {"gguf_file": file.name}
+        with loading(settings.model, "as a model that reads answers"):
+            tokenizer = AutoTokenizer.from_pretrained(where, split_special_tokens=True, **source)
+            network: Any = AutoModel.from_pretrained(where, dtype=torch.float32, **source)
+        _keep_layers(network, settings)
+        network.eval().requires_grad_(False)
+        network.to(resolve_device(device), getattr(torch, settings.precision))
+        return cls(network, tokenizer, settings, tokens_per_batch=tokens_per_batch)
+
+    @property
+    def settings(self) -> ReaderSettings:
+        """What it was loaded with."""
+        return self._settings
+
+    def vectors(self, prompt: str, answers: Sequence[str]) -> Vectors:
+        """Read answers to one prompt.
+
+        Args:
+            prompt: The prompt.
+            answers: The answers.
+
+        Returns:
+            One row an answer: float32, shape (answers, 2 * hidden size).
+
+        Raises:
+            RankerError: The model gave a number that is not finite.
+        """
+        import numpy as np
+        import torch
+
+        rows = [self._frame(prompt, answer) for answer in answers]
+        found: list[Any] = [None] * len(rows)
+        for batch in token_batches([len(ids) for ids, _, _ in rows], self._tokens_per_batch):
+            width = max(len(rows[index][0]) for index in batch)
+            ids = torch.zeros(len(batch), width, dtype=torch.long)
+            mask = torch.zeros_like(ids)
+            for line, index in enumerate(batch):
+                row = rows[index][0]
+                ids[line, : len(row)] = torch.tensor(row)
+                mask[line, : len(row)] = 1
+            device = self._network.device
+            with torch.inference_mode():
+                states = self._network(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
+            for line, index in enumerate(batch):
+                row, first, last = rows[index]
+                own = states[line, : len(row)].float()
+                summary = own[-1] if self._decoder else own[0]
+                found[index] = torch.cat([own[first:last].mean(0), summary]).cpu().numpy()
+        vectors: Vectors = np.stack(found) if found else np.zeros((0, 0), np.float32)
+        if not np.isfinite(vectors).all():
+            raise RankerError(f"{self._settings.model} gave states that are not finite; use precision = 'float32'")
+        return vectors
+
+    def _frame(self, prompt: str, answer: str) -> tuple[list[int], int, int]:
+        """Token ids, and where the answer begins and ends."""
+        settings = self._settings
+        question = _without_middle(self._ids(prompt), settings.prompt_tokens)
+        body = _without_middle(self._ids(answer), settings.answer_tokens) or self._ids("-")
+        if self._decoder:
+            start, end = [*self._ids("Question:\n"), *question, *self._ids("\n\nAnswer:\n")], []
+        else:
+            separator = int(self._tokenizer.sep_token_id)
+            start, end = [int(self._tokenizer.cls_token_id), *question, separator], [separator]
+        return [*start, *body, *end], len(start), len(start) + len(body)
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _without_middle(ids: list[int], room: int) -> list[int]:
+    tail = room // 2
+    return ids if len(ids) <= room else ids[: room - tail] + ids[len(ids) - tail :]
+
+
+def _keep_layers(network: Any, settings: ReaderSettings) -> None:
+    """Take the upper layers off."""
+    import torch
+
+    stack = max(
+        (module for module in network.modules() if isinstance(module, torch.nn.ModuleList)),
+        key=len,
+        default=torch.nn.ModuleList(),
+    )
+    if settings.layers > len(stack):
+        raise ConfigurationError(f"layers is {settings.layers}; {settings.model} has {len(stack)} layers")
+    if settings.layers:
+        del stack[settings.layers :]
+        for name in ("num_hidden_layers", "n_layer"):
+            if hasattr(network.config, name):
+                setattr(network.config, name, settings.layers)
