@@ -35,7 +35,7 @@ class RewardHeadConfig:
     reader: ReaderSettings
     output: str
     sources: dict[str, SourceConfig] = field(default_factory=dict)
-    decays: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+    decays: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     development_share: float = 0.08
     tokens_per_batch: int = 2048
     device: str = "auto"

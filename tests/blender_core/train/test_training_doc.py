@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from blender_core.train import RankerTrainingConfig
+from blender_core.rank.answer_reader import ReaderSettings
+from blender_core.train import RankerTrainingConfig, RewardHeadConfig
 from blender_core.train import config as settings
 from blender_core.train.formats import record_of_row
 
@@ -47,7 +48,15 @@ def key_table(kind):
 
 
 @pytest.mark.parametrize(
-    "kind", [settings.RankerTrainingConfig, settings.SourceConfig, settings.Stage, settings.TeacherConfig]
+    "kind",
+    [
+        settings.RankerTrainingConfig,
+        settings.SourceConfig,
+        settings.Stage,
+        settings.TeacherConfig,
+        RewardHeadConfig,
+        ReaderSettings,
+    ],
 )
 def test_every_key_with_its_default_and_its_docstring(kind):
     table = key_table(kind)
@@ -66,8 +75,10 @@ def test_the_files_in_it_can_be_read():
     assert len(blocks) >= 2
     config = RankerTrainingConfig.from_dict(tomllib.loads(blocks[0]))
     assert config.encoder == "embedded"
+    heads = [block for block in blocks if "[reader]" in block]
+    assert RewardHeadConfig.from_dict(tomllib.loads(heads[0])).reader.layers == 16
     # the others are parts of a file
-    for block in blocks[1:]:
+    for block in set(blocks[1:]) - set(heads):
         RankerTrainingConfig.from_dict({**config.to_dict(), **tomllib.loads(block)})
 
 
