@@ -4,7 +4,7 @@
 
 No model but the embedded ranker is run: the answers of the four local models lie beside this file. The member prior
 is learned from the rankings of the development half, without looking at any check, and goes on learning on the test
-half; "judged" rows tell it the verdicts of the first development prompts instead.
+half; "judged" rows tell it which answers to some development prompts are right instead.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def ranked(name: str, prior: MemberPrior | None = None) -> Pick:
     return pick
 
 
-def judge(prior: MemberPrior, record: MixRecord) -> None:
-    """Tell the prior which members were right and which wrong, as a user would who judged a few prompts."""
-    for i, one in enumerate(record.candidates):
-        for j, other in enumerate(record.candidates):
-            if right(record, i) > right(record, j):
-                prior.judge(one.model, other.model)
+def rate(prior: MemberPrior, name: str, record: MixRecord) -> None:
+    """Tell the prior which answers were right, as a user would who judged a few prompts."""
+    texts = [candidate.text for candidate in record.candidates]
+    ranking = resolve_ranker(name).rank(joined_prompt(record.instruction, record.input), texts)
+    ratings = [right(record, index) for index in range(len(texts))]
+    prior.judge_answers([candidate.model for candidate in record.candidates], ranking, ratings)
 
 
 def scores_of(records: Sequence[MixRecord], pick: Pick) -> list[float]:
@@ -83,11 +83,13 @@ def main() -> None:
         pick = ranked(name, MemberPrior())
         scores_of(development, pick)
         systems[f"{name} + member prior"] = scores_of(test, pick)
-    for count in (10, 30):
-        prior = MemberPrior()
-        for record in development[:count]:
-            judge(prior, record)
-        systems[f"embedded + prior with {count} judged prompts"] = scores_of(test, ranked("embedded", prior))
+    for name in ("consensus", "embedded"):
+        for count in (10, 30):
+            prior = MemberPrior()
+            # evenly over the file, which is ordered by task
+            for record in development[:: len(development) // count][:count]:
+                rate(prior, name, record)
+            systems[f"{name} + prior with {count} judged prompts"] = scores_of(test, ranked(name, prior))
     for path in sorted(HERE.glob("blended-*.jsonl")):
         rows = {row["id"]: row for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
         _, ranker, when = path.stem.split("-", 2)

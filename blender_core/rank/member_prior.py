@@ -7,6 +7,9 @@ The model is that of empirical Bayes (Efron and Morris 1973). On one prompt the 
 ``prompt effect + strength of m + what is special about this answer``. Strengths are normal around 0 with a variance
 that is estimated from the scores themselves, so where members do not differ, nothing is blended in. Only sums over
 pairs of members are kept: the state is small, and the order of the prompts does not matter.
+
+Scores alone say what the ranker believes, right or wrong. A few prompts that the user judged say how far it is to be
+trusted, and what it does not see of a member (``member_strengths``).
 """
 
 from __future__ import annotations
@@ -17,23 +20,17 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.distinct import distinct_candidates
+from blender_core.rank.member_strengths import Verdict, fit_verdicts, strengths_from_scores
 from blender_core.rank.ranking import Ranking
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Array = npt.NDArray[np.float64]
 
 __all__ = ["MemberPrior", "MemberStrength"]
 
-_FORMAT = 1
-_EM_STEPS = 50
-_NEWTON_STEPS = 25
+_FORMAT = 2
+_READ_FORMATS = (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +46,11 @@ class MemberStrength:
     mean: float
     deviation: float
     answers: int
+
+
+class _Known(NamedTuple):
+    strengths: dict[str, MemberStrength]
+    trust: float
 
 
 class MemberPrior:
@@ -87,6 +89,7 @@ class MemberPrior:
         self._freedom = 0
         # by pair of names in sorted order: how often judged, how often the first was the better one
         self._judged: dict[tuple[str, str], tuple[float, float]] = {}
+        self._rated: list[Verdict] = []
 
     @property
     def ranker(self) -> str:
@@ -111,12 +114,7 @@ class MemberPrior:
         self._check(members, ranking)
         known = [(name, score) for name, score in zip(members, ranking.scores, strict=True) if math.isfinite(score)]
         with self._lock:
-            if self._ranker and ranking.ranker != self._ranker:
-                raise ConfigurationError(
-                    f"this prior holds scores of the ranker {self._ranker!r} and was given one of {ranking.ranker!r}, "
-                    "whose scale is another; use one MemberPrior for each ranker"
-                )
-            self._ranker, self._temperature = ranking.ranker, ranking.temperature
+            self._belongs(ranking)
             self._prompts += 1
             for name, _ in known:
                 self._answers[name] = self._answers.get(name, 0) + 1
@@ -156,35 +154,96 @@ class MemberPrior:
             count, wins = self._judged.get(pair, (0.0, 0.0))
             self._judged[pair] = (count + 1.0, wins + won)
 
+    def judge_answers(
+        self, members: Sequence[str], ranking: Ranking, ratings: Sequence[float], *, smallest_gap: float = 0.0
+    ) -> None:
+        """Add your own ratings of the answers to one prompt, with what the ranker said of them.
+
+        This tells more than :meth:`judge`: it also shows how far the ranker is to be trusted on a text. All verdicts of
+        a prompt with k answers weigh as k - 1 independent ones.
+
+        Args:
+            members: Name of the member of each candidate.
+            ranking: As the ranker gave it, before any blending.
+            ratings: Of each candidate, higher is better: right or wrong, stars, a judge's score. They are compared
+                within this prompt alone.
+            smallest_gap: Ratings that differ by this much or less are no verdict.
+
+        Raises:
+            ConfigurationError: Names, scores and ratings differ in number, a rating is not finite, or the ranking is of
+                another ranker than those before.
+
+        Examples:
+            >>> prior = MemberPrior()
+            >>> ranking = Ranking.from_scores([0.1, 0.0], ranker="example")
+            >>> for _ in range(5):
+            ...     prior.judge_answers(["small", "large"], ranking, [0, 1])
+            >>> prior.blend(["small", "large"], ranking).best
+            1
+        """
+        self._check(members, ranking)
+        if len(ratings) != len(members) or not all(math.isfinite(rating) for rating in ratings):
+            raise ConfigurationError(
+                f"ratings are {list(ratings)}; give a finite number for each of {len(members)} answers"
+            )
+        known = [
+            (name, score, rating)
+            for name, score, rating in zip(members, ranking.scores, ratings, strict=True)
+            if math.isfinite(score)
+        ]
+        weight = 2.0 / max(2, len(known))
+        found = []
+        for position, (first, score, rating) in enumerate(known):
+            for second, other, below in known[position + 1 :]:
+                if first != second and abs(rating - below) > smallest_gap:
+                    found.append(Verdict(first, second, score - other, float(rating > below), weight))
+        with self._lock:
+            self._belongs(ranking)
+            self._rated.extend(found)
+
     def strengths(self) -> dict[str, MemberStrength]:
         """What is known of each member, by name."""
+        return self._known().strengths
+
+    def _known(self) -> _Known:
+        """The strengths, and how far the ranker's scores are to be trusted."""
         with self._lock:
             answers, margins, judged = dict(self._answers), dict(self._margins), dict(self._judged)
-            freedom, temperature = self._freedom, self._temperature
+            freedom, temperature, rated = self._freedom, self._temperature, list(self._rated)
         import numpy as np
 
-        names = sorted({*answers, *(name for pair in judged for name in pair)})
+        for (first, second), (count, wins) in judged.items():
+            rated += [
+                Verdict(first, second, None, won, part) for won, part in ((1.0, wins), (0.0, count - wins)) if part
+            ]
+        names = sorted({*answers, *(name for verdict in rated for name in verdict[:2])})
         if not names:
-            return {}
+            return _Known({}, 1.0)
         index = {name: position for position, name in enumerate(names)}
-        mean, covariance, between = _empirical_bayes(index, margins, freedom)
-        if judged:
-            mean, covariance = _with_verdicts(index, judged, mean, covariance, between, temperature)
+        mean, covariance = strengths_from_scores(index, margins, freedom)
+        trust, factor = 1.0, self._factor
+        if rated and factor:
+            fit = fit_verdicts(index, rated, mean, temperature=temperature, factor=factor)
+            trust = fit.trust
+            mean = trust * mean + fit.extra / factor
+            covariance = trust**2 * covariance + fit.covariance / factor**2
         # scores tell members apart, not their common level: that part of the doubt is left out
         centre = np.eye(len(names)) - 1.0 / len(names)
         mean, covariance = centre @ mean, centre @ covariance @ centre
         deviations = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-        return {
+        strengths = {
             name: MemberStrength(float(mean[i]), float(deviations[i]), answers.get(name, 0))
             for name, i in index.items()
         }
+        return _Known(strengths, trust)
 
     def blend(self, members: Sequence[str], ranking: Ranking, texts: Sequence[str] | None = None) -> Ranking:
         """Blend the strengths into a ranking.
 
         The posterior mean of a candidate's quality is ``r * score + (1 - r) * strength`` with r the reliability of the
-        text's score. It is divided by r, so that scores and comparisons stay on the ranker's scale. Members that were
-        never seen count as average.
+        text's score. It is divided by r, so that scores and comparisons stay on the ranker's scale. After
+        :meth:`judge_answers` the ranker's scores are multiplied by the trust that your ratings gave them. Members that
+        were never seen count as average.
 
         Args:
             members: Name of the member of each candidate.
@@ -199,8 +258,8 @@ class MemberPrior:
             ConfigurationError: Names and scores differ in number.
         """
         self._check(members, ranking)
-        strengths = self.strengths()
-        factor = (1.0 - self._text_reliability) / self._text_reliability
+        strengths, trust = self._known()
+        factor = self._factor
         shifts = [factor * strengths[name].mean if name in strengths else 0.0 for name in members]
         if not any(shifts):
             return ranking
@@ -210,17 +269,18 @@ class MemberPrior:
                 max(other for other, same in zip(shifts, positions, strict=True) if same == own) for own in positions
             ]
         scores = [
-            round(score + shift, 6) if math.isfinite(score) else score
+            round(trust * score + shift, 6) if math.isfinite(score) else score
             for score, shift in zip(ranking.scores, shifts, strict=True)
         ]
         comparisons = ranking.comparisons
         if comparisons is not None:
             moved = [
-                after - before if math.isfinite(before) else 0.0
+                after - trust * before if math.isfinite(before) else 0.0
                 for before, after in zip(ranking.scores, scores, strict=True)
             ]
             comparisons = tuple(
-                tuple(value + moved[i] - moved[j] for j, value in enumerate(row)) for i, row in enumerate(comparisons)
+                tuple(trust * value + moved[i] - moved[j] for j, value in enumerate(row))
+                for i, row in enumerate(comparisons)
             )
         return Ranking.from_scores(
             scores,
@@ -243,6 +303,7 @@ class MemberPrior:
                 "answers": dict(sorted(self._answers.items())),
                 "margins": [[*pair, *sums] for pair, sums in sorted(self._margins.items())],
                 "judged": [[*pair, *sums] for pair, sums in sorted(self._judged.items())],
+                "rated": [list(verdict) for verdict in self._rated],
             }
 
     @classmethod
@@ -253,8 +314,10 @@ class MemberPrior:
             ConfigurationError: A field is missing or of the wrong kind.
         """
         try:
-            if data["format"] != _FORMAT:
-                raise ConfigurationError(f"format {data['format']!r} of a member prior is not known; this one is 1")
+            if data["format"] not in _READ_FORMATS:
+                raise ConfigurationError(
+                    f"format {data['format']!r} of a member prior is not known; this version reads {_READ_FORMATS}"
+                )
             prior = cls(text_reliability=float(data["text_reliability"]))
             prior._ranker = str(data["ranker"])
             prior._temperature = float(data["temperature"])
@@ -262,6 +325,10 @@ class MemberPrior:
             prior._answers = {str(name): int(count) for name, count in data["answers"].items()}
             prior._margins = {(str(a), str(b)): (float(w), float(m), float(s)) for a, b, w, m, s in data["margins"]}
             prior._judged = {(str(a), str(b)): (float(n), float(w)) for a, b, n, w in data["judged"]}
+            prior._rated = [
+                Verdict(str(a), str(b), float(margin), float(won), float(weight))
+                for a, b, margin, won, weight in data.get("rated", ())
+            ]
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(f"this is no saved member prior ({type(error).__name__}: {error})") from error
         return prior
@@ -286,76 +353,23 @@ class MemberPrior:
         # a lock cannot be pickled; a copy learns for itself
         return MemberPrior.from_dict, (self.to_dict(),)
 
+    @property
+    def _factor(self) -> float:
+        """Weight of a member's strength against the score of a text."""
+        return (1.0 - self._text_reliability) / self._text_reliability
+
+    def _belongs(self, ranking: Ranking) -> None:
+        """Refuse a ranking on another scale; the lock is held."""
+        if self._ranker and ranking.ranker != self._ranker:
+            raise ConfigurationError(
+                f"this prior holds scores of the ranker {self._ranker!r} and was given one of {ranking.ranker!r}, "
+                "whose scale is another; use one MemberPrior for each ranker"
+            )
+        self._ranker, self._temperature = ranking.ranker, ranking.temperature
+
     def _check(self, members: Sequence[str], ranking: Ranking) -> None:
         if len(members) != len(ranking.scores):
             raise ConfigurationError(f"{len(members)} member names for {len(ranking.scores)} candidates; give one each")
 
     def __repr__(self) -> str:
         return f"MemberPrior({len(self._answers)} members, {self._prompts} prompts, ranker={self._ranker!r})"
-
-
-def _empirical_bayes(
-    index: Mapping[str, int], margins: Mapping[tuple[str, str], tuple[float, float, float]], freedom: int
-) -> tuple[Array, Array, float]:
-    """Posterior mean and covariance of the strengths, and the variance between members, by EM."""
-    import numpy as np
-
-    size = len(index)
-    laplacian, right, squares = np.zeros((size, size)), np.zeros(size), 0.0
-    for (first, second), (weight, linear, square) in margins.items():
-        i, j = index[first], index[second]
-        laplacian[[i, j], [i, j]] += weight
-        laplacian[[i, j], [j, i]] -= weight
-        right[i] += linear
-        right[j] -= linear
-        squares += square
-    if freedom == 0 or squares <= 0.0:
-        return np.zeros(size), np.zeros((size, size)), 0.0
-    within = between = squares / freedom
-    mean: npt.NDArray[Any] = np.zeros(size)
-    covariance: npt.NDArray[Any] = np.zeros((size, size))
-    for _ in range(_EM_STEPS):
-        covariance = np.linalg.inv(laplacian / within + np.eye(size) / between)
-        mean = covariance @ right / within
-        residual = squares - 2.0 * float(mean @ right) + float(mean @ laplacian @ mean)
-        within = max((residual + float(np.trace(laplacian @ covariance))) / freedom, 1e-9 * squares / freedom)
-        between = max((float(mean @ mean) + float(np.trace(covariance))) / size, 1e-9 * squares / freedom)
-    return mean, covariance, between
-
-
-def _with_verdicts(
-    index: Mapping[str, int],
-    judged: Mapping[tuple[str, str], tuple[float, float]],
-    mean: Array,
-    covariance: Array,
-    between: float,
-    temperature: float,
-) -> tuple[Array, Array]:
-    """Posterior mode and curvature after verdicts: logistic likelihood, normal prior from the ranker's scores.
-
-    However many scores there are, the ranker may be wrong about a member. Half the spread of the members is allowed
-    for that (all of it, on the scale of one logit, while there are no scores), so that enough verdicts outvote it.
-    """
-    import numpy as np
-
-    size = len(index)
-    doubt = between / 4.0 if between > 0.0 else temperature * temperature
-    precision = np.linalg.inv(covariance + doubt * np.eye(size))
-    strengths = mean.copy()
-    curvature = precision
-    for _ in range(_NEWTON_STEPS):
-        gradient, curvature = precision @ (mean - strengths), precision.copy()
-        for (first, second), (count, wins) in judged.items():
-            i, j = index[first], index[second]
-            chance = 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, (strengths[i] - strengths[j]) / temperature))))
-            pull = (wins - count * chance) / temperature
-            gradient[i] += pull
-            gradient[j] -= pull
-            bend = count * chance * (1.0 - chance) / temperature**2
-            curvature[[i, j], [i, j]] += bend
-            curvature[[i, j], [j, i]] -= bend
-        step = np.linalg.solve(curvature, gradient)
-        strengths = strengths + step
-        if float(np.abs(step).max()) < 1e-9:
-            break
-    return strengths, np.linalg.inv(curvature)

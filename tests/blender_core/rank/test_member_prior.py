@@ -130,9 +130,69 @@ def test_verdicts_alone_and_enough_verdicts_against_the_ranker():
     assert prior.strengths()["d"].mean > prior.strengths()["a"].mean
 
 
+def judged(rows, ratings, **more):
+    prior = MemberPrior(**more)
+    for row, rating in zip(rows, ratings, strict=True):
+        prior.judge_answers(NAMES, ranking(row), rating)
+    return prior
+
+
+def test_ratings_show_a_member_whose_strength_the_ranker_does_not_see():
+    rows = simulate([0.0] * 4, 25, 1.0)
+    # "d" is right nearly always, the others now and then, and the scores have nothing to do with it
+    rng = np.random.default_rng(1)
+    ratings = (rng.uniform(size=(25, 4)) < np.array([0.3, 0.3, 0.3, 0.95])).astype(float)
+    prior = judged(rows, ratings)
+    fresh = simulate([0.0] * 4, 200, 1.0, seed=2)
+    picks = [prior.blend(NAMES, ranking(row)).best for row in fresh]
+    assert picks.count(3) > 150
+    assert picks.count(3) > 2.5 * [ranking(row).best for row in fresh].count(3)
+
+
+def test_ratings_that_agree_with_the_ranker_raise_its_confidence_and_others_lower_it():
+    rows = simulate([0.0] * 4, 30, 1.0)
+    right, wrong = judged(rows, rows), judged(rows, -rows)
+    plain = ranking([1.0, 0.0, -0.2, -0.4])
+    assert right.blend(NAMES, plain).confidence > plain.confidence > wrong.blend(NAMES, plain).confidence
+    assert wrong.blend(NAMES, plain).confidence >= 0.5
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.permutations(range(5)), st.floats(0.1, 10.0), st.floats(-5.0, 5.0))
+def test_ratings_count_by_their_order_alone(order, scale, shift):
+    rows = simulate([1.0, 0.0, 0.0, -1.0], 5, 1.0)
+    ratings = simulate([0.0, 0.0, 1.0, 0.0], 5, 1.0, seed=3)
+    one, other = judged(rows, ratings), judged(rows[order], ratings[order] * scale + shift)
+    for name, strength in one.strengths().items():
+        assert other.strengths()[name].mean == pytest.approx(strength.mean, abs=1e-5)
+
+
+def test_ratings_that_are_near_each_other_are_no_verdict():
+    prior = MemberPrior()
+    prior.judge_answers(NAMES, ranking([1.0, 0.0, 0.0, 0.0]), [1.0, 1.2, 0.9, 1.0], smallest_gap=0.5)
+    assert prior.strengths() == {}
+
+
+def test_blends_after_ratings_keep_scores_and_comparisons_together():
+    prior = judged(simulate([0.0] * 4, 10, 1.0), [[1, 0, 0, 0]] * 10)
+    scores = [0.5, 0.1, -0.4, 0.0]
+    matrix = [[one - other for other in scores] for one in scores]
+    after = prior.blend(NAMES, ranking(scores, comparisons=matrix))
+    for i, row in enumerate(after.comparisons):
+        for j, value in enumerate(row):
+            assert value == pytest.approx(after.scores[i] - after.scores[j], abs=1e-5)
+
+
+def test_priors_of_the_first_format_are_read():
+    stored = learned(simulate([1.0, 0.0, 0.0, -1.0], 5, 1.0)).to_dict()
+    old = {name: value for name, value in stored.items() if name != "rated"} | {"format": 1}
+    assert MemberPrior.from_dict(old).to_dict() == stored
+
+
 def test_a_saved_prior_is_the_same_prior(tmp_path):
     prior = learned(simulate([1.0, 0.0, 0.0, -1.0], 5, 1.0), text_reliability=0.3)
     prior.judge("a", "b", 0.9)
+    prior.judge_answers(NAMES, ranking([1.0, 0.0, 0.5, 0.0]), [0, 0, 1, 1])
     prior.save(tmp_path / "prior.json")
     again = MemberPrior.load(tmp_path / "prior.json")
     assert again.to_dict() == prior.to_dict()
@@ -147,6 +207,9 @@ def test_a_saved_prior_is_the_same_prior(tmp_path):
         (lambda p, path: p.observe(["a", "b"], Ranking.from_scores([1, 2], ranker="other")), "'fake'"),
         (lambda p, path: p.judge("a", "a"), "two different"),
         (lambda p, path: p.judge("a", "b", 1.5), "probability"),
+        (lambda p, path: p.judge_answers(NAMES, ranking([1.0, 2.0, 3.0, 4.0]), [1, 0]), "ratings are"),
+        (lambda p, path: p.judge_answers(["a", "b"], ranking([1.0, 2.0]), [1, math.nan]), "finite"),
+        (lambda p, path: p.judge_answers(["a", "b"], Ranking.from_scores([1, 2], ranker="other"), [1, 0]), "'fake'"),
         (lambda p, path: MemberPrior.load(path / "nothing.json"), "cannot be read"),
         (lambda p, path: MemberPrior.from_dict({"format": 7}), "format 7"),
     ],
