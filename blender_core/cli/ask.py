@@ -37,7 +37,7 @@ def ask(
     ] = None,
     system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
     ranker: Annotated[
-        str, typer.Option(help="embedded, consensus, longest, random, or a PairRanker checkpoint.")
+        str, typer.Option(help="embedded, reward-head, consensus, longest, random, or the folder of a trained ranker.")
     ] = "embedded",
     fuser: Annotated[
         str, typer.Option(help="llm: the best-ranked member fuses; none: only pick; or a member's name.")

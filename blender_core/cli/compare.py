@@ -17,7 +17,7 @@ def compare(
     a: Annotated[str, typer.Option("--a", metavar="FILE", help="One answer; - is standard input.")],
     b: Annotated[str, typer.Option("--b", metavar="FILE", help="The other answer; - is standard input.")],
     ranker: Annotated[
-        str, typer.Option(help="embedded, consensus, longest, random, or a PairRanker checkpoint.")
+        str, typer.Option(help="embedded, reward-head, consensus, longest, random, or the folder of a trained ranker.")
     ] = "embedded",
     as_json: Annotated[bool, typer.Option("--json", help="Write the result as JSON.")] = False,
 ) -> None:

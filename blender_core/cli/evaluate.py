@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from blender_core.cli.evaluate_blend import add_blend_command
 from blender_core.cli.output import EXIT_CODES, console, reported, write_json
-
-if TYPE_CHECKING:
-    from blender_core.rank.protocol import Ranker
 
 __all__ = ["evaluate", "without_nan"]
 
@@ -43,9 +39,10 @@ def ranker(
     with reported():
         from blender_core.evaluate.ranker import evaluate_ranker
         from blender_core.evaluate.table import blend_table, pair_table
+        from blender_core.rank.registry import resolve_ranker
 
         with console(stderr=True).status("") as status:
-            numbers = evaluate_ranker(_ranker(ranker), data, sets=sets, limit=limit, progress=status.update)
+            numbers = evaluate_ranker(resolve_ranker(ranker), data, sets=sets, limit=limit, progress=status.update)
         if as_json:
             write_json(without_nan(numbers.to_dict()))
             return
@@ -56,17 +53,6 @@ def ranker(
             out.print(pair_table(numbers))
         if numbers.blends:
             out.print(blend_table(numbers))
-
-
-def _ranker(name: str) -> Ranker:
-    # what `train export` writes for the form "one_pass"
-    if (Path(name) / "ranker.json").is_file():
-        from blender_core.rank.embedded import EmbeddedRanker
-
-        return EmbeddedRanker.load(name)
-    from blender_core.rank.registry import resolve_ranker
-
-    return resolve_ranker(name)
 
 
 def without_nan(value: Any) -> Any:

@@ -34,7 +34,7 @@ def blend(
     ranker: Annotated[
         list[str] | None,
         typer.Option(
-            help="embedded, consensus, longest, random, bi-encoder, embedding-consensus, or a PairRanker checkpoint; "
+            help="embedded, reward-head, consensus, longest, random, bi-encoder, embedding-consensus, or a folder; "
             "repeat it for more.",
             show_default="all that run without the hub",
         ),

@@ -44,7 +44,7 @@ def rank(
     ],
     prompt: Annotated[str | None, typer.Option(help="The prompt of the candidate files.", show_default=False)] = None,
     ranker: Annotated[
-        str, typer.Option(help="embedded, consensus, longest, random, or a PairRanker checkpoint.")
+        str, typer.Option(help="embedded, reward-head, consensus, longest, random, or the folder of a trained ranker.")
     ] = "embedded",
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")] = False,
 ) -> None:

@@ -12,12 +12,16 @@ __all__ = ["ENCODER_RANKERS", "benchmark_rankers"]
 ENCODER_RANKERS = ("bi-encoder", "embedding-consensus")
 """Rankers that need a text encoder."""
 
+# a language model that reads every answer takes minutes for a benchmark: only where it is asked for
+_QUICK = tuple(name for name in RANKER_NAMES if name != "reward-head")
+
 
 def benchmark_rankers(names: Sequence[str] | None = None, *, encoder: str | None = None) -> dict[str, Ranker]:
     """Load rankers by name.
 
     Args:
-        names: Names as in ``resolve_ranker``, or one of `ENCODER_RANKERS`; ``None`` for all that run without the hub.
+        names: Names as in ``resolve_ranker``, or one of `ENCODER_RANKERS`; ``None`` for all that run without the hub
+                and without a language model (``"reward-head"`` has to be named).
         encoder: Folder or hub name of the text encoder; ``None`` for all-MiniLM-L6-v2, fetched once (91 MB).
 
     Returns:
@@ -32,7 +36,7 @@ def benchmark_rankers(names: Sequence[str] | None = None, *, encoder: str | None
         >>> sorted(benchmark_rankers(["consensus", "longest"]))
         ['consensus', 'longest']
     """
-    wanted = [*RANKER_NAMES, *ENCODER_RANKERS] if names is None else list(dict.fromkeys(names))
+    wanted = [*_QUICK, *ENCODER_RANKERS] if names is None else list(dict.fromkeys(names))
     found: dict[str, Ranker] = {name: resolve_ranker(name) for name in wanted if name not in ENCODER_RANKERS}
     if set(wanted) & set(ENCODER_RANKERS):
         from blender_core.evaluate.local_encoder import local_encoder

@@ -37,11 +37,18 @@ def _random() -> Ranker:
     return RandomRanker()
 
 
+def _reward_head() -> Ranker:
+    from blender_core.rank.reward_head import RewardHeadRanker
+
+    return RewardHeadRanker.load()
+
+
 _MAKERS: dict[str, Callable[[], Ranker]] = {
     "consensus": _consensus,
     "embedded": _embedded,
     "longest": _longest,
     "random": _random,
+    "reward-head": _reward_head,
 }
 
 RANKER_NAMES: tuple[str, ...] = tuple(sorted(_MAKERS))
@@ -53,9 +60,10 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
     A name is loaded once in a process and shared: rankers hold no state of a call.
 
     Args:
-        ranker: A ranker, ``"embedded"`` (the shipped cross-encoder), ``"consensus"`` (agreement in words),
-            ``"longest"`` and ``"random"`` (baselines), the folder of a ranker that was exported after training (a
-            reward head's too), or the path or hub name of a PairRanker checkpoint such as ``"llm-blender/PairRM"``.
+        ranker: A ranker; ``"embedded"`` (the shipped cross-encoder), ``"reward-head"`` (a head on a small language
+            model, needs torch), ``"consensus"`` (agreement in words), ``"longest"`` or ``"random"`` (baselines); the
+            folder of a ranker that was exported after training, a reward head's too; or the path or hub name of a
+            PairRanker checkpoint such as ``"llm-blender/PairRM"``.
 
     Returns:
         The ranker.
@@ -85,7 +93,7 @@ def check_ranker(ranker: Ranker | str) -> None:
         ConfigurationError: Neither a ranker nor a known name.
     """
     if isinstance(ranker, str):
-        if ranker not in _MAKERS and "/" not in ranker:
+        if ranker not in _MAKERS and "/" not in ranker and not Path(ranker).is_dir():
             raise ConfigurationError(
                 f"no ranker is called {ranker!r}; use one of {', '.join(RANKER_NAMES)}, or a checkpoint's path or "
                 "hub name"

@@ -29,6 +29,7 @@ __all__ = ["SETTINGS_FILE", "RewardHead", "RewardHeadRanker"]
 SETTINGS_FILE = "reward_head.json"
 _HEAD_FILE = "head.safetensors"
 _FORMAT = 1
+_PACKAGED = Path(__file__).with_name("reward_head_weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,16 @@ class RewardHeadRanker:
         reader: Turns answers into vectors.
         head: The head that was fitted on such vectors.
         name: Shown in results.
+
+    Examples:
+        >>> import numpy as np
+        >>> class Lengths:
+        ...     settings = ReaderSettings("lengths")
+        ...     def vectors(self, prompt, answers):
+        ...         return np.array([[float(len(answer))] for answer in answers])
+        >>> head = RewardHead(mean=np.array([5.0]), deviation=np.array([2.0]), weights=np.array([1.0]))
+        >>> RewardHeadRanker(Lengths(), head).rank("?", ["no", "because"]).scores
+        (-1.5, 1.0)
     """
 
     def __init__(self, reader: ReadsAnswers, head: RewardHead, *, name: str = "reward-head") -> None:
@@ -73,22 +84,26 @@ class RewardHeadRanker:
         self.name = name
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "auto") -> RewardHeadRanker:
-        """Load what ``blended-llm train reward-head`` wrote.
+    def load(cls, folder: str | Path | None = None, *, device: str = "auto") -> RewardHeadRanker:
+        """Load the head in the package, or what ``blended-llm train reward-head`` wrote.
+
+        The language model is loaded when the first answer is read. The head in the package belongs to
+        ``qwen2.5-coder-0.5b`` of the catalogue of local models, which is fetched once.
 
         Args:
-            folder: The run's output. Answers whose vectors lie in its ``vectors`` folder are not read again; the model
-                is loaded when another answer comes.
+            folder: A run's output; ``None`` for the head in the package. Answers whose vectors lie in its ``vectors``
+                folder are not read again.
             device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
 
         Returns:
-            The ranker; its name holds the folder's.
+            The ranker; its name is ``"reward-head"``, with the folder's name where it is one of your own.
 
         Raises:
             CheckpointError: A file is missing or damaged.
             MissingExtraError: safetensors is not installed.
         """
-        folder = Path(folder)
+        name = "reward-head" if folder is None else f"reward-head-{Path(folder).name}"
+        folder = _PACKAGED if folder is None else Path(folder)
         try:
             stored = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
             if stored["format"] != _FORMAT:
@@ -104,7 +119,7 @@ class RewardHeadRanker:
         reader = KeptVectors(
             settings, folder / "vectors", lambda: AnswerReader.load(settings, device=device), write=False
         )
-        return cls(reader, head, name=f"reward-head-{folder.name}")
+        return cls(reader, head, name=name)
 
     def save(self, folder: str | Path) -> None:
         """Write what :meth:`load` reads; the language model itself is not copied.
@@ -112,11 +127,13 @@ class RewardHeadRanker:
         Args:
             folder: The folder; made where it is missing.
         """
+        import numpy as np
         from safetensors.numpy import save_file
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(asdict(self._head), folder / _HEAD_FILE)
+        tensors = {name: values.astype(np.float32) for name, values in asdict(self._head).items()}
+        save_file(tensors, folder / _HEAD_FILE)
         text = json.dumps({"format": _FORMAT, "reader": asdict(self._reader.settings)}, indent=2)
         (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
 
