@@ -37,7 +37,7 @@ def test_a_run_starts_from_the_shipped_ranker(toy_config):
     config = toy_config(encoder="embedded", head_size=384, stages=[{"max_tokens": 320}])
     shipped = EmbeddedRanker.load().score(PROMPT, ANSWERS)[0]
     # int8 activations differ from float32 ones, the weights do not
-    assert scores(config, PROMPT, ANSWERS) == pytest.approx(shipped, abs=0.1)
+    assert scores(config, PROMPT, ANSWERS) == pytest.approx(shipped, abs=0.15)
     assert max(shipped) - min(shipped) > 1.0
 
 
