@@ -1,10 +1,10 @@
 """What a second stage could bring: the best that a judge of the leaders could do after the first ranker.
 
-    python benchmarks/two_stages.py --data DIR [--ranker embedded] [--second CHECKPOINT]
+    python benchmarks/two_stages.py --data DIR [--ranker embedded] [--second reward-head]
 
 The first ranker orders all candidates; the leaders are the first k. Printed for each k: the mean score of a random
 leader, of the longest one, of the best one (no second stage can do better), and with ``--second`` of the one that
-another ranker puts first among them.
+another ranker puts first among them; it sees all candidates once, and only the leaders count.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def main() -> None:
     first = resolve_ranker(options.ranker)
     second = resolve_ranker(options.second) if options.second else None
     records = list(read_records(options.data / "eval" / f"{options.set}.jsonl.gz"))
+    seconds = [second.rank(record.prompt, record.candidates).scores for record in records] if second else []
     orders = [
         sorted(range(len(record.candidates)), key=lambda i, scores=ranking.scores: -scores[i])  # type: ignore[misc]
         for record in records
@@ -38,7 +39,7 @@ def main() -> None:
     print("|---" * (5 if second else 4) + "|")
     for count in LEADERS:
         rows = []
-        for record, order in zip(records, orders, strict=True):
+        for number, (record, order) in enumerate(zip(records, orders, strict=True)):
             leaders = order[:count]
             scores = scores_of(record, leaders)
             row = [
@@ -47,7 +48,7 @@ def main() -> None:
                 max(scores),
             ]
             if second is not None:
-                row.append(scores[second.rank(record.prompt, [record.candidates[i] for i in leaders]).best])
+                row.append(scores[max(range(len(leaders)), key=lambda i: seconds[number][leaders[i]])])
             rows.append(row)
         print(f"| {count} | " + " | ".join(f"{fmean(column):.3f}" for column in zip(*rows, strict=True)) + " |")
 

@@ -77,3 +77,24 @@ def test_folders_that_hold_no_head(tmp_path):
     (tmp_path / "head.safetensors").write_bytes(b"half")
     with pytest.raises(CheckpointError, match="train it again"):
         RewardHeadRanker.load(tmp_path)
+
+
+@pytest.mark.local_models
+@pytest.mark.slow
+def test_the_head_in_the_package_ranks_with_its_real_model():
+    for module in ("torch", "transformers", "gguf"):
+        pytest.importorskip(module)
+    from blender_core.rank.registry import resolve_ranker
+
+    ranker = resolve_ranker("reward-head")
+    ranking = ranker.rank(
+        "Give me three tips for a job interview.",
+        [
+            "tips tips tips tips",
+            "1. Read about the company beforehand.\n2. Prepare examples of your work.\n3. Ask questions at the end.",
+            "I am sorry, but I cannot help with that.",
+        ],
+    )
+    assert ranker.name == "reward-head"
+    assert ranking.best == 1
+    assert ranking.confidence > 0.6
