@@ -14,6 +14,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 
@@ -21,7 +22,7 @@ from blender_core import MemberPrior
 from blender_core.evaluate.benchmark_table import write_between_markers
 from blender_core.evaluate.significance import bootstrap_mean, holm, paired_test
 from blender_core.mixinstruct.checks import passes
-from blender_core.mixinstruct.records import MixRecord, joined_prompt, read_mix
+from blender_core.mixinstruct.records import MixRecord, joined_prompt, read_mix, write_mix
 from blender_core.rank.registry import resolve_ranker
 
 HERE = Path(__file__).parent
@@ -68,8 +69,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--answers", type=Path, default=HERE / "answers.jsonl.gz")
     parser.add_argument("--markdown", type=Path, help="file whose table between markers is replaced")
+    parser.add_argument("--quiet", type=Path, help="only write the prompts of latency.jsonl with their quiet latencies")
     options = parser.parse_args()
     records = list(read_mix(options.answers))
+    if options.quiet:
+        write_mix(options.quiet, with_quiet_latency(records, HERE / "latency.jsonl"))
+        return
     development = [record for record in records if record.extra["split"] == "development"]
     test = [record for record in records if record.extra["split"] == "test"]
     rng = random.Random(0)
@@ -127,6 +132,23 @@ def report(test: Sequence[MixRecord], systems: dict[str, list[float]], best: str
         interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
         lines.append(f"| {name} | {estimate.mean:.3f} | {interval} | {p} | " + " | ".join(by_task) + " |")
     return "\n".join(lines)
+
+
+def with_quiet_latency(records: Sequence[MixRecord], path: Path) -> list[MixRecord]:
+    """The prompts whose latency was measured alone on the machine, with that in place of the busy machine's."""
+    rows = {row["id"]: row["alone"] for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+    return [
+        replace(
+            record,
+            candidates=tuple(
+                replace(one, gathered=replace(one.gathered, latency_s=rows[record.id][one.model]))
+                for one in record.candidates
+                if one.gathered is not None
+            ),
+        )
+        for record in records
+        if record.id in rows
+    ]
 
 
 def latency_report(path: Path, best: str) -> str:
