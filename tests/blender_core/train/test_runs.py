@@ -131,8 +131,9 @@ def test_accumulation_gives_the_step_of_one_large_batch(toy_config, toy_data, tm
         assert found[parts][0] == pytest.approx(found[1][0], abs=2e-4)
         assert found[parts][2] == found[1][2]
         for name, value in found[1][1].items():
-            # softmax does not see the keys' bias: its gradient is rounding noise, which Adam blows up
-            if not name.endswith("key.bias"):
+            # softmax does not see the keys' bias, a difference of scores not the last one: their gradients are rounding
+            # noise, which Adam blows up
+            if not name.endswith(("key.bias", "head.4.bias")):
                 assert torch.allclose(value, found[parts][1][name], atol=1e-4), name
 
 
