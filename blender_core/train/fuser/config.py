@@ -71,7 +71,8 @@ class FuserTrainingConfig:
         development_records: Most held-out records that are looked at while training.
         test_share: Share of prompts held out to report on; never looked at while training.
         evaluate_every: Steps between two evaluations.
-        save_every: Steps between two checkpoints, a multiple of ``evaluate_every``; a killed run loses at most these.
+        save_every: Steps between two checkpoints; a killed run loses at most these. With ``keep_best`` a multiple of
+            ``evaluate_every``; without it 1 is allowed, which loses the step in flight.
         log_every: Steps between two lines of the log.
         keep_best: Finish with the checkpoint of least held-out loss, as published; else with the last.
         device: ``"auto"`` or ``"cpu"``.
@@ -139,10 +140,10 @@ class FuserTrainingConfig:
                 f"development_share {self.development_share} and test_share {self.test_share}: the first must be "
                 "above 0, and something must be left to train on"
             )
-        if self.save_every % self.evaluate_every:
+        if self.keep_best and self.save_every % self.evaluate_every:
             raise ConfigurationError(
                 f"save_every is {self.save_every} and evaluate_every {self.evaluate_every}; "
-                "every checkpoint needs its held-out loss, so give a multiple"
+                "to keep the best, every checkpoint needs its held-out loss: give a multiple, or keep_best = false"
             )
         if self.device not in ("auto", "cpu"):
             raise ConfigurationError(f'device is {self.device!r}; use "auto" or "cpu"')

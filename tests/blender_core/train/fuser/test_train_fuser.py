@@ -84,11 +84,11 @@ def start(config, data, tmp_path, name):
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_from_its_last_checkpoint(llama_folder, make_config, data, tmp_path):
-    whole = train_fuser(
-        make_config(llama_folder, output=str(tmp_path / "whole"), epochs=12, keep_best=False), data=data
-    )
-    config = make_config(llama_folder, output=str(tmp_path / "broken"), epochs=12, keep_best=False)
+@pytest.mark.parametrize("save_every", [4, 1])
+def test_a_killed_run_goes_on_from_its_last_checkpoint(save_every, llama_folder, make_config, data, tmp_path):
+    settings = {"epochs": 12, "keep_best": False, "save_every": save_every}
+    whole = train_fuser(make_config(llama_folder, output=str(tmp_path / "whole"), **settings), data=data)
+    config = make_config(llama_folder, output=str(tmp_path / "broken"), **settings)
     run = start(config, data, tmp_path, "broken")
     output = Path(config.output)
     deadline = time.monotonic() + 200
