@@ -149,6 +149,8 @@ class RankerTrainingConfig:
             twice as fast.
         initial: Checkpoint of an earlier run with the same network, to start from; empty for the encoder's own weights.
         off_topic_draws: An off-topic answer answers the prompt that is most like the real one among this many.
+        off_topic_longest: Probability that it is the longest answer to that prompt, so that off-topic does not go with
+            short.
         head_size: Width of the head's hidden layer.
         corruption: Probability that one worsened answer joins a group.
         length_balance: 0 takes pairs as they come; 1 weights them so that, within a source, the longer and
@@ -204,6 +206,7 @@ class RankerTrainingConfig:
     freeze_layers: int = 0
     initial: str = ""
     off_topic_draws: int = 1
+    off_topic_longest: float = 0.0
     head_size: int = 384
     corruption: float = 0.5
     length_balance: float = 0.5
@@ -252,6 +255,8 @@ class RankerTrainingConfig:
                 f"steps={self.steps}, records_per_step={self.records_per_step}, accumulation={self.accumulation}, "
                 f"evaluate_every={self.evaluate_every}, save_every={self.save_every}: all must be at least 1"
             )
+        if not 0.0 <= self.off_topic_longest <= 1.0:
+            raise ConfigurationError(f"off_topic_longest is {self.off_topic_longest}; give a probability from 0 to 1")
         if not 0.0 < self.prompt_share < 1.0 or self.pairs_per_record < 0:
             raise ConfigurationError(
                 f"prompt_share={self.prompt_share}, pairs_per_record={self.pairs_per_record}: the share lies between "

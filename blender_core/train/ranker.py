@@ -148,6 +148,7 @@ def train_ranker(
         pairs_per_record=config.pairs_per_record,
         draw_by_length=config.length_balance_by == "draw",
         off_topic_draws=config.off_topic_draws,
+        off_topic_longest=config.off_topic_longest,
     )
     evaluate = development_evaluation(config, held_out, pairs=form.reads_order)
     return run_loop(config, form, sampler, evaluate=evaluate, report=report, stop_after=stop_after)

@@ -138,6 +138,8 @@ class GroupSampler:
         pairs_per_record: Most pairs for one prompt; 0 for all of the group's.
         draw_by_length: A source's ``weights`` decide how often pairs are drawn, and no longer what they weigh.
         off_topic_draws: Prompts drawn for an off-topic answer; the one most like the real one is taken.
+        off_topic_longest: Probability that the off-topic answer is the longest to its prompt, so that off-topic does
+            not go with short.
     """
 
     def __init__(
@@ -153,7 +155,9 @@ class GroupSampler:
         pairs_per_record: int = 0,
         draw_by_length: bool = False,
         off_topic_draws: int = 1,
+        off_topic_longest: float = 0.0,
     ) -> None:
+        self._off_topic_longest = off_topic_longest
         self._off_topic_draws = off_topic_draws
         self._mode = pair_sampling
         self._pairs = pairs_per_record
@@ -218,7 +222,7 @@ class GroupSampler:
         kind = rng.random()
         if kind < 0.4 and len(self._usable[number]) > 1:
             other = self._other_record(number, record, rng)
-            answers.append(source.texts.candidate(other, 0))
+            answers.append(source.texts.candidate(other, self._off_topic_candidate(source, other, rng)))
             pairs.extend((index, count, _OFF_TOPIC, 1.0) for index in range(count))
             return
         # worsen the answer that wins most, so that the label is sure
@@ -236,6 +240,13 @@ class GroupSampler:
         name = sorted(CORRUPTIONS)[int(rng.integers(len(CORRUPTIONS)))]
         answers.append(CORRUPTIONS[name](answers[best], rng, self._digits))
         pairs.append((best, count, _CORRUPTED, 1.0))
+
+    def _off_topic_candidate(self, source: PackedSource, other: int, rng: np.random.Generator) -> int:
+        # no draw at 0, so that runs without the setting stay as they were
+        if self._off_topic_longest == 0.0 or rng.random() >= self._off_topic_longest:
+            return 0
+        judged = sorted({index for pair in source.targets[other] for index in pair[:2]})
+        return max(judged, key=lambda index: source.texts.length(other, index))
 
     def _other_record(self, number: int, record: int, rng: np.random.Generator) -> int:
         """A record whose answer is off-topic here, yet near enough to be hard to tell."""

@@ -122,3 +122,19 @@ def test_an_off_topic_answer_is_taken_from_the_prompt_most_alike():
     }
     assert {other for prompt, other in others if prompt == "abcdef"} == {"2"}
     assert {other for prompt, other in others if prompt == "abcdeg"} == {"1"}
+
+
+def test_an_off_topic_answer_may_be_the_longest_judged_one():
+    records = [
+        PreferenceRecord(str(n), "s", "p", (c * 20, c * 21, c * 30), ("",) * 3, (1, 0, 0), ())
+        for n, c in enumerate("12")
+    ]
+    sources = [packed("a", records)]
+
+    def off_topic_lengths(share: float) -> set[int]:
+        sampler = GroupSampler(sources, records_per_step=300, corruption=1.0, off_topic_longest=share)
+        return {len(g.answers[-1]) for g in sampler.step(0) if g.answers[-1][0] != g.answers[0][0]}
+
+    assert off_topic_lengths(0.0) == {20}
+    assert off_topic_lengths(1.0) == {30}
+    assert off_topic_lengths(0.5) == {20, 30}
