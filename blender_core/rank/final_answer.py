@@ -12,6 +12,13 @@ _STATED = re.compile(
     r"(?i:\banswer\s*(?:is|:|=)\s*:?[ \t]*)|^[ \t]*#{2,}[ \t]*(?=-?[\d.])|^[ \t]*A[ \t]*:[ \t]*", re.MULTILINE
 )
 _LONGEST = 80
+_SHORT_WORDS = 3
+_SENTENCE_WORDS = 25
+_LETTER = re.compile(r"\(?([A-Za-z])\)?[.:)]?")
+# "14 + 34 = 48", "75 divided by 5 is 15.", "the total is $12": the number that a short text ends with
+_ENDS_WITH_NUMBER = re.compile(
+    r"(?:=|\b(?:is|are|be|was|equals|gives|makes))\s*(?P<value>[-+]?\$?\s*\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?)\s*\.?$"
+)
 _BOXED = re.compile(r"\\boxed\s*\{(?P<value>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
 _OPTION = re.compile(r"^\(?([A-Z])\)?(?![\w'])")
 _NUMBER = re.compile(r"^[-+]?\$?\s*(\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s*/\s*(\d+))?")
@@ -20,8 +27,9 @@ _NUMBER = re.compile(r"^[-+]?\$?\s*(\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s*/\s*(\d+))?")
 def final_answer(text: str) -> str | None:
     r"""The final answer that a text states, in a normal form that can be compared.
 
-    Only plain statements count (``The answer is ...``, ``Answer: ...``, ``\boxed{...}``, ``#### 12``): a text
-    without one has no final answer, which is the usual case for open questions.
+    Only plain statements count (``The answer is ...``, ``Answer: ...``, ``\boxed{...}``, ``#### 12``), a text of at
+    most three words, and a single sentence that ends with a number (``14 + 34 = 48``). Any other text has no final
+    answer, which is the usual case for open questions.
 
     Args:
         text: A candidate answer.
@@ -43,8 +51,22 @@ def final_answer(text: str) -> str | None:
     if boxed and (not stated or boxed[-1].end() > stated[-1]):
         return _normal(boxed[-1].group("value"))
     if not stated:
-        return None
+        return _short(plain)
     return _normal(plain[stated[-1] :].split("\n", 1)[0][:_LONGEST])
+
+
+def _short(text: str) -> str | None:
+    """The answer of a text that is hardly more than that."""
+    line = text.strip(" \n\t`\"'*")
+    if not line or "\n" in line:
+        return None
+    words = len(line.split())
+    if words <= _SHORT_WORDS:
+        letter = _LETTER.fullmatch(line)
+        # "A cat" is no choice of the option A
+        return letter.group(1).lower() if letter else _normal(line) if _NUMBER.match(line) else _folded(line)
+    number = _ENDS_WITH_NUMBER.search(line) if words <= _SENTENCE_WORDS else None
+    return _normal(number.group("value")) if number else None
 
 
 def _normal(value: str) -> str | None:
@@ -60,5 +82,8 @@ def _normal(value: str) -> str | None:
         whole = whole.lstrip("0") or "0"
         sign = "-" if value.startswith("-") else ""
         return f"{sign}{whole}/{number.group(2)}" if number.group(2) else f"{sign}{whole}"
-    folded = " ".join(re.sub(r"[^\w\s./+-]", "", value).lower().split())
-    return folded or None
+    return _folded(value)
+
+
+def _folded(value: str) -> str | None:
+    return " ".join(re.sub(r"[^\w\s./+-]", "", value).lower().split()).strip(".") or None
