@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 
 from blender_core.errors import CheckpointError
 
-__all__ = ["RunState", "load_checkpoint", "save_checkpoint", "save_weights"]
+__all__ = ["RunState", "load_average", "load_checkpoint", "save_checkpoint", "save_weights"]
 
 
 @dataclass(slots=True)
@@ -107,6 +108,31 @@ def load_checkpoint(
             f"{path} does not fit this model: {error}; remove it to start afresh, or use the run's own settings"
         ) from error
     return RunState(**{name: stored[name] for name in RunState.__slots__ if name in stored})
+
+
+def load_average(paths: Sequence[str | Path], model: nn.Module) -> None:
+    """Load the mean of the weights of several runs that began with the same weights.
+
+    Fine-tuned from one start they lie close enough together that their mean is often better than each (Wortsman et
+    al. 2022, "Model soups").
+
+    Args:
+        paths: Checkpoints; one alone is loaded as it is.
+        model: Takes the weights.
+
+    Raises:
+        CheckpointError: There is no file, or one does not fit the model.
+    """
+    if not paths:
+        raise CheckpointError("no checkpoint to load; give at least one")
+    total: dict[str, torch.Tensor] = {}
+    for path in paths:
+        load_checkpoint(path, model)
+        for name, value in model.state_dict().items():
+            total[name] = total[name] + value if name in total else value.clone()
+    model.load_state_dict(
+        {name: v / len(paths) if v.is_floating_point() else v // len(paths) for name, v in total.items()}
+    )
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

@@ -148,6 +148,8 @@ class RankerTrainingConfig:
         freeze_layers: Leave this many of the encoder's lowest layers as they are. Half of MiniLM-L6 frozen made a step
             twice as fast.
         initial: Checkpoint of an earlier run with the same network, to start from; empty for the encoder's own weights.
+        average: Checkpoints of other runs that began with the same weights; ``export`` takes the mean of their weights
+            and this run's (Wortsman et al. 2022, "Model soups").
         off_topic_draws: An off-topic answer answers the prompt that is most like the real one among this many.
         off_topic_longest: Probability that it is the longest answer to that prompt, so that off-topic does not go with
             short.
@@ -205,6 +207,7 @@ class RankerTrainingConfig:
     freeze_embeddings: bool = True
     freeze_layers: int = 0
     initial: str = ""
+    average: tuple[str, ...] = ()
     off_topic_draws: int = 1
     off_topic_longest: float = 0.0
     head_size: int = 384
@@ -284,6 +287,7 @@ class RankerTrainingConfig:
             if values.get("teacher") is not None:
                 teacher = values["teacher"]
                 values["teacher"] = TeacherConfig(**{**teacher, "sources": tuple(teacher.get("sources", ()))})
+            values["average"] = tuple(values.get("average", ()))
             return cls(**values)
         except TypeError as error:
             raise ConfigurationError(f"training settings cannot be read: {error}") from error

@@ -14,7 +14,7 @@ import numpy as np
 
 from blender_core.rank.calibration import calibration_error
 from blender_core.rank.embedded import EmbeddedRanker
-from blender_core.train.checkpoint import load_checkpoint
+from blender_core.train.checkpoint import load_average
 from blender_core.train.combine import Combination, RecordFeatures, fit_combination, record_features
 from blender_core.train.config import RankerTrainingConfig
 from blender_core.train.export import write_ranker, write_settings
@@ -62,7 +62,7 @@ def finish_ranker(
     layout = segment_layout(load_tokenizer(tokenizer_file))
     window = max_tokens or config.largest_window
     model = load_scorer(encoder, config)
-    load_checkpoint(chosen_checkpoint(config), model)
+    load_average([chosen_checkpoint(config), *config.average], model)
     exact_file = write_ranker(model, tokenizer_file, layout, folder, max_tokens=window)
     int8 = EmbeddedRanker.load(folder)
     exact = _with_model(int8, exact_file)

@@ -12,7 +12,7 @@ from blender_core.errors import CheckpointError
 from blender_core.rank.calibration import calibration_error, fit_temperature
 from blender_core.rank.pair_ranker import PairRanker
 from blender_core.rank.pairrm.scorer import PairScorer
-from blender_core.train.checkpoint import load_checkpoint
+from blender_core.train.checkpoint import load_average
 from blender_core.train.config import RankerTrainingConfig
 from blender_core.train.development import HeldOut, PairLogit, held_out_groups, pair_logits
 from blender_core.train.joint import JointForm, pair_lengths
@@ -62,7 +62,7 @@ def finish_pair_ranker(
     """
     form, texts = build_form(config)
     assert isinstance(form, JointForm)
-    load_checkpoint(chosen_checkpoint(config), form.module)
+    load_average([chosen_checkpoint(config), *config.average], form.module)
     form.module.eval()
     window = max_tokens or config.largest_window
     measured: dict[str, list[PairLogit]] = {}

@@ -64,6 +64,32 @@ def test_int8_is_near_float(toy_config, toy_data, tmp_path):
     assert ranker.score("sun moon", texts)[0] == pytest.approx(exact, abs=0.25)
 
 
+def test_export_averages_the_weights_of_several_runs(toy_config, toy_data, tmp_path):
+    other = toy_config(output=str(tmp_path / "other"), steps=6)
+    train_ranker(other, data=toy_data)
+    config = toy_config(steps=6, learning_rate=1e-5, average=[str(tmp_path / "other" / "checkpoint.pt")])
+    train_ranker(config, data=toy_data)
+    runs = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["model"] for name in ("run", "other")]
+    assert any(not torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+    model = SegmentPooledScorer(load_encoder(config.encoder), head_size=config.head_size).eval()
+    model.load_state_dict({name: (runs[0][name] + runs[1][name]) / 2 for name in runs[0]})
+
+    finish_ranker(config, tmp_path / "ranker", data=toy_data)
+    ranker = EmbeddedRanker.load(tmp_path / "ranker")
+    prompt, texts = ranker._encode("sun moon"), ["sun moon star", "bread salt", "door"]
+    rows = [ranker.settings.layout.join(prompt, ranker._encode(text), 32) for text in texts]
+    with torch.no_grad():
+        exact = score_rows(model, rows, tokens_per_batch=64).tolist()
+    assert ranker.score("sun moon", texts)[0] == pytest.approx(exact, abs=0.1)
+
+
+def test_average_needs_checkpoints_of_the_same_network(toy_config, toy_data, tmp_path):
+    config = toy_config(steps=1, average=[str(tmp_path / "missing.pt")])
+    train_ranker(config, data=toy_data)
+    with pytest.raises(CheckpointError, match=r"missing\.pt"):
+        finish_ranker(config, tmp_path / "ranker", data=toy_data)
+
+
 def test_resumed_run_ends_where_an_unbroken_one_does(toy_config, toy_data, tmp_path):
     whole = toy_config(output=str(tmp_path / "whole"), steps=12, corruption=0.5)
     train_ranker(whole, data=toy_data)
