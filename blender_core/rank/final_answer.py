@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["final_answer"]
+__all__ = ["final_answer", "short_answer"]
 
 # the last statement of these forms counts, so that a corrected answer replaces an earlier one
 _STATED = re.compile(
@@ -27,9 +27,8 @@ _NUMBER = re.compile(r"^[-+]?\$?\s*(\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s*/\s*(\d+))?")
 def final_answer(text: str) -> str | None:
     r"""The final answer that a text states, in a normal form that can be compared.
 
-    Only plain statements count (``The answer is ...``, ``Answer: ...``, ``\boxed{...}``, ``#### 12``), a text of at
-    most three words, and a single sentence that ends with a number (``14 + 34 = 48``). Any other text has no final
-    answer, which is the usual case for open questions.
+    Only plain statements count (``The answer is ...``, ``Answer: ...``, ``\boxed{...}``, ``#### 12``): a text
+    without one has no final answer, which is the usual case for open questions.
 
     Args:
         text: A candidate answer.
@@ -45,19 +44,34 @@ def final_answer(text: str) -> str | None:
         >>> final_answer("Autumn is a fine season.") is None
         True
     """
-    plain = unicodedata.normalize("NFKC", text).replace("**", "")
+    plain = _plain(text)
     stated = [match.end() for match in _STATED.finditer(plain)]
     boxed = list(_BOXED.finditer(plain))
     if boxed and (not stated or boxed[-1].end() > stated[-1]):
         return _normal(boxed[-1].group("value"))
     if not stated:
-        return _short(plain)
+        return None
     return _normal(plain[stated[-1] :].split("\n", 1)[0][:_LONGEST])
 
 
-def _short(text: str) -> str | None:
-    """The answer of a text that is hardly more than that."""
-    line = text.strip(" \n\t`\"'*")
+def short_answer(text: str) -> str | None:
+    """The answer of a text that is hardly more than that, in the form that ``final_answer`` gives.
+
+    A text of at most three words, and a single sentence that ends with a number, count.
+
+    Args:
+        text: A candidate answer.
+
+    Returns:
+        The answer, or ``None`` where the text is longer.
+
+    Examples:
+        >>> short_answer("14 + 34 = 48"), short_answer("48."), short_answer("(B)"), short_answer("Paris!")
+        ('48', '48', 'b', 'paris')
+        >>> short_answer("The capital of France is Paris.") is None
+        True
+    """
+    line = _plain(text).strip(" \n\t`\"'*")
     if not line or "\n" in line:
         return None
     words = len(line.split())
@@ -67,6 +81,10 @@ def _short(text: str) -> str | None:
         return letter.group(1).lower() if letter else _normal(line) if _NUMBER.match(line) else _folded(line)
     number = _ENDS_WITH_NUMBER.search(line) if words <= _SENTENCE_WORDS else None
     return _normal(number.group("value")) if number else None
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).replace("**", "")
 
 
 def _normal(value: str) -> str | None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from blender_core.rank.distinct import DistinctCandidates, distinct_candidates
-from blender_core.rank.final_answer import final_answer
+from blender_core.rank.final_answer import final_answer, short_answer
 from blender_core.rank.ranking import Ranking
 
 __all__ = ["Agreement", "LexicalConsensusRanker", "measure_agreement"]
@@ -28,7 +28,8 @@ class Agreement:
 
     Attributes:
         overlap: Mean F1 on bags of words with each other answer, in [0, 1].
-        final: Share of the other answers that state the same final answer, in [0, 1]; 0 where none is stated.
+        final: Share of the other answers that state the same final answer, in [0, 1]; 0 where none is stated. Where at
+            least half of the candidates have one, a bare "48" counts as stated.
     """
 
     overlap: tuple[float, ...]
@@ -69,13 +70,21 @@ def measure_agreement(distinct: DistinctCandidates) -> Agreement:
         f1[row] = 1.0
         # its own weight is one copy less: a candidate does not agree with itself
         overlap.append((float(f1 @ weights) - 1.0) / others)
-    answers = [final_answer(text) for text in distinct.texts]
+    answers = _final_answers(distinct.texts, [copies[index] for index in range(len(distinct.texts))])
     votes: Counter[str] = Counter()
     for index, answer in enumerate(answers):
         if answer is not None:
             votes[answer] += copies[index]
     final = [0.0 if answer is None else (votes[answer] - 1) / others for answer in answers]
     return Agreement(tuple(overlap), tuple(final))
+
+
+def _final_answers(texts: Sequence[str], copies: Sequence[int]) -> list[str | None]:
+    """Final answers; a short text is its own where most candidates have one, which an open question's do not."""
+    stated = [final_answer(text) for text in texts]
+    with_short = [found or short_answer(text) for found, text in zip(stated, texts, strict=True)]
+    known = sum(count for found, count in zip(with_short, copies, strict=True) if found is not None)
+    return with_short if 2 * known >= sum(copies) else stated
 
 
 class LexicalConsensusRanker:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blender_core.rank import distinct_candidates
-from blender_core.rank.final_answer import final_answer
+from blender_core.rank.final_answer import final_answer, short_answer
 from blender_core.rank.length import LongestRanker
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker, measure_agreement
 
@@ -82,6 +82,18 @@ def test_the_longest_wins():
         ("Answer: Paris", "paris"),
         ("Answer: 007", "7"),
         ("12 - 8 = 4\nA: 4", "4"),
+        ("There are many answers to this.", None),
+        ("The answer is", None),
+        ("", None),
+    ],
+)
+def test_final_answer(text, expected):
+    assert final_answer(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         ("48", "48"),
         ("`1,200`", "1200"),
         ("14 + 34 = 48", "48"),
@@ -95,10 +107,15 @@ def test_the_longest_wins():
         ("It took place in 1492.", None),
         ("The first step is 1.\nThe second step is 2", None),
         ("The capital of France is Paris.", None),
-        ("There are many answers to this.", None),
-        ("The answer is", None),
         ("", None),
     ],
 )
-def test_final_answer(text, expected):
-    assert final_answer(text) == expected
+def test_short_answer(text, expected):
+    assert short_answer(text) == expected
+
+
+def test_a_short_answer_is_a_vote_where_most_answers_are_short():
+    votes = measure_agreement(distinct_candidates(["48", "14 + 34 = 48", "58", "It may be 48, but who knows?"])).final
+    assert votes == (1 / 3, 1 / 3, 0.0, 0.0)
+    longer = ["It is a long way to Rome.", "All roads lead to Rome.", "Follow the coast, then turn."]
+    assert measure_agreement(distinct_candidates(["Rome", "Rome.", *longer])).final == (0.0,) * 5
