@@ -13,6 +13,7 @@ _STATED = re.compile(
 )
 _LONGEST = 80
 _SHORT_WORDS = 3
+_SHORT_CHARACTERS = 40
 _SENTENCE_WORDS = 25
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[.:)]?")
 # "14 + 34 = 48", "75 divided by 5 is 15.", "the total is $12": the number that a short text ends with
@@ -75,7 +76,8 @@ def short_answer(text: str) -> str | None:
     if not line or "\n" in line:
         return None
     words = len(line.split())
-    if words <= _SHORT_WORDS:
+    # scripts without spaces have one word in a line
+    if words <= _SHORT_WORDS and len(line) <= _SHORT_CHARACTERS:
         letter = _LETTER.fullmatch(line)
         # "A cat" is no choice of the option A
         return letter.group(1).lower() if letter else _normal(line) if _NUMBER.match(line) else _folded(line)

@@ -107,6 +107,8 @@ def test_final_answer(text, expected):
         ("It took place in 1492.", None),
         ("The first step is 1.\nThe second step is 2", None),
         ("The capital of France is Paris.", None),
+        ("パリ", "パリ"),
+        ("パリはフランスの首都であり、" * 4, None),
         ("", None),
     ],
 )
