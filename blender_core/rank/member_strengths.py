@@ -23,6 +23,7 @@ __all__ = ["Verdict", "VerdictFit", "fit_verdicts", "strengths_from_scores"]
 _EM_STEPS = 50
 _SPREAD_STEPS = 12
 _NEWTON_STEPS = 25
+_SMALLEST_SHARE = 1e-6  # of a Newton step
 _SMALLEST_TRUST = 0.05
 # the extras' variance in squared logits before any verdict, and how many members that belief counts for
 _SPREAD, _SPREAD_MEMBERS = 0.25, 4.0
@@ -98,14 +99,7 @@ def fit_verdicts(
     for _ in range(_SPREAD_STEPS):
         # the trust is off by a factor of itself or so
         precision = np.diag(np.r_[1.0, np.full(size, 1.0 / spread)])
-        for _ in range(_NEWTON_STEPS):
-            chance = 1.0 / (1.0 + np.exp(-np.clip(design @ solution + offset, -60.0, 60.0)))
-            gradient = design.T @ (weights * (won - chance)) - precision @ (solution - start)
-            curvature = (design.T * (weights * chance * (1.0 - chance))) @ design + precision
-            step = np.linalg.solve(curvature, gradient)
-            solution = solution + step
-            if float(np.abs(step).max()) < 1e-8:
-                break
+        solution, curvature = _posterior_mode(design, offset, weights, won, precision, start, solution)
         covariance = np.linalg.inv(curvature)
         extra = solution[1:]
         seen = float(extra @ extra) + float(np.trace(covariance[1:, 1:]))
@@ -113,6 +107,40 @@ def fit_verdicts(
     return VerdictFit(
         max(float(solution[0]), _SMALLEST_TRUST), temperature * solution[1:], temperature**2 * covariance[1:, 1:]
     )
+
+
+def _posterior_mode(
+    design: Array, offset: Array, weights: Array, won: Array, precision: Array, start: Array, solution: Array
+) -> tuple[Array, Array]:
+    """The best coefficients of the logistic regression, and the curvature there.
+
+    Newton's method. A step that would make things worse is halved: from margins of many logits a whole step jumps
+    over the mode, and the next one jumps further.
+    """
+    import numpy as np
+
+    def badness(at: Array) -> float:
+        logits = design @ at + offset
+        away = at - start
+        return float(weights @ (np.logaddexp(0.0, logits) - won * logits)) + 0.5 * float(away @ precision @ away)
+
+    now = badness(solution)
+    for step_number in range(_NEWTON_STEPS + 1):
+        chance = 1.0 / (1.0 + np.exp(-np.clip(design @ solution + offset, -60.0, 60.0)))
+        curvature: Array = (design.T * (weights * chance * (1.0 - chance))) @ design + precision
+        if step_number == _NEWTON_STEPS:
+            break
+        step = np.linalg.solve(curvature, design.T @ (weights * (won - chance)) - precision @ (solution - start))
+        share, then = 1.0, badness(solution + step)
+        while then > now and share > _SMALLEST_SHARE:
+            share /= 2.0
+            then = badness(solution + share * step)
+        if then > now:
+            break
+        solution, now = solution + share * step, then
+        if float(np.abs(step).max()) < 1e-8:
+            break
+    return solution, curvature
 
 
 def strengths_from_scores(

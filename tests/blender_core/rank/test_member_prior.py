@@ -167,6 +167,38 @@ def test_ratings_count_by_their_order_alone(order, scale, shift):
         assert other.strengths()[name].mean == pytest.approx(strength.mean, abs=1e-5)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.floats(-200.0, 200.0), min_size=4, max_size=4), st.lists(st.booleans(), min_size=4, max_size=4)
+        ),
+        min_size=1,
+        max_size=25,
+    )
+)
+def test_strengths_stay_finite_whatever_the_scores_and_the_ratings(rows):
+    prior = judged([scores for scores, _ in rows], [[float(right) for right in ratings] for _, ratings in rows])
+    for strength in prior.strengths().values():
+        assert math.isfinite(strength.mean)
+        assert math.isfinite(strength.deviation)
+        assert strength.deviation >= 0.0
+    assert all(math.isfinite(score) for score in prior.blend(NAMES, ranking(rows[0][0])).scores)
+
+
+def test_ratings_against_very_sure_scores_are_borne():
+    # whole Newton steps once jumped over the mode here, each further than the one before
+    generator = np.random.default_rng(5)
+    scores = generator.normal(size=(60, 8)) * 12.0
+    ratings = (generator.random((60, 8)) < 0.6).astype(float)
+    prior = MemberPrior()
+    names = [f"m{index}" for index in range(8)]
+    for row, rated in zip(scores.tolist(), ratings.tolist(), strict=True):
+        prior.judge_answers(names, ranking(row), rated)
+        prior.observe(names, ranking(row))
+    assert max(abs(strength.mean) for strength in prior.strengths().values()) < 12.0
+
+
 def test_ratings_that_are_near_each_other_are_no_verdict():
     prior = MemberPrior()
     prior.judge_answers(NAMES, ranking([1.0, 0.0, 0.0, 0.0]), [1.0, 1.2, 0.9, 1.0], smallest_gap=0.5)
