@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from blender_core.errors import ConfigurationError
+from blender_core.rank.final_answer import short_answer
 from blender_core.rank.ranking import Ranking
 
 __all__ = ["Decision", "FuseContext", "FusePolicy", "FuseWhen", "resolve_fuse_when"]
@@ -57,6 +58,8 @@ class FusePolicy:
         majority: Do not fuse when more than this share of the answers are the same as the best; 1 is off.
         fuse_code: Fuse answers of which the best holds code.
         fuse_json: Fuse answers of which the best is JSON.
+        fuse_short: Fuse where the best answer is hardly more than a number, a letter or a few words. There is nothing
+            to merge, so fusing asks one more time; worth it where the fuser knows better than the members.
 
     Examples:
         >>> ranking = Ranking.from_scores([2.0, 1.9], ranker="example")
@@ -68,6 +71,7 @@ class FusePolicy:
     majority: float = 0.5
     fuse_code: bool = False
     fuse_json: bool = False
+    fuse_short: bool = False
 
     def __post_init__(self) -> None:
         if self.clear_winner < 0.5:
@@ -93,6 +97,8 @@ class FusePolicy:
             return Decision(False, "the best answer is JSON")
         if not self.fuse_code and _holds_code(best):
             return Decision(False, "the best answer holds code")
+        if not self.fuse_short and short_answer(best) is not None:
+            return Decision(False, "the best answer is short")
         return Decision(True, f"no clear winner (confidence {context.ranking.confidence:.2f})")
 
 

@@ -89,8 +89,20 @@ def test_a_majority_for_the_best_answer_is_not_fused():
     same = Blender(members, ranker=close_ranker(), fuser=FakeFuser("fused")).blend("q")
     assert same.text.strip() == "Paris!"
     assert same.decision == "67% of the answers are the same"
-    off = FusePolicy(majority=1)
+    off = FusePolicy(majority=1, fuse_short=True)
     assert Blender(members, ranker=close_ranker(), fuser=FakeFuser("fused"), fuse_when=off).blend("q").text == "fused"
+
+
+@pytest.mark.parametrize("best", ["48", "(B)", "Paris.", "14 + 34 = 48"])
+def test_a_short_answer_is_not_fused_unless_the_policy_says_so(best):
+    members = [FakeMember("a", "It may be something else, but who knows?"), FakeMember("b", best)]
+
+    def blend(**settings):
+        shortest_first = FakeRanker(lambda text: -len(text), temperature=1000)
+        return Blender(members, ranker=shortest_first, fuser=FakeFuser("fused"), **settings).blend("q")
+
+    assert (blend().text, blend().decision) == (best, "the best answer is short")
+    assert blend(fuse_when=FusePolicy(fuse_short=True)).fused == ("b", "a")
 
 
 def test_one_answer_or_equal_answers_are_not_fused():
@@ -166,9 +178,13 @@ def test_everything_at_once_within_the_deadline():
 
 def test_usage_is_summed_once_with_the_fusers():
     members = [FakeMember(n, n * 10, usage=Usage(10, 5)) for n in "ab"]
-    result = Blender(members, ranker=close_ranker(), fuser=FakeFuser("ab", usage=Usage(20, 2))).blend("q")
+    result = Blender(
+        members, ranker=close_ranker(), fuser=FakeFuser("ab", usage=Usage(20, 2)), fuse_when="always"
+    ).blend("q")
     assert (result.usage, result.usage_known) == (Usage(40, 12), True)
-    refused = Blender(members, ranker=close_ranker(), fuser=FakeFuser("I'm sorry.", usage=Usage(20, 2))).blend("q")
+    refused = Blender(
+        members, ranker=close_ranker(), fuser=FakeFuser("I'm sorry.", usage=Usage(20, 2)), fuse_when="always"
+    ).blend("q")
     assert (refused.usage, refused.usage_known, refused.is_degraded) == (Usage(40, 12), True, True)
     unknown = Blender([*members, FakeMember("c", ValueError())], ranker=close_ranker(), fuser=None).blend("q")
     assert (unknown.usage, unknown.usage_known) == (Usage(20, 10), False)

@@ -80,7 +80,7 @@ async def test_a_fuser_that_never_heeds_its_cancellation_does_not_hold_the_call(
             await hold()
             yield FusedText("late", "deaf")
 
-    blender = Blender(pair(), ranker=close_ranker(), fuser=Deaf(), deadline=0.5)
+    blender = Blender(pair(), ranker=close_ranker(), fuser=Deaf(), fuse_when="always", deadline=0.5)
     began = time.monotonic()
     if streaming:
         events = [event async for event in blender.astream("q")]
@@ -127,11 +127,14 @@ def test_a_member_without_native_async_streams_in_a_thread():
         astream = Member.astream
 
     fuser = Blocking("blocking", "fused")
-    events = list(Blender(pair(), ranker=close_ranker(), fuser=fuser).stream("q"))
+    events = list(Blender(pair(), ranker=close_ranker(), fuser=fuser, fuse_when="always").stream("q"))
     assert events[-1].result.text == "fused"
 
     async def collect():
-        return [event async for event in Blender(pair(), ranker=close_ranker(), fuser=fuser).astream("q")]
+        return [
+            event
+            async for event in Blender(pair(), ranker=close_ranker(), fuser=fuser, fuse_when="always").astream("q")
+        ]
 
     assert asyncio.run(collect())[-1].result.text == "fused"
 
@@ -162,7 +165,7 @@ def test_a_fuser_that_returns_something_else(returned):
         def fuse(self, request):
             return returned
 
-    result = Blender(pair(), ranker=close_ranker(), fuser=Odd()).blend("q")
+    result = Blender(pair(), ranker=close_ranker(), fuser=Odd(), fuse_when="always").blend("q")
     assert result.text == "second"
     assert "where a FusedText" in result.degraded[0]
 
@@ -334,7 +337,7 @@ def test_a_named_ranker_is_loaded_once_for_all_threads(monkeypatch):
 
 
 def test_whole_and_streamed_fusions_are_the_same_text():
-    blender = Blender(pair(), ranker=close_ranker(), fuser=FakeFuser("\n\n fused text \n"))
+    blender = Blender(pair(), ranker=close_ranker(), fuser=FakeFuser("\n\n fused text \n"), fuse_when="always")
     assert blender.blend("q").text == list(blender.stream("q"))[-1].result.text == "fused text"
 
 
