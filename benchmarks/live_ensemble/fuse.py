@@ -3,7 +3,8 @@
     python benchmarks/live_ensemble/fuse.py --when auto
 
 Each member gives its recorded answer, and fuses for real where it ranked first: the default blend of ``BlendedLLM``.
-Writes ``blended-RANKER-WHEN.jsonl``, which ``report.py`` reads. One thread a model (1.9 GB of models).
+``auto+short`` also fuses where the best answer is short. Writes ``blended-RANKER-WHEN.jsonl``, which ``report.py``
+reads. One thread a model (1.9 GB of models).
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from pathlib import Path
 
 from report import HERE
 
-from blender_core import Answer, Blender, Member, OpenAIMember, Prompt
+from blender_core import Answer, Blender, FusePolicy, Member, OpenAIMember, Prompt
 from blender_core.fuse import Fuser
 from blender_core.fuse.gen_fuser import GenFuser
+from blender_core.fuse.policy import FuseWhen
 from blender_core.local import MODELS, local_ensemble
 from blender_core.mixinstruct.records import joined_prompt, read_mix
 
@@ -38,7 +40,7 @@ class RecordedMember(Member):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ranker", default="embedded")
-    parser.add_argument("--when", choices=("auto", "always"), default="auto")
+    parser.add_argument("--when", choices=("auto", "auto+short", "always"), default="auto")
     parser.add_argument(
         "--fuser", default=None, help="member, or folder of a GenFuser, that always fuses; default the first in rank"
     )
@@ -72,9 +74,8 @@ def main() -> None:
         fuser: Fuser | Member | str = next((member for member in members if member.name == options.fuser), "llm")
         if folder is not None:
             fuser = GenFuser.from_pretrained(folder, device="cpu")
-        blender = Blender(
-            members, ranker=options.ranker, fuser=fuser, fuse_when=options.when, top_k=options.top_k, timeout=300
-        )
+        when: FuseWhen = FusePolicy(fuse_short=True) if options.when == "auto+short" else options.when
+        blender = Blender(members, ranker=options.ranker, fuser=fuser, fuse_when=when, top_k=options.top_k, timeout=300)
         for record in records:
             if record.id in done:
                 continue

@@ -19,11 +19,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from made_pairs import SOURCES
+
 from blender_core.rank.final_answer import final_answer
 from blender_core.train.records import PreferenceRecord, read_records, split_development
 from blender_core.train.targets import model_strengths
 
-OPEN = (("train/arena_bench.jsonl.gz", "arena_bench_v1"), ("weak/weak_labels.jsonl.gz", "just_eval_weak"))
 CHOICE, NUMBER = "train/mmlu_pro.jsonl.gz", "train/zeroeval.jsonl.gz"
 CHOICES, NUMBERS = 500, 400  # records made of each
 LONGEST_PROMPT = 1500  # characters
@@ -56,7 +57,7 @@ def first_sentence(text: str) -> str | None:
     return sentence if fits and not _OPENING.match(sentence) else None
 
 
-def short_answer(record: PreferenceRecord, lines: Sequence[str], rng: random.Random, choice: bool) -> Row | None:
+def bare_answer(record: PreferenceRecord, lines: Sequence[str], rng: random.Random, choice: bool) -> Row | None:
     """The bare answer, right and wrong, beside worked ones: the letter of a choice, or a number."""
     if record.scores is None:
         return None
@@ -129,7 +130,7 @@ def training(records: Sequence[PreferenceRecord]) -> list[PreferenceRecord]:
 
 def open_rows(data: Path, rng: random.Random) -> Iterator[tuple[str, Row]]:
     """All rules on every open-ended prompt, where they can be used."""
-    for file, source in OPEN:
+    for file, source in SOURCES:
         records = list(read_records(data / file, sources=[source]))
         strengths = model_strengths(records) if source == "just_eval_weak" else {}
         for record in training(records):
@@ -157,7 +158,7 @@ def closed_rows(data: Path, rng: random.Random) -> Iterator[tuple[str, Row]]:
         rng.shuffle(records)
         made = 0
         for record in records:
-            row = short_answer(record, lines, rng, choice) if made < count else None
+            row = bare_answer(record, lines, rng, choice) if made < count else None
             if row is not None:
                 made += 1
                 yield f"{record.source}/{record.id}", row

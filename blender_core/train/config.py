@@ -287,7 +287,9 @@ class RankerTrainingConfig:
             if values.get("teacher") is not None:
                 teacher = values["teacher"]
                 values["teacher"] = TeacherConfig(**{**teacher, "sources": tuple(teacher.get("sources", ()))})
-            values["average"] = tuple(values.get("average", ()))
+            average = values.get("average", ())
+            # a lone text would be taken apart into its letters
+            values["average"] = (average,) if isinstance(average, str) else tuple(average)
             return cls(**values)
         except TypeError as error:
             raise ConfigurationError(f"training settings cannot be read: {error}") from error

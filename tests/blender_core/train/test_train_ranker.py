@@ -84,7 +84,8 @@ def test_export_averages_the_weights_of_several_runs(toy_config, toy_data, tmp_p
 
 
 def test_average_needs_checkpoints_of_the_same_network(toy_config, toy_data, tmp_path):
-    config = toy_config(steps=1, average=[str(tmp_path / "missing.pt")])
+    config = toy_config(steps=1, average=str(tmp_path / "missing.pt"))
+    assert config.average == (str(tmp_path / "missing.pt"),)
     train_ranker(config, data=toy_data)
     with pytest.raises(CheckpointError, match=r"missing\.pt"):
         finish_ranker(config, tmp_path / "ranker", data=toy_data)
