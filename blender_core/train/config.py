@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.train.corruption import CORRUPTIONS
 from blender_core.train.settings_file import read_settings
 
 __all__ = [
@@ -52,6 +53,8 @@ class SourceConfig:
         metric: For ``"mixinstruct"``: the score that orders candidates which nobody compared.
         share: Weight of the source when prompts are drawn.
         only: Keep only records with one of these ``source`` values; empty for all.
+        records: Most training records, chosen by their prompts' hash, so that a smaller number's are among a larger
+            number's; 0 for all. For learning curves; held-out records stay the same.
         group: Candidates drawn for one prompt.
         by_model: The labels depend on the models alone: fit one strength per model and order by it.
         slope: Log-odds for one step of a graded score; right for 1 to 10. The larger, the harder the labels.
@@ -73,6 +76,7 @@ class SourceConfig:
     metric: str = "bartscore"
     slope: float = 0.7
     smallest_gap: float = 0.0
+    records: int = 0
 
     def __post_init__(self) -> None:
         if bool(self.file) == bool(self.dataset):
@@ -81,9 +85,10 @@ class SourceConfig:
             )
         if self.format not in FORMATS:
             raise ConfigurationError(f"format {self.format!r} is unknown; choose one of {', '.join(FORMATS)}")
-        if self.share < 0 or self.group < 2:
+        if self.share < 0 or self.group < 2 or self.records < 0:
             raise ConfigurationError(
-                f"share={self.share}, group={self.group}: a share is 0 or more, a group has at least 2 candidates"
+                f"share={self.share}, group={self.group}, records={self.records}: share and records are 0 or more, "
+                "a group has at least 2 candidates"
             )
 
 
@@ -155,6 +160,8 @@ class RankerTrainingConfig:
             short.
         head_size: Width of the head's hidden layer.
         corruption: Probability that one worsened answer joins a group.
+        corruptions: Names of the ways in which it is worsened, out of ``change_numbers``, ``contradict``, ``drop_end``,
+            ``repeat_part``, ``shuffle_parts``; empty for all. Off-topic answers and refusals come besides.
         length_balance: 0 takes pairs as they come; 1 weights them so that, within a source, the longer and
             the shorter candidate win equally often.
         development_share: Share of prompts held out.
@@ -212,6 +219,7 @@ class RankerTrainingConfig:
     off_topic_longest: float = 0.0
     head_size: int = 384
     corruption: float = 0.5
+    corruptions: tuple[str, ...] = ()
     length_balance: float = 0.5
     development_share: float = 0.08
     development_records: int = 30
@@ -258,6 +266,11 @@ class RankerTrainingConfig:
                 f"steps={self.steps}, records_per_step={self.records_per_step}, accumulation={self.accumulation}, "
                 f"evaluate_every={self.evaluate_every}, save_every={self.save_every}: all must be at least 1"
             )
+        strange = set(self.corruptions) - set(CORRUPTIONS)
+        if strange:
+            raise ConfigurationError(
+                f"corruptions names {', '.join(sorted(strange))}; choose from {', '.join(sorted(CORRUPTIONS))}"
+            )
         if not 0.0 <= self.off_topic_longest <= 1.0:
             raise ConfigurationError(f"off_topic_longest is {self.off_topic_longest}; give a probability from 0 to 1")
         if not 0.0 < self.prompt_share < 1.0 or self.pairs_per_record < 0:
@@ -287,9 +300,10 @@ class RankerTrainingConfig:
             if values.get("teacher") is not None:
                 teacher = values["teacher"]
                 values["teacher"] = TeacherConfig(**{**teacher, "sources": tuple(teacher.get("sources", ()))})
-            average = values.get("average", ())
-            # a lone text would be taken apart into its letters
-            values["average"] = (average,) if isinstance(average, str) else tuple(average)
+            for name in ("average", "corruptions"):
+                given = values.get(name, ())
+                # a lone text would be taken apart into its letters
+                values[name] = (given,) if isinstance(given, str) else tuple(given)
             return cls(**values)
         except TypeError as error:
             raise ConfigurationError(f"training settings cannot be read: {error}") from error

@@ -5,11 +5,21 @@ They work on token ids, so that nothing is tokenised while training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["CORRUPTIONS", "REFUSALS", "change_numbers", "drop_end", "repeat_part", "shuffle_parts"]
+__all__ = [
+    "CORRUPTIONS",
+    "REFUSALS",
+    "KnownTokens",
+    "change_numbers",
+    "contradict",
+    "drop_end",
+    "repeat_part",
+    "shuffle_parts",
+]
 
 REFUSALS: tuple[str, ...] = (
     "I'm sorry, but I can't help with that.",
@@ -20,15 +30,53 @@ REFUSALS: tuple[str, ...] = (
 )
 """Refusals written for this project; used only against prompts that deserve an answer."""
 
-Corruption = Callable[[Sequence[int], np.random.Generator, Sequence[int]], list[int]]
+
+@dataclass(frozen=True, slots=True)
+class KnownTokens:
+    """What a corruption has to know of a vocabulary.
+
+    Attributes:
+        numbers: Ids of tokens that are numbers.
+        opposites: Id of a token -> the ids that say the opposite: ``yes`` -> ``no``, ``is`` -> ``is not``, ``not`` ->
+            nothing.
+    """
+
+    numbers: Sequence[int] = ()
+    opposites: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
 
-def drop_end(answer: Sequence[int], rng: np.random.Generator, digits: Sequence[int] = ()) -> list[int]:
+Corruption = Callable[[Sequence[int], np.random.Generator, KnownTokens], list[int]]
+
+_NOTHING = KnownTokens()
+
+
+def contradict(answer: Sequence[int], rng: np.random.Generator, known: KnownTokens = _NOTHING) -> list[int]:
+    """Turn 30% to 100% of the statements that can be turned into their opposite, one at least.
+
+    What is left as it was contradicts what was turned, and all that was turned contradicts the answer's meaning. An
+    answer without a word that can be turned loses its end instead.
+    """
+    opposites = known.opposites
+    places = [place for place, token in enumerate(answer) if token in opposites and not _denied(answer, place, known)]
+    if not places:
+        return drop_end(answer, rng)
+    count = max(1, round(len(places) * rng.uniform(0.3, 1.0)))
+    turned = set(rng.permutation(places)[:count].tolist())
+    return [new for place, token in enumerate(answer) for new in (opposites[token] if place in turned else (token,))]
+
+
+def _denied(answer: Sequence[int], place: int, known: KnownTokens) -> bool:
+    """``is`` before a ``not``: turning both, or it alone, would say ``is not not``."""
+    grows = len(known.opposites[answer[place]]) > 1
+    return grows and any(known.opposites.get(token) == () for token in answer[place + 1 : place + 2])
+
+
+def drop_end(answer: Sequence[int], rng: np.random.Generator, known: KnownTokens = _NOTHING) -> list[int]:
     """Stop after 15% to 70% of the answer."""
     return list(answer[: max(1, int(len(answer) * rng.uniform(0.15, 0.7)))])
 
 
-def repeat_part(answer: Sequence[int], rng: np.random.Generator, digits: Sequence[int] = ()) -> list[int]:
+def repeat_part(answer: Sequence[int], rng: np.random.Generator, known: KnownTokens = _NOTHING) -> list[int]:
     """Say the beginning, then repeat one part until the length is reached again."""
     length = len(answer)
     size = max(1, min(length, int(rng.integers(8, 40))))
@@ -40,26 +88,27 @@ def repeat_part(answer: Sequence[int], rng: np.random.Generator, digits: Sequenc
     return [*repeated, *part][: max(length, start + 2 * size)]
 
 
-def shuffle_parts(answer: Sequence[int], rng: np.random.Generator, digits: Sequence[int] = ()) -> list[int]:
+def shuffle_parts(answer: Sequence[int], rng: np.random.Generator, known: KnownTokens = _NOTHING) -> list[int]:
     """Cut into runs of 6 to 20 tokens and put them into another order."""
     size = int(rng.integers(6, 20))
     parts = [list(answer[start : start + size]) for start in range(0, len(answer), size)]
     return [token for index in rng.permutation(len(parts)) for token in parts[index]]
 
 
-def change_numbers(answer: Sequence[int], rng: np.random.Generator, digits: Sequence[int] = ()) -> list[int]:
+def change_numbers(answer: Sequence[int], rng: np.random.Generator, known: KnownTokens = _NOTHING) -> list[int]:
     """Replace numbers by other numbers; an answer without numbers loses its end instead."""
-    known = set(digits)
-    if not known.intersection(answer):
+    numbers = set(known.numbers)
+    if not numbers.intersection(answer):
         return drop_end(answer, rng)
-    choices = list(digits)
-    return [choices[int(rng.integers(len(choices)))] if token in known else token for token in answer]
+    choices = list(known.numbers)
+    return [choices[int(rng.integers(len(choices)))] if token in numbers else token for token in answer]
 
 
 CORRUPTIONS: dict[str, Corruption] = {
     "change_numbers": change_numbers,
+    "contradict": contradict,
     "drop_end": drop_end,
     "repeat_part": repeat_part,
     "shuffle_parts": shuffle_parts,
 }
-"""Corruptions by name: ``(answer ids, rng, ids of number tokens) -> ids``."""
+"""Corruptions by name: ``(answer ids, rng, known tokens) -> ids``."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from blender_core.rank.pairrm.scorer import resolve_device
 from blender_core.rank.registry import resolve_ranker
 from blender_core.train.config import RankerTrainingConfig, SourceConfig
-from blender_core.train.corruption import REFUSALS
+from blender_core.train.corruption import REFUSALS, KnownTokens
 from blender_core.train.development import HeldOut, development_evaluation
 from blender_core.train.distillation import label_with_teacher, with_teacher_pairs
 from blender_core.train.exported import encoder_folder, load_scorer
@@ -21,11 +21,11 @@ from blender_core.train.joint_encoder import load_pair_model
 from blender_core.train.loop import LoopResult, StepReport, run_loop
 from blender_core.train.one_pass import OnePassForm
 from blender_core.train.packing import pack_texts
-from blender_core.train.records import PreferenceRecord, split_development
+from blender_core.train.records import PreferenceRecord, first_by_hash, split_development
 from blender_core.train.sampling import GroupSampler, PackedSource, length_weights
 from blender_core.train.sources import read_source
 from blender_core.train.targets import PairTarget, model_strengths, pair_targets
-from blender_core.train.tokenizer import load_tokenizer, number_tokens, segment_layout
+from blender_core.train.tokenizer import known_tokens, load_tokenizer, segment_layout
 
 __all__ = ["Texts", "build_form", "data_folder", "source_records", "source_targets", "train_ranker"]
 
@@ -37,12 +37,12 @@ class Texts:
     Attributes:
         encode_batch: Token ids of texts, without special tokens.
         digest: Changes with the tokenizer.
-        digits: Ids of tokens that are numbers.
+        known: The tokens that corruptions work with.
     """
 
     encode_batch: Callable[[list[str]], list[list[int]]]
     digest: str
-    digits: list[int]
+    known: KnownTokens
 
 
 def data_folder(folder: str | Path | None = None) -> Path:
@@ -56,7 +56,8 @@ def source_records(
     """Training and development records of one source."""
     name = next((name for name, one in config.sources.items() if one is source), "data")
     records = read_source(source, data, name=name)
-    return split_development(records, config.development_share, config.seed)
+    train, development = split_development(records, config.development_share, config.seed)
+    return first_by_hash(train, source.records, config.seed) if source.records else train, development
 
 
 def source_targets(source: SourceConfig, records: Sequence[PreferenceRecord]) -> list[list[PairTarget]]:
@@ -90,17 +91,17 @@ def build_form(config: RankerTrainingConfig) -> tuple[RankerForm, Texts]:
     tokenizer_file = folder / "tokenizer.json"
     tokenizer = load_tokenizer(tokenizer_file)
     digest = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
-    digits = number_tokens(tokenizer)
+    known = known_tokens(tokenizer)
     if config.form == "pair":
         pair_model, pair_tokenizer = load_pair_model(folder, dropout=config.dropout, seed=config.seed)
         joint = JointForm(pair_model.to(device), pair_tokenizer, config)
-        return joint, Texts(joint.encode_batch, f"pair {digest}", digits)
+        return joint, Texts(joint.encode_batch, f"pair {digest}", known)
     model = load_scorer(folder, config)
 
     def encode_batch(texts: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
 
-    return OnePassForm(model.to(device), segment_layout(tokenizer), config), Texts(encode_batch, digest, digits)
+    return OnePassForm(model.to(device), segment_layout(tokenizer), config), Texts(encode_batch, digest, known)
 
 
 def train_ranker(
@@ -141,7 +142,8 @@ def train_ranker(
         sources,
         records_per_step=config.records_per_step,
         corruption=config.corruption,
-        digits=texts.digits,
+        corruptions=config.corruptions,
+        known=texts.known,
         refusals=texts.encode_batch(list(REFUSALS)),
         seed=config.seed,
         pair_sampling=config.pair_sampling,

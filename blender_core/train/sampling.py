@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from blender_core.errors import ConfigurationError
-from blender_core.train.corruption import CORRUPTIONS
+from blender_core.train.corruption import CORRUPTIONS, KnownTokens
 from blender_core.train.packing import PackedTexts
 from blender_core.train.pair_sampling import draw_pairs
 from blender_core.train.targets import PairTarget
@@ -19,6 +19,7 @@ __all__ = ["Group", "GroupSampler", "PackedSource", "length_weights", "swap_pair
 _CORRUPTED = 0.96
 _OFF_TOPIC = 0.97
 _REFUSAL = 0.95
+_NO_TOKENS = KnownTokens()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,8 @@ class GroupSampler:
         sources: Where to draw from.
         records_per_step: Groups in a step.
         corruption: Probability that one worsened answer joins a group.
-        digits: Ids of tokens that are numbers.
+        corruptions: Names of the corruptions to draw from; empty for all.
+        known: The tokens that they work with.
         refusals: Token ids of refusals.
         seed: Seed.
         pair_sampling: Which pairs of a record are drawn, see ``pair_sampling.draw_pairs``. ``"all_pair"`` draws
@@ -148,7 +150,8 @@ class GroupSampler:
         *,
         records_per_step: int,
         corruption: float = 0.0,
-        digits: Sequence[int] = (),
+        corruptions: Sequence[str] = (),
+        known: KnownTokens = _NO_TOKENS,
         refusals: Sequence[Sequence[int]] = (),
         seed: int = 0,
         pair_sampling: str = "all_pair",
@@ -170,7 +173,8 @@ class GroupSampler:
         self._shares = shares / shares.sum()
         self._records_per_step = records_per_step
         self._corruption = corruption
-        self._digits = list(digits)
+        self._corruptions = sorted(corruptions or CORRUPTIONS)
+        self._known = known
         self._refusals = [list(refusal) for refusal in refusals]
         self._seed = seed
 
@@ -237,8 +241,8 @@ class GroupSampler:
             return
         if len(answers[best]) < 12:
             return
-        name = sorted(CORRUPTIONS)[int(rng.integers(len(CORRUPTIONS)))]
-        answers.append(CORRUPTIONS[name](answers[best], rng, self._digits))
+        name = self._corruptions[int(rng.integers(len(self._corruptions)))]
+        answers.append(CORRUPTIONS[name](answers[best], rng, self._known))
         pairs.append((best, count, _CORRUPTED, 1.0))
 
     def _off_topic_candidate(self, source: PackedSource, other: int, rng: np.random.Generator) -> int:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from blender_core.errors import CheckpointError
 from blender_core.rank.segments import SegmentLayout
+from blender_core.train.corruption import KnownTokens
+from blender_core.train.opposites import opposite_tokens
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["load_tokenizer", "number_tokens", "segment_layout"]
+__all__ = ["known_tokens", "load_tokenizer", "number_tokens", "segment_layout"]
 
 _CUT_MARKER = "…"
 # BERT's frame, and that of RoBERTa and MPNet
@@ -66,3 +68,8 @@ def number_tokens(tokenizer: Tokenizer) -> list[int]:
     # SentencePiece and byte-level vocabularies mark the start of a word
     words = ((token.removeprefix("▁").removeprefix("Ġ"), index) for token, index in tokenizer.get_vocab().items())
     return sorted(index for word, index in words if word.isascii() and word.isdigit() and len(word) < 4)
+
+
+def known_tokens(tokenizer: Tokenizer) -> KnownTokens:
+    """The tokens that corruptions work with."""
+    return KnownTokens(number_tokens(tokenizer), opposite_tokens(tokenizer.get_vocab()))

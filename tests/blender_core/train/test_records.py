@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from blender_core.errors import ConfigurationError
 from blender_core.train import PreferenceRecord, read_records, split_development
+from blender_core.train.records import first_by_hash
 from blender_core.train.targets import model_strengths, pair_targets
 
 LINE = {
@@ -98,3 +99,15 @@ def test_strengths_follow_the_labels():
     assert targets[0, 1] == pytest.approx(0.8, abs=1e-3)
     assert targets[0, 2] > targets[0, 1]
     assert model_strengths([record((1.0, 0.0, 0.0))]) == {}
+
+
+@given(count=st.integers(0, 45), more=st.integers(0, 20))
+def test_a_smaller_part_lies_in_a_larger_one_and_keeps_the_order(count, more):
+    records = [PreferenceRecord(str(n), "s", f"prompt {n // 2}", (), (), None, ()) for n in range(40)]
+    small, large = first_by_hash(records, count), first_by_hash(records, count + more)
+    assert len(small) == min(count, 40)
+    assert set(small) <= set(large)
+    assert [int(record.id) for record in large] == sorted(int(record.id) for record in large)
+    # at most one prompt is cut in two
+    prompts = [record.prompt for record in small]
+    assert sum(prompts.count(prompt) == 1 for prompt in set(prompts)) <= 1
