@@ -1,6 +1,6 @@
 """A trained fuser against its own inputs: references held out, the guard looked at, what it decides counted.
 
-python benchmarks/fuser_quality.py CONFIG OUT --data FOLDER [--untrained]
+python benchmarks/fuser_quality.py CONFIG OUT --data FOLDER [--untrained] [--file FILE ...]
 
 OUT receives ``fused-*.jsonl`` (one line a record, so that a killed run goes on) and ``quality.json``.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -154,11 +155,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", default=None)
     parser.add_argument("--untrained", action="store_true", help="fuse with the model the run started from, too")
+    parser.add_argument("--file", action="append", help="report on these of the run's files only; repeat it for more")
     parser.add_argument("--tune", type=int, default=64, help="development records that the margin is tuned on")
     arguments = parser.parse_args()
     config = FuserTrainingConfig.load(arguments.config)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    splits = fusion_splits(config, arguments.data)
+    # a prompt's split is its own, whatever other files there are
+    splits = fusion_splits(replace(config, files=tuple(arguments.file or config.files)), arguments.data)
     ranker = resolve_ranker(config.ranker)
     parts = {"test": splits["test"], "development": splits["development"][: arguments.tune]}
     tops, fused = {}, {}

@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--answers", type=Path, default=HERE / "answers.jsonl.gz")
     parser.add_argument("--markdown", type=Path, help="file whose table between markers is replaced")
     parser.add_argument("--quiet", type=Path, help="only write the prompts of latency.jsonl with their quiet latencies")
+    parser.add_argument("--development", type=Path, help="only write the development half, for training a fuser")
     options = parser.parse_args()
     records = list(read_mix(options.answers))
     if options.quiet:
@@ -77,6 +78,10 @@ def main() -> None:
         return
     development = [record for record in records if record.extra["split"] == "development"]
     test = [record for record in records if record.extra["split"] == "test"]
+    if options.development:
+        options.development.parent.mkdir(parents=True, exist_ok=True)
+        write_mix(options.development, development)
+        return
     rng = random.Random(0)
     names = sorted({candidate.model for candidate in records[0].candidates})
     systems: dict[str, list[float]] = {name: scores_of(test, member(name)) for name in names}

@@ -21,6 +21,7 @@ from blender_core.train.form import RankerForm
 from blender_core.train.losses import group_loss
 from blender_core.train.run_log import RunLog
 from blender_core.train.sampling import Group, GroupSampler, swap_pairs
+from blender_core.train.saving_pace import SavingPace
 
 __all__ = ["LoopResult", "StepReport", "run_loop"]
 
@@ -108,6 +109,7 @@ def run_loop(
     if (output / "checkpoint.pt").is_file():
         state = load_checkpoint(output / "checkpoint.pt", form.module, optimizer, scaler)
     began = clock() - state.seconds
+    pace = SavingPace(config.save_every, clock)
     recent: list[float] = []
     form.module.train()
     with RunLog(output, step=state.step, tensorboard=config.tensorboard) as log:
@@ -145,9 +147,11 @@ def run_loop(
             if report is not None:
                 done = min(1.0, _progress(config, state.step, state.seconds))
                 report(StepReport(state.step, done, sum(recent) / len(recent), state.seconds, state.sequences, numbers))
-            if state.step % config.save_every == 0:
+            if pace.due(state.step):
+                pace.begin()
                 state.seconds = clock() - began
                 save_checkpoint(output / "checkpoint.pt", form.module, optimizer, state, scaler)
+                pace.done()
         state.seconds = clock() - began
         if evaluate is not None and stop_after is None and not log.has_evaluation(state.step):
             numbers = _evaluate(form, state, evaluate, log, output)

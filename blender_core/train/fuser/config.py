@@ -71,8 +71,9 @@ class FuserTrainingConfig:
         development_records: Most held-out records that are looked at while training.
         test_share: Share of prompts held out to report on; never looked at while training.
         evaluate_every: Steps between two evaluations.
-        save_every: Steps between two checkpoints; a killed run loses at most these. With ``keep_best`` a multiple of
-            ``evaluate_every``; without it 1 is allowed, which loses the step in flight.
+        save_every: Steps between two checkpoints; 0: as often as saving takes at most a tenth of the time, so that a
+            killed run loses the step in flight, or ten times what a save takes where steps are shorter than nine saves.
+            With ``keep_best`` a step that is evaluated is saved too.
         log_every: Steps between two lines of the log.
         keep_best: Finish with the checkpoint of least held-out loss, as published; else with the last.
         device: ``"auto"`` or ``"cpu"``.
@@ -112,7 +113,7 @@ class FuserTrainingConfig:
     development_records: int = 200
     test_share: float = 0.1
     evaluate_every: int = 100
-    save_every: int = 100
+    save_every: int = 0
     log_every: int = 10
     keep_best: bool = True
     device: str = "auto"
@@ -129,9 +130,11 @@ class FuserTrainingConfig:
                 f"prompt_format {self.prompt_format!r} is unknown; choose one of {', '.join(_PROMPT_FORMATS)}"
             )
         counts = ("top_k", "max_length", "target_max_length", "batch_size", "accumulate", "log_every")
-        for name in (*counts, "evaluate_every", "save_every"):
+        for name in (*counts, "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.save_every < 0:
+            raise ConfigurationError(f"save_every is {self.save_every}; give steps, or 0 for as often as is cheap")
         for name in ("noise", "warmup", "development_share", "test_share"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; give a share in [0, 1)")
@@ -139,11 +142,6 @@ class FuserTrainingConfig:
             raise ConfigurationError(
                 f"development_share {self.development_share} and test_share {self.test_share}: the first must be "
                 "above 0, and something must be left to train on"
-            )
-        if self.keep_best and self.save_every % self.evaluate_every:
-            raise ConfigurationError(
-                f"save_every is {self.save_every} and evaluate_every {self.evaluate_every}; "
-                "to keep the best, every checkpoint needs its held-out loss: give a multiple, or keep_best = false"
             )
         if self.device not in ("auto", "cpu"):
             raise ConfigurationError(f'device is {self.device!r}; use "auto" or "cpu"')

@@ -27,6 +27,7 @@ __all__ = ["FuserTrainingResult", "fusion_splits", "train_fuser"]
 _FREE_SETTINGS = ("output", "minutes", "notes", "threads", "device", "log_every")
 _MODEL_FOLDER = "model"
 _RESULT_FILE = "result.json"
+_NEVER = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +249,8 @@ def _arguments(config: FuserTrainingConfig, output: Path) -> Any:
         eval_strategy="steps",
         eval_steps=config.evaluate_every,
         save_strategy="steps",
-        save_steps=config.save_every,
+        # the callback asks for those in between; the best one can only be kept where it was saved
+        save_steps=config.evaluate_every if config.keep_best else _NEVER,
         # the best one and the last one
         save_total_limit=2,
         load_best_model_at_end=config.keep_best,

@@ -1,4 +1,4 @@
-"""The learning rate over steps or time, whichever is further, and the log of a run."""
+"""The learning rate over steps or time, whichever is further; the log of a run and when it is saved."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from transformers import Trainer, TrainerCallback
 
 from blender_core.train.fuser.checkpoints import append_log
 from blender_core.train.fuser.config import FuserTrainingConfig
+from blender_core.train.saving_pace import SavingPace
 
 __all__ = ["RunCallback", "ScheduledTrainer", "rate_at"]
 
@@ -36,7 +37,7 @@ def rate_at(progress: float, warmup: float) -> float:
 
 
 class RunCallback(TrainerCallback):
-    """Keeps the time, ends a run that is out of it, and writes the log.
+    """Keeps the time, ends a run that is out of it, says when to save, and writes the log.
 
     Args:
         config: Settings.
@@ -58,6 +59,7 @@ class RunCallback(TrainerCallback):
         self._config = config
         self._log = log
         self._clock = clock
+        self._pace = SavingPace(config.save_every, clock)
         self._began = clock() - spent
         self._say = say
         self._row: dict[str, Any] = {}
@@ -85,11 +87,21 @@ class RunCallback(TrainerCallback):
         return rate_at(self.progress(step, steps), self._config.warmup)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """End the run when it is out of time; its last step is evaluated and saved."""
+        """Save where it is due; end the run when it is out of time, its last step evaluated and saved."""
+        control.should_save = control.should_save or self._pace.due(state.global_step)
+        self._pace.begin()
         if self.progress(state.global_step, state.max_steps) >= 1.0:
             control.should_log = control.should_evaluate = control.should_save = True
             control.should_training_stop = True
         return control
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """An evaluation stands between a step and its save, and is no part of what the save costs."""
+        self._pace.begin()
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The checkpoint is written."""
+        self._pace.done()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Write a line of the log."""

@@ -137,7 +137,7 @@ def test_settings_survive_a_file(tmp_path):
         {"noise": 1.0},
         {"development_share": 0.0},
         {"development_share": 0.6, "test_share": 0.4},
-        {"save_every": 150},
+        {"save_every": -1},
         {"prompt_format": "verse"},
         {"device": "cuda"},
         {"colour": "red"},

@@ -84,9 +84,11 @@ def start(config, data, tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("save_every", [4, 1])
-def test_a_killed_run_goes_on_from_its_last_checkpoint(save_every, llama_folder, make_config, data, tmp_path):
-    settings = {"epochs": 12, "keep_best": False, "save_every": save_every}
+@pytest.mark.parametrize(("save_every", "keep_best"), [(4, False), (1, False), (1, True), (0, True)])
+def test_a_killed_run_goes_on_from_its_last_checkpoint(
+    save_every, keep_best, llama_folder, make_config, data, tmp_path
+):
+    settings = {"epochs": 12, "keep_best": keep_best, "save_every": save_every}
     whole = train_fuser(make_config(llama_folder, output=str(tmp_path / "whole"), **settings), data=data)
     config = make_config(llama_folder, output=str(tmp_path / "broken"), **settings)
     run = start(config, data, tmp_path, "broken")
@@ -103,6 +105,10 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(save_every, llama_folder,
     run.stdout.close()
     reached = last_checkpoint(output)
     assert reached is not None
+    logged = max(int(row["step"]) for row in read_log(output / "log.csv"))
+    if save_every:
+        # the step in flight, where every one is saved
+        assert logged - int(reached.name.removeprefix("checkpoint-")) <= save_every
     # as if the kill had come while the next one was written
     half = output / "checkpoint-9999"
     half.mkdir()
