@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.rank.pairrm.backbone_shape import POOLINGS
 from blender_core.train.corruption import CORRUPTIONS
 from blender_core.train.settings_file import read_settings
 
@@ -28,6 +29,7 @@ _CHOICES = {
     "form": ("one_pass", "pair"),
     "loss": ("bce", "instructgpt", "logistic", "mse"),
     "ties": ("drop", "pull"),
+    "pooling": POOLINGS,
     "pair_sampling": ("all_pair", "random", "top_bottom", "uniform"),
     "swap": ("both", "none", "random"),
     "length_balance_by": ("draw", "weight"),
@@ -176,6 +178,9 @@ class RankerTrainingConfig:
         notes: Free text.
         form: ``"one_pass"``: one pass scores one candidate (the embedded ranker); ``"pair"``: one pass compares two
             (the paper's PairRanker).
+        pooling: For the form ``"pair"`` on a plain encoder, what its new head reads of each text: ``"markers"``: the
+            state at the text's marker, as published; ``"segments"``: the mean state of its tokens, which small sentence
+            encoders learn from at once.
         loss: ``"logistic"`` on the margin with soft labels (Bradley-Terry); ``"instructgpt"``: the same with the
             sign of the label only (Ouyang et al. 2022; the published PairRM); ``"bce"``: cross-entropy of each
             side's own score (LLM-Blender, section 3.2); ``"mse"``: squared error of each side's own score.
@@ -232,6 +237,7 @@ class RankerTrainingConfig:
     seed: int = 0
     notes: str = field(default="")
     form: str = "one_pass"
+    pooling: str = "markers"
     loss: str = "logistic"
     ties: str = "pull"
     soft_labels: bool = True

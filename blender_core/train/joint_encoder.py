@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from blender_core.errors import CheckpointError
+from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.rank.pairrm.backbones import BackboneShape
 from blender_core.rank.pairrm.checkpoint import infer_shape, load_model, read_tensors
 from blender_core.rank.pairrm.hub import checkpoint_folder
@@ -32,7 +32,7 @@ _NOT_SHAPE = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transfo
 
 
 def load_pair_model(
-    name_or_path: str | Path, *, dropout: float = 0.1, seed: int = 0
+    name_or_path: str | Path, *, dropout: float = 0.1, seed: int = 0, pooling: str = "markers"
 ) -> tuple[PairRankerModel, PairTokenizer]:
     """Load a network to train and its tokenizer.
 
@@ -45,12 +45,15 @@ def load_pair_model(
             ``tokenizer.json``, or of a PairRanker checkpoint.
         dropout: Dropout of the head.
         seed: Seed of the new weights.
+        pooling: What a new head reads of each text: the state at its ``"markers"``, or the mean state of its
+            ``"segments"``, which encoders other than DeBERTa offer. A PairRanker checkpoint keeps its own.
 
     Returns:
         The network, float32 on the CPU, ready for training, and the tokenizer.
 
     Raises:
         CheckpointError: It is no such encoder; missing files or tensors are named.
+        ConfigurationError: This encoder does not offer the pooling.
         DownloadError: The repository cannot be had.
     """
     folder = checkpoint_folder(name_or_path)
@@ -65,7 +68,7 @@ def load_pair_model(
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = _from_encoder(folder, config, tokenizer)
+            model = _from_encoder(folder, config, tokenizer, pooling)
     for module in model.head_layer:
         if isinstance(module, nn.Dropout):
             module.p = dropout
@@ -93,7 +96,11 @@ def _is_pair_ranker(config: dict[str, Any]) -> bool:
     )
 
 
-def _from_encoder(folder: Path, config: dict[str, Any], tokenizer: PairTokenizer) -> PairRankerModel:
+def _from_encoder(folder: Path, config: dict[str, Any], tokenizer: PairTokenizer, pooling: str) -> PairRankerModel:
+    if pooling != "markers" and config.get("model_type") == "deberta-v2":
+        raise ConfigurationError(
+            f"pooling is {pooling!r}, and the DeBERTa encoder gives the states at markers only; set pooling = 'markers'"
+        )
     tensors = _encoder_tensors(folder)
     table = next((name for name in _TABLES if name in tensors), None)
     if table is None:
@@ -109,6 +116,7 @@ def _from_encoder(folder: Path, config: dict[str, Any], tokenizer: PairTokenizer
     else:
         shape = {key: value for key, value in config.items() if key not in _NOT_SHAPE}
         shape |= dict.fromkeys(_NO_DROPOUT.get(str(config.get("model_type")), ()), 0.0)
+        shape["pooling"] = pooling
         shape["vocab_size"] = len(tensors[f"pretrained_model.{table}"])
         model = PairRankerModel(BackboneShape.from_config(shape, str(folder)))
     state = model.state_dict()

@@ -93,7 +93,9 @@ def build_form(config: RankerTrainingConfig) -> tuple[RankerForm, Texts]:
     digest = hashlib.sha256(tokenizer_file.read_bytes()).hexdigest()
     known = known_tokens(tokenizer)
     if config.form == "pair":
-        pair_model, pair_tokenizer = load_pair_model(folder, dropout=config.dropout, seed=config.seed)
+        pair_model, pair_tokenizer = load_pair_model(
+            folder, dropout=config.dropout, seed=config.seed, pooling=config.pooling
+        )
         joint = JointForm(pair_model.to(device), pair_tokenizer, config)
         return joint, Texts(joint.encode_batch, f"pair {digest}", known)
     model = load_scorer(folder, config)

@@ -8,10 +8,13 @@ from typing import Any
 
 from blender_core.errors import CheckpointError
 
-__all__ = ["BACKBONES", "BackboneShape"]
+__all__ = ["BACKBONES", "POOLINGS", "BackboneShape"]
 
 BACKBONES = ("bert", "modernbert", "roberta")
 """The ``model_type`` of the encoders that come from transformers."""
+
+POOLINGS = ("markers", "segments")
+"""What the head reads of each text: the state at its marker, as published, or the mean state of all its tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,8 @@ class BackboneShape:
     """What a transformers encoder is built from.
 
     Attributes:
-        config: The encoder's transformers config; ``model_type`` is one of ``BACKBONES``.
+        config: The encoder's transformers config; ``model_type`` is one of ``BACKBONES``. ``pooling``, one of
+            ``POOLINGS``, stands in it too.
     """
 
     config: Mapping[str, Any]
@@ -36,17 +40,26 @@ class BackboneShape:
             The shape.
 
         Raises:
-            CheckpointError: The model type is not supported, or a size is missing.
+            CheckpointError: The model type or the pooling is not supported, or a size is missing.
         """
         if config.get("model_type") not in BACKBONES:
             raise CheckpointError(
                 f"{source} asks for an encoder of model_type {config.get('model_type')!r}; "
                 f"known are deberta-v2, {', '.join(BACKBONES)}"
             )
+        if config.get("pooling", POOLINGS[0]) not in POOLINGS:
+            raise CheckpointError(
+                f"{source} asks for the pooling {config['pooling']!r}; known are {', '.join(POOLINGS)}"
+            )
         missing = [key for key in ("hidden_size", "vocab_size", "max_position_embeddings") if key not in config]
         if missing:
             raise CheckpointError(f"{source} has an encoder without {', '.join(missing)}")
         return cls(dict(config))
+
+    @property
+    def pooling(self) -> str:
+        """What the head reads of each text, one of ``POOLINGS``."""
+        return str(self.config.get("pooling", POOLINGS[0]))
 
     @property
     def hidden_size(self) -> int:

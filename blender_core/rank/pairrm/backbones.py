@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from blender_core.extras import require
 from blender_core.rank.pairrm.backbone_shape import BACKBONES, BackboneShape
 
-__all__ = ["BACKBONES", "BackboneShape", "build_backbone", "hidden_at"]
+__all__ = ["BACKBONES", "BackboneShape", "build_backbone", "hidden_at", "pooled"]
 
 
 def build_backbone(shape: BackboneShape) -> nn.Module:
@@ -29,23 +29,45 @@ def build_backbone(shape: BackboneShape) -> nn.Module:
     """
     transformers = require("transformers", feature=f"a {shape.config['model_type']} PairRanker", extra="torch")
     options = {} if shape.config["model_type"] == "modernbert" else {"add_pooling_layer": False}
-    values = dict(shape.config)
+    values = {key: value for key, value in shape.config.items() if key != "pooling"}
     config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
     module: nn.Module = transformers.AutoModel.from_config(config, **options)
     return module
 
 
-def hidden_at(encoder: nn.Module, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-    """Last hidden states of a transformers encoder at some positions.
+def hidden_at(encoder: nn.Module, ids: Tensor, mask: Tensor, positions: Tensor, pooling: str = "markers") -> Tensor:
+    """What the head reads of a transformers encoder's last hidden states.
 
     Args:
         encoder: From ``build_backbone``.
         ids: Token ids, shape [batch, length].
         mask: True at tokens, shape [batch, length].
-        positions: Shape [batch, wanted].
+        positions: Places of the markers, in rising order, shape [batch, wanted].
+        pooling: ``"markers"``: the states at the markers; ``"segments"``: the mean state from each marker up to the
+            next one.
 
     Returns:
         Shape [batch, wanted, hidden].
     """
     hidden: Tensor = encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-    return hidden[torch.arange(len(ids), device=ids.device)[:, None], positions]
+    return pooled(hidden, mask, positions, pooling)
+
+
+def pooled(hidden: Tensor, mask: Tensor, positions: Tensor, pooling: str) -> Tensor:
+    """The states of some texts, out of those of their tokens; written so that it can be traced.
+
+    Args:
+        hidden: Shape [batch, length, hidden].
+        mask: As in ``hidden_at``, and so are the others.
+        positions: See there.
+        pooling: See there.
+
+    Returns:
+        Shape [batch, wanted, hidden].
+    """
+    if pooling == "markers":
+        return hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1]))
+    ends = torch.cat([positions[:, 1:], mask.long().sum(1, keepdim=True)], dim=1)
+    steps = torch.arange(hidden.shape[1], device=hidden.device)
+    inside = ((steps >= positions[..., None]) & (steps < ends[..., None])).to(hidden.dtype)
+    return torch.bmm(inside, hidden) / inside.sum(-1, keepdim=True)

@@ -28,6 +28,7 @@ class PairRankerModel(nn.Module):
         super().__init__()
         self.shape = shape
         self.pretrained_model = DebertaEncoder(shape) if isinstance(shape, DebertaShape) else build_backbone(shape)
+        self.pooling = shape.pooling if isinstance(shape, BackboneShape) else "markers"
         width = shape.hidden_size
         # dropout is part of the published numbering and inactive in inference
         self.head_layer = nn.Sequential(
@@ -87,7 +88,7 @@ class PairRankerModel(nn.Module):
         if isinstance(encoder, DebertaEncoder):
             hidden = encoder(ids, mask, positions, projections)
         else:
-            hidden = hidden_at(encoder, ids, mask, positions)
+            hidden = hidden_at(encoder, ids, mask, positions, self.pooling)
         source, left, right = hidden.unbind(1)
         left_scores: Tensor = self.head_layer(torch.cat([source, left], dim=-1))
         right_scores: Tensor = self.head_layer(torch.cat([source, right], dim=-1))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from blender_core.extras import require
+from blender_core.rank.pairrm.backbones import pooled
 from blender_core.rank.pairrm.deberta import DebertaEncoder, RelativeProjection, distance_buckets
 from blender_core.rank.pairrm.hub import ONNX_FILES
 from blender_core.rank.pairrm.model import PairRankerModel
@@ -59,7 +60,8 @@ class ExportablePairRanker(nn.Module):
         if isinstance(encoder, DebertaEncoder):
             hidden = self._deberta(encoder, ids, mask, positions)
         else:
-            hidden = _at(encoder(input_ids=ids, attention_mask=mask).last_hidden_state, positions)
+            states = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+            hidden = pooled(states, mask, positions, self.model.pooling)
         source, left, right = hidden.unbind(1)
         head = self.model.head_layer
         logits: Tensor = (head(torch.cat([source, left], -1)) - head(torch.cat([source, right], -1))).mean(-1)

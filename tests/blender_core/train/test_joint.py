@@ -7,8 +7,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from safetensors.torch import save_file  # noqa: E402
+
 from blender_core import PairRanker  # noqa: E402
+from blender_core.errors import ConfigurationError  # noqa: E402
 from blender_core.train.finish import finish_ranker  # noqa: E402
+from blender_core.train.joint_encoder import load_pair_model  # noqa: E402
 from blender_core.train.ranker import train_ranker  # noqa: E402
 
 
@@ -42,14 +46,26 @@ def pair_config(make, encoder, **changes):
     return make(**{**settings, **changes})
 
 
-def test_learns_and_loads_as_a_pair_ranker(toy_config, toy_data, lively_encoder, tmp_path):
-    config = pair_config(toy_config, lively_encoder)
+@pytest.mark.parametrize("pooling", ["markers", "segments"])
+def test_learns_and_loads_as_a_pair_ranker(pooling, toy_config, toy_data, lively_encoder, tmp_path):
+    config = pair_config(toy_config, lively_encoder, pooling=pooling)
     train_ranker(config, data=toy_data)
     report = finish_ranker(config, tmp_path / "ranker", data=toy_data)
     assert report["sources"]["toy"]["accuracy"] > 0.75
     ranker = PairRanker.from_pretrained(tmp_path / "ranker", device="cpu")
     ranking = ranker.rank("sun moon star 1", ["bread salt door", "sun moon star"])
     assert sorted(ranking.order) == [0, 1]
+    # what the head reads is kept with the checkpoint, and by whoever goes on from it
+    again = load_pair_model(tmp_path / "ranker")[0]
+    assert again.pooling == pooling
+
+
+def test_deberta_gives_the_states_at_markers_only(toy_encoder, tmp_path):
+    (tmp_path / "tokenizer.json").write_bytes((toy_encoder / "tokenizer.json").read_bytes())
+    (tmp_path / "config.json").write_text('{"model_type": "deberta-v2"}')
+    save_file({"embeddings.word_embeddings.weight": torch.ones(8, 4)}, tmp_path / "model.safetensors")
+    with pytest.raises(ConfigurationError, match="set pooling = 'markers'"):
+        load_pair_model(tmp_path, pooling="segments")
 
 
 def test_accumulation_changes_no_step(toy_config, toy_data, lively_encoder, tmp_path):

@@ -46,6 +46,9 @@ def configs():
         "bert": {**SIZES, **pad},
         "roberta": {**SIZES, **pad},
         "modernbert": modern,
+        "bert segments": {**SIZES, **pad, "pooling": "segments"},
+        "roberta segments": {**SIZES, **pad, "pooling": "segments"},
+        "modernbert segments": {**modern, "pooling": "segments"},
         "deberta-v2": deberta,
         "deberta-v2 conv": {**deberta, "conv_kernel_size": 3, "conv_act": "gelu"},
         "deberta-v2 conv tanh": {**deberta, "conv_kernel_size": 5, "conv_act": "tanh", "conv_groups": 4},
@@ -109,7 +112,11 @@ def expected(folder, model, head, prompt, left, right):
     ids = torch.tensor([pair.ids])
     with torch.inference_mode():
         hidden = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0]
-        source, first, second = (hidden[position] for position in pair.positions)
+        if getattr(model.config, "pooling", "markers") == "segments":
+            ends = [*pair.positions[1:], len(pair.ids)]
+            source, first, second = (hidden[start:end].mean(0) for start, end in zip(pair.positions, ends, strict=True))
+        else:
+            source, first, second = (hidden[position] for position in pair.positions)
         return float(head(torch.cat([source, first])) - head(torch.cat([source, second])))
 
 
@@ -184,6 +191,7 @@ def test_the_hf_layout_is_for_deberta(checkpoint, tmp_path):
     [
         ({"model_type": "gpt2"}, "gpt2"),
         ({"model_type": "bert", "vocab_size": 18}, "hidden_size, max_position_embeddings"),
+        ({"model_type": "bert", "pooling": "max"}, "known are markers, segments"),
     ],
 )
 def test_other_encoders_are_refused(checkpoint, change, match):
