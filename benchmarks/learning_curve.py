@@ -3,8 +3,8 @@
     python benchmarks/learning_curve.py --data DIR --out FOLDER [--encoder FOLDER ...] [--part 64 ...] [--steps 125]
 
 The recipe is ``embedded.toml`` on its labels alone; every run makes the same number of steps, so it reads about as many
-rows. A part of 64 is a 64th of each source's training prompts, and lies in the part of 16. Measured on held-out prompts of
-the sources, and of ``train/alpacaeval``, which no run learns from. A finished run is not made again.
+rows. A part of 64 is a 64th of each source's training prompts, and lies in the part of 16. Measured on held-out prompts
+of the sources, and of ``train/alpacaeval``, which no run learns from. A finished run is not made again.
 """
 
 from __future__ import annotations
