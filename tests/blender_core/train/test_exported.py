@@ -54,6 +54,18 @@ def test_a_second_run_goes_on_from_the_export_of_the_first(toy_config, toy_data,
         build_form(toy_config(encoder=str(tmp_path / "exported"), head_size=384))
 
 
+def test_the_pair_form_starts_from_the_shipped_encoder(toy_config):
+    settings = {"encoder": "embedded", "stages": [{"max_tokens": 64}]}
+    pair, _ = build_form(toy_config(form="pair", pooling="segments", **settings))
+    one_pass, _ = build_form(toy_config(head_size=384, **settings))
+    theirs = one_pass.module.encoder.state_dict()
+    shared = {name: value for name, value in pair.module.pretrained_model.state_dict().items() if "word_" not in name}
+    assert len(shared) > 50
+    for name, value in shared.items():
+        assert torch.equal(value, theirs[name]), name
+    assert pair.module.pooling == "segments"
+
+
 def test_a_folder_without_settings_is_no_exported_ranker(tmp_path):
     (tmp_path / "model.int8.onnx").write_bytes(b"\x00")
     with pytest.raises(CheckpointError, match="no exported ranker"):
