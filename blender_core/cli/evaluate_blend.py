@@ -34,8 +34,8 @@ def blend(
     ranker: Annotated[
         list[str] | None,
         typer.Option(
-            help="embedded, reward-head, consensus, longest, random, bi-encoder, embedding-consensus, or a folder; "
-            "repeat it for more.",
+            help="embedded, reward-head, consensus, longest, random, bi-encoder, embedding-consensus, a folder or hub "
+            "name of a trained ranker, cross-encoder:MODEL, mlm-scoring:MODEL or judge:URL:MODEL; repeat it for more.",
             show_default="all that run without the hub",
         ),
     ] = None,

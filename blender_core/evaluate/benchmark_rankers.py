@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 
+from blender_core.errors import ConfigurationError
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import RANKER_NAMES, resolve_ranker
 
-__all__ = ["ENCODER_RANKERS", "benchmark_rankers"]
+__all__ = ["ENCODER_RANKERS", "MODEL_RANKERS", "benchmark_rankers"]
 
 ENCODER_RANKERS = ("bi-encoder", "embedding-consensus")
 """Rankers that need a text encoder."""
@@ -15,21 +17,65 @@ ENCODER_RANKERS = ("bi-encoder", "embedding-consensus")
 # a language model that reads every answer takes minutes for a benchmark: only where it is asked for
 _QUICK = tuple(name for name in RANKER_NAMES if name != "reward-head")
 
+# a verdict is one short line
+_VERDICT_TOKENS = 16
+
+
+def _cross_encoder(model: str) -> Ranker:
+    from blender_core.rank.cross_encoder import CrossEncoderRanker
+
+    return CrossEncoderRanker.from_pretrained(model)
+
+
+def _mlm_scoring(model: str) -> Ranker:
+    from blender_core.rank.mlm_scoring import MLMScoringRanker
+
+    return MLMScoringRanker.from_pretrained(model)
+
+
+def _judge(model: str) -> Ranker:
+    from blender_core.endpoints import Endpoint
+    from blender_core.members.openai_member import OpenAIMember
+    from blender_core.rank.llm_judge import LLMJudge
+
+    address = Endpoint.parse(model, api_key=os.environ.get("OPENAI_API_KEY"))
+    return LLMJudge(
+        OpenAIMember(
+            address.model,
+            base_url=address.base_url,
+            api_key=address.api_key,
+            max_tokens=_VERDICT_TOKENS,
+            temperature=0.0,
+        )
+    )
+
+
+_MODEL_RANKERS: dict[str, Callable[[str], Ranker]] = {
+    "cross-encoder": _cross_encoder,
+    "judge": _judge,
+    "mlm-scoring": _mlm_scoring,
+}
+
+MODEL_RANKERS: tuple[str, ...] = tuple(sorted(_MODEL_RANKERS))
+"""Rankers that need a model of yours, named as ``"mlm-scoring:FOLDER_OR_HUB_NAME"`` or ``"judge:URL:MODEL"``."""
+
 
 def benchmark_rankers(names: Sequence[str] | None = None, *, encoder: str | None = None) -> dict[str, Ranker]:
     """Load rankers by name.
 
     Args:
-        names: Names as in ``resolve_ranker``, or one of `ENCODER_RANKERS`; ``None`` for all that run without the hub
-                and without a language model (``"reward-head"`` has to be named).
+        names: Names as in ``resolve_ranker``, one of `ENCODER_RANKERS`, or one of `MODEL_RANKERS` with its model
+            behind a colon; ``None`` for all that run without the hub and without a language model (``"reward-head"``
+            has to be named).
         encoder: Folder or hub name of the text encoder; ``None`` for all-MiniLM-L6-v2, fetched once (91 MB).
 
     Returns:
         Name -> ranker.
 
     Raises:
-        ConfigurationError: A name is unknown.
-        DownloadError: The encoder cannot be had.
+        CheckpointError: A model is not of the kind that its ranker needs.
+        ConfigurationError: A name is unknown, or one of `MODEL_RANKERS` stands without a model.
+        DownloadError: An encoder or a model cannot be had.
         MissingExtraError: torch is not installed, and a ranker needs it.
 
     Examples:
@@ -37,7 +83,7 @@ def benchmark_rankers(names: Sequence[str] | None = None, *, encoder: str | None
         ['consensus', 'longest']
     """
     wanted = [*_QUICK, *ENCODER_RANKERS] if names is None else list(dict.fromkeys(names))
-    found: dict[str, Ranker] = {name: resolve_ranker(name) for name in wanted if name not in ENCODER_RANKERS}
+    found = {name: _named(name) for name in wanted if name not in ENCODER_RANKERS}
     if set(wanted) & set(ENCODER_RANKERS):
         from blender_core.evaluate.local_encoder import local_encoder
         from blender_core.rank.bi_encoder import BiEncoderRanker
@@ -50,3 +96,13 @@ def benchmark_rankers(names: Sequence[str] | None = None, *, encoder: str | None
         if "embedding-consensus" in wanted:
             found["embedding-consensus"] = EmbeddingConsensusRanker(encode)
     return {name: found[name] for name in wanted}
+
+
+def _named(name: str) -> Ranker:
+    kind, colon, model = name.partition(":")
+    if kind not in _MODEL_RANKERS:
+        return resolve_ranker(name)
+    if not colon or not model:
+        form = "judge:URL:MODEL" if kind == "judge" else f"{kind}:FOLDER_OR_HUB_NAME"
+        raise ConfigurationError(f"ranker {name!r} needs a model; write {form}")
+    return _MODEL_RANKERS[kind](model)
