@@ -19,7 +19,7 @@ from blender_core.train.checkpoint import load_checkpoint  # noqa: E402
 from blender_core.train.finish import finish_ranker  # noqa: E402
 from blender_core.train.model import SegmentPooledScorer, load_encoder  # noqa: E402
 from blender_core.train.one_pass import score_rows  # noqa: E402
-from blender_core.train.ranker import train_ranker  # noqa: E402
+from blender_core.train.ranker import source_records, train_ranker  # noqa: E402
 
 
 def losses(path):
@@ -46,6 +46,20 @@ def test_learns_a_toy_task_and_exports_it(toy_config, toy_data, tmp_path):
     }
     ranking = EmbeddedRanker.load(tmp_path / "ranker").rank("sun moon star 1", ["sun moon star", "bread salt"])
     assert sorted(ranking.order) == [0, 1]
+
+
+def test_a_part_of_a_source_leaves_the_held_out_records(toy_config, toy_data):
+    source = {"file": "train/toy.jsonl.gz", "group": 3}
+    parts = [
+        source_records(config, config.sources["toy"], toy_data)
+        for config in (toy_config(sources={"toy": {**source, "records": count}}) for count in (0, 9, 3))
+    ]
+    assert len(parts[0][0]) > 9
+    assert [len(train) for train, _ in parts[1:]] == [9, 3]
+    assert set(parts[2][0]) < set(parts[1][0]) < set(parts[0][0])
+    assert parts[0][1] == parts[1][1] == parts[2][1]
+    with pytest.raises(ConfigurationError, match="records=-1"):
+        toy_config(sources={"toy": {**source, "records": -1}})
 
 
 def test_int8_is_near_float(toy_config, toy_data, tmp_path):
