@@ -1,0 +1,73 @@
+"""Does a ranker see that an answer was made worse? Held-out answers beside worsened copies of themselves.
+
+    python benchmarks/corruptions.py --data DIR [--ranker FOLDER ...]
+
+The best answer to each held-out prompt (at most 40 a source), against its own copy: contradicted, cut short, with other
+numbers, repeated, shuffled. Encoder alone. Printed is the share of the copies that score below their original.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.resources
+from pathlib import Path
+
+import numpy as np
+
+from blender_core.rank.embedded import EmbeddedRanker
+from blender_core.train.config import RankerTrainingConfig
+from blender_core.train.corruption import CORRUPTIONS
+from blender_core.train.ranker import source_records, source_targets
+from blender_core.train.tokenizer import known_tokens, load_tokenizer
+
+RECIPE = Path(__file__).parents[1] / "blender_core" / "train" / "recipes" / "embedded.toml"
+MOST, SHORTEST = 40, 12
+
+
+def best_answers(data: Path) -> list[tuple[str, str]]:
+    """Prompt and best answer of held-out records."""
+    config = RankerTrainingConfig.load(RECIPE)
+    found = []
+    for source in config.sources.values():
+        records = source_records(config, source, data)[1][:MOST]
+        for record, targets in zip(records, source_targets(source, records), strict=True):
+            wins = np.zeros(len(record.candidates))
+            for i, j, p in targets:
+                wins[i] += p
+                wins[j] += 1.0 - p
+            found.append((record.prompt, record.candidates[int(wins.argmax())]))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--ranker", action="append", help="folder of an exported ranker; default the one that ships")
+    options = parser.parse_args()
+    with importlib.resources.as_file(importlib.resources.files("blender_core.rank") / "embedded_weights") as folder:
+        tokenizer = load_tokenizer(folder / "tokenizer.json")
+    known = known_tokens(tokenizer)
+    answers = [
+        (prompt, ids)
+        for prompt, text in best_answers(options.data)
+        if len(ids := tokenizer.encode(text, add_special_tokens=False).ids) >= SHORTEST
+    ]
+    rng = np.random.default_rng(0)
+    # the copy goes through the same decoding as the original, so that only the change differs
+    pairs = {
+        kind: [(prompt, tokenizer.decode(ids), tokenizer.decode(worsen(ids, rng, known))) for prompt, ids in answers]
+        for kind, worsen in sorted(CORRUPTIONS.items())
+    }
+    print(f"{len(answers)} answers\n\n| | " + " | ".join(pairs) + " |")
+    print("|---" * (1 + len(pairs)) + "|")
+    for name in options.ranker or [None]:
+        ranker = EmbeddedRanker.load(name)
+        cells = []
+        for rows in pairs.values():
+            scores = [ranker.score(prompt, [original, copy])[0] for prompt, original, copy in rows]
+            cells.append(f"{100 * np.mean([first > second for first, second in scores]):.1f}")
+        print(f"| {name or 'shipped'} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
