@@ -53,12 +53,18 @@ def main() -> None:
         if len(ids := tokenizer.encode(text, add_special_tokens=False).ids) >= SHORTEST
     ]
     rng = np.random.default_rng(0)
+    # an answer without such a token would be cut short instead
+    needed = {"change_numbers": known.numbers, "contradict": list(known.opposites)}
     # the copy goes through the same decoding as the original, so that only the change differs
     pairs = {
-        kind: [(prompt, tokenizer.decode(ids), tokenizer.decode(worsen(ids, rng, known))) for prompt, ids in answers]
+        kind: [
+            (prompt, tokenizer.decode(ids), tokenizer.decode(worsen(ids, rng, known)))
+            for prompt, ids in answers
+            if set(ids).intersection(needed.get(kind, ids))
+        ]
         for kind, worsen in sorted(CORRUPTIONS.items())
     }
-    print(f"{len(answers)} answers\n\n| | " + " | ".join(pairs) + " |")
+    print("| | " + " | ".join(f"{kind}, {len(rows)}" for kind, rows in pairs.items()) + " |")
     print("|---" * (1 + len(pairs)) + "|")
     for name in options.ranker or [None]:
         ranker = EmbeddedRanker.load(name)

@@ -2,7 +2,7 @@
 
     python benchmarks/learning_curve.py --data DIR --out FOLDER [--encoder FOLDER ...] [--part 64 ...] [--steps 125]
 
-The recipe is ``embedded.toml`` on its labels alone; every run makes the same number of steps, so it reads about as many
+The recipe is ``embedded.toml`` without its teacher; every run makes the same number of steps, so it reads about as many
 rows. A part of 64 is a 64th of each source's training prompts, and lies in the part of 16. Measured on held-out prompts
 of the sources, and of ``train/alpacaeval``, which no run learns from. A finished run is not made again.
 """
@@ -92,7 +92,7 @@ def longer_wins(config: RankerTrainingConfig, name: str, data: Path) -> float:
         (len(record.candidates[i]) > len(record.candidates[j])) == (p > 0.5)
         for record, targets in zip(records, source_targets(source, records), strict=True)
         for i, j, p in targets
-        if p != 0.5
+        if p != 0.5 and len(record.candidates[i]) != len(record.candidates[j])
     ]
     return fmean(right)
 
@@ -106,6 +106,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=125)
     options = parser.parse_args()
     encoders = options.encoder or ["encoders/all-MiniLM-L6-v2"]
+    if len({Path(encoder).name for encoder in encoders}) < len(encoders):
+        parser.error("two encoders have folders of the same name, which their runs would share")
     table(encoders, options.part or [64, 16, 4, 1], options.steps, options.out, options.data)
 
 

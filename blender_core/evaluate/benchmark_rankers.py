@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.protocol import Ranker
@@ -100,7 +101,7 @@ def benchmark_rankers(names: Sequence[str] | None = None, *, encoder: str | None
 
 def _named(name: str) -> Ranker:
     kind, colon, model = name.partition(":")
-    if kind not in _MODEL_RANKERS:
+    if kind not in _MODEL_RANKERS or (not colon and Path(name).is_dir()):
         return resolve_ranker(name)
     if not colon or not model:
         form = "judge:URL:MODEL" if kind == "judge" else f"{kind}:FOLDER_OR_HUB_NAME"

@@ -170,7 +170,7 @@ class RankerTrainingConfig:
         development_records: Held-out records a source that are judged while training.
         evaluate_every: Steps between two such judgements.
         save_every: Steps between two checkpoints; 0: as often as saving takes at most a tenth of the time, so that a
-            killed run loses the step in flight, or ten times what a save takes where steps are shorter than nine saves.
+            killed run loses the step in flight, or ten times what a save takes and one step where saving is dear.
         tokens_per_batch: Padded tokens in one forward pass.
         threads: Torch threads.
         bfloat16: Mixed precision in bfloat16, on a CPU too; ``precision`` goes before it.

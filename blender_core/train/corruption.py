@@ -48,20 +48,25 @@ class KnownTokens:
 Corruption = Callable[[Sequence[int], np.random.Generator, KnownTokens], list[int]]
 
 _NOTHING = KnownTokens()
+# words nearer than this may deny each other
+_APART = 4
 
 
 def contradict(answer: Sequence[int], rng: np.random.Generator, known: KnownTokens = _NOTHING) -> list[int]:
-    """Turn 30% to 100% of the statements that can be turned into their opposite, one at least.
+    """Turn 30% to 100% of the words that have an opposite, one at least.
 
-    What is left as it was contradicts what was turned, and all that was turned contradicts the answer's meaning. An
-    answer without a word that can be turned loses its end instead.
+    Of words that stand close together only one is turned: ``is not impossible`` would say again what ``is possible``
+    said. An answer without such a word loses its end instead.
     """
     opposites = known.opposites
     places = [place for place, token in enumerate(answer) if token in opposites and not _denied(answer, place, known)]
     if not places:
         return drop_end(answer, rng)
     count = max(1, round(len(places) * rng.uniform(0.3, 1.0)))
-    turned = set(rng.permutation(places)[:count].tolist())
+    turned: set[int] = set()
+    for place in sorted(rng.permutation(places)[:count].tolist()):
+        if not turned.intersection(range(place - _APART, place)):
+            turned.add(place)
     return [new for place, token in enumerate(answer) for new in (opposites[token] if place in turned else (token,))]
 
 

@@ -72,7 +72,8 @@ _DENIED = (
 
 
 def _opposites() -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {"can": ("cannot",), "cannot": ("can",), "not": ()}
+    # no "can": vocabularies cut "can't" and "can not" behind it
+    found: dict[str, tuple[str, ...]] = {"cannot": ("can",), "not": ()}
     for one, other in _PAIRS:
         # the first pair that names a word decides
         found.setdefault(one, (other,))

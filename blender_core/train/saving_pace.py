@@ -17,7 +17,7 @@ class SavingPace:
     Args:
         every: Steps between two checkpoints; 0: as often as saving takes at most a tenth of the time. Then a killed
             run loses the step in flight where a save takes less than a ninth of a step, else at most ten times as long
-            as a save takes.
+            as a save takes, and one step.
         clock: Seconds, monotonic.
 
     Examples:

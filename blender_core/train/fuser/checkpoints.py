@@ -10,10 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LOG_FIELDS", "append_log", "last_checkpoint", "read_log", "rewind_log"]
+__all__ = [
+    "LOG_FIELDS",
+    "append_log",
+    "last_checkpoint",
+    "read_log",
+    "read_seconds",
+    "rewind_log",
+    "write_seconds",
+]
 
 LOG_FIELDS = ("step", "epoch", "seconds", "learning_rate", "gradient_norm", "loss", "development_loss")
 """Columns of ``log.csv``; a cell is empty where a line has no such number."""
+
+_SECONDS_FILE = "seconds.json"
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -40,6 +50,33 @@ def last_checkpoint(folder: Path) -> Path | None:
             continue
         return path
     return None
+
+
+def write_seconds(checkpoint: Path, seconds: float) -> None:
+    """Keep with a checkpoint how long the run had taken.
+
+    Args:
+        checkpoint: Its folder.
+        seconds: The time.
+    """
+    (checkpoint / _SECONDS_FILE).write_text(json.dumps(seconds), encoding="utf-8")
+
+
+def read_seconds(checkpoint: Path | None) -> float:
+    """How long the run had taken up to a checkpoint.
+
+    Args:
+        checkpoint: Its folder.
+
+    Returns:
+        Seconds; 0 where nothing was kept with it.
+    """
+    if checkpoint is None:
+        return 0.0
+    try:
+        return float(json.loads((checkpoint / _SECONDS_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return 0.0
 
 
 def read_log(path: Path) -> list[dict[str, str]]:

@@ -72,7 +72,7 @@ class FuserTrainingConfig:
         test_share: Share of prompts held out to report on; never looked at while training.
         evaluate_every: Steps between two evaluations.
         save_every: Steps between two checkpoints; 0: as often as saving takes at most a tenth of the time, so that a
-            killed run loses the step in flight, or ten times what a save takes where steps are shorter than nine saves.
+            killed run loses the step in flight, or ten times what a save takes and one step where saving is dear.
             With ``keep_best`` a step that is evaluated is saved too.
         log_every: Steps between two lines of the log.
         keep_best: Finish with the checkpoint of least held-out loss, as published; else with the last.

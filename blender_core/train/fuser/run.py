@@ -15,7 +15,7 @@ from typing import Any
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.extras import require
 from blender_core.rank.registry import resolve_ranker
-from blender_core.train.fuser.checkpoints import last_checkpoint, read_log, rewind_log
+from blender_core.train.fuser.checkpoints import last_checkpoint, read_log, read_seconds, rewind_log
 from blender_core.train.fuser.config import FuserTrainingConfig
 from blender_core.train.fuser.examples import FusionExamples
 from blender_core.train.fuser.ranking import rank_records
@@ -24,7 +24,7 @@ from blender_core.train.fuser.records import FusionRecord, Split, read_fusion_re
 __all__ = ["FuserTrainingResult", "fusion_splits", "train_fuser"]
 
 # may change when a run goes on
-_FREE_SETTINGS = ("output", "minutes", "notes", "threads", "device", "log_every")
+_FREE_SETTINGS = ("output", "minutes", "notes", "threads", "device", "log_every", "save_every")
 _MODEL_FOLDER = "model"
 _RESULT_FILE = "result.json"
 _NEVER = 1_000_000_000
@@ -189,7 +189,7 @@ def _run(
         else partial(collate_causal, pad=base.pad, keep_logits=_keeps_logits(base.model))
     )
     checkpoint = last_checkpoint(output)
-    begun = rewind_log(output / "log.csv", _step_of(checkpoint))
+    begun = max(rewind_log(output / "log.csv", _step_of(checkpoint)), read_seconds(checkpoint))
     callback = RunCallback(config, output / "log.csv", clock=clock, spent=begun, say=say)
     trainer = ScheduledTrainer(
         model=base.model,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback
 
-from blender_core.train.fuser.checkpoints import append_log
+from blender_core.train.fuser.checkpoints import append_log, write_seconds
 from blender_core.train.fuser.config import FuserTrainingConfig
 from blender_core.train.saving_pace import SavingPace
 
@@ -101,6 +101,7 @@ class RunCallback(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The checkpoint is written."""
+        write_seconds(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.seconds())
         self._pace.done()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:

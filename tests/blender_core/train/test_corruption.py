@@ -45,7 +45,17 @@ def test_a_contradiction_turns_words_and_leaves_the_others(answer, seed):
         ([OTHER, IS, OTHER], {(OTHER, IS, NOT, OTHER)}),
         # a denial is taken back, never doubled
         ([OTHER, IS, NOT, OTHER], {(OTHER, IS, OTHER)}),
-        ([YES, OTHER, YES], {(NO, OTHER, YES), (YES, OTHER, NO), (NO, OTHER, NO)}),
+        # two that stand close together are never both turned
+        ([IS, YES], {(IS, NOT, YES), (IS, NO)}),
+        ([IS, OTHER, YES], {(IS, NOT, OTHER, YES), (IS, OTHER, NO)}),
+        (
+            [YES, OTHER, OTHER, OTHER, OTHER, YES],
+            {
+                (NO, OTHER, OTHER, OTHER, OTHER, YES),
+                (YES, OTHER, OTHER, OTHER, OTHER, NO),
+                (NO, OTHER, OTHER, OTHER, OTHER, NO),
+            },
+        ),
     ],
 )
 def test_what_a_contradiction_says(answer, expected):

@@ -15,7 +15,8 @@ def test_every_word_has_an_opposite_of_its_own():
     for word, others in OPPOSITES.items():
         assert word.islower()
         assert others != (word,)
-        assert all(other == "not" or other in OPPOSITES for other in others)
+        assert all(other in ("can", "not") or other in OPPOSITES for other in others)
+    assert "can" not in OPPOSITES
 
 
 def test_capitals_and_marks_are_kept():
@@ -35,4 +36,5 @@ def test_real_text_says_the_opposite():
     assert list(known.numbers) == [7]
     ids = tokenizer.encode("yes the answer is paris").ids
     said = {tokenizer.decode(contradict(ids, np.random.default_rng(seed), known)) for seed in range(40)}
-    assert said == {"no the answer is paris", "yes the answer is not paris", "no the answer is not paris"}
+    # "no the answer is not paris" would say it again
+    assert said == {"no the answer is paris", "yes the answer is not paris"}

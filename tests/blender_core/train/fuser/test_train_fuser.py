@@ -22,7 +22,7 @@ from blender_core import GenFuser  # noqa: E402
 from blender_core.errors import CheckpointError, ConfigurationError  # noqa: E402
 from blender_core.fuse import FusionInput  # noqa: E402
 from blender_core.train.fuser import train_fuser  # noqa: E402
-from blender_core.train.fuser.checkpoints import last_checkpoint, read_log, rewind_log  # noqa: E402
+from blender_core.train.fuser.checkpoints import last_checkpoint, read_log, read_seconds, rewind_log  # noqa: E402
 from blender_core.train.fuser.schedule import rate_at  # noqa: E402
 
 # deprecations inside peft and accelerate are theirs
@@ -154,6 +154,18 @@ def test_time_ends_a_run(llama_folder, make_config, data):
     assert last_checkpoint(Path(config.output)).name == f"checkpoint-{result.steps}"
     rates = column(result, "learning_rate")
     assert rates == sorted(rates, reverse=True)
+
+
+def test_a_resumed_run_knows_how_long_it_had_taken(llama_folder, make_config, data, tmp_path):
+    """Whatever the log holds: a checkpoint lies between two of its lines."""
+    ticks = iter(range(0, 100_000, 7))
+    config = make_config(llama_folder, epochs=1, log_every=1000, evaluate_every=1000, keep_best=False, save_every=2)
+    train_fuser(config, data=data, clock=lambda: float(next(ticks)))
+    reached = last_checkpoint(Path(config.output))
+    assert read_seconds(reached) >= 7 * 2
+    assert rewind_log(tmp_path / "log.csv", 1) == 0.0
+    (reached / "seconds.json").write_text("{")
+    assert read_seconds(reached) == read_seconds(None) == 0.0
 
 
 def test_no_records_to_watch(llama_folder, make_config, data):
