@@ -21,7 +21,7 @@ class SavingPace:
         clock: Seconds, monotonic.
 
     Examples:
-        >>> seconds = iter([0.0, 1.0, 3.0, 5.0, 20.0, 21.0, 22.0, 40.0])
+        >>> seconds = iter([0.0, 1.0, 3.0, 5.0, 20.0, 24.0])
         >>> pace = SavingPace(0, lambda: next(seconds))
         >>> pace.due(1)
         True
