@@ -43,6 +43,10 @@ def blend(
         str | None,
         typer.Option(help="Text encoder of bi-encoder and embedding-consensus.", show_default="all-MiniLM-L6-v2"),
     ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(help="Window in tokens of cross-encoder:MODEL and mlm-scoring:MODEL.", show_default="the model's"),
+    ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
@@ -103,7 +107,7 @@ def blend(
         with console(stderr=True).status("") as status:
             report = run_benchmark(
                 records,
-                benchmark_rankers(ranker, encoder=encoder),
+                benchmark_rankers(ranker, encoder=encoder, max_tokens=max_tokens),
                 name=name,
                 oracle=oracle,
                 ties=ties,

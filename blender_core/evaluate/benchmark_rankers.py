@@ -22,19 +22,19 @@ _QUICK = tuple(name for name in RANKER_NAMES if name != "reward-head")
 _VERDICT_TOKENS = 16
 
 
-def _cross_encoder(model: str) -> Ranker:
+def _cross_encoder(model: str, max_tokens: int | None) -> Ranker:
     from blender_core.rank.cross_encoder import CrossEncoderRanker
 
-    return CrossEncoderRanker.from_pretrained(model)
+    return CrossEncoderRanker.from_pretrained(model, max_tokens=max_tokens)
 
 
-def _mlm_scoring(model: str) -> Ranker:
+def _mlm_scoring(model: str, max_tokens: int | None) -> Ranker:
     from blender_core.rank.mlm_scoring import MLMScoringRanker
 
-    return MLMScoringRanker.from_pretrained(model)
+    return MLMScoringRanker.from_pretrained(model, max_tokens=max_tokens)
 
 
-def _judge(model: str) -> Ranker:
+def _judge(model: str, max_tokens: int | None) -> Ranker:
     from blender_core.endpoints import Endpoint
     from blender_core.members.openai_member import OpenAIMember
     from blender_core.rank.llm_judge import LLMJudge
@@ -51,7 +51,7 @@ def _judge(model: str) -> Ranker:
     )
 
 
-_MODEL_RANKERS: dict[str, Callable[[str], Ranker]] = {
+_MODEL_RANKERS: dict[str, Callable[[str, int | None], Ranker]] = {
     "cross-encoder": _cross_encoder,
     "judge": _judge,
     "mlm-scoring": _mlm_scoring,
@@ -61,7 +61,9 @@ MODEL_RANKERS: tuple[str, ...] = tuple(sorted(_MODEL_RANKERS))
 """Rankers that need a model of yours, named as ``"mlm-scoring:FOLDER_OR_HUB_NAME"`` or ``"judge:URL:MODEL"``."""
 
 
-def benchmark_rankers(names: Sequence[str] | None = None, *, encoder: str | None = None) -> dict[str, Ranker]:
+def benchmark_rankers(
+    names: Sequence[str] | None = None, *, encoder: str | None = None, max_tokens: int | None = None
+) -> dict[str, Ranker]:
     """Load rankers by name.
 
     Args:
@@ -69,6 +71,7 @@ def benchmark_rankers(names: Sequence[str] | None = None, *, encoder: str | None
             behind a colon; ``None`` for all that run without the hub and without a language model (``"reward-head"``
             has to be named).
         encoder: Folder or hub name of the text encoder; ``None`` for all-MiniLM-L6-v2, fetched once (91 MB).
+        max_tokens: Window in tokens of ``"cross-encoder"`` and ``"mlm-scoring"``; default is their model's.
 
     Returns:
         Name -> ranker.
@@ -84,7 +87,7 @@ def benchmark_rankers(names: Sequence[str] | None = None, *, encoder: str | None
         ['consensus', 'longest']
     """
     wanted = [*_QUICK, *ENCODER_RANKERS] if names is None else list(dict.fromkeys(names))
-    found = {name: _named(name) for name in wanted if name not in ENCODER_RANKERS}
+    found = {name: _named(name, max_tokens) for name in wanted if name not in ENCODER_RANKERS}
     if set(wanted) & set(ENCODER_RANKERS):
         from blender_core.evaluate.local_encoder import local_encoder
         from blender_core.rank.bi_encoder import BiEncoderRanker
@@ -99,11 +102,11 @@ def benchmark_rankers(names: Sequence[str] | None = None, *, encoder: str | None
     return {name: found[name] for name in wanted}
 
 
-def _named(name: str) -> Ranker:
+def _named(name: str, max_tokens: int | None) -> Ranker:
     kind, colon, model = name.partition(":")
     if kind not in _MODEL_RANKERS or (not colon and Path(name).is_dir()):
         return resolve_ranker(name)
     if not colon or not model:
         form = "judge:URL:MODEL" if kind == "judge" else f"{kind}:FOLDER_OR_HUB_NAME"
         raise ConfigurationError(f"ranker {name!r} needs a model; write {form}")
-    return _MODEL_RANKERS[kind](model)
+    return _MODEL_RANKERS[kind](model, max_tokens)

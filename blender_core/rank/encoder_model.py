@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -22,6 +23,9 @@ __all__ = ["EncoderModel"]
 
 # their first position is behind the pad id
 _OFFSET_POSITIONS = {"camembert", "longformer", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"}
+
+# of the forward pass that runs here; another thread has its own
+_WANTED: ContextVar[torch.Tensor | None] = ContextVar("wanted positions", default=None)
 
 
 class EncoderModel:
@@ -48,6 +52,9 @@ class EncoderModel:
         self._token_budget = token_budget
         self._segments = getattr(model.config, "type_vocab_size", 0) or 0
         self._pad_id = model.config.pad_token_id or 0
+        output_layer = model.get_output_embeddings()
+        if output_layer is not None:
+            output_layer.register_forward_pre_hook(_only_wanted)
 
     @classmethod
     @takes_load_options()
@@ -115,6 +122,30 @@ class EncoderModel:
         for batch in token_batches([len(row.ids) for row in rows], self._token_budget):
             yield from self._halving(batch, rows)
 
+    def logits_at(
+        self, rows: Sequence[FramedText], positions: Sequence[int]
+    ) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """The logits of one token of each text.
+
+        The output layer, which is most of a small masked language model's work, runs for that token alone.
+
+        Args:
+            rows: Framed texts.
+            positions: For each text the place of its token.
+
+        Yields:
+            Indices of a batch, and its logits ``[batch, vocabulary]`` in float32.
+
+        Raises:
+            RankerError: As from ``run``.
+        """
+        for part in token_batches([len(row.ids) for row in rows], self._token_budget):
+            for batch, output, _ in self._halving(part, rows, positions):
+                logits = output.logits
+                # a model whose output layer is no module gives all of them
+                places = [positions[index] if logits.shape[1] > 1 else 0 for index in batch]
+                yield batch, logits[list(range(len(batch))), places].float()
+
     def values(self, rows: Sequence[FramedText], read: Callable[[torch.Tensor], torch.Tensor]) -> list[float]:
         """One number for each text, read off the logits.
 
@@ -134,7 +165,11 @@ class EncoderModel:
                 values[index] = float(value)
         return values
 
-    def _halving(self, batch: list[int], rows: Sequence[FramedText]) -> Iterator[tuple[list[int], Any, torch.Tensor]]:
+    def _halving(
+        self, batch: list[int], rows: Sequence[FramedText], positions: Sequence[int] | None = None
+    ) -> Iterator[tuple[list[int], Any, torch.Tensor]]:
+        wanted = None if positions is None else torch.tensor([positions[index] for index in batch])
+        before = _WANTED.set(wanted)
         try:
             result = self._forward([rows[index] for index in batch])
         except torch.cuda.OutOfMemoryError as error:
@@ -143,15 +178,18 @@ class EncoderModel:
                     f"a text of {len(rows[batch[0]].ids)} tokens does not fit in the memory of {self._model.device}; "
                     "lower max_tokens, or use device='cpu'"
                 ) from error
+            result = None
         except (IndexError, RuntimeError, ValueError) as error:
             raise RankerError(
                 f"the model failed on {len(batch)} texts of up to {len(rows[batch[0]].ids)} tokens: {error}"
             ) from error
-        else:
+        finally:
+            _WANTED.reset(before)
+        if result is not None:
             yield batch, *result
             return
-        yield from self._halving(batch[: len(batch) // 2], rows)
-        yield from self._halving(batch[len(batch) // 2 :], rows)
+        yield from self._halving(batch[: len(batch) // 2], rows, positions)
+        yield from self._halving(batch[len(batch) // 2 :], rows, positions)
 
     def _forward(self, rows: Sequence[FramedText]) -> tuple[Any, torch.Tensor]:
         length = max(len(row.ids) for row in rows)
@@ -168,6 +206,15 @@ class EncoderModel:
         with torch.inference_mode():
             output = self._model(**{name: value.to(place) for name, value in inputs.items()})
         return output, mask.to(place)
+
+
+def _only_wanted(layer: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Narrow the states ``[batch, tokens, width]`` that come into an output layer to one token of each row."""
+    wanted = _WANTED.get()
+    states = inputs[0]
+    if wanted is None or states.dim() != 3 or len(states) != len(wanted) or states.shape[1] == 1:
+        return None
+    return (states[torch.arange(len(wanted)), wanted.to(states.device)].unsqueeze(1), *inputs[1:])
 
 
 def _file(path: str, name: str, source: dict[str, Any]) -> Path:

@@ -78,8 +78,7 @@ class MLMScoringRanker:
             per_token: Divide by the number of tokens.
             name: Shown in results.
             max_tokens: Window in tokens for prompt and candidate; default is the model's.
-            token_budget: Most tokens in a forward pass, pads included. The logits take
-                ``token_budget * vocabulary`` numbers.
+            token_budget: Most tokens in a forward pass, pads included.
             **load: Where it comes from and how it is kept: ``blender_core.pretrained.LoadOptions``.
 
         Returns:
@@ -143,12 +142,9 @@ class MLMScoringRanker:
     def _token_scores(self, rows: Sequence[FramedText]) -> list[list[float]]:
         parts: list[list[float]] = [[0.0] * (row.answer[1] - row.answer[0]) for row in rows]
         for places, masked in self._masked(rows):
-            for batch, output, _ in self._model.run(masked):
-                positions = [rows[places[index][0]].answer[0] + places[index][1] for index in batch]
-                targets = [
-                    rows[places[index][0]].ids[position] for index, position in zip(batch, positions, strict=True)
-                ]
-                logits = output.logits[list(range(len(batch))), positions].float()
+            positions = [rows[row].answer[0] + token for row, token in places]
+            for batch, logits in self._model.logits_at(masked, positions):
+                targets = [rows[places[index][0]].ids[positions[index]] for index in batch]
                 chosen = logits.log_softmax(-1)[list(range(len(batch))), targets].tolist()
                 for index, value in zip(batch, chosen, strict=True):
                     row, token = places[index]

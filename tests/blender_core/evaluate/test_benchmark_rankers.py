@@ -55,6 +55,8 @@ def test_a_model_behind_a_colon(kind, network, settings, tmp_path, word_tokenize
     ranking = benchmark_rankers([name])[name].rank(PROMPT, CANDIDATES)
     assert ranking.ranker == kind
     assert len(set(ranking.scores)) == 3
+    assert not ranking.cut
+    assert benchmark_rankers([name], max_tokens=8)[name].rank(PROMPT, CANDIDATES).cut
 
 
 def test_a_judge_behind_an_endpoint(monkeypatch):

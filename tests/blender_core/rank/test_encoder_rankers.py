@@ -89,6 +89,33 @@ def test_mlm_scores(folder, roberta, word_tokenizer, save):
     assert total.scores == pytest.approx([sum(values) for values in expected], abs=1e-4)
 
 
+def test_a_masked_model_that_hides_its_output_layer(tmp_path, word_tokenizer, save, monkeypatch):
+    word_tokenizer(tmp_path)
+    save(tmp_path, "AutoModelForMaskedLM")
+    scores = MLMScoringRanker.from_pretrained(tmp_path, device="cpu").rank(PROMPT, CANDIDATES).scores
+    monkeypatch.setattr(transformers.BertForMaskedLM, "get_output_embeddings", lambda self: None)
+    hidden = MLMScoringRanker.from_pretrained(tmp_path, device="cpu").rank(PROMPT, CANDIDATES).scores
+    assert hidden == pytest.approx(scores, abs=1e-5)
+
+
+def test_the_output_layer_reads_one_token_of_each_text(tmp_path, word_tokenizer, save, monkeypatch):
+    word_tokenizer(tmp_path)
+    save(tmp_path, "AutoModelForMaskedLM")
+    seen = []
+    head = transformers.models.bert.modeling_bert.BertLMPredictionHead
+    forward = head.forward
+
+    def watched(self, states):
+        logits = forward(self, states)
+        seen.append((states.shape[1], logits.shape[1]))
+        return logits
+
+    monkeypatch.setattr(head, "forward", watched)
+    MLMScoringRanker.from_pretrained(tmp_path, device="cpu").rank(PROMPT, CANDIDATES)
+    assert seen
+    assert all(tokens > 1 and read == 1 for tokens, read in seen)
+
+
 def test_embeddings(folder, roberta, word_tokenizer, save):
     tokenizer, model = word_tokenizer(folder, roberta), save(folder, "AutoModel", roberta)
     states = [plain(model, tokenizer, roberta, text)[0].last_hidden_state[0] for text in CANDIDATES]
