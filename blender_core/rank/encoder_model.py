@@ -24,8 +24,8 @@ __all__ = ["EncoderModel"]
 # their first position is behind the pad id
 _OFFSET_POSITIONS = {"camembert", "longformer", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"}
 
-# of the forward pass that runs here; another thread has its own
-_WANTED: ContextVar[torch.Tensor | None] = ContextVar("wanted positions", default=None)
+# of the forward pass that runs here; another thread has its own. Positions, and the padded length of a row
+_WANTED: ContextVar[tuple[torch.Tensor, int] | None] = ContextVar("wanted positions", default=None)
 
 
 class EncoderModel:
@@ -142,7 +142,7 @@ class EncoderModel:
         for part in token_batches([len(row.ids) for row in rows], self._token_budget):
             for batch, output, _ in self._halving(part, rows, positions):
                 logits = output.logits
-                # a model whose output layer is no module gives all of them
+                # a model whose output layer cannot be narrowed gives all of them
                 places = [positions[index] if logits.shape[1] > 1 else 0 for index in batch]
                 yield batch, logits[list(range(len(batch))), places].float()
 
@@ -168,7 +168,10 @@ class EncoderModel:
     def _halving(
         self, batch: list[int], rows: Sequence[FramedText], positions: Sequence[int] | None = None
     ) -> Iterator[tuple[list[int], Any, torch.Tensor]]:
-        wanted = None if positions is None else torch.tensor([positions[index] for index in batch])
+        wanted = None
+        if positions is not None:
+            length = max(len(rows[index].ids) for index in batch)
+            wanted = torch.tensor([positions[index] for index in batch]), length
         before = _WANTED.set(wanted)
         try:
             result = self._forward([rows[index] for index in batch])
@@ -211,10 +214,13 @@ class EncoderModel:
 def _only_wanted(layer: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """Narrow the states ``[batch, tokens, width]`` that come into an output layer to one token of each row."""
     wanted = _WANTED.get()
-    states = inputs[0]
-    if wanted is None or states.dim() != 3 or len(states) != len(wanted) or states.shape[1] == 1:
+    if wanted is None or not inputs:
         return None
-    return (states[torch.arange(len(wanted)), wanted.to(states.device)].unsqueeze(1), *inputs[1:])
+    states, (positions, length) = inputs[0], wanted
+    # a layer that is fed in parts, or was narrowed already, is left alone
+    if states.shape[:2] != (len(positions), length):
+        return None
+    return (states[torch.arange(len(positions)), positions.to(states.device)].unsqueeze(1), *inputs[1:])
 
 
 def _file(path: str, name: str, source: dict[str, Any]) -> Path:

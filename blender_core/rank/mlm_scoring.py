@@ -78,7 +78,8 @@ class MLMScoringRanker:
             per_token: Divide by the number of tokens.
             name: Shown in results.
             max_tokens: Window in tokens for prompt and candidate; default is the model's.
-            token_budget: Most tokens in a forward pass, pads included.
+            token_budget: Most tokens in a forward pass, pads included. Where the output layer is hidden from
+                ``get_output_embeddings``, the logits take ``token_budget * vocabulary`` numbers.
             **load: Where it comes from and how it is kept: ``blender_core.pretrained.LoadOptions``.
 
         Returns:

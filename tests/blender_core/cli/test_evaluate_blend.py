@@ -64,6 +64,19 @@ def test_tables_figures_and_document(answers, tmp_path):
     assert "old" not in page
 
 
+def test_the_window_of_a_model(answers, tmp_path, word_tokenizer, save):
+    pytest.importorskip("transformers")
+    model = tmp_path / "model"
+    model.mkdir()
+    word_tokenizer(model)
+    save(model, "AutoModelForMaskedLM")
+    asked = (answers, "--ranker", f"mlm-scoring:{model}")
+    assert run(*asked, "--max-tokens", 8).exit_code == 0
+    refused = run(*asked, "--max-tokens", 3)
+    assert refused.exit_code == 2
+    assert "max_tokens is 3" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -177,8 +177,27 @@ def test_threads_share_one_ranker(folder, word_tokenizer, save):
     word_tokenizer(folder)
     save(folder, "AutoModelForMaskedLM")
     ranker = MLMScoringRanker.from_pretrained(folder, device="cpu")
-    with ThreadPoolExecutor(3) as pool:
-        assert len({ranking.scores for ranking in pool.map(lambda _: ranker.rank(PROMPT, CANDIDATES), range(3))}) == 1
+    # other lengths in each thread, so that one would see if it read at another's positions
+    prompts = [" ".join(WORDS[:count]) for count in (1, 4, 7, 10)] * 3
+    serial = [ranker.rank(prompt, CANDIDATES).scores for prompt in prompts]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda prompt: ranker.rank(prompt, CANDIDATES).scores, prompts)) == serial
+
+
+def test_masked_tokens_that_do_not_fit_in_memory_go_in_smaller_batches(folder, word_tokenizer, save, monkeypatch):
+    word_tokenizer(folder)
+    save(folder, "AutoModelForMaskedLM")
+    ranker = MLMScoringRanker.from_pretrained(folder, device="cpu")
+    scores = ranker.rank(PROMPT, CANDIDATES).scores
+    forward = transformers.BertForMaskedLM.forward
+
+    def small(self, input_ids, **inputs):
+        if len(input_ids) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return forward(self, input_ids=input_ids, **inputs)
+
+    monkeypatch.setattr(transformers.BertForMaskedLM, "forward", small)
+    assert ranker.rank(PROMPT, CANDIDATES).scores == pytest.approx(scores, abs=1e-5)
 
 
 @pytest.mark.parametrize(
