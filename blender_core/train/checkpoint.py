@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import nn
 
 from blender_core.errors import CheckpointError
 
-__all__ = ["RunState", "load_average", "load_checkpoint", "save_checkpoint", "save_weights"]
+__all__ = ["RunState", "load_average", "load_checkpoint", "mix_weights", "save_checkpoint", "save_weights"]
 
 
 @dataclass(slots=True)
@@ -132,6 +132,23 @@ def load_average(paths: Sequence[str | Path], model: nn.Module) -> None:
             total[name] = total[name] + value if name in total else value.clone()
     model.load_state_dict(
         {name: v / len(paths) if v.is_floating_point() else v // len(paths) for name, v in total.items()}
+    )
+
+
+def mix_weights(model: nn.Module, start: Mapping[str, torch.Tensor], share: float) -> None:
+    """Pull weights back towards those that a run began with.
+
+    Between the two lies what fine-tuning added without what it forgot (Wortsman et al. 2022, "Robust fine-tuning of
+    zero-shot models").
+
+    Args:
+        model: Its weights are replaced by ``(1 - share) * own + share * start``.
+        start: Weights by name, as in ``model.state_dict()``.
+        share: In [0, 1].
+    """
+    own = model.state_dict()
+    model.load_state_dict(
+        {name: torch.lerp(v, start[name], share) if v.is_floating_point() else v for name, v in own.items()}
     )
 
 

@@ -157,6 +157,9 @@ class RankerTrainingConfig:
         initial: Checkpoint of an earlier run with the same network, to start from; empty for the encoder's own weights.
         average: Checkpoints of other runs that began with the same weights; ``export`` takes the mean of their weights
             and this run's (Wortsman et al. 2022, "Model soups").
+        start_share: Share in [0, 1) of the weights that the run began with, in what ``export`` writes: keeps more of
+            what they knew (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). For a one-pass run that
+            goes on from a ranker or from ``initial``.
         off_topic_draws: An off-topic answer answers the prompt that is most like the real one among this many.
         off_topic_longest: Probability that it is the longest answer to that prompt, so that off-topic does not go with
             short.
@@ -221,6 +224,7 @@ class RankerTrainingConfig:
     freeze_layers: int = 0
     initial: str = ""
     average: tuple[str, ...] = ()
+    start_share: float = 0.0
     off_topic_draws: int = 1
     off_topic_longest: float = 0.0
     head_size: int = 384
@@ -278,6 +282,11 @@ class RankerTrainingConfig:
         if strange:
             raise ConfigurationError(
                 f"corruptions names {', '.join(sorted(strange))}; choose from {', '.join(sorted(CORRUPTIONS))}"
+            )
+        if not 0.0 <= self.start_share < 1.0 or (self.start_share and self.form == "pair"):
+            raise ConfigurationError(
+                f"start_share is {self.start_share} in a run of the form {self.form!r}; give a share from 0 up to, "
+                "not including, 1, and above 0 only for the form 'one_pass'"
             )
         if not 0.0 <= self.off_topic_longest <= 1.0:
             raise ConfigurationError(f"off_topic_longest is {self.off_topic_longest}; give a probability from 0 to 1")

@@ -16,6 +16,7 @@ from blender_core.errors import CheckpointError, ConfigurationError  # noqa: E40
 from blender_core.rank.embedded import EmbeddedRanker  # noqa: E402
 from blender_core.train import RankerTrainingConfig  # noqa: E402
 from blender_core.train.checkpoint import load_checkpoint  # noqa: E402
+from blender_core.train.exported import encoder_folder, load_scorer  # noqa: E402
 from blender_core.train.finish import finish_ranker  # noqa: E402
 from blender_core.train.model import SegmentPooledScorer, load_encoder  # noqa: E402
 from blender_core.train.one_pass import score_rows  # noqa: E402
@@ -95,6 +96,46 @@ def test_export_averages_the_weights_of_several_runs(toy_config, toy_data, tmp_p
     with torch.no_grad():
         exact = score_rows(model, rows, tokens_per_batch=64).tolist()
     assert ranker.score("sun moon", texts)[0] == pytest.approx(exact, abs=0.1)
+
+
+@pytest.mark.parametrize("goes_on", ["encoder", "initial"])
+def test_export_keeps_a_share_of_the_weights_it_began_with(goes_on, toy_config, toy_data, tmp_path):
+    first = toy_config(output=str(tmp_path / "first"), steps=6)
+    train_ranker(first, data=toy_data)
+    finish_ranker(first, tmp_path / "began", data=toy_data)
+    start = (
+        {"encoder": str(tmp_path / "began")}
+        if goes_on == "encoder"
+        else {"initial": str(tmp_path / "first" / "checkpoint.pt")}
+    )
+    config = toy_config(steps=6, start_share=0.25, **start)
+    train_ranker(config, data=toy_data)
+    begun = load_scorer(encoder_folder(config), config)
+    if goes_on == "initial":
+        load_checkpoint(config.initial, begun)
+    before = begun.state_dict()
+    after = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["model"]
+    assert any(not torch.equal(before[name], after[name]) for name in after)
+    model = SegmentPooledScorer(load_encoder(encoder_folder(config)), head_size=config.head_size).eval()
+    model.load_state_dict({name: 0.25 * before[name] + 0.75 * after[name] for name in after})
+
+    finish_ranker(config, tmp_path / "ranker", data=toy_data)
+    ranker = EmbeddedRanker.load(tmp_path / "ranker")
+    prompt, texts = ranker._encode("sun moon"), ["sun moon star", "bread salt", "door"]
+    rows = [ranker.settings.layout.join(prompt, ranker._encode(text), 32) for text in texts]
+    with torch.no_grad():
+        exact = score_rows(model, rows, tokens_per_batch=64).tolist()
+    assert ranker.score("sun moon", texts)[0] == pytest.approx(exact, abs=0.1)
+
+
+def test_a_share_of_the_start_needs_a_ranker_to_start_from(toy_config, toy_data, tmp_path):
+    config = toy_config(steps=1, start_share=0.5)
+    train_ranker(config, data=toy_data)
+    with pytest.raises(ConfigurationError, match="which has no head"):
+        finish_ranker(config, tmp_path / "ranker", data=toy_data)
+    for wrong in ({"start_share": 1.0}, {"start_share": -0.1}, {"start_share": 0.5, "form": "pair"}):
+        with pytest.raises(ConfigurationError, match="start_share is"):
+            toy_config(**wrong)
 
 
 def test_average_needs_checkpoints_of_the_same_network(toy_config, toy_data, tmp_path):
