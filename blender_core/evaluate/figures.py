@@ -6,6 +6,7 @@ Each function returns a ``matplotlib.figure.Figure`` that belongs to no window; 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from blender_core.view.figure import new_figure
 
 __all__ = ["quality_by_comparisons", "quality_by_effort", "rank_matrix", "save_figures", "win_pie"]
 
+_NOT_IN_NAMES = re.compile(r"[^\w.@+-]+")
 _COLOURS = {
     Kind.MEMBER: "#4c72b0",
     Kind.CHANCE: "#8c8c8c",
@@ -226,7 +228,8 @@ def save_figures(report: BenchmarkReport, folder: str | Path, *, dpi: int = 110)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         for name, figure in figures.items():
-            path = Path(folder) / f"{name.replace('/', '_')}.png"
+            # a ranker's name may hold a path or an address
+            path = Path(folder) / f"{_NOT_IN_NAMES.sub('_', name)}.png"
             # no date and no version in the file: equal numbers, equal bytes
             figure.savefig(path, dpi=dpi, bbox_inches="tight", metadata={"Software": None})
             written.append(path)

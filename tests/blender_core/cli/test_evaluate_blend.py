@@ -71,7 +71,12 @@ def test_the_window_of_a_model(answers, tmp_path, word_tokenizer, save):
     word_tokenizer(model)
     save(model, "AutoModelForMaskedLM")
     asked = (answers, "--ranker", f"mlm-scoring:{model}")
-    assert run(*asked, "--max-tokens", 8).exit_code == 0
+    figures = tmp_path / "figures"
+    assert run(*asked, "--max-tokens", 8, "--figures", figures).exit_code == 0
+    # Windows takes no colon in a file's name
+    assert [path.name for path in figures.glob("picks_mlm*")] == [
+        f"picks_mlm-scoring_{str(model)[1:].replace('/', '_')}.png"
+    ]
     refused = run(*asked, "--max-tokens", 3)
     assert refused.exit_code == 2
     assert "max_tokens is 3" in refused.stderr
