@@ -28,6 +28,15 @@ def losses(path):
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
+def int8_and_exact(folder, model):
+    """Scores of an exported ranker, and those of a model in float32."""
+    ranker, texts = EmbeddedRanker.load(folder), ["sun moon star", "bread salt", "door"]
+    prompt = ranker._encode("sun moon")
+    rows = [ranker.settings.layout.join(prompt, ranker._encode(text), 32) for text in texts]
+    with torch.no_grad():
+        return ranker.score("sun moon", texts)[0], score_rows(model, rows, tokens_per_batch=64).tolist()
+
+
 def test_learns_a_toy_task_and_exports_it(toy_config, toy_data, tmp_path):
     config = toy_config()
     result = train_ranker(config, data=toy_data)
@@ -70,13 +79,8 @@ def test_int8_is_near_float(toy_config, toy_data, tmp_path):
     model = SegmentPooledScorer(load_encoder(config.encoder), head_size=config.head_size)
     load_checkpoint(tmp_path / "run" / "checkpoint.pt", model)
     model.eval()
-    ranker = EmbeddedRanker.load(tmp_path / "ranker")
-    texts = ["sun moon star", "bread salt", "door"]
-    prompt = ranker._encode("sun moon")
-    rows = [ranker.settings.layout.join(prompt, ranker._encode(text), 32) for text in texts]
-    with torch.no_grad():
-        exact = score_rows(model, rows, tokens_per_batch=64).tolist()
-    assert ranker.score("sun moon", texts)[0] == pytest.approx(exact, abs=0.25)
+    exported, exact = int8_and_exact(tmp_path / "ranker", model)
+    assert exported == pytest.approx(exact, abs=0.25)
 
 
 def test_export_averages_the_weights_of_several_runs(toy_config, toy_data, tmp_path):
@@ -90,12 +94,8 @@ def test_export_averages_the_weights_of_several_runs(toy_config, toy_data, tmp_p
     model.load_state_dict({name: (runs[0][name] + runs[1][name]) / 2 for name in runs[0]})
 
     finish_ranker(config, tmp_path / "ranker", data=toy_data)
-    ranker = EmbeddedRanker.load(tmp_path / "ranker")
-    prompt, texts = ranker._encode("sun moon"), ["sun moon star", "bread salt", "door"]
-    rows = [ranker.settings.layout.join(prompt, ranker._encode(text), 32) for text in texts]
-    with torch.no_grad():
-        exact = score_rows(model, rows, tokens_per_batch=64).tolist()
-    assert ranker.score("sun moon", texts)[0] == pytest.approx(exact, abs=0.1)
+    exported, exact = int8_and_exact(tmp_path / "ranker", model)
+    assert exported == pytest.approx(exact, abs=0.1)
 
 
 @pytest.mark.parametrize("goes_on", ["encoder", "initial"])
@@ -120,12 +120,8 @@ def test_export_keeps_a_share_of_the_weights_it_began_with(goes_on, toy_config, 
     model.load_state_dict({name: 0.25 * before[name] + 0.75 * after[name] for name in after})
 
     finish_ranker(config, tmp_path / "ranker", data=toy_data)
-    ranker = EmbeddedRanker.load(tmp_path / "ranker")
-    prompt, texts = ranker._encode("sun moon"), ["sun moon star", "bread salt", "door"]
-    rows = [ranker.settings.layout.join(prompt, ranker._encode(text), 32) for text in texts]
-    with torch.no_grad():
-        exact = score_rows(model, rows, tokens_per_batch=64).tolist()
-    assert ranker.score("sun moon", texts)[0] == pytest.approx(exact, abs=0.1)
+    exported, exact = int8_and_exact(tmp_path / "ranker", model)
+    assert exported == pytest.approx(exact, abs=0.1)
 
 
 def test_a_share_of_the_start_needs_a_ranker_to_start_from(toy_config, toy_data, tmp_path):
