@@ -228,8 +228,13 @@ def save_figures(report: BenchmarkReport, folder: str | Path, *, dpi: int = 110)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         for name, figure in figures.items():
-            # a ranker's name may hold a path or an address
-            path = Path(folder) / f"{_NOT_IN_NAMES.sub('_', name)}.png"
+            # a ranker's name may hold a path or an address; two may become one
+            stem = _NOT_IN_NAMES.sub("_", name)
+            path = Path(folder) / f"{stem}.png"
+            number = 2
+            while path in written:
+                path = Path(folder) / f"{stem}-{number}.png"
+                number += 1
             # no date and no version in the file: equal numbers, equal bytes
             figure.savefig(path, dpi=dpi, bbox_inches="tight", metadata={"Software": None})
             written.append(path)

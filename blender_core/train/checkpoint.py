@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,18 @@ from torch import nn
 
 from blender_core.errors import CheckpointError
 
-__all__ = ["RunState", "load_average", "load_checkpoint", "mix_weights", "save_checkpoint", "save_weights"]
+__all__ = [
+    "START_FILE",
+    "RunState",
+    "load_average",
+    "load_checkpoint",
+    "mix_with_start",
+    "save_checkpoint",
+    "save_weights",
+]
+
+START_FILE = "start.pt"
+"""What a run with ``start_share`` began with, in its output."""
 
 
 @dataclass(slots=True)
@@ -135,20 +146,31 @@ def load_average(paths: Sequence[str | Path], model: nn.Module) -> None:
     )
 
 
-def mix_weights(model: nn.Module, start: Mapping[str, torch.Tensor], share: float) -> None:
-    """Pull weights back towards those that a run began with.
+def mix_with_start(model: nn.Module, path: Path, share: float) -> None:
+    """Pull weights back towards those that their run began with.
 
     Between the two lies what fine-tuning added without what it forgot (Wortsman et al. 2022, "Robust fine-tuning of
     zero-shot models").
 
     Args:
         model: Its weights are replaced by ``(1 - share) * own + share * start``.
-        start: Weights by name, as in ``model.state_dict()``.
+        path: What the run began with, a file of ``save_weights``.
         share: In [0, 1].
+
+    Raises:
+        CheckpointError: There is no such file, or it does not fit the model.
     """
-    own = model.state_dict()
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is missing: the run began without start_share; set start_share = 0, or train it again"
+        )
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    load_checkpoint(path, model)
     model.load_state_dict(
-        {name: torch.lerp(v, start[name], share) if v.is_floating_point() else v for name, v in own.items()}
+        {
+            name: torch.lerp(own[name], v, share) if v.is_floating_point() else v
+            for name, v in model.state_dict().items()
+        }
     )
 
 

@@ -159,7 +159,7 @@ class RankerTrainingConfig:
             and this run's (Wortsman et al. 2022, "Model soups").
         start_share: Share in [0, 1) of the weights that the run began with, in what ``export`` writes: keeps more of
             what they knew (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). For a one-pass run that
-            goes on from a ranker or from ``initial``.
+            goes on from a ranker or from ``initial``; set it before the run begins, which then keeps ``start.pt``.
         off_topic_draws: An off-topic answer answers the prompt that is most like the real one among this many.
         off_topic_longest: Probability that it is the longest answer to that prompt, so that off-topic does not go with
             short.

@@ -11,17 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
-from blender_core.errors import ConfigurationError
 from blender_core.rank.calibration import calibration_error
 from blender_core.rank.embedded import EmbeddedRanker
-from blender_core.train.checkpoint import load_average, load_checkpoint, mix_weights
+from blender_core.train.checkpoint import START_FILE, load_average, mix_with_start
 from blender_core.train.combine import Combination, RecordFeatures, fit_combination, record_features
 from blender_core.train.config import RankerTrainingConfig
 from blender_core.train.export import write_ranker, write_settings
-from blender_core.train.exported import HEAD_FILE, encoder_folder, load_scorer
+from blender_core.train.exported import encoder_folder, load_scorer
 from blender_core.train.finish_pair import chosen_checkpoint, finish_pair_ranker
 from blender_core.train.ranker import data_folder, source_records, source_targets
 from blender_core.train.tokenizer import load_tokenizer, segment_layout
@@ -55,8 +52,8 @@ def finish_ranker(
         The numbers on held-out training prompts; also written to ``development.json`` in the run's output.
 
     Raises:
-        CheckpointError: The checkpoint does not fit the settings.
-        ConfigurationError: ``start_share`` is set for a run that began with a plain encoder.
+        CheckpointError: The checkpoint does not fit the settings, or ``start_share`` is set for a run that began
+            without it.
     """
     if config.form == "pair":
         return finish_pair_ranker(config, folder, data=data, max_tokens=max_tokens, records=records)
@@ -66,10 +63,9 @@ def finish_ranker(
     layout = segment_layout(load_tokenizer(tokenizer_file))
     window = max_tokens or config.largest_window
     model = load_scorer(encoder, config)
-    start = _start_weights(config, encoder, model) if config.start_share else {}
     load_average([chosen_checkpoint(config), *config.average], model)
     if config.start_share:
-        mix_weights(model, start, config.start_share)
+        mix_with_start(model, Path(config.output) / START_FILE, config.start_share)
     exact_file = write_ranker(model, tokenizer_file, layout, folder, max_tokens=window)
     int8 = EmbeddedRanker.load(folder)
     exact = _with_model(int8, exact_file)
@@ -139,18 +135,6 @@ def development_numbers(
                 "calibration_error": calibration_error(given, wanted),
             }
     return numbers
-
-
-def _start_weights(config: RankerTrainingConfig, encoder: Path, model: nn.Module) -> dict[str, torch.Tensor]:
-    """What the run began with; a plain encoder has no head to begin with."""
-    if config.initial:
-        load_checkpoint(config.initial, model)
-    elif not (encoder / HEAD_FILE).is_file():
-        raise ConfigurationError(
-            f"start_share is {config.start_share}, but the run began with {config.encoder!r}, which has no head; set "
-            "start_share = 0, or go on from a ranker"
-        )
-    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 def _agreement(first: Measured, second: Measured, combination: Combination) -> dict[str, float]:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from blender_core.errors import RankerError
-from blender_core.train.checkpoint import RunState, load_checkpoint, save_checkpoint, save_weights
+from blender_core.train.checkpoint import START_FILE, RunState, load_checkpoint, save_checkpoint, save_weights
 from blender_core.train.config import RankerTrainingConfig
 from blender_core.train.development import Evaluate
 from blender_core.train.form import RankerForm
@@ -103,11 +103,7 @@ def run_loop(
     optimizer = torch.optim.AdamW(form.parameter_groups(), weight_decay=config.weight_decay)
     device = next(form.module.parameters()).device
     scaler = torch.amp.GradScaler(device.type, enabled=config.autocast == "float16")
-    state = RunState()
-    if config.initial and not (output / "checkpoint.pt").is_file():
-        load_checkpoint(config.initial, form.module)
-    if (output / "checkpoint.pt").is_file():
-        state = load_checkpoint(output / "checkpoint.pt", form.module, optimizer, scaler)
+    state = _begin(config, form, optimizer, scaler)
     began = clock() - state.seconds
     pace = SavingPace(config.save_every, clock)
     recent: list[float] = []
@@ -215,6 +211,21 @@ def _evaluate(form: RankerForm, state: RunState, evaluate: Evaluate, log: RunLog
         state.best = mean
         save_weights(output / "best.pt", form.module, state)
     return numbers
+
+
+def _begin(
+    config: RankerTrainingConfig, form: RankerForm, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> RunState:
+    """Load the last checkpoint of the run, or what it begins with."""
+    output = Path(config.output)
+    if (output / "checkpoint.pt").is_file():
+        return load_checkpoint(output / "checkpoint.pt", form.module, optimizer, scaler)
+    if config.initial:
+        load_checkpoint(config.initial, form.module)
+    if config.start_share:
+        # the ranker it goes on from may be another one by the time of the export
+        save_weights(output / START_FILE, form.module, RunState())
+    return RunState()
 
 
 def _progress(config: RankerTrainingConfig, step: int, seconds: float) -> float:

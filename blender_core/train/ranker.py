@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from blender_core.errors import ConfigurationError
 from blender_core.rank.pairrm.scorer import resolve_device
 from blender_core.rank.registry import resolve_ranker
 from blender_core.train.config import RankerTrainingConfig, SourceConfig
 from blender_core.train.corruption import REFUSALS, KnownTokens
 from blender_core.train.development import HeldOut, development_evaluation
 from blender_core.train.distillation import label_with_teacher, with_teacher_pairs
-from blender_core.train.exported import encoder_folder, load_scorer
+from blender_core.train.exported import HEAD_FILE, encoder_folder, load_scorer
 from blender_core.train.form import RankerForm
 from blender_core.train.joint import JointForm
 from blender_core.train.joint_encoder import load_pair_model
@@ -80,7 +81,8 @@ def build_form(config: RankerTrainingConfig) -> tuple[RankerForm, Texts]:
 
     Raises:
         CheckpointError: The encoder or its tokenizer cannot be used.
-        ConfigurationError: The device is not there, or a window does not fit.
+        ConfigurationError: The device is not there, a window does not fit, or ``start_share`` is set for an encoder
+            without a head.
     """
     import torch
 
@@ -98,6 +100,11 @@ def build_form(config: RankerTrainingConfig) -> tuple[RankerForm, Texts]:
         )
         joint = JointForm(pair_model.to(device), pair_tokenizer, config)
         return joint, Texts(joint.encode_batch, f"pair {digest}", known)
+    if config.start_share and not config.initial and not (folder / HEAD_FILE).is_file():
+        raise ConfigurationError(
+            f"start_share is {config.start_share}, but the run begins with {config.encoder!r}, which has no head; set "
+            "start_share = 0, or go on from a ranker"
+        )
     model = load_scorer(folder, config)
 
     def encode_batch(texts: list[str]) -> list[list[int]]:
@@ -125,7 +132,7 @@ def train_ranker(
         How the run ended.
 
     Raises:
-        ConfigurationError: A data file is missing or unreadable.
+        ConfigurationError: A data file is missing or unreadable, or as from :func:`build_form`.
         CheckpointError: The encoder, the tokenizer or the checkpoint cannot be used.
         DownloadError: A data set or an encoder of the hub cannot be had.
     """

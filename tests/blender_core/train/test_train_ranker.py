@@ -103,35 +103,39 @@ def test_export_keeps_a_share_of_the_weights_it_began_with(goes_on, toy_config, 
     first = toy_config(output=str(tmp_path / "first"), steps=6)
     train_ranker(first, data=toy_data)
     finish_ranker(first, tmp_path / "began", data=toy_data)
-    start = (
-        {"encoder": str(tmp_path / "began")}
-        if goes_on == "encoder"
-        else {"initial": str(tmp_path / "first" / "checkpoint.pt")}
-    )
-    config = toy_config(steps=6, start_share=0.25, **start)
-    train_ranker(config, data=toy_data)
+    checkpoint = tmp_path / "first" / "checkpoint.pt"
+    start = {"encoder": str(tmp_path / "began")} if goes_on == "encoder" else {"initial": str(checkpoint)}
+    config = toy_config(steps=40, start_share=0.25, **start)
     begun = load_scorer(encoder_folder(config), config)
     if goes_on == "initial":
         load_checkpoint(config.initial, begun)
-    before = begun.state_dict()
-    after = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["model"]
-    assert any(not torch.equal(before[name], after[name]) for name in after)
+    before = {name: value.clone() for name, value in begun.state_dict().items()}
+    train_ranker(config, data=toy_data, stop_after=3)
+    # a resumed run still knows what it began with, and the ranker it came from may go
+    train_ranker(config, data=toy_data)
+    checkpoint.unlink()
     model = SegmentPooledScorer(load_encoder(encoder_folder(config)), head_size=config.head_size).eval()
-    model.load_state_dict({name: 0.25 * before[name] + 0.75 * after[name] for name in after})
+    load_checkpoint(tmp_path / "run" / "checkpoint.pt", model)
+    after = {name: value.clone() for name, value in model.state_dict().items()}
 
     finish_ranker(config, tmp_path / "ranker", data=toy_data)
-    exported, exact = int8_and_exact(tmp_path / "ranker", model)
-    assert exported == pytest.approx(exact, abs=0.1)
+    exported, unmixed = int8_and_exact(tmp_path / "ranker", model)
+    model.load_state_dict({name: 0.25 * before[name] + 0.75 * after[name] for name in after})
+    mixed = int8_and_exact(tmp_path / "ranker", model)[1]
+    assert max(abs(one - other) for one, other in zip(mixed, unmixed, strict=True)) > 0.2
+    assert exported == pytest.approx(mixed, abs=0.05)
 
 
 def test_a_share_of_the_start_needs_a_ranker_to_start_from(toy_config, toy_data, tmp_path):
-    config = toy_config(steps=1, start_share=0.5)
-    train_ranker(config, data=toy_data)
     with pytest.raises(ConfigurationError, match="which has no head"):
-        finish_ranker(config, tmp_path / "ranker", data=toy_data)
+        train_ranker(toy_config(start_share=0.5), data=toy_data)
     for wrong in ({"start_share": 1.0}, {"start_share": -0.1}, {"start_share": 0.5, "form": "pair"}):
         with pytest.raises(ConfigurationError, match="start_share is"):
             toy_config(**wrong)
+    train_ranker(toy_config(steps=1), data=toy_data)
+    begun_without = toy_config(steps=1, start_share=0.5, initial=str(tmp_path / "run" / "checkpoint.pt"))
+    with pytest.raises(CheckpointError, match="the run began without start_share"):
+        finish_ranker(begun_without, tmp_path / "ranker", data=toy_data)
 
 
 def test_average_needs_checkpoints_of_the_same_network(toy_config, toy_data, tmp_path):
