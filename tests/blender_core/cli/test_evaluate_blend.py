@@ -82,6 +82,21 @@ def test_the_window_of_a_model(answers, tmp_path, word_tokenizer, save):
     assert "max_tokens is 3" in refused.stderr
 
 
+def test_rankers_of_like_names_have_figures_of_their_own(answers, tmp_path, word_tokenizer, save):
+    pytest.importorskip("transformers")
+    asked = [answers, "--figures", tmp_path / "figures", "--max-tokens", 8]
+    for name in ("m x", "m_x"):
+        (tmp_path / name).mkdir()
+        word_tokenizer(tmp_path / name)
+        save(tmp_path / name, "AutoModelForMaskedLM")
+        asked += ["--ranker", f"mlm-scoring:{tmp_path / name}"]
+    assert run(*asked).exit_code == 0
+    found = sorted(path.name for path in (tmp_path / "figures").glob("picks_*"))
+    assert len(found) == 2
+    assert found[0].endswith("m_x-2.png")
+    assert found[1].endswith("m_x.png")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
