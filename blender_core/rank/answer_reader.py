@@ -7,8 +7,9 @@ token of a decoder, the first of an encoder).
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,40 +134,64 @@ class AnswerReader:
         import numpy as np
         import torch
 
-        rows = [self._frame(prompt, answer) for answer in answers]
+        start, end = self._frame(prompt)
+        bodies = [self._body(answer) for answer in answers]
+        read = self._read_prompt(start) if self._decoder and len(bodies) > 1 else {}
+        before = [] if read else start
+        rows = [[*before, *body, *end] for body in bodies]
         found: list[Any] = [None] * len(rows)
-        for batch in token_batches([len(ids) for ids, _, _ in rows], self._tokens_per_batch):
-            width = max(len(rows[index][0]) for index in batch)
-            ids = torch.zeros(len(batch), width, dtype=torch.long)
-            mask = torch.zeros_like(ids)
+        for batch in token_batches([len(row) for row in rows], self._tokens_per_batch):
+            states = self._states([rows[index] for index in batch], read)
             for line, index in enumerate(batch):
-                row = rows[index][0]
-                ids[line, : len(row)] = torch.tensor(row)
-                mask[line, : len(row)] = 1
-            device = self._network.device
-            with torch.inference_mode():
-                states = self._network(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
-            for line, index in enumerate(batch):
-                row, first, last = rows[index]
-                own = states[line, : len(row)].float()
+                own = states[line, : len(rows[index])].float()
                 summary = own[-1] if self._decoder else own[0]
-                found[index] = torch.cat([own[first:last].mean(0), summary]).cpu().numpy()
+                mean = own[len(before) : len(before) + len(bodies[index])].mean(0)
+                found[index] = torch.cat([mean, summary]).cpu().numpy()
         vectors: Vectors = np.stack(found) if found else np.zeros((0, 0), np.float32)
         if not np.isfinite(vectors).all():
             raise RankerError(f"{self._settings.model} gave states that are not finite; use precision = 'float32'")
         return vectors
 
-    def _frame(self, prompt: str, answer: str) -> tuple[list[int], int, int]:
-        """Token ids, and where the answer begins and ends."""
-        settings = self._settings
-        question = _without_middle(self._ids(prompt), settings.prompt_tokens)
-        body = _without_middle(self._ids(answer), settings.answer_tokens) or self._ids("-")
+    def _read_prompt(self, start: list[int]) -> dict[str, Any]:
+        """Keys and values of what all answers share, which a decoder reads once, as its argument; empty without."""
+        import torch
+        from transformers import DynamicCache
+
+        with torch.inference_mode():
+            output = self._network(input_ids=torch.tensor([start], device=self._network.device), use_cache=True)
+        # transformers renames past_key_values to cache, in the output and in the call
+        return {name: value for name, value in output.items() if isinstance(value, DynamicCache)}
+
+    def _states(self, rows: Sequence[list[int]], read: Mapping[str, Any]) -> Any:
+        """States of the top layer, shape [rows, longest row, hidden size]."""
+        import torch
+
+        ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for line, row in enumerate(rows):
+            ids[line, : len(row)] = torch.tensor(row)
+            mask[line, : len(row)] = 1
+        # a copy, as a forward pass writes into it
+        read = copy.deepcopy(dict(read))
+        for cache in read.values():
+            cache.batch_repeat_interleave(len(rows))
+            mask = torch.cat([mask.new_ones(len(rows), cache.get_seq_length()), mask], dim=1)
+        options = {"use_cache": bool(read)} if self._decoder else {}
+        device = self._network.device
+        with torch.inference_mode():
+            output = self._network(input_ids=ids.to(device), attention_mask=mask.to(device), **read, **options)
+        return output.last_hidden_state
+
+    def _frame(self, prompt: str) -> tuple[list[int], list[int]]:
+        """Token ids before and after an answer."""
+        question = _without_middle(self._ids(prompt), self._settings.prompt_tokens)
         if self._decoder:
-            start, end = [*self._ids("Question:\n"), *question, *self._ids("\n\nAnswer:\n")], []
-        else:
-            separator = int(self._tokenizer.sep_token_id)
-            start, end = [int(self._tokenizer.cls_token_id), *question, separator], [separator]
-        return [*start, *body, *end], len(start), len(start) + len(body)
+            return [*self._ids("Question:\n"), *question, *self._ids("\n\nAnswer:\n")], []
+        separator = int(self._tokenizer.sep_token_id)
+        return [int(self._tokenizer.cls_token_id), *question, separator], [separator]
+
+    def _body(self, answer: str) -> list[int]:
+        return _without_middle(self._ids(answer), self._settings.answer_tokens) or self._ids("-")
 
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])

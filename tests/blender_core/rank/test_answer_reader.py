@@ -56,6 +56,22 @@ def test_batches_change_nothing(kind, frozen_folder):
     assert one == pytest.approx(many, abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["decoder", "encoder"])
+def test_answers_read_together_are_those_read_one_by_one(kind, frozen_folder):
+    reader = AnswerReader.load(settings(frozen_folder(kind)), device="cpu")
+    alone = np.concatenate([reader.vectors(PROMPT, [answer]) for answer in ANSWERS])
+    assert reader.vectors(PROMPT, ANSWERS) == pytest.approx(alone, abs=1e-5)
+
+
+def test_a_decoder_reads_the_prompt_once_for_all_answers(frozen_folder):
+    reader = AnswerReader.load(settings(frozen_folder("decoder")), device="cpu", tokens_per_batch=1)
+    read = []
+    reader._network.embed_tokens.register_forward_pre_hook(lambda _, arguments: read.append(arguments[0].numel()))
+    reader.vectors(PROMPT, ["sun", "moon star", "sea"])
+    start = len(reader._ids("Question:\n") + reader._ids(PROMPT) + reader._ids("\n\nAnswer:\n"))
+    assert sorted(read) == [1, 1, 2, start]
+
+
 def test_fewer_layers_give_another_vector_and_too_many_are_an_error(frozen_folder):
     folder = frozen_folder("decoder")
     whole, half = (AnswerReader.load(settings(folder, layers=n), device="cpu").vectors(PROMPT, ["sun"]) for n in (0, 1))

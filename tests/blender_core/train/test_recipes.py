@@ -18,7 +18,7 @@ RECIPES = {
     if recipe.name.endswith(".toml")
 }
 # written by `train export` in docs/ranker.md, not by a run
-EXPORTED = {"runs/second_stage"}
+EXPORTED = {"runs/second_stage", "runs/all_sources_second_stage"}
 
 
 def loaded(name):
