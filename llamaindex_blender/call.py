@@ -15,6 +15,7 @@ from blender_core.answer import Answer
 from blender_core.errors import ConfigurationError
 from blender_core.fuse.policy import Decision, FuseContext, FuseWhen, resolve_fuse_when
 from blender_core.prompt import Prompt
+from llamaindex_blender.members import KNOWN_OPTIONS
 from llamaindex_blender.messages import to_prompt
 from llamaindex_blender.tools import acceptance, describe, normalised_choice
 
@@ -22,9 +23,16 @@ __all__ = ["PreparedCall", "prepare_call", "unless_read_by_machine"]
 
 # what members of every framework understand
 _SHARED_OPTIONS = frozenset({"frequency_penalty", "max_tokens", "presence_penalty", "seed", "temperature", "top_p"})
-_FENCED = re.compile(r"```(?:json)?\s*\n?(.*?)```", re.DOTALL)
-_AGENT_STEP = re.compile(r"^\s*(?:Thought|Action|Action Input)\s*:", re.MULTILINE)
+_FENCED = re.compile(r"```(?:json)?(.*?)```", re.DOTALL)
+_AGENT_STEP = re.compile(r"^[ \t]*(?:Thought|Action|Action Input)[ \t]*:", re.MULTILINE)
 _VERDICT = re.compile(r"\[\[\w+\]\]|\A\W*(?:yes|no|true|false|pass|fail)\W*\Z", re.IGNORECASE)
+# forms that prompts of LlamaIndex ask for
+_PARSED = {
+    "a verdict": re.compile(r"\A\s*(?:YES|NO)\b"),
+    "a score": re.compile(r"\A\s*\d+(?:\.\d+)?[ \t]*\n|\[RESULT\]"),
+    "a ranking": re.compile(r"^Doc: ?\d+, Relevance: ?\d+|\[\d+\] ?> ?\[\d+\]", re.MULTILINE),
+    "a labelled value": re.compile(r"^(?:ANSWER|JSONPath|KEYWORDS|SQLQuery):", re.MULTILINE),
+}
 
 _never_fuse: contextvars.ContextVar[bool] = contextvars.ContextVar("blended_llm_never_fuse_llama_index", default=False)
 
@@ -73,7 +81,9 @@ def prepare_call(messages: Sequence[ChatMessage], options: Mapping[str, Any]) ->
     parallel = bool(left.pop("allow_parallel_tool_calls", True))
     stop = left.pop("stop", ())
     stop = (stop,) if isinstance(stop, str) else tuple(stop)
-    shared = {name: left.pop(name) for name in _SHARED_OPTIONS & left.keys()}
+    shared = {name: left[name] for name in _SHARED_OPTIONS & left.keys()}
+    # the rest of the shared ones is native too: not every LlamaIndex LLM takes them, but the caller of one writes them
+    left = {name: value for name, value in left.items() if name not in KNOWN_OPTIONS}
     if stop:
         shared["stop"] = list(stop)
     if tools:
@@ -89,8 +99,8 @@ def prepare_call(messages: Sequence[ChatMessage], options: Mapping[str, Any]) ->
 def unless_read_by_machine(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
     """The fuse policy of a blend: what a program reads is picked, whatever the policy says.
 
-    LlamaIndex asks for JSON, for the steps of a ReAct agent and for verdicts in plain prompts, and parses what
-    comes back. A fused text would lose that form.
+    LlamaIndex asks for JSON, for the steps of a ReAct agent, for verdicts, scores and rankings in plain prompts, and
+    parses what comes back. A fused text would lose that form.
 
     Args:
         fuse_when: The policy for everything else.
@@ -118,7 +128,9 @@ def _machine_form(text: str) -> str | None:
         return "JSON"
     if _AGENT_STEP.search(text):
         return "an agent's step"
-    return "a verdict" if _VERDICT.search(text) else None
+    if _VERDICT.search(text):
+        return "a verdict"
+    return next((name for name, form in _PARSED.items() if form.search(text)), None)
 
 
 def _is_json(text: str) -> bool:

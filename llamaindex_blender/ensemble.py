@@ -30,6 +30,8 @@ from llamaindex_blender.spans import TracedMember
 __all__ = ["EnsembleLLM"]
 
 _NAME = "blended-llm"
+# what an LLM is told about fusing, beside the prompt and the answers
+_FUSING_TOKENS = 256
 
 
 class EnsembleLLM(FunctionCallingLLM):
@@ -71,7 +73,10 @@ class EnsembleLLM(FunctionCallingLLM):
                 near = difflib.get_close_matches(str(name), sorted(cls.model_fields), 1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 raise ConfigurationError(f"BlendedLLM has no argument {name!r}{hint}")
-        return {**values, "llms": [_loaded(llm) for llm in values["llms"]]} if _is_list(values.get("llms")) else values
+        loaded = {name: _loaded(values[name]) for name in ("fuser",) if name in values}
+        if _is_list(values.get("llms")):
+            loaded["llms"] = [_loaded(llm) for llm in values["llms"]]
+        return {**values, **loaded}
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
@@ -92,20 +97,21 @@ class EnsembleLLM(FunctionCallingLLM):
         """What a caller may count on, whichever member answers.
 
         Returns:
-            The smallest context window and output of the members that state them; chat is always possible;
-            function calling where as many members as the quorum asks for have it.
+            The smallest context window and output of the members that state them, without the room that a fuser
+            needs for the answers beside the prompt (at most half of the window); chat is always possible; function
+            calling where as many members as the quorum asks for have it.
         """
         members = [member for _, member in self.members]
         windows = [window for window in (member.context_window for member in members) if window]
-        outputs = [
-            member.llm.metadata.num_output
-            for member in members
-            if isinstance(member, LlamaIndexMember) and member.llm.metadata.num_output > 0
-        ]
+        stated = [member.metadata.num_output for member in members if isinstance(member, LlamaIndexMember)]
+        output = self.max_tokens or min((tokens for tokens in stated if tokens > 0), default=DEFAULT_NUM_OUTPUTS)
+        window = min(windows, default=DEFAULT_CONTEXT_WINDOW)
+        if isinstance(self._blender().fuser, LLMFuser) and self.fuse_when != "never":
+            window -= min(window // 2, min(self.top_k, len(members)) * output + _FUSING_TOKENS)
         needed = max(1, self._policy().quorum)
         return LLMMetadata(
-            context_window=min(windows, default=DEFAULT_CONTEXT_WINDOW),
-            num_output=self.max_tokens or min(outputs, default=DEFAULT_NUM_OUTPUTS),
+            context_window=window,
+            num_output=output,
             is_chat_model=True,
             is_function_calling_model=sum(member.can_call_tools([]) for member in members) >= needed,
             model_name=self.model,
@@ -171,8 +177,12 @@ class EnsembleLLM(FunctionCallingLLM):
         return part if part is None or isinstance(part, str) else _plain(part)
 
     def __getstate__(self) -> dict[str, Any]:
+        # the base class takes what cannot be pickled out of the object itself; the copy would blend by the defaults
+        whole = dict(self.__dict__)
         state = super().__getstate__()
-        lost = [name for name in ("llms", "ranker", "fuser") if name not in state["__dict__"]]
+        state["__dict__"] = dict(state["__dict__"])
+        self.__dict__.update(whole)
+        lost = [name for name in EnsembleLLM.__annotations__ if name in whole and name not in state["__dict__"]]
         if lost:
             raise ConfigurationError(
                 f"this blend cannot be pickled: its {lost[0]} cannot (a lambda or an open client, for example); "
@@ -229,8 +239,8 @@ def _loaded(llm: Any) -> Any:
         return load_llm(llm)
     except ValueError as error:
         raise ConfigurationError(
-            f"a member of class {llm.get('class_name')!r} cannot be made from its serialised form ({error}); "
-            "make it yourself and pass llms=[...]"
+            f"{llm.get('class_name')!r} cannot be made from its serialised form ({error}); make it yourself and pass "
+            "it in llms=[...] or fuser=..."
         ) from error
 
 

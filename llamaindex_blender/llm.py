@@ -52,7 +52,7 @@ class BlendedLLM(EnsembleLLM):
         fuser: ``"llm"`` (default) asks the member that ranked first; a fuser; any LLM; ``None`` picks only.
         top_k: How many of the best answers are fused (3). Env ``BLENDED_LLM_TOP_K``.
         fuse_when: ``"auto"`` (default), ``"always"``, ``"never"``, a ``FusePolicy`` or a function of a
-            ``FuseContext``. Tool calls, JSON, an agent's steps and verdicts are never fused.
+            ``FuseContext``. Tool calls, JSON, an agent's steps, verdicts, scores and rankings are never fused.
         guard: Looks a fused text over.
         timeout: Seconds each member gets, retries included (60). Env ``BLENDED_LLM_TIMEOUT``.
         deadline: Seconds for the whole call (no limit). Env ``BLENDED_LLM_DEADLINE``.

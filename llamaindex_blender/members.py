@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.base import BaseLLM
-from llama_index.core.base.llms.types import ChatResponse
+from llama_index.core.base.llms.types import ChatResponse, LLMMetadata
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from blender_core.answer import Answer, Price, ToolCall
@@ -21,10 +22,10 @@ from llamaindex_blender.blocking import blocks_event_loop
 from llamaindex_blender.messages import NativeInput, calls_of_message, to_messages
 from llamaindex_blender.tools import as_tool, normalised_choice
 
-__all__ = ["LlamaIndexMember", "adapt"]
+__all__ = ["KNOWN_OPTIONS", "LlamaIndexMember", "adapt"]
 
 # call options that LLMs of every integration take; the rest belongs to other frameworks
-_KNOWN_OPTIONS = ("max_tokens", "stop", "temperature")
+KNOWN_OPTIONS = ("max_tokens", "stop", "temperature")
 
 
 def adapt(llm: Any) -> Member:
@@ -72,9 +73,10 @@ class LlamaIndexMember(Member):
     ) -> None:
         if not isinstance(llm, BaseLLM):
             raise ConfigurationError(f"{type(llm).__name__} is not a LlamaIndex LLM; pass a subclass of BaseLLM")
-        stated = llm.metadata.model_name
-        super().__init__(name or (stated if stated not in ("", "unknown") else type(llm).__name__), price=price)
         self.llm = llm
+        self._stated = LLMMetadata(context_window=0, num_output=-1)
+        stated = self.metadata.model_name
+        super().__init__(name or (stated if stated not in ("", "unknown") else type(llm).__name__), price=price)
         self.blocks_event_loop = blocks_event_loop(llm)
         self.follows_instructions = follows_instructions
 
@@ -143,15 +145,27 @@ class LlamaIndexMember(Member):
         Returns:
             Whether it has ``chat_with_tools``, and its metadata says that the model calls functions.
         """
-        return isinstance(self.llm, FunctionCallingLLM) and self.llm.metadata.is_function_calling_model
+        return isinstance(self.llm, FunctionCallingLLM) and self.metadata.is_function_calling_model
 
     @property
-    def context_window(self) -> int:
-        """Tokens that the LLM reads and writes at most in one call."""
-        return self.llm.metadata.context_window
+    def context_window(self) -> int | None:
+        """Tokens that the LLM reads and writes at most in one call; ``None`` where it does not say."""
+        window = self.metadata.context_window
+        return window if window > 0 else None
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What the LLM says of itself.
+
+        Some ask their server, which may be down. Then this is what it said last, and before that: no window, no
+        tools. The call itself will fail and say why.
+        """
+        with contextlib.suppress(Exception):
+            self._stated = self.llm.metadata
+        return self._stated
 
     def _tool_caller(self) -> FunctionCallingLLM:
-        if isinstance(self.llm, FunctionCallingLLM) and self.llm.metadata.is_function_calling_model:
+        if isinstance(self.llm, FunctionCallingLLM) and self.metadata.is_function_calling_model:
             return self.llm
         raise MemberError(
             f"{self.name} cannot call tools (it is no function-calling LLM, or its metadata says so), so it takes "
@@ -168,7 +182,7 @@ class LlamaIndexMember(Member):
         return to_answer(response, calls)
 
     def _options(self, prompt: Prompt) -> dict[str, Any]:
-        options = {name: prompt.options[name] for name in _KNOWN_OPTIONS if prompt.options.get(name) is not None}
+        options = {name: prompt.options[name] for name in KNOWN_OPTIONS if prompt.options.get(name) is not None}
         return {**options, **prompt.native.options} if isinstance(prompt.native, NativeInput) else options
 
 

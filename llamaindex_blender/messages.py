@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from blender_core.answer import ToolCall
+from blender_core.errors import MemberError
 from blender_core.media import Media, MediaKind
 from blender_core.prompt import Message, Prompt
 from llamaindex_blender.tools import read_arguments
@@ -128,14 +129,25 @@ def calls_of_message(message: ChatMessage) -> tuple[ToolCall, ...]:
         >>> calls_of_message(ChatMessage(role="assistant", blocks=[block]))
         (ToolCall(name='add', arguments={'a': 1}, id='1'),)
     """
+    return _calls(message, read_arguments)
+
+
+def _calls(message: ChatMessage, read: Callable[[Any, str], dict[str, Any]]) -> tuple[ToolCall, ...]:
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     if blocks:
         return tuple(
-            ToolCall(block.tool_name, read_arguments(block.tool_kwargs, block.tool_name), block.tool_call_id)
-            for block in blocks
+            ToolCall(block.tool_name, read(block.tool_kwargs, block.tool_name), block.tool_call_id) for block in blocks
         )
     stated = message.additional_kwargs.get("tool_calls") or ()
-    return tuple(_stated_call(call) for call in stated) if isinstance(stated, list | tuple) else ()
+    return tuple(_stated_call(call, read) for call in stated) if isinstance(stated, list | tuple) else ()
+
+
+def _read_past_arguments(arguments: Any, name: str) -> dict[str, Any]:
+    """An earlier turn may hold arguments that cannot be read; the conversation goes on without them."""
+    try:
+        return read_arguments(arguments, name)
+    except MemberError:
+        return {}
 
 
 def _for_any_provider(message: ChatMessage) -> ChatMessage:
@@ -157,7 +169,7 @@ def _is_members_thought(block: ContentBlock) -> bool:
 def _turn(message: ChatMessage) -> Message:
     role = _ROLES[message.role]
     parts = [part for block in message.blocks for part in _parts(block)]
-    calls = calls_of_message(message) if role == "assistant" else ()
+    calls = _calls(message, _read_past_arguments) if role == "assistant" else ()
     written = [f"[calls {call.name}({json.dumps(dict(call.arguments), default=str)})]" for call in calls]
     content = "\n".join([*map(str, parts), *written])
     plain = all(isinstance(part, str) for part in parts) and not written
@@ -252,14 +264,14 @@ def _block(part: str | Media) -> ContentBlock:
     return DocumentBlock(data=data, url=part.url, document_mimetype=part.mime_type, title=part.name)
 
 
-def _stated_call(call: Any) -> ToolCall:
+def _stated_call(call: Any, read: Callable[[Any, str], dict[str, Any]]) -> ToolCall:
     """A call in the form of OpenAI, as object or mapping, or as LlamaIndex's tool selection."""
     function = _get(call, "function")
     if function is not None:
         name = str(_get(function, "name") or "")
-        return ToolCall(name, read_arguments(_get(function, "arguments"), name), _get(call, "id"))
+        return ToolCall(name, read(_get(function, "arguments"), name), _get(call, "id"))
     name = str(_get(call, "tool_name") or "")
-    return ToolCall(name, read_arguments(_get(call, "tool_kwargs"), name), _get(call, "tool_id"))
+    return ToolCall(name, read(_get(call, "tool_kwargs"), name), _get(call, "tool_id"))
 
 
 def _get(source: Any, name: str) -> Any:

@@ -11,16 +11,21 @@ from pathlib import Path
 
 import llama_index
 import pytest
+from llama_index.core import Document, SummaryIndex
+from llama_index.core.base.llms.types import ToolCallBlock
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+from llama_index.core.instrumentation.event_handlers.base import BaseEventHandler
+from llama_index.core.instrumentation.events.llm import LLMChatEndEvent
 from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from llama_index.core.llms import ChatMessage, MockLLM
 from llama_index.core.llms.mock import MockFunctionCallingLLM
+from llama_index.core.utils import get_tokenizer
 from llama_index_instrumentation import get_dispatcher
 
 from blender_core import FusePolicy
 from blender_core.errors import ConfigurationError, QuorumError
 from blender_core.testing import FakeFuser, FakeMember, FakeRanker
-from llamaindex_blender import BlendedLLM
+from llamaindex_blender import BlendedLLM, LlamaIndexMember
 from llamaindex_blender.blocking import blocks_event_loop
 from llamaindex_blender.testing import ScriptedLLM
 
@@ -125,6 +130,17 @@ def test_options_reach_members():
         llm.chat(HELLO, model="gpt")
 
 
+@pytest.mark.parametrize("name", ["frequency_penalty", "logit_bias", "presence_penalty", "seed", "top_p"])
+def test_sampling_options_reach_members_of_both_kinds(name):
+    other = FakeMember("b", ["b"])
+    llm = blend("a")
+    llm.llms.append(other)
+    llm.complete("Why?", **{name: 1})
+    assert llm.llms[0].calls[0].options[name] == 1
+    if name != "logit_bias":
+        assert other.prompts[0].options[name] == 1
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -133,12 +149,24 @@ def test_options_reach_members():
         "Thought: I need a tool.\nAction: add\nAction Input: {}",
         "YES",
         "The first is better. [[A]]",
+        "YES, the context says so.",
+        "4.5\nThe answer is right but a little short.",
+        "The context fits.\n[RESULT] 3",
+        "Doc: 1, Relevance: 9\nDoc: 2, Relevance: 3",
+        "[2] > [1] > [3]",
+        "SQLQuery: SELECT 1",
+        "KEYWORDS: sky, blue",
     ],
 )
 def test_what_a_program_reads_is_never_fused(text):
     response = blend(text, text[:-1], fuse_when="always").chat(HELLO)
     assert response.message.content == text
     assert "picked and never fused" in response.raw["blend"]["decision"]
+
+
+@pytest.mark.parametrize("text", ["No sky is blue at night.", "4 of 5 say so.", "See [1]; the answer: blue."])
+def test_what_only_looks_alike_is_fused(text):
+    assert blend(text, "Blue.", fuse_when="always").chat(HELLO).raw["blend"]["fused"]
 
 
 # -- time ---------------------------------------------------------------------------------------------
@@ -216,8 +244,6 @@ def test_members_are_spans_under_the_blends(call):
 
 
 def test_members_events_are_marked():
-    from llama_index.core.instrumentation.event_handlers.base import BaseEventHandler
-
     heard = []
 
     class Listener(BaseEventHandler):
@@ -253,11 +279,99 @@ def test_tokens_are_counted_once():
 
 def test_metadata_is_what_all_members_can_do():
     members = [ScriptedLLM(context_window=8000), ScriptedLLM(context_window=2000, tools=False), str.upper]
-    metadata = BlendedLLM(llms=members).metadata
+    metadata = BlendedLLM(llms=members, fuser=None).metadata
     assert (metadata.context_window, metadata.is_chat_model, metadata.model_name) == (2000, True, "blended-llm")
     assert metadata.is_function_calling_model
     assert not BlendedLLM(llms=members, quorum=2).metadata.is_function_calling_model
     assert BlendedLLM(llms=members, max_tokens=99).metadata.num_output == 99
+
+
+def test_the_window_has_room_for_the_answers_that_are_fused():
+    members = [ScriptedLLM(context_window=4096) for _ in range(5)]
+    assert BlendedLLM(llms=members, max_tokens=100).metadata.context_window == 4096 - 3 * 100 - 256
+    assert BlendedLLM(llms=members, max_tokens=100, top_k=2).metadata.context_window == 4096 - 2 * 100 - 256
+    assert BlendedLLM(llms=members, max_tokens=2000).metadata.context_window == 2048
+    for settings in ({"fuser": None}, {"fuser": FakeFuser()}, {"fuse_when": "never"}):
+        assert BlendedLLM(llms=members, **settings).metadata.context_window == 4096
+
+
+def test_fusions_fit_where_a_query_engine_fills_the_window():
+    tokens = get_tokenizer()
+
+    class Strict(ScriptedLLM):
+        def chat(self, messages, **options):
+            length = sum(len(tokens(message.content)) for message in messages)
+            if length + 200 > 2000:
+                raise ValueError(f"context_length_exceeded: {length} + 200 > 2000")
+            return super().chat(messages, **options)
+
+    members = [
+        Strict(
+            script=[f"An answer of number {number}" + " and so on" * 60] * 200, model=f"m{number}", context_window=2000
+        )
+        for number in range(3)
+    ]
+    llm = BlendedLLM(llms=members, fuse_when="always", max_retries=0, max_tokens=200)
+    text = " ".join(f"word {number}" for number in range(3000))
+    engine = SummaryIndex.from_documents([Document(text=text)]).as_query_engine(llm=llm, response_mode="compact")
+    reports = []
+
+    class Listener(BaseEventHandler):
+        def handle(self, event, **_kwargs):
+            if isinstance(event, LLMChatEndEvent) and "blended_llm.member" not in event.tags:
+                reports.append(event.response.raw["blend"])
+
+    listener = Listener()
+    get_dispatcher().add_event_handler(listener)
+    try:
+        engine.query("Which number?")
+    finally:
+        get_dispatcher().event_handlers.remove(listener)
+    assert len(reports) > 2
+    assert all(report["fused"] and not report["degraded"] for report in reports)
+
+
+class Down(ScriptedLLM):
+    """Asks its server for its metadata, as Ollama does."""
+
+    up: bool = False
+
+    @property
+    def metadata(self):
+        if not self.up:
+            raise ConnectionError("server is down")
+        return super().metadata
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_member_that_cannot_say_what_it_is_costs_its_answer_alone(call):
+    llm = BlendedLLM(llms=[ScriptedLLM(script=["Blue light."]), Down()], ranker="longest", max_retries=0)
+    assert llm.metadata.is_function_calling_model
+    report = call(llm).raw["blend"]
+    assert [(one["model"], one["status"]) for one in report["candidates"]] == [("scripted", "ok"), ("Down", "error")]
+    llm.llms[1].up = True
+    assert llm.members[1][1].context_window == ScriptedLLM().context_window
+
+
+def test_a_member_that_goes_down_is_what_it_was():
+    member = LlamaIndexMember(Down(up=True, context_window=2000))
+    assert member.context_window == 2000
+    member.llm.up = False
+    assert member.context_window == 2000
+    assert member.can_call_tools([])
+
+
+def test_arguments_in_the_history_that_cannot_be_read():
+    block = ToolCallBlock(tool_name="add", tool_kwargs='{"a": 1, ', tool_call_id="1")
+    history = [
+        *HELLO,
+        ChatMessage(role="assistant", blocks=[block]),
+        ChatMessage(role="tool", content="bad arguments", additional_kwargs={"tool_call_id": "1"}),
+        ChatMessage(content="Try again."),
+    ]
+    llm = blend("fine")
+    assert llm.chat(history).message.content == "fine"
+    assert llm.llms[0].calls[0].messages[1].blocks[0].tool_kwargs == '{"a": 1, '
 
 
 def test_settings_that_cannot_work_are_reported_at_once():
@@ -301,6 +415,16 @@ def test_to_dict_and_back():
 def test_a_blend_that_cannot_be_pickled_says_so():
     with pytest.raises(ConfigurationError, match="cannot be pickled: its llms"):
         pickle.dumps(BlendedLLM(llms=[lambda text: text]))
+    llm = blend("a", fuse_when=lambda context: False)
+    with pytest.raises(ConfigurationError, match="cannot be pickled: its fuse_when"):
+        pickle.dumps(llm)
+    assert llm.complete("?").text == "a"
+    assert pickle.loads(pickle.dumps(blend("a", fuse_when="never"))).fuse_when == "never"
+
+
+def test_an_llm_that_fuses_comes_back_from_its_dict():
+    llm = BlendedLLM.from_dict(BlendedLLM(llms=[MockLLM()], fuser=MockLLM(max_tokens=3)).to_dict())
+    assert llm.fuser.max_tokens == 3
 
 
 def test_a_blend_of_blends():
