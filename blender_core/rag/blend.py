@@ -20,6 +20,7 @@ from blender_core.prompt import Prompt
 from blender_core.rag.call import GroundedCall, GroundedSettings
 from blender_core.rag.citations import CitationReport
 from blender_core.rag.grounded_ranker import GroundedRanker
+from blender_core.rag.member import candidate_of
 from blender_core.rag.sources import LinkedSource
 from blender_core.rank.protocol import Ranker
 from blender_core.result import BlendResult
@@ -45,6 +46,11 @@ class GroundedResult(BlendResult):
     citations: CitationReport = field(default_factory=CitationReport)
     groundedness: Mapping[str, float] = field(default_factory=dict)
     unsupported: tuple[str, ...] = ()
+
+    @property
+    def native(self) -> Any:
+        """What the engine returned whose answer was picked; ``None`` where answers were fused."""
+        return None if self.answer is None else candidate_of(self.answer).native
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain JSON types; of a source its number, id, text and users."""

@@ -59,6 +59,7 @@ class GroundedCall:
         self._pick: StreamedCitations | None = None
         self._picked: str | None = None
         self._fusing = False
+        self._chosen: tuple[str, ...] = ()
         self._rankings: list[GroundedRanking] = []
         self._citing: CitingFuser | None = None
         self.ranker = _BoundRanker(self, settings.ranker)
@@ -86,8 +87,10 @@ class GroundedCall:
             self._answered[event.outcome.index] = event.outcome
         elif isinstance(event, Ranked):
             self._picked = event.best_member
-        elif isinstance(event, FusionStarted | FusionRejected):
-            self._fusing = isinstance(event, FusionStarted)
+        elif isinstance(event, FusionStarted):
+            self._fusing, self._chosen = True, event.members
+        elif isinstance(event, FusionRejected):
+            self._fusing = False
         elif isinstance(event, Token) and not self._fusing and self._settings.citations:
             if self._pick is None:
                 self._pick = StreamedCitations(unite_sources([("", self._candidate(self._picked))]).numbers[0])
@@ -119,12 +122,10 @@ class GroundedCall:
             )
         return [candidate_of(_answer(outcome)) for outcome in standing]
 
-    def named(self, text: str) -> tuple[str, GroundedCandidate]:
-        """Name and candidate of the first answer with a text; the engine keeps the first of copies too."""
-        for outcome in self.standing:
-            if _answer(outcome).text == text:
-                return outcome.member, candidate_of(_answer(outcome))
-        return "", GroundedCandidate(text)
+    def chosen(self) -> list[tuple[str, GroundedCandidate]]:
+        """Name and candidate of the members whose answers are fused, best first."""
+        # by name: members may have written the same text from other sources
+        return [(name, self._candidate(name)) for name in self._chosen]
 
     def ranked(self, ranking: Ranking | None) -> GroundedRanking | None:
         """What stands behind a ranking that this call's rankers made; a late one may have made another."""
@@ -138,7 +139,7 @@ class GroundedCall:
         """The fuser, with citations kept right."""
         self._citing = CitingFuser(
             fuser,
-            self.named,
+            self.chosen,
             citations=self._settings.citations,
             source_characters=self._settings.source_characters,
             groundedness=self._settings.ranker.groundedness,

@@ -17,8 +17,8 @@ _CITATION = re.compile(
 )
 _FENCE = re.compile(r"^[ \t]*(```|~~~)", re.MULTILINE)
 _CODE_SPAN = re.compile(r"(`+)(?!`)[^\n]*?(?<!`)\1(?!`)")
-# "= [1, 2]" and "f([1])" are code
-_CODE_BEFORE = re.compile(r"(?:[=\[{+*/<>]|\w\()\s*$")
+# "= [1, 2]" and "f([1])" are code, '"pages": [1]' is JSON
+_CODE_BEFORE = re.compile(r'(?:[=\[{+*/<>]|\w\(|":)\s*$')
 _WORD_BEFORE = re.compile(r"\w$")
 
 
@@ -54,8 +54,8 @@ class CitationReport:
 def rewrite_citations(text: str, numbers: Mapping[int, int]) -> RewrittenText:
     """Renumber citations; drop those without a new number, with the space before them.
 
-    Brackets in code spans, in fenced code and behind an operator are no citations. Directly behind a word, as in
-    ``items[0]``, a bracket counts only if it has a new number.
+    Brackets in code spans, in fenced code, behind an operator and behind a key of JSON are no citations. Directly
+    behind a word, as in ``items[0]``, a bracket counts only if it has a new number.
 
     Args:
         text: Any text.

@@ -25,7 +25,7 @@ class CitingFuser:
 
     Args:
         fuser: The fuser; its ``afuse``, ``stream`` and ``astream`` are used where it has them.
-        named: Finds name and candidate of an answer's text.
+        chosen: Says name and candidate of each answer that is fused, in the order of the fuser's candidates.
         citations: Whether bracketed numbers are citations.
         source_characters: Most characters of sources in the prompt of an ``LLMFuser``.
         groundedness: The measure; ``None`` refuses nothing.
@@ -38,7 +38,7 @@ class CitingFuser:
     def __init__(
         self,
         fuser: Fuser,
-        named: Callable[[str], tuple[str, GroundedCandidate]],
+        chosen: Callable[[], list[tuple[str, GroundedCandidate]]],
         *,
         citations: bool,
         source_characters: int,
@@ -46,7 +46,7 @@ class CitingFuser:
         min_groundedness: float,
     ) -> None:
         self._fuser: Any = fuser
-        self._named = named
+        self._chosen = chosen
         self._citations = citations
         self._source_characters = source_characters if isinstance(fuser, LLMFuser) else 0
         self._groundedness = groundedness
@@ -106,7 +106,7 @@ class CitingFuser:
         yield self._checked(fused, request, union, kept)
 
     def _prepare(self, request: FusionInput) -> tuple[FusionInput, SourceUnion, list[tuple[str, GroundedCandidate]]]:
-        kept = [self._named(text) for text in request.candidates]
+        kept = self._chosen()
         union = unite_sources(kept)
         texts = request.candidates
         if self._citations:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
+from typing import Any, cast
 
 from blender_core.answer import Answer, Usage
 from blender_core.errors import ConfigurationError, MemberError
@@ -97,6 +98,20 @@ class SourcedMember(Member):
         if self._aanswer is None or self.blocks_event_loop:
             return await Member.agenerate(self, prompt)
         return self._wrap(await self._aanswer(prompt))
+
+    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
+        """Stream the LLM where it fuses or judges; an engine's own answer is one piece."""
+        if prompt.purpose != "answer":
+            yield from self._writer(prompt).stream(prompt)
+        else:
+            yield from super().stream(prompt)
+
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
+        """Like ``stream``, without blocking the event loop."""
+        items = super().astream(prompt) if prompt.purpose == "answer" else self._writer(prompt).astream(prompt)
+        async with aclosing(cast(Any, items)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     def _writer(self, prompt: Prompt) -> Member:
         if self._llm is None:

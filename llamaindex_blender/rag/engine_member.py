@@ -7,7 +7,7 @@ from typing import Any
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.base.llms.base import BaseLLM
-from llama_index.core.base.response.schema import AsyncStreamingResponse, StreamingResponse
+from llama_index.core.base.response.schema import AsyncStreamingResponse, PydanticResponse, StreamingResponse
 from llama_index.core.prompts.mixin import PromptMixin
 from llama_index.core.response_synthesizers import BaseSynthesizer
 from llama_index.core.schema import QueryBundle
@@ -15,7 +15,7 @@ from llama_index.core.schema import QueryBundle
 from blender_core.errors import ConfigurationError
 from blender_core.prompt import Prompt
 from blender_core.rag import GroundedCandidate, SourcedMember
-from llamaindex_blender.blocking import blocks_event_loop
+from llamaindex_blender.rag.asynchronous import is_asynchronous
 from llamaindex_blender.rag.nodes import to_source
 
 __all__ = ["QueryEngineMember", "QueryInput"]
@@ -37,6 +37,8 @@ class QueryInput:
 class QueryEngineMember(SourcedMember):
     """Asks a query engine; its source nodes are the candidate's sources.
 
+    On an event loop it runs in a thread, unless the engine and all its parts are seen to be asynchronous.
+
     Args:
         engine: The query engine; streaming ones are read to their end.
         name: Shown in results; default is the class of the engine.
@@ -52,8 +54,7 @@ class QueryEngineMember(SourcedMember):
         self.engine = engine
         writer = _writer(engine, 0) if llm is None else llm
         super().__init__(name or type(engine).__name__, llm=writer)
-        # an engine is as asynchronous as the LLM behind it; where none can be seen, it runs in a thread
-        self.blocks_event_loop = not isinstance(writer, BaseLLM) or blocks_event_loop(writer)
+        self.blocks_event_loop = not is_asynchronous(engine)
 
     def answer(self, prompt: Prompt) -> GroundedCandidate:
         """Query, blocking.
@@ -88,7 +89,14 @@ def _query(prompt: Prompt) -> str | QueryBundle:
 def _candidate(response: Any) -> GroundedCandidate:
     if isinstance(response, StreamingResponse):
         response = response.get_response()
-    return GroundedCandidate(str(response), tuple(map(to_source, response.source_nodes)), response)
+    return GroundedCandidate(_text(response), tuple(map(to_source, response.source_nodes)), response)
+
+
+def _text(response: Any) -> str:
+    # ``str(response)`` would say "None" where there is nothing
+    if response.response is None:
+        return ""
+    return response.response.model_dump_json() if isinstance(response, PydanticResponse) else str(response.response)
 
 
 def _writer(part: PromptMixin, depth: int) -> BaseLLM | None:

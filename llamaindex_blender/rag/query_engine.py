@@ -13,6 +13,7 @@ from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.base.response.schema import (
     RESPONSE_TYPE,
     AsyncStreamingResponse,
+    PydanticResponse,
     Response,
     StreamingResponse,
 )
@@ -45,6 +46,9 @@ class BlendedQueryEngine(BaseQueryEngine):
     An answer that its own nodes do not support goes behind all that are supported. An engine that fails costs its
     answer, not yours. Citations such as ``[1]`` count the source nodes of the response. It stands wherever a query
     engine does: in a ``QueryEngineTool``, a ``TransformQueryEngine``, a router, an evaluation.
+
+    A picked answer keeps its engine's metadata, and an object, from an engine with ``output_cls``, stays one; a fused
+    answer is text. In asynchronous calls an engine runs in a thread unless it is seen to be asynchronous.
 
     Args:
         query_engines: The engines: other retrievers, chunk sizes, prompts, LLMs. A dict gives them names. Other
@@ -176,19 +180,24 @@ class _Coming:
 
     def fill(self, result: GroundedResult, rejected_characters: int) -> None:
         self.nodes.extend(map(linked_node, result.sources))
-        self.metadata["blend"] = {**result.to_dict(), "rejected_characters": rejected_characters}
+        report = {**result.to_dict(), "rejected_characters": rejected_characters}
+        self.metadata.update(_metadata(result, report))
 
 
 def _prompt(query_bundle: QueryBundle) -> Prompt:
     return replace(Prompt.of(query_bundle.query_str), native=QueryInput(query_bundle))
 
 
-def _response(result: GroundedResult) -> Response:
-    return Response(
-        result.text,
-        source_nodes=[linked_node(linked) for linked in result.sources],
-        metadata={"blend": result.to_dict()},
-    )
+def _response(result: GroundedResult) -> Response | PydanticResponse:
+    nodes, metadata = [linked_node(linked) for linked in result.sources], _metadata(result, result.to_dict())
+    if isinstance(result.native, PydanticResponse):
+        return PydanticResponse(result.native.response, nodes, metadata)
+    return Response(result.text, nodes, metadata)
+
+
+def _metadata(result: GroundedResult, report: dict[str, Any]) -> dict[str, Any]:
+    own = result.native.metadata if isinstance(result.native, Response | PydanticResponse) else None
+    return {**(own or {}), "blend": report}
 
 
 def _member(engine: Any, name: str | None) -> Member:

@@ -17,8 +17,9 @@ from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.response_synthesizers import BaseSynthesizer, ResponseMode, get_response_synthesizer
 from llama_index.core.schema import NodeWithScore, QueryType
 from llama_index.core.types import RESPONSE_TEXT_TYPE
+from pydantic import BaseModel
 
-from blender_core.errors import ConfigurationError
+from blender_core.errors import ConfigurationError, MemberError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import FuseWhen
 from blender_core.fuse.protocol import Fuser
@@ -35,6 +36,8 @@ from llamaindex_blender.spans import TracedMember
 __all__ = ["BlendedSynthesizer"]
 
 _Report = dict[str, Any]
+# the others write text whatever the output class
+_OBJECT_MODES = (ResponseMode.COMPACT, ResponseMode.REFINE, ResponseMode.TREE_SUMMARIZE)
 # the report of the call that is being made: synthesizers return text, and the response is put around it elsewhere
 _report: contextvars.ContextVar[_Report | None] = contextvars.ContextVar("blended_llm_synthesis", default=None)
 
@@ -60,6 +63,8 @@ class BlendedSynthesizer(BaseSynthesizer):
         quorum: Answers needed; fewer raise ``QuorumError``.
         policy: A whole gather policy, in place of ``timeout`` and ``quorum``.
         streaming: Return text in pieces.
+        output_cls: Return a ``PydanticResponse`` with an object of this class. The best object is picked, objects are
+            not fused. An LLM that writes no such object gave no answer.
         callback_manager: Hears of the synthesis; the LLMs keep their own.
         **options: Further arguments of ``get_response_synthesizer``, such as ``text_qa_template``.
 
@@ -94,21 +99,26 @@ class BlendedSynthesizer(BaseSynthesizer):
         quorum: int = 1,
         policy: GatherPolicy | None = None,
         streaming: bool = False,
+        output_cls: type[BaseModel] | None = None,
         callback_manager: CallbackManager | None = None,
         **options: Any,
     ) -> None:
         named = list(llms.items()) if isinstance(llms, Mapping) else [(LlamaIndexMember(llm).name, llm) for llm in llms]
         if not named:
             raise ConfigurationError("a BlendedSynthesizer needs at least one LLM")
-        super().__init__(llm=named[0][1], streaming=streaming)
+        mode = ResponseMode(response_mode)
+        if output_cls is not None:
+            _check_objects(mode, fuser, streaming)
+            fuser = None
+        super().__init__(llm=named[0][1], streaming=streaming, output_cls=output_cls)
         if callback_manager is not None:
             # the base class would hand it to the first LLM
             self._callback_manager = callback_manager
         self._synthesizers = [
-            get_response_synthesizer(llm=llm, response_mode=ResponseMode(response_mode), **options) for _, llm in named
+            get_response_synthesizer(llm=llm, response_mode=mode, output_cls=output_cls, **options) for _, llm in named
         ]
         members = [
-            _SynthesizerMember(name, synthesizer, llm)
+            _SynthesizerMember(name, synthesizer, llm, output_cls)
             for (name, llm), synthesizer in zip(named, self._synthesizers, strict=True)
         ]
         self._blender = GroundedBlender(
@@ -186,7 +196,7 @@ class BlendedSynthesizer(BaseSynthesizer):
             **response_kwargs: Handed to each LLM's synthesizer.
 
         Returns:
-            The answer, or a generator of its pieces.
+            The answer, as an object where there is an output class; or a generator of its pieces.
 
         Raises:
             QuorumError: Fewer LLMs answered than the quorum.
@@ -197,7 +207,7 @@ class BlendedSynthesizer(BaseSynthesizer):
             return stream_text(self._blender.stream(prompt), StreamedText(partial(_fill, report)), context)
         result = context.run(lambda: self._blender.blend(prompt))
         _fill(report, result)
-        return result.text
+        return _answer(result)
 
     async def aget_response(
         self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any
@@ -209,26 +219,35 @@ class BlendedSynthesizer(BaseSynthesizer):
             return astream_text(self._blender.astream(prompt), StreamedText(partial(_fill, report)), context)
         result = await asyncio.create_task(self._blender.ablend(prompt), context=context)
         _fill(report, result)
-        return result.text
+        return _answer(result)
 
 
 class _SynthesizerMember(SourcedMember):
     """One LLM's synthesizer; what it reads comes through the context of the call, since a member gets a prompt only."""
 
-    def __init__(self, name: str, synthesizer: BaseSynthesizer, llm: BaseLLM) -> None:
+    def __init__(
+        self, name: str, synthesizer: BaseSynthesizer, llm: BaseLLM, output_cls: type[BaseModel] | None
+    ) -> None:
         super().__init__(name, llm=llm)
         self._synthesizer = synthesizer
+        self._output_cls = output_cls
         self.blocks_event_loop = blocks_event_loop(llm)
 
     def answer(self, prompt: Prompt) -> GroundedCandidate:
         query, chunks, options = _read.get()
-        text = self._synthesizer.get_response(query, chunks, **options)
-        return _candidate(text, chunks)
+        return self._candidate(self._synthesizer.get_response(query, chunks, **options), chunks)
 
     async def aanswer(self, prompt: Prompt) -> GroundedCandidate:
         query, chunks, options = _read.get()
-        text = await self._synthesizer.aget_response(query, chunks, **options)
-        return _candidate(text, chunks)
+        return self._candidate(await self._synthesizer.aget_response(query, chunks, **options), chunks)
+
+    def _candidate(self, written: RESPONSE_TEXT_TYPE, chunks: Sequence[str]) -> GroundedCandidate:
+        if self._output_cls is not None and not isinstance(written, self._output_cls):
+            raise MemberError(f"{self.name} wrote no {self._output_cls.__name__}")
+        text = written.model_dump_json() if isinstance(written, BaseModel) else str(written)
+        # the response's nodes stay as they are: chunks with the same text must not become one source
+        sources = tuple(Source(chunk, f"chunk-{place}", {"place": place}) for place, chunk in enumerate(chunks))
+        return GroundedCandidate(text, sources, written)
 
 
 # query, texts and options of the call that is being made
@@ -243,8 +262,20 @@ def _call(query: str, chunks: Sequence[str], options: Mapping[str, Any]) -> tupl
     return _report.get(), context
 
 
-def _candidate(text: Any, chunks: Sequence[str]) -> GroundedCandidate:
-    return GroundedCandidate(str(text), tuple(Source(chunk, id=f"chunk-{place}") for place, chunk in enumerate(chunks)))
+def _check_objects(mode: ResponseMode, fuser: Any, streaming: bool) -> None:
+    if mode not in _OBJECT_MODES:
+        raise ConfigurationError(
+            f"response_mode={mode.value!r} writes text; output_cls needs one of "
+            f"{', '.join(each.value for each in _OBJECT_MODES)}"
+        )
+    if streaming:
+        raise ConfigurationError("an object of output_cls comes whole; leave streaming out")
+    if fuser not in ("llm", None):
+        raise ConfigurationError("with output_cls objects are picked, none are fused; leave fuser out")
+
+
+def _answer(result: GroundedResult) -> RESPONSE_TEXT_TYPE:
+    return result.native if isinstance(result.native, BaseModel) else result.text
 
 
 @contextmanager

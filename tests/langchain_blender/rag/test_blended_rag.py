@@ -205,6 +205,25 @@ def test_the_model_of_the_best_chain_fuses():
     assert {name: len(model.calls) for name, model in models.items()} == {"a": 1, "b": 1, best: 2}
 
 
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_the_model_of_the_best_chain_fuses_in_pieces(way):
+    fused = (
+        "The server listens on port 8080 [1]. Port 8080 is what the server listens on: 8080. On port 8080 the server "
+        "listens [1]. Of the server, 8080 is the port."
+    )
+
+    def writes(answer):
+        return lambda fake: answer if fake.text.startswith("Sources:") else fused
+
+    answers = ("Port 8080 [1].", "It is port 8080 of the server [1].")
+    members = [(RunnableLambda(lambda _: [PORT]), FakeChatModel(script=[writes(answer)])) for answer in answers]
+    blend = rag(members, fuser="llm", fuse_when="always")
+    pieces = [*blend.stream(QUESTION)] if way == "stream" else [piece async for piece in blend.astream(QUESTION)]
+    texts = [piece["answer"] for piece in pieces if "answer" in piece]
+    assert "".join(texts) == fused
+    assert len(texts) > 5
+
+
 def test_documents_of_a_chain_that_returns_text_are_those_it_retrieved():
     class Fixed(BaseRetriever):
         def _get_relevant_documents(self, query, *, run_manager):

@@ -7,6 +7,7 @@ import pytest
 from llama_index.core import Document, QueryBundle, SummaryIndex
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage, MessageRole, ToolCallBlock
+from llama_index.core.base.response.schema import PydanticResponse
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
 from llama_index.core.indices.query.query_transform.base import BaseQueryTransform
 from llama_index.core.instrumentation import get_dispatcher
@@ -16,11 +17,12 @@ from llama_index.core.response import Response
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.selectors import LLMSingleSelector
 from llama_index.core.tools import QueryEngineTool
+from pydantic import BaseModel
 
 from blender_core.errors import ConfigurationError, QuorumError
 from blender_core.rag import GroundedCandidate, Source, SourcedMember
 from blender_core.testing import FakeMember
-from llamaindex_blender.rag import BlendedQueryEngine, QueryEngineMember
+from llamaindex_blender.rag import BlendedQueryEngine, BlendedSynthesizer, QueryEngineMember
 from llamaindex_blender.testing import ScriptedLLM
 
 MANUAL = TextNode(text="The server listens on port 8080.", id_="manual", metadata={"page": 3})
@@ -212,3 +214,71 @@ def test_prompts_of_the_engines_can_be_read_and_changed():
     index = SummaryIndex.from_documents([Document(text=MANUAL.text)])
     engine = BlendedQueryEngine([index.as_query_engine(llm=ScriptedLLM(script=["x"]))], fuser=None)
     assert any(name.startswith("engine_0:") for name in engine.get_prompts())
+
+
+class Port(BaseModel):
+    port: int
+
+
+@pytest.mark.parametrize("way", ["query", "aquery"])
+async def test_a_picked_object_stays_an_object(way):
+    index = SummaryIndex.from_documents([Document(text=MANUAL.text, id_="manual")])
+    llms = [ScriptedLLM(script=['{"port": 8080}'], tools=False) for _ in range(2)]
+    engine = BlendedQueryEngine([index.as_query_engine(llm=llm, output_cls=Port) for llm in llms])
+    response = engine.query("Which port?") if way == "query" else await engine.aquery("Which port?")
+    assert isinstance(response, PydanticResponse)
+    assert response.response == Port(port=8080)
+    assert str(response) == response.metadata["blend"]["text"] == '{"port":8080}'
+    assert response.source_nodes[0].node.metadata["blend"]["number"] == 1
+
+
+class Telling(CustomQueryEngine):
+    """Says something of its own about its answer."""
+
+    says: str
+
+    def custom_query(self, query_str: str) -> Response:
+        return Response(self.says, source_nodes=[NodeWithScore(node=MANUAL)], metadata={"rows": self.says, "blend": 0})
+
+
+def test_what_the_winner_says_about_its_answer_is_kept():
+    engines = {"wrong": Telling(says="It is port 9999."), "right": Telling(says="It is port 8080.")}
+    picked = BlendedQueryEngine(engines, fuser=None).query("Which port is it?")
+    assert picked.metadata["rows"] == "It is port 8080."
+    assert picked.metadata["blend"]["winner"] == "right"
+    assert "rows" not in picked.metadata["blend"]
+
+
+def test_what_the_winner_says_about_its_answer_is_kept_in_a_stream():
+    response = BlendedQueryEngine([Telling(says="It is port 8080.")], fuser=None, streaming=True).query("Which port?")
+    assert "".join(response.response_gen) == "It is port 8080."
+    assert response.metadata["rows"] == "It is port 8080."
+    assert response.metadata["blend"]["winner"] == "Telling"
+
+
+def test_a_fused_answer_takes_no_words_of_one_engine_about_it():
+    engines = {"a": Telling(says="It is port 8080."), "b": Telling(says="The server has port 8080.")}
+    writer = ScriptedLLM(script=["The server listens on port 8080."])
+    response = BlendedQueryEngine(engines, fuser=writer, fuse_when="always").query("Which port is it?")
+    assert response.metadata["blend"]["fused"]
+    assert list(response.metadata) == ["blend"]
+
+
+@pytest.mark.parametrize("blended", ["engines", "llms"])
+def test_the_default_fuser_streams(blended):
+    index = SummaryIndex.from_documents([Document(text=MANUAL.text)])
+    fused = (
+        "The server listens on port 8080, which is the port it listens on wherever that may be, and no other port is "
+        "the one that it listens on in the end, whatever else there may be."
+    )
+    llms = [ScriptedLLM(script=[text, fused]) for text in ("It listens on port 8080.", "Port 8080 it listens on.")]
+    if blended == "engines":
+        engines = [index.as_query_engine(llm=llm) for llm in llms]
+        engine = BlendedQueryEngine(engines, fuse_when="always", streaming=True)
+    else:
+        synthesizer = BlendedSynthesizer(llms, fuse_when="always", streaming=True)
+        engine = index.as_query_engine(llm=llms[0], response_synthesizer=synthesizer)
+    pieces = list(engine.query("Which port?").response_gen)
+    assert "".join(pieces) == fused
+    assert len(pieces) > 5
+    assert any(call.streamed for llm in llms for call in llm.calls)

@@ -1,0 +1,48 @@
+"""The blend over engines with sources: whose sources a fusion reads and cites."""
+
+import pytest
+
+from blender_core import LLMFuser
+from blender_core.rag import GroundedBlender, GroundedCandidate, Source, SourcedMember
+
+QUESTION = "Which port does the console listen on, and can it be changed?"
+PORT = "The console listens on port 9443."
+OPTION = "The console port 9443 can be changed with --port."
+SAME = "The console listens on port 9443 [1]."
+FUSED = "The console listens on port 9443 [1]. It can be changed with --port [3]."
+
+
+def engine(name: str, answer: str, *texts: str) -> SourcedMember:
+    sources = tuple(Source(text, id=text) for text in texts)
+    return SourcedMember(name, lambda prompt: GroundedCandidate(answer, sources))
+
+
+@pytest.mark.parametrize("way", ["blend", "ablend", "stream"])
+async def test_of_engines_that_say_the_same_the_fuser_reads_the_sources_of_the_one_that_is_kept(way):
+    read = []
+
+    def fuse(prompt: str) -> str:
+        read.extend(line for line in prompt.splitlines() if line.startswith("["))
+        return FUSED
+
+    blender = GroundedBlender(
+        [
+            engine("first, unsupported", SAME, "Cats are animals."),
+            engine("supported", SAME, PORT, "Dogs bark."),
+            engine("other", "Console port 9443 can be changed with --port [1].", OPTION),
+        ],
+        ranker="consensus",
+        fuser=LLMFuser(fuse),
+        fuse_when="always",
+    )
+    if way == "blend":
+        result = blender.blend(QUESTION)
+    elif way == "ablend":
+        result = await blender.ablend(QUESTION)
+    else:
+        *_, last = blender.stream(QUESTION)
+        result = last.result
+    assert result.fused == ("supported", "other")
+    assert read == [f"[1] {PORT}", "[2] Dogs bark.", f"[3] {OPTION}"]
+    assert [f"[{linked.number}] {linked.source.text}" for linked in result.sources] == read
+    assert (result.text, result.citations.cited) == (FUSED, (1, 3))

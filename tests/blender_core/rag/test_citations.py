@@ -1,0 +1,17 @@
+"""Citations: what is one, and what is none."""
+
+import pytest
+
+from blender_core.rag import StreamedCitations, rewrite_citations
+
+
+@pytest.mark.parametrize("text", ['{"port":8080,"pages":[3]}', '{"pages": [3, 4], "port": 8080}'])
+def test_lists_of_a_json_object_are_no_citations(text):
+    assert rewrite_citations(text, {1: 1}).text == text
+    stream = StreamedCitations({1: 1})
+    assert "".join([*map(stream.feed, text), stream.close()]) == text
+
+
+def test_citations_inside_a_json_text_are_citations():
+    text = '{"answer": "Port 8080 [2], as is known [9].", "pages": [3]}'
+    assert rewrite_citations(text, {2: 1}).text == '{"answer": "Port 8080 [1], as is known.", "pages": [3]}'
