@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 __all__ = ["CitationReport", "RewrittenText", "StreamedCitations", "rewrite_citations"]
 
 _LONGEST = 60
-# "[1]", "[1, 2]", "[1-3]", "[Source 2]"; not a Markdown link's text
+# "[1]", "[1, 2]", "[1-3]", "[Source 2]"; not a Markdown link's text. A run of spaces is tried from its start alone
 _CITATION = re.compile(
-    r"(?P<space>[ \t]*)\[(?P<label>(?:(?:sources?|documents?|docs?|passages?)\s+)?)"
+    r"(?P<space>(?<![ \t])[ \t]*)\[(?P<label>(?:(?:sources?|documents?|docs?|passages?)\s+)?)"
     r"(?P<numbers>\d{1,3}(?:\s*[,;\u2013-]\s*\d{1,3})*)\](?!\()",
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"^[ \t]*(```|~~~)", re.MULTILINE)
-_CODE_SPAN = re.compile(r"(`+)(?!`)[^\n]*?(?<!`)\1(?!`)")
+_CODE_SPAN = re.compile(r"(?<!`)(`++)[^\n]*?(?<!`)\1(?!`)")
 # "= [1, 2]" and "f([1])" are code, '"pages": [1]' is JSON
 _CODE_BEFORE = re.compile(r'(?:[=\[{+*/<>]|\w\(|":)\s*$')
 _WORD_BEFORE = re.compile(r"\w$")

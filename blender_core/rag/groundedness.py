@@ -24,7 +24,7 @@ __all__ = [
     "without_citations",
 ]
 
-_CITATION = re.compile(r"[ \t]*\[(?:sources?\s+)?\d{1,3}(?:\s*[,;\u2013-]\s*\d{1,3})*\](?!\()", re.IGNORECASE)
+_CITATION = re.compile(r"(?<![ \t])[ \t]*\[(?:sources?\s+)?\d{1,3}(?:\s*[,;\u2013-]\s*\d{1,3})*\](?!\()", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+|\n+")
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\d+(?:[.,]\d+)*|[^\W\d]\w*")
 _NUMBERS = {

@@ -15,3 +15,14 @@ def test_lists_of_a_json_object_are_no_citations(text):
 def test_citations_inside_a_json_text_are_citations():
     text = '{"answer": "Port 8080 [2], as is known [9].", "pages": [3]}'
     assert rewrite_citations(text, {2: 1}).text == '{"answer": "Port 8080 [1], as is known.", "pages": [3]}'
+
+
+# a search that tries a run from every place in it takes minutes on these
+@pytest.mark.parametrize("run", [" " * 300_000, "`" * 300_000])
+def test_long_runs_are_left_as_they_are(run):
+    assert rewrite_citations(f"a {run}b [1]", {1: 2}).text == f"a {run}b [2]"
+
+
+def test_a_longer_run_of_backticks_opens_no_shorter_span():
+    assert rewrite_citations("``a [1]`", {1: 2}).text == "``a [2]`"
+    assert rewrite_citations("``a` [1]`` [1]", {1: 2}).text == "``a` [1]`` [2]"
