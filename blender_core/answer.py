@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from blender_core.errors import ConfigurationError
 
-__all__ = ["Answer", "Price", "ToolCall", "Usage"]
+__all__ = ["Answer", "Price", "ToolCall", "Usage", "ended_by_length"]
+
+# how providers say that a limit of tokens ended a text
+_LENGTH_REASONS = frozenset(
+    {
+        "length",
+        "max_length",
+        "max_new_tokens",
+        "max_output_tokens",
+        "max_tokens",
+        "model_context_window_exceeded",
+        "model_length",
+        "token_limit",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +33,21 @@ class Usage:
     Attributes:
         input_tokens: Tokens read.
         output_tokens: Tokens written.
+        input_details: Parts of the tokens read, as (name, tokens) in the order of the names, where the member says
+            them: out of a cache, sound, ...
+        output_details: Parts of the tokens written: reasoning, sound, ...
 
     Examples:
         >>> Usage(10, 5) + Usage(1, 2)
         Usage(input_tokens=11, output_tokens=7)
+        >>> (Usage(10, 5, output_details=(("reasoning", 4),)) + Usage(1, 2)).output_details
+        (('reasoning', 4),)
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
+    input_details: tuple[tuple[str, int], ...] = field(default=(), repr=False)
+    output_details: tuple[tuple[str, int], ...] = field(default=(), repr=False)
 
     @property
     def total_tokens(self) -> int:
@@ -33,7 +55,12 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            _summed(self.input_details, other.input_details),
+            _summed(self.output_details, other.output_details),
+        )
 
     def to_dict(self) -> dict[str, int]:
         """The counts by name, with ``total_tokens``."""
@@ -98,6 +125,8 @@ class Answer:
         refusal: Set where the provider marks the answer as a refusal or as filtered; the answer then counts
             as refused.
         native: The framework's own message, handed back untouched when this answer is returned verbatim.
+        has_other_content: Whether ``native`` holds content beside the text: an image, sound, a file. Such an answer
+            is not empty without text; it then ranks last.
     """
 
     text: str
@@ -108,3 +137,27 @@ class Answer:
     finish_reason: str | None = None
     refusal: str | None = None
     native: Any = field(default=None, repr=False, compare=False)
+    has_other_content: bool = field(default=False, repr=False)
+
+
+def ended_by_length(finish_reason: str | None) -> bool:
+    """Whether a limit of tokens ended a text, so that its end is missing.
+
+    Args:
+        finish_reason: Why it stopped, in the provider's words.
+
+    Returns:
+        Whether these are words for a limit.
+
+    Examples:
+        >>> ended_by_length("MAX_TOKENS"), ended_by_length("stop")
+        (True, False)
+    """
+    # an enumeration's member is written as "FinishReason.MAX_TOKENS"
+    return str(finish_reason or "").rpartition(".")[2].lower() in _LENGTH_REASONS
+
+
+def _summed(one: tuple[tuple[str, int], ...], other: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    total = Counter(dict(one))
+    total.update(dict(other))
+    return tuple(sorted(total.items()))

@@ -1,20 +1,34 @@
 """Threads and event loops: how synchronous code meets the asynchronous core.
 
 Threads here are daemons made for one call. Pools are not used: a member that hangs for ever would keep the
-interpreter from leaving, and the pool would run dry.
+interpreter from leaving, and the pool would run dry. Threads that compute in native code are the exception: they abort
+the process if the interpreter goes away below them, so it waits for those, and not for long.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import contextvars
 import queue
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["call_in_thread", "drain", "iterate_in_thread", "run_sync", "stream_sync"]
+from blender_core.errors import BlendError
+
+__all__ = [
+    "call_in_thread",
+    "compute_in_thread",
+    "drain",
+    "iterate_in_thread",
+    "retrieve",
+    "run_sync",
+    "stop_if_given_up",
+    "stream_sync",
+]
 
 T = TypeVar("T")
 _END = object()
@@ -22,6 +36,8 @@ _END = object()
 _DRAIN_S = 0.05
 # longest wait for a thread whose loop was told to stop
 _JOIN_S = 1.0
+# longest wait of the interpreter's end for threads in native code
+_EXIT_S = 5.0
 
 
 async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
@@ -38,6 +54,63 @@ async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: An
         What the function returns; its exception is raised here, wrapped in a ``RuntimeError`` if it is no
         ``Exception``.
     """
+    future, work = _prepare(lambda: function(*args, **kwargs))
+    threading.Thread(target=work, daemon=True, name="blended-llm-call").start()
+    return await future
+
+
+async def compute_in_thread(function: Callable[[], T], /) -> T:
+    """Like ``call_in_thread``, for work in native code such as a ranker's.
+
+    Work that is left behind ends at its next :func:`stop_if_given_up`. The end of the interpreter waits a few seconds
+    for it.
+
+    Args:
+        function: Any blocking callable.
+
+    Returns:
+        As from ``call_in_thread``.
+    """
+    future, work = _prepare(function)
+    thread = _ComputingThread(target=work, daemon=True, name="blended-llm-compute")
+    thread.start()
+    try:
+        return await future
+    finally:
+        thread.given_up.set()
+
+
+def stop_if_given_up() -> None:
+    """End work of ``compute_in_thread`` whose result nobody waits for any more.
+
+    Raises:
+        BlendError: Nobody waits.
+    """
+    thread = threading.current_thread()
+    if isinstance(thread, _ComputingThread) and thread.given_up.is_set():
+        raise BlendError("nobody waits for this result any more")
+
+
+class _ComputingThread(threading.Thread):
+    """A thread that the end of the interpreter waits for."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.given_up = threading.Event()
+
+
+@atexit.register
+def _wait_for_computing_threads() -> None:
+    left = [thread for thread in threading.enumerate() if isinstance(thread, _ComputingThread)]
+    for thread in left:
+        thread.given_up.set()
+    until = time.monotonic() + _EXIT_S
+    for thread in left:
+        thread.join(max(0.0, until - time.monotonic()))
+
+
+def _prepare(function: Callable[[], T]) -> tuple[asyncio.Future[T], Callable[[], None]]:
+    """A future of the running loop, and the work of the thread that fills it."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
@@ -45,26 +118,20 @@ async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: An
     def deliver(result: Any, error: BaseException | None) -> None:
         if future.done():
             return
-        if error is not None and (isinstance(error, StopIteration) or not isinstance(error, Exception)):
-            # these mean something to coroutines and loops, which a mere call must not say
-            wrapped = RuntimeError(f"{type(error).__name__} was raised: {error}")
-            wrapped.__cause__ = error
-            error = wrapped
         if error is None:
             future.set_result(result)
         else:
-            future.set_exception(error)
+            future.set_exception(_mere(error))
 
     def work() -> None:
         result, caught = None, None
         try:
-            result = context.run(function, *args, **kwargs)
+            result = context.run(function)
         except BaseException as error:
             caught = error
         _post(loop, deliver, result, caught)
 
-    threading.Thread(target=work, daemon=True, name="blended-llm-call").start()
-    return await future
+    return future, work
 
 
 async def iterate_in_thread(make_iterator: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
@@ -74,7 +141,8 @@ async def iterate_in_thread(make_iterator: Callable[[], Iterator[T]]) -> AsyncIt
         make_iterator: Makes the iterator; called in the thread.
 
     Yields:
-        The iterator's items; its exception is raised here. Leaving early stops the thread at its next item.
+        The iterator's items; its exception is raised here, wrapped as by ``call_in_thread``. Leaving early stops the
+        thread at its next item.
     """
     loop = asyncio.get_running_loop()
     items: asyncio.Queue[tuple[Any, BaseException | None]] = asyncio.Queue()
@@ -106,7 +174,7 @@ async def iterate_in_thread(make_iterator: Callable[[], Iterator[T]]) -> AsyncIt
         while True:
             item, error = await items.get()
             if error is not None:
-                raise error
+                raise _mere(error)
             if item is _END:
                 return
             yield item
@@ -223,13 +291,26 @@ async def drain(tasks: Collection[asyncio.Task[Any]]) -> None:
         task.cancel()
     await asyncio.wait(tasks, timeout=_DRAIN_S)
     for task in tasks:
-        task.add_done_callback(_retrieve)
+        task.add_done_callback(retrieve)
 
 
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Read the end of a task that nobody waits for, so that the loop does not warn about it."""
+def retrieve(task: asyncio.Task[Any]) -> None:
+    """Read the end of a task that nobody waits for, so that the loop does not warn about it.
+
+    Args:
+        task: A task that is done.
+    """
     if not task.cancelled():
         task.exception()
+
+
+def _mere(error: BaseException) -> Exception:
+    """An error of another thread, wrapped where it would mean something to coroutines and loops here."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    wrapped = RuntimeError(f"{type(error).__name__} was raised: {error}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 class _Handle:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import pickle
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import Any
 
 from blender_core.answer import Answer, Usage
+from blender_core.errors import MemberError
 
 __all__ = ["MemberOutcome", "Status"]
 
@@ -19,6 +22,7 @@ class Status(StrEnum):
     REFUSED = "refused"
     ERROR = "error"
     CANCELLED = "cancelled"
+    NO_PART = "no_part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +61,17 @@ class MemberOutcome:
     def ok(self) -> bool:
         """Whether it answered."""
         return self.status is Status.OK
+
+    def __reduce__(self) -> tuple[type[MemberOutcome], tuple[Any, ...]]:
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        if not _travels(self.error):
+            values["error"] = MemberError(self.reason or type(self.error).__name__)
+        return type(self), tuple(values.values())
+
+
+def _travels(error: BaseException | None) -> bool:
+    """Whether it can be pickled and read again: many providers' errors are written, but cannot be made anew."""
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:
+        return False

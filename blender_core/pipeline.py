@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from blender_core.answer import Answer, Usage
-from blender_core.errors import ConfigurationError, QuorumError
+from blender_core.answer import Answer, Usage, ended_by_length
+from blender_core.errors import QuorumError, RankerError
 from blender_core.events import FusionRejected, FusionStarted, Ranked, Token
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import Decision, FuseContext
@@ -27,7 +27,7 @@ from blender_core.gather.gatherer import gather
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
-from blender_core.outcome import MemberOutcome
+from blender_core.outcome import MemberOutcome, Status
 from blender_core.prompt import Prompt
 from blender_core.rank.distinct import distinct_candidates
 from blender_core.rank.member_prior import MemberPrior
@@ -104,6 +104,7 @@ class BlendCall:
         self._runtime = runtime
         self._accept = accept
         self._streaming = streaming
+        self._policy = _policy_of_call(plan, prompt)
         self._spending = Spending(plan.policy.budget, [member for _, member in plan.members])
         self._began = runtime.clock()
         self._degraded: list[str] = []
@@ -173,7 +174,7 @@ class BlendCall:
         outcomes = await gather(
             plan.members,
             self._prompt,
-            plan.policy,
+            self._policy,
             slots=plan.slots,
             spending=self._spending,
             runtime=self._runtime,
@@ -181,8 +182,8 @@ class BlendCall:
             hard_limit_s=hard,
             counts=self._counts,
         )
-        if sum(outcome.ok for outcome in outcomes) < plan.policy.quorum:
-            raise QuorumError(plan.policy.quorum, outcomes)
+        if sum(outcome.ok for outcome in outcomes) < self._policy.quorum:
+            raise QuorumError(self._policy.quorum, outcomes)
         return outcomes
 
     def _counts(self, outcome: MemberOutcome) -> bool:
@@ -213,9 +214,11 @@ class BlendCall:
         names = [outcome.member for outcome in outcomes]
         try:
             blended = prior.blend(names, ranking, texts)
+            if list(map(math.isfinite, blended.scores)) != list(map(math.isfinite, ranking.scores)):
+                raise RankerError(f"it made {list(blended.scores)} of the scores {list(ranking.scores)}")
             prior.observe(names, ranking)
-        except ConfigurationError as error:
-            self._degraded.append(f"member prior: {error}; ranked without it")
+        except Exception as error:
+            self._degraded.append(f"member prior: {type(error).__name__}: {error}; ranked without it")
             return ranking
         return blended
 
@@ -275,6 +278,7 @@ class BlendCall:
                 emit_token=(lambda text: self._runtime.emit(Token(text))) if self._streaming else None,
                 in_threads=self._runtime.in_threads,
                 slots=plan.slots,
+                may_be_cut=ended_by_length(_answer_of(sources[0]).finish_reason),
             )
         except FusionRefused as refused:
             self._degraded.append(f"fusion: {refused.reason}")
@@ -316,8 +320,10 @@ class BlendCall:
                     invalid=standing.set_aside.get(outcome.index),
                 )
             )
-        used = [outcome.usage for outcome in outcomes if outcome.attempts]
-        costs = [outcome.cost for outcome in outcomes if outcome.attempts]
+        # a member that takes no part calls no model
+        called = [outcome for outcome in outcomes if outcome.attempts and outcome.status is not Status.NO_PART]
+        used = [outcome.usage for outcome in called]
+        costs = [outcome.cost for outcome in called]
         if decision.fuse:
             wrote = self._fuser_wrote
             used.append(None if wrote is None else wrote.usage)
@@ -339,12 +345,22 @@ class BlendCall:
             cost=sum(known_costs) if known_costs else None,
             fuser=None if fused is None else fused.fuser,
             cut=self._cut,
+            finish_reason=_answer_of(winner).finish_reason if fused is None else fused.finish_reason,
         )
 
     def _time_left(self) -> float | None:
         if self._plan.deadline is None:
             return None
         return max(0.0, self._plan.deadline - _MARGIN_S - (self._runtime.clock() - self._began))
+
+
+def _policy_of_call(plan: BlendPlan, prompt: Prompt) -> GatherPolicy:
+    """The policy; a call with tools has its quorum out of the members that can call them, and of one at least."""
+    tools = prompt.options.get("tools")
+    if not tools or plan.policy.quorum == 1:
+        return plan.policy
+    able = sum(member.can_call_tools(list(tools)) for _, member in plan.members)
+    return replace(plan.policy, quorum=max(1, min(plan.policy.quorum, able)))
 
 
 def _answer_of(outcome: MemberOutcome) -> Answer:

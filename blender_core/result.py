@@ -140,6 +140,7 @@ class BlendResult:
         fuser: Name of the fuser that wrote the text, where it is fused.
         cut: Tokens that did not fit a window: ``"ranker"`` or ``"fuser"`` -> candidate's member name or
             ``"prompt"`` -> tokens.
+        finish_reason: Why the final text ended, in the words of its provider; ``None`` where that is not known.
     """
 
     text: str
@@ -157,6 +158,7 @@ class BlendResult:
     cost: float | None = None
     fuser: str | None = None
     cut: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    finish_reason: str | None = None
 
     @property
     def is_degraded(self) -> bool:
@@ -186,6 +188,7 @@ class BlendResult:
             "usage_known": self.usage_known,
             "cost": self.cost,
             "cut": {stage: dict(tokens) for stage, tokens in self.cut.items()},
+            "finish_reason": self.finish_reason,
         }
 
     def __repr__(self) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from blender_core.errors import CheckpointError
+from blender_core.token_ids import token_ids
 
 __all__ = ["SealedTokenizer"]
 
@@ -136,7 +137,7 @@ class SealedTokenizer:
         Returns:
             The ids.
         """
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return token_ids(self._tokenizer, text)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where each token of a text stands in it.

@@ -81,6 +81,8 @@ def set_aside(answered: Sequence[MemberOutcome], problems: Mapping[int, str]) ->
     }
     if len(texts) == 1:
         return Standing(texts, aside, texts[0], "a single answer", problem)
+    if not any(_answer(outcome).text.strip() for outcome in texts):
+        return Standing(texts, aside, texts[0], "no answer holds text that could be ranked", problem)
     return Standing(texts, aside, problem=problem)
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from blender_core.answer import Answer, ToolCall
+from blender_core.normal_form import normal_form
 
 __all__ = ["ToolVote", "normalised_call", "vote_on_tool_calls"]
+
+# a fixed limit: how much stack is left is another at every place that reads a call
+_DEEPEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +97,26 @@ def normalised_call(call: ToolCall) -> tuple[str, str]:
     Returns:
         Its name, and its arguments as canonical JSON: keys sorted, text in Unicode NFC with the ends
         stripped, numbers in their shortest form whether written as number or as text.
+
+    Raises:
+        ValueError: The arguments are nested deeper than 100 levels.
     """
     return call.name, json.dumps(_normalised(call.arguments), sort_keys=True, ensure_ascii=False, default=str)
 
 
-def _normalised(value: Any) -> Any:
+def _normalised(value: Any, level: int = 0) -> Any:
+    if level > _DEEPEST:
+        raise ValueError(f"they are nested deeper than {_DEEPEST} levels")
     if isinstance(value, Mapping):
-        return {str(key): _normalised(item) for key, item in value.items()}
+        return {str(key): _normalised(item, level + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_normalised(item) for item in value]
+        return [_normalised(item, level + 1) for item in value]
     if isinstance(value, int) or value is None:
         return value
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, str):
-        text = unicodedata.normalize("NFC", value).strip()
+        text = normal_form("NFC", value).strip()
         if re.fullmatch(r"-?(0|[1-9]\d{0,14})", text):
             return int(text)
         if re.fullmatch(r"-?(0|[1-9]\d{0,14})\.\d{1,15}", text):

@@ -42,6 +42,7 @@ class FusedText:
         usage: Tokens used, ``None`` where unknown.
         cost: Cost where known.
         cut: Candidate position -> tokens that did not fit the fuser's window (-1 is the prompt).
+        finish_reason: Why the text ended, in the provider's words; ``None`` where unknown.
     """
 
     text: str
@@ -49,6 +50,7 @@ class FusedText:
     usage: Usage | None = None
     cost: float | None = None
     cut: Mapping[int, int] = field(default_factory=dict)
+    finish_reason: str | None = None
 
 
 @runtime_checkable

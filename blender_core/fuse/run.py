@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from blender_core.concurrency import call_in_thread, drain, iterate_in_thread
+from blender_core.answer import ended_by_length
+from blender_core.concurrency import call_in_thread, drain, iterate_in_thread, retrieve
 from blender_core.errors import FusionError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
@@ -45,6 +46,7 @@ async def run_fusion(
     emit_token: Callable[[str], None] | None,
     in_threads: bool,
     slots: SharedSlots | None = None,
+    may_be_cut: bool = False,
 ) -> FusedText:
     """Fuse.
 
@@ -56,6 +58,7 @@ async def run_fusion(
         emit_token: Takes pieces of text as they come; ``None`` asks for the whole.
         in_threads: The caller is synchronous: prefer the fuser's synchronous methods.
         slots: Limits how many members and fusers run at once; waiting for one counts into the limit.
+        may_be_cut: Whether a text that a limit of tokens cut off is used; for where the best candidate was, too.
 
     Returns:
         The fused text; what was streamed adds up to it.
@@ -63,10 +66,13 @@ async def run_fusion(
     Raises:
         FusionRefused: It failed, was late, or the guard refused it.
     """
-    streamed = _Streamed(guard, request, emit_token)
+    judge = _Judge(guard, request.candidates, may_be_cut)
+    streamed = _Streamed(judge, emit_token)
     pieces = None if emit_token is None else _pieces(fuser, request, in_threads)
-    work = _whole(fuser, request, guard, in_threads) if pieces is None else streamed.collect(pieces)
+    work = _whole(fuser, request, judge, in_threads) if pieces is None else streamed.collect(pieces)
     task = asyncio.create_task(_in_slot(work, slots))
+    # where this call is cancelled in the moment in which the task ends, nobody else reads how
+    task.add_done_callback(retrieve)
     try:
         await asyncio.wait([task], timeout=limit_s)
     finally:
@@ -102,7 +108,24 @@ async def _in_slot(work: Coroutine[Any, Any, FusedText], slots: SharedSlots | No
         work.close()
 
 
-async def _whole(fuser: Fuser, request: FusionInput, guard: FusionGuard, in_threads: bool) -> FusedText:
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Says why a fused text must not be used, or ``None``."""
+
+    guard: FusionGuard
+    candidates: tuple[str, ...]
+    may_be_cut: bool
+
+    def beginning(self, text: str) -> str | None:
+        return self.guard.check(text, self.candidates, complete=False)
+
+    def whole(self, fused: FusedText) -> str | None:
+        if ended_by_length(fused.finish_reason) and not self.may_be_cut:
+            return f"it was cut off (finish reason {fused.finish_reason!r})"
+        return self.guard.check(fused.text, self.candidates)
+
+
+async def _whole(fuser: Fuser, request: FusionInput, judge: _Judge, in_threads: bool) -> FusedText:
     afuse = getattr(fuser, "afuse", None)
     if afuse is not None and not in_threads:
         fused = await afuse(request)
@@ -111,7 +134,7 @@ async def _whole(fuser: Fuser, request: FusionInput, guard: FusionGuard, in_thre
     if not isinstance(fused, FusedText) or not isinstance(fused.text, str):
         raise FusionError(f"it returned {type(fused).__name__} where a FusedText with a text was wanted")
     fused = replace(fused, text=fused.text.strip())
-    problem = guard.check(fused.text, request.candidates)
+    problem = judge.whole(fused)
     if problem is not None:
         raise FusionRefused(f"the guard refused the fused text: {problem}", fused=fused)
     return fused
@@ -130,9 +153,8 @@ def _pieces(fuser: Fuser, request: FusionInput, in_threads: bool) -> AsyncIterat
 class _Streamed:
     """A fused text on its way out."""
 
-    def __init__(self, guard: FusionGuard, request: FusionInput, emit_token: Callable[[str], None] | None) -> None:
-        self._guard = guard
-        self._candidates = request.candidates
+    def __init__(self, judge: _Judge, emit_token: Callable[[str], None] | None) -> None:
+        self._judge = judge
         self._emit = emit_token
         self._text = ""
         self._judged = 0
@@ -150,8 +172,8 @@ class _Streamed:
         if result is None:
             raise FusionError("the stream ended without its result")
         self._text = self._text.rstrip() if len(self._text.rstrip()) >= self.sent else self._text
-        fused = FusedText(self._text, result.fuser, result.usage, result.cost, result.cut)
-        self._judge(fused)
+        fused = replace(result, text=self._text)
+        self._refuse_if(self._judge.whole(fused), fused)
         self._release()
         return fused
 
@@ -160,13 +182,12 @@ class _Streamed:
         self._text += piece if self._text else piece.lstrip()
         # the step grows with the text, so that judging stays linear
         if len(self._text) - self._judged >= max(_HOLD_CHARACTERS, self._judged // 2):
-            self._judge()
+            self._refuse_if(self._judge.beginning(self._text))
             self._judged = len(self._text)
         if self._judged:
             self._release()
 
-    def _judge(self, fused: FusedText | None = None) -> None:
-        problem = self._guard.check(self._text, self._candidates, complete=fused is not None)
+    def _refuse_if(self, problem: str | None, fused: FusedText | None = None) -> None:
         if problem is not None:
             raise FusionRefused(f"the guard refused the fused text: {problem}", self.sent, fused)
 

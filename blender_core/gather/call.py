@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from blender_core.answer import Answer
+from blender_core.answer import Answer, ToolCall
 from blender_core.concurrency import call_in_thread
 from blender_core.errors import EmptyAnswerError, MemberError, RefusedError
 from blender_core.events import BlendEvent, MemberRetrying, MemberStarted
@@ -20,6 +20,7 @@ from blender_core.members.member import Member
 from blender_core.outcome import MemberOutcome, Status
 from blender_core.prompt import Prompt
 from blender_core.slots import SharedSlots
+from blender_core.votes import normalised_call
 
 __all__ = ["CallRuntime", "MemberCall", "ask"]
 
@@ -152,14 +153,8 @@ class MemberCall:
             raise MemberError(
                 f"{self.member!r} returned {type(answer).__name__} instead of an Answer; mend its generate method"
             )
-        self.spending.settle(self.member, reserved, answer.usage)
-        error: MemberError | None = None
-        if answer.refusal is not None:
-            error = RefusedError(answer.refusal or "refused")
-        elif not isinstance(answer.text, str):
-            error = MemberError(f"the answer's text is {type(answer.text).__name__}, not str")
-        elif not answer.text.strip() and not answer.tool_calls:
-            error = EmptyAnswerError(f"an empty answer (finish reason {answer.finish_reason!r})")
+        self.spending.settle(self.member, reserved, answer)
+        error = _unusable(answer)
         failure = None if error is None else classify(error)
         return MemberOutcome(
             self.name,
@@ -198,3 +193,35 @@ class MemberCall:
 
     def _elapsed(self) -> float:
         return 0.0 if self.started_at is None else self.runtime.clock() - self.started_at
+
+
+def _unusable(answer: Answer) -> MemberError | None:
+    """Why an answer cannot be used, or ``None``. After the quorum nothing raises any more: so it is found here."""
+    if answer.refusal is not None:
+        return RefusedError(answer.refusal or "refused")
+    if not isinstance(answer.text, str):
+        return MemberError(f"the answer's text is {type(answer.text).__name__}, not str")
+    problem = _problem_of_calls(answer.tool_calls)
+    if problem is not None:
+        return MemberError(problem)
+    if not answer.text.strip() and not answer.tool_calls and not answer.has_other_content:
+        return EmptyAnswerError(f"an empty answer (finish reason {answer.finish_reason!r})")
+    return None
+
+
+def _problem_of_calls(calls: object) -> str | None:
+    if not isinstance(calls, tuple | list):
+        return f"the answer's tool_calls are {type(calls).__name__}; give a tuple of ToolCall, () for none"
+    for call in calls:
+        if not isinstance(call, ToolCall):
+            return f"the answer's tool_calls hold {type(call).__name__}; give a tuple of ToolCall"
+        if not isinstance(call.name, str):
+            return f"a tool call's name is {type(call.name).__name__}, not str"
+        if not isinstance(call.arguments, Mapping):
+            return f"the arguments of tool call {call.name!r} are {type(call.arguments).__name__}, not a mapping"
+        try:
+            # the vote and the ranker read calls in this form
+            normalised_call(call)
+        except Exception as error:
+            return f"the arguments of tool call {call.name!r} cannot be read: {error}"
+    return None

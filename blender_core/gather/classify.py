@@ -18,6 +18,7 @@ from blender_core.errors import (
     EmptyAnswerError,
     MemberError,
     MemberTimeoutError,
+    NoPartError,
     RateLimitedError,
     RefusedError,
 )
@@ -104,6 +105,8 @@ def _classify_own(error: BaseException) -> tuple[Status, bool] | None:
         return Status.REFUSED, False
     if isinstance(error, MemberTimeoutError):
         return Status.TIMEOUT, True
+    if isinstance(error, NoPartError):
+        return Status.NO_PART, False
     if isinstance(error, EmptyAnswerError | MemberError):
         return Status.ERROR, False
     return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 
 from blender_core.answer import Answer, Usage
-from blender_core.errors import ConfigurationError
+from blender_core.errors import ConfigurationError, MemberError
 from blender_core.gather.policy import Budget
 from blender_core.members.member import Member
 
@@ -39,14 +41,21 @@ class Spending:
     def reserve(self, member: Member, prompt_text: str) -> Usage:
         """Hold back the prompt's estimated tokens for a call that starts now; give it back with ``settle``."""
         estimate = Usage(input_tokens=len(prompt_text) // _CHARACTERS_PER_TOKEN)
-        self._add(member, estimate, 1)
+        self._tokens += estimate.total_tokens
+        self._cost += _price_of(member, estimate)
         return estimate
 
-    def settle(self, member: Member, reserved: Usage, actual: Usage | None) -> None:
-        """Replace a reservation by what the call really used; an unknown use keeps the estimate."""
-        if actual is not None:
-            self._add(member, reserved, -1)
-            self._add(member, actual, 1)
+    def settle(self, member: Member, reserved: Usage, answer: Answer) -> None:
+        """Replace a reservation by what the answer used and cost; what it does not say keeps the estimate.
+
+        Raises:
+            MemberError: The answer's usage or cost cannot be counted; nothing is replaced.
+        """
+        cost = cost_of(member, answer)
+        if answer.usage is not None:
+            self._tokens += answer.usage.total_tokens - reserved.total_tokens
+        if cost is not None:
+            self._cost += cost - _price_of(member, reserved)
 
     def exhausted(self) -> str | None:
         """Why nothing more may be started, or ``None`` while there is room."""
@@ -59,16 +68,30 @@ class Spending:
             return f"budget: {self._cost:.6g} of {budget.max_cost:.6g} cost is spent or reserved"
         return None
 
-    def _add(self, member: Member, usage: Usage, sign: int) -> None:
-        self._tokens += sign * usage.total_tokens
-        if member.price is not None:
-            self._cost += sign * member.price.cost(usage)
-
 
 def cost_of(member: Member, answer: Answer) -> float | None:
-    """Cost of an answer: what the provider said, else price times usage, else unknown."""
+    """Cost of an answer: what the provider said, else price times usage, else unknown.
+
+    Raises:
+        MemberError: The answer's usage or cost cannot be counted.
+    """
+    _check_figures(answer.usage, answer.cost)
     if answer.cost is not None:
         return answer.cost
     if member.price is None or answer.usage is None:
         return None
     return member.price.cost(answer.usage)
+
+
+def _price_of(member: Member, usage: Usage) -> float:
+    return 0.0 if member.price is None else member.price.cost(usage)
+
+
+def _check_figures(usage: object, cost: object) -> None:
+    """A member may be anybody's code, and these are added up later, where an error would end the call."""
+    if usage is not None and not (
+        isinstance(usage, Usage) and isinstance(usage.input_tokens, Real) and isinstance(usage.output_tokens, Real)
+    ):
+        raise MemberError(f"the answer's usage is {usage!r}; give a Usage with numbers, or None")
+    if cost is not None and not (isinstance(cost, Real) and math.isfinite(cost)):
+        raise MemberError(f"the answer's cost is {cost!r}; give a number, or None")

@@ -7,7 +7,7 @@ from typing import Any
 
 from blender_core.answer import Answer, Price
 from blender_core.concurrency import call_in_thread, run_sync
-from blender_core.errors import ConfigurationError, MemberError
+from blender_core.errors import ConfigurationError, NoPartError
 from blender_core.prompt import Prompt
 
 __all__ = ["FunctionMember", "Member"]
@@ -148,8 +148,8 @@ class FunctionMember(Member):
         """Call the function with the flattened prompt.
 
         Raises:
-            MemberError: The call has tools, which a function of text cannot call.
+            NoPartError: The call has tools, which a function of text cannot call.
         """
         if prompt.options.get("tools"):
-            raise MemberError(f"{self.name} is a function of text and cannot call tools; it takes no part here")
+            raise NoPartError(f"{self.name} is a function of text and cannot call tools; it takes no part here")
         return Answer(self._function(prompt.text))

@@ -18,7 +18,8 @@ from blender_core.answer import Answer, Price, ToolCall, Usage
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.extras import require
 from blender_core.members.member import Member
-from blender_core.prompt import Message, Prompt
+from blender_core.members.openai_turns import api_turns
+from blender_core.prompt import Prompt
 from blender_core.thinking import ThinkingFilter, split_thinking
 
 __all__ = ["OpenAIMember"]
@@ -136,7 +137,12 @@ class OpenAIMember(Member):
         return _answer(await client.chat.completions.create(**self._request(prompt)))
 
     def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
-        """Ask the model and hand the text over as it comes, then the whole ``Answer``."""
+        """Ask the model and hand the text over as it comes, then the whole ``Answer``.
+
+        Raises:
+            MemberError: The stream broke off: it gave neither a finish reason nor the usage at its end.
+            openai.OpenAIError: What the server or the connection said.
+        """
         parts = _StreamParts()
         with self._sync().chat.completions.create(**self._request(prompt, stream=True)) as chunks:
             for chunk in chunks:
@@ -169,7 +175,7 @@ class OpenAIMember(Member):
 
     def _request(self, prompt: Prompt, *, stream: bool = False) -> dict[str, Any]:
         options = {key: value for key, value in prompt.options.items() if key in _KNOWN_OPTIONS}
-        request = {**self._request_options, **options, "messages": [_turn(turn) for turn in prompt.messages]}
+        request = {**self._request_options, **options, "messages": api_turns(prompt.messages)}
         if "tool_choice" in request:
             request["tool_choice"] = _tool_choice(request["tool_choice"])
         if self._speaks_new_limit and "max_tokens" in request:
@@ -226,6 +232,7 @@ class _StreamParts:
         self._usage: Usage | None = None
         self._model: str | None = None
         self._finish_reason: str | None = None
+        self._counted = False
         self._filter = ThinkingFilter()
 
     def take(self, chunk: Any) -> str:
@@ -233,6 +240,7 @@ class _StreamParts:
         self._model = chunk.model or self._model
         self._usage = _usage(chunk.usage) or self._usage
         if not chunk.choices:
+            self._counted = chunk.usage is not None
             return ""
         choice = chunk.choices[0]
         self._finish_reason = choice.finish_reason or self._finish_reason
@@ -256,8 +264,9 @@ class _StreamParts:
 
     def answer(self) -> Answer:
         """The whole answer."""
-        if self._finish_reason is None and not any(self._text) and not self._calls and not any(self._refusal):
-            raise MemberError("the stream ended without an answer; the server may have been stopped")
+        # the client hides the stream's own end mark; the usage comes after the last of the text
+        if self._finish_reason is None and not self._counted:
+            raise MemberError("the stream ended before the model was done; the server may have been stopped")
         return Answer(
             split_thinking("".join(self._text))[1],
             tool_calls=tuple(
@@ -312,13 +321,6 @@ def _tool_choice(choice: Any) -> Any:
     return choice
 
 
-def _turn(turn: Message) -> dict[str, str]:
-    if turn.role == "tool":
-        # a tool turn proper needs the id of its call, which a plain message does not carry
-        return {"role": "user", "content": f"Tool result: {turn.content}"}
-    return {"role": turn.role, "content": turn.content}
-
-
 def _answer(completion: Any) -> Answer:
     choices = getattr(completion, "choices", None)
     if not choices:
@@ -347,7 +349,13 @@ def _tool_call(name: str, arguments: str, call_id: str | None) -> ToolCall:
 
 
 def _usage(usage: Any) -> Usage | None:
-    return None if usage is None else Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0)
+    read, written = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    return None if read is None and written is None else Usage(read or 0, written or 0)
+
+
+def _count(usage: Any, name: str) -> int | None:
+    count = getattr(usage, name, None)
+    return count if isinstance(count, int) else None
 
 
 def _refusal(refusal: str | None, finish_reason: str | None) -> str | None:

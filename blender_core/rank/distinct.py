@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from blender_core.errors import ConfigurationError
+from blender_core.normal_form import normal_form
 
 __all__ = ["DistinctCandidates", "distinct_candidates"]
 
@@ -89,4 +89,4 @@ def distinct_candidates(
 
 
 def _fold(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(normal_form("NFC", text).split())

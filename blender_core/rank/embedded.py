@@ -18,11 +18,13 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blender_core.concurrency import stop_if_given_up
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
 from blender_core.rank.distinct import distinct_candidates
 from blender_core.rank.lexical_consensus import measure_agreement
 from blender_core.rank.ranking import Ranking
 from blender_core.rank.segments import SegmentedText, SegmentLayout
+from blender_core.token_ids import token_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -235,10 +237,10 @@ class EmbeddedRanker:
         return self._forward(rows), cut
 
     def _encode(self, text: str) -> list[int]:
+        stop_if_given_up()
         # surrogates cannot be encoded as UTF-8 and would stop the tokenizer
         clean = text.encode("utf-8", "replace").decode("utf-8")
-        ids: list[int] = self._tokenizer.encode(clean, add_special_tokens=False).ids
-        return ids
+        return token_ids(self._tokenizer, clean)
 
     def _forward(self, rows: Sequence[SegmentedText]) -> list[float]:
         import numpy as np
@@ -252,6 +254,7 @@ class EmbeddedRanker:
             width = len(rows[order[start]].token_ids)
             part = order[start : start + max(1, self._tokens_per_batch // width)]
             start += len(part)
+            stop_if_given_up()
             ids = np.zeros((len(part), width), dtype=np.int64)
             mask, kinds = np.zeros_like(ids), np.zeros_like(ids)
             for line, index in enumerate(part):

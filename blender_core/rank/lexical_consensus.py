@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from blender_core.rank.distinct import DistinctCandidates, distinct_candidates
-from blender_core.rank.final_answer import final_answer, short_answer
+from blender_core.rank.final_answer import final_answer, merge_units, short_answer
 from blender_core.rank.ranking import Ranking
 
 __all__ = ["Agreement", "LexicalConsensusRanker", "measure_agreement"]
@@ -56,7 +56,8 @@ def measure_agreement(distinct: DistinctCandidates) -> Agreement:
     others = max(1.0, float(weights.sum()) - 1.0)
     vocabulary: dict[str, int] = {}
     bags: list[Mapping[int, int]] = [
-        Counter(vocabulary.setdefault(word, len(vocabulary)) for word in _WORD.findall(text.lower()))
+        # one by one: finding all at once would hold the interpreter's lock
+        Counter(vocabulary.setdefault(word.group(), len(vocabulary)) for word in _WORD.finditer(text.lower()))
         for text in distinct.texts
     ]
     counts = np.zeros((len(bags), len(vocabulary)), dtype=np.float32)
@@ -84,7 +85,7 @@ def _final_answers(texts: Sequence[str], copies: Sequence[int]) -> list[str | No
     stated = [final_answer(text) for text in texts]
     with_short = [found or short_answer(text) for found, text in zip(stated, texts, strict=True)]
     known = sum(count for found, count in zip(with_short, copies, strict=True) if found is not None)
-    return with_short if 2 * known >= sum(copies) else stated
+    return merge_units(with_short if 2 * known >= sum(copies) else stated)
 
 
 class LexicalConsensusRanker:

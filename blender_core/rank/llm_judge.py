@@ -34,7 +34,8 @@ _INSTRUCTION = (
     "Reply with one line and nothing else: 'Better: A', 'Better: B', or 'Better: tie' where none is better."
 )
 _TAGS = ("request", "answer_a", "answer_b")
-_FRAME = re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(_TAGS)})\b)", re.IGNORECASE)
+# possessive: giving white space back cannot help, and takes quadratic time
+_FRAME = re.compile(rf"<(?=\s*+/?\s*+(?:{'|'.join(_TAGS)})\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.distinct import distinct_candidates
+from blender_core.rank.member_prior_checks import is_finite, ranking_problem, state_problem
 from blender_core.rank.member_strengths import Verdict, fit_verdicts, strengths_from_scores
 from blender_core.rank.ranking import Ranking
 
@@ -109,7 +110,8 @@ class MemberPrior:
             ranking: Scores that are not finite are left out; with fewer than two others nothing is learned.
 
         Raises:
-            ConfigurationError: Names and scores differ in number, or another ranker was observed before.
+            ConfigurationError: Names and scores differ in number, another ranker was observed before, or the scores
+                are too large to learn from.
         """
         self._check(members, ranking)
         known = [(name, score) for name, score in zip(members, ranking.scores, strict=True) if math.isfinite(score)]
@@ -170,8 +172,8 @@ class MemberPrior:
             smallest_gap: Ratings that differ by this much or less are no verdict.
 
         Raises:
-            ConfigurationError: Names, scores and ratings differ in number, a rating is not finite, or the ranking is of
-                another ranker than those before.
+            ConfigurationError: Names, scores and ratings differ in number, a rating is not finite, the ranking is of
+                another ranker than those before, or its scores are too large to learn from.
 
         Examples:
             >>> prior = MemberPrior()
@@ -182,7 +184,7 @@ class MemberPrior:
             1
         """
         self._check(members, ranking)
-        if len(ratings) != len(members) or not all(math.isfinite(rating) for rating in ratings):
+        if len(ratings) != len(members) or not all(map(is_finite, ratings)):
             raise ConfigurationError(
                 f"ratings are {list(ratings)}; give a finite number for each of {len(members)} answers"
             )
@@ -311,7 +313,7 @@ class MemberPrior:
         """Build from the result of :meth:`to_dict`.
 
         Raises:
-            ConfigurationError: A field is missing or of the wrong kind.
+            ConfigurationError: A field is missing, of the wrong kind, or holds what no prior writes.
         """
         try:
             if data["format"] not in _READ_FORMATS:
@@ -329,8 +331,20 @@ class MemberPrior:
                 Verdict(str(a), str(b), float(margin), float(won), float(weight))
                 for a, b, margin, won, weight in data.get("rated", ())
             ]
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise ConfigurationError(f"this is no saved member prior ({type(error).__name__}: {error})") from error
+        problem = state_problem(
+            temperature=prior._temperature,
+            counts={"prompts": prior._prompts, "freedom": prior._freedom},
+            answers=prior._answers,
+            margins=prior._margins,
+            judged=prior._judged,
+            rated=prior._rated,
+        )
+        if problem is not None:
+            raise ConfigurationError(
+                f"this saved member prior is damaged: {problem}; load an older copy, or begin with MemberPrior()"
+            )
         return prior
 
     def save(self, path: str | Path) -> None:
@@ -359,12 +373,15 @@ class MemberPrior:
         return (1.0 - self._text_reliability) / self._text_reliability
 
     def _belongs(self, ranking: Ranking) -> None:
-        """Refuse a ranking on another scale; the lock is held."""
+        """Refuse a ranking on another scale or without one; the lock is held."""
         if self._ranker and ranking.ranker != self._ranker:
             raise ConfigurationError(
                 f"this prior holds scores of the ranker {self._ranker!r} and was given one of {ranking.ranker!r}, "
                 "whose scale is another; use one MemberPrior for each ranker"
             )
+        problem = ranking_problem(ranking)
+        if problem is not None:
+            raise ConfigurationError(problem)
         self._ranker, self._temperature = ranking.ranker, ranking.temperature
 
     def _check(self, members: Sequence[str], ranking: Ranking) -> None:

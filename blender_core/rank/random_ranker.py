@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Sequence
 
+from blender_core.normal_form import normal_form
 from blender_core.rank.distinct import distinct_candidates
 from blender_core.rank.ranking import Ranking
 
@@ -42,7 +42,7 @@ class RandomRanker:
 
     def _draw(self, prompt: str, text: str) -> float:
         digest = hashlib.sha256()
-        for part in (str(self._seed), prompt, " ".join(unicodedata.normalize("NFC", text).split())):
+        for part in (str(self._seed), prompt, " ".join(normal_form("NFC", text).split())):
             data = part.encode("utf-8", "surrogatepass")
             # the length keeps ("ab", "c") and ("a", "bc") apart
             digest.update(len(data).to_bytes(8, "big") + data)

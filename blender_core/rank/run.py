@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from blender_core.concurrency import call_in_thread
+from blender_core.concurrency import compute_in_thread
 from blender_core.errors import RankerError
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.ranking import Ranking
@@ -23,7 +23,7 @@ class RankingRun:
     """A ranking, whatever happened to the ranker.
 
     Attributes:
-        ranking: The ranking; at least one candidate has a finite score, unless all are blank.
+        ranking: The ranking; at least one candidate has a finite score, unless all are blank. Blank ones have none.
         problem: What went wrong, in words; ``None`` where nothing did.
     """
 
@@ -48,25 +48,26 @@ async def run_ranking(
     """
     reserve = 0.0 if limit_s is None else min(max(limit_s * _FALLBACK_SHARE, _FALLBACK_LEAST_S), _FALLBACK_MOST_S)
     first_limit = None if limit_s is None else max(0.0, limit_s - reserve)
+    scope = asyncio.timeout(first_limit)
     try:
-        return RankingRun(await _rank(load, prompt, texts, first_limit))
-    except TimeoutError:
-        problem = "not ready before the deadline"
+        async with scope:
+            return RankingRun(await _rank(load, prompt, texts))
     except Exception as error:
-        problem = f"{type(error).__name__}: {error}"
+        # a ranker may have a limit of its own
+        problem = "not ready before the deadline" if scope.expired() else f"{type(error).__name__}: {error}"
     try:
-        ranking = await _rank(lambda: fallback, prompt, texts, None if limit_s is None else reserve)
+        async with asyncio.timeout(None if limit_s is None else reserve):
+            ranking = await _rank(lambda: fallback, prompt, texts)
         return RankingRun(ranking, f"ranker: {problem}; ranked by agreement in words")
     except Exception as error:
         # equal scores keep the order of the members
-        last = Ranking.from_scores([0.0] * len(texts), ranker="none")
+        last = _blanks_last(Ranking.from_scores([0.0] * len(texts), ranker="none"), texts)
         reason = f"ranker: {problem}; agreement in words: {type(error).__name__}; kept the order of the members"
         return RankingRun(last, reason)
 
 
-async def _rank(load: Callable[[], Ranker], prompt: str, texts: Sequence[str], limit_s: float | None) -> Ranking:
-    async with asyncio.timeout(limit_s):
-        ranking = await call_in_thread(lambda: load().rank(prompt, texts))
+async def _rank(load: Callable[[], Ranker], prompt: str, texts: Sequence[str]) -> Ranking:
+    ranking = await compute_in_thread(lambda: load().rank(prompt, texts))
     if not isinstance(ranking, Ranking) or len(ranking.scores) != len(texts):
         found = len(ranking.scores) if isinstance(ranking, Ranking) else type(ranking).__name__
         raise RankerError(f"{found} scores for {len(texts)} candidates")
@@ -74,4 +75,18 @@ async def _rank(load: Callable[[], Ranker], prompt: str, texts: Sequence[str], l
         raise RankerError(f"no finite score among {list(ranking.scores)}")
     if any(not -1 <= index < len(texts) for index in ranking.cut):
         raise RankerError(f"cut names candidates {list(ranking.cut)} of {len(texts)}")
-    return ranking
+    return _blanks_last(ranking, texts)
+
+
+def _blanks_last(ranking: Ranking, texts: Sequence[str]) -> Ranking:
+    """The ranking with answers that hold no text, only an image or the like, behind all others."""
+    scores = [score if text.strip() else -math.inf for score, text in zip(ranking.scores, texts, strict=True)]
+    if tuple(scores) == ranking.scores:
+        return ranking
+    return Ranking.from_scores(
+        scores,
+        ranker=ranking.ranker,
+        comparisons=ranking.comparisons,
+        temperature=ranking.temperature,
+        cut=ranking.cut,
+    )

@@ -6,15 +6,18 @@ import re
 
 __all__ = ["read_verdict"]
 
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_MARKUP = re.compile(r"[*`\"'\u2018\u2019\u201c\u201d]+|\b_+|_+\b")
-_CHOICE = r"[\[(<{]*(?:(?:answer|response|candidate|assistant|option)[\s_]+)?[\[(<{]*(?P<which>%s)\b[\])>}]*"
+# a thought without an end is no verdict
+_THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+# possessive here and below: giving white space or brackets back cannot help, and takes quadratic time; for the same
+# reason a run of underscores is tried at its beginning alone
+_MARKUP = re.compile(r"[*`\"'\u2018\u2019\u201c\u201d]+|\b_+|(?<!_)_++\b")
+_CHOICE = r"[\[(<{]*+(?:(?:answer|response|candidate|assistant|option)[\s_]++)?[\[(<{]*+(?P<which>%s)\b[\])>}]*"
 _A_OR_B = r"a|b|1|2|first|second"
 _TIE_WORDS = r"tied?|draw|equal(?:ly good)?|same|both|neither|c"
 # what a judge was told to write, and what others write: "Better: A", "Verdict: B", "winner is (A)", "[[B]]"
 _STATED = re.compile(
-    r"\b(?:better|best|verdict|winner|choice|preferred|preference|final answer|answer)\s*(?:answer|response)?\s*"
-    r"(?:is|:|=|->)+\s*(?:the\s+)?"
+    r"\b(?:better|best|verdict|winner|choice|preferred|preference|final answer|answer)\s*+(?:answer|response)?\s*+"
+    r"(?:is|:|=|->)+\s*+(?:the\s++)?"
     + _CHOICE % f"{_A_OR_B}|{_TIE_WORDS}"
     # "is a better fit" speaks of no candidate
     + r"(?!\s+(?:better|good|bad|more|less|bit|little|clear)\b)",
@@ -35,8 +38,9 @@ _COMPARED = re.compile(
 )
 _WORSE = ("worse", "inferior", "weaker")
 _EVEN = re.compile(
-    r"\b(?:both|the two)\s+(?:answers?|responses?|candidates?)?\s*(?:are|seem)\s+(?:\w+ly\s+)?(?:equal|good|the same|"
-    r"correct|wrong|identical)|\bit(?: is|\W?s) a (?:tie|draw)\b|\bneither\s+(?:answer|response)?\s*is\s+better\b",
+    r"\b(?:both|the two)\s++(?:answers?|responses?|candidates?)?\s*+(?:are|seem)\s+(?:\w+ly\s+)?(?:equal|good|"
+    r"the same|correct|wrong|identical)|\bit(?: is|\W?s) a (?:tie|draw)\b"
+    r"|\bneither\s++(?:answer|response)?\s*+is\s+better\b",
     re.IGNORECASE,
 )
 
@@ -59,8 +63,6 @@ def read_verdict(reply: str) -> int | None:
         [1, -1, 0, None]
     """
     text = _MARKUP.sub("", _THOUGHT.sub("", reply)).strip()
-    # a thought without an end is no verdict
-    text = re.split(r"<think(?:ing)?>", text, flags=re.IGNORECASE)[0].strip()
     stated = [(match.end(), match.group("which")) for match in (*_BRACKETED.finditer(text), *_STATED.finditer(text))]
     if stated:
         return _side(max(stated)[1])

@@ -24,11 +24,12 @@ class Reply:
         headers: Further response headers, for example ``{"Retry-After": "1"}``.
         latency_s: Seconds before the answer starts.
         between_s: Seconds between the words of a stream.
-        finish_reason: Why the model stopped.
+        finish_reason: Why the model stopped; ``None`` for a server that does not say.
         refusal: The model's refusal.
         tool_calls: Name and JSON arguments of each tool call.
-        usage: Tokens read and written, or ``None`` to leave them out.
+        usage: Tokens read and written, or the API's own mapping, or ``None`` to leave them out.
         hang: Never answer.
+        breaks_off: A stream ends after its words, as when the server is stopped.
         code: The ``code`` of an error body.
     """
 
@@ -37,11 +38,12 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     latency_s: float = 0.0
     between_s: float = 0.0
-    finish_reason: str = "stop"
+    finish_reason: str | None = "stop"
     refusal: str | None = None
     tool_calls: tuple[tuple[str, str], ...] = ()
-    usage: tuple[int, int] | None = (7, 3)
+    usage: tuple[int, int] | Mapping[str, int] | None = (7, 3)
     hang: bool = False
+    breaks_off: bool = False
     code: str | None = None
 
 
@@ -173,6 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
         for delta in deltas:
             self._event(request, [{"index": 0, "delta": delta, "finish_reason": None}])
             self.server.scripted.wait(reply.between_s)
+        if reply.breaks_off:
+            return
         self._event(request, [{"index": 0, "delta": {}, "finish_reason": reply.finish_reason}])
         if (request.get("stream_options") or {}).get("include_usage"):
             self._event(request, [], _usage(reply))
@@ -202,6 +206,8 @@ def _envelope(request: dict[str, Any], kind: str, choices: list[dict[str, Any]])
 def _usage(reply: Reply) -> dict[str, Any]:
     if reply.usage is None:
         return {}
+    if isinstance(reply.usage, Mapping):
+        return {"usage": dict(reply.usage)}
     read, written = reply.usage
     return {"usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}}
 

@@ -159,3 +159,16 @@ def test_slots_are_shared_between_event_loops_and_freed_by_cancellation():
             return True
 
     assert asyncio.run(asyncio.wait_for(both_free(), 1))
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(1)])
+def test_errors_of_an_iterator_come_back_as_those_of_a_call(error):
+    def broken():
+        yield 1
+        raise error
+
+    async def walk():
+        return [item async for item in iterate_in_thread(broken)]
+
+    with pytest.raises(ValueError if isinstance(error, ValueError) else RuntimeError):
+        asyncio.run(walk())

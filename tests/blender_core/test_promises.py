@@ -9,7 +9,19 @@ import time
 
 import pytest
 
-from blender_core import Answer, Blender, Budget, GatherPolicy, Ranking, RetryPolicy, Status, ToolCall, Usage
+from blender_core import (
+    Answer,
+    Blender,
+    Budget,
+    GatherPolicy,
+    Message,
+    Prompt,
+    Ranking,
+    RetryPolicy,
+    Status,
+    ToolCall,
+    Usage,
+)
 from blender_core.errors import ConfigurationError, MissingExtraError, QuorumError, RateLimitedError
 from blender_core.fuse import FusedText
 from blender_core.gather import classify
@@ -220,6 +232,16 @@ def test_failures_whose_message_cannot_be_read_keep_their_cause():
 def test_a_refused_connection_is_no_refusal():
     failure = classify(ConnectionRefusedError("nobody there"))
     assert (failure.status, failure.retryable) == (Status.ERROR, True)
+
+
+def test_members_that_cannot_call_tools_do_not_count_for_the_quorum_of_a_call_with_tools():
+    call = Answer("", (ToolCall("add", {"a": 1}),))
+    members = [FakeMember("able", call), lambda text: "in words", lambda text: "in other words"]
+    asked = Prompt((Message("user", "q"),), options={"tools": [{"type": "function", "function": {"name": "add"}}]})
+    result = Blender(members, ranker=FakeRanker(), fuser=None, quorum=3).blend(asked)
+    assert [str(record.status) for record in result.candidates] == ["ok", "no_part", "no_part"]
+    with pytest.raises(QuorumError, match="the quorum is 1"):
+        Blender(members[1:], ranker=FakeRanker(), quorum=2).blend(asked)
 
 
 # -- time, budget, slots ---------------------------------------------------------------------------------

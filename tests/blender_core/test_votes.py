@@ -1,5 +1,6 @@
 """Votes on tool calls."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,15 @@ def test_equal_arguments_in_other_clothes():
     assert len({normalised_call(ToolCall("f", arguments)) for arguments in code}) == 2
     different = [{"n": True}, {"n": 1}, {"n": "01"}, {"n": None}, {"n": [1]}, {"n": {"n": 1}}]
     assert len({normalised_call(ToolCall("f", arguments)) for arguments in different}) == len(different)
+
+
+def test_arguments_are_read_to_a_fixed_depth_whatever_the_stack_holds():
+    def nested(levels):
+        return {"a": nested(levels - 1)} if levels else [1]
+
+    assert normalised_call(ToolCall("f", nested(90)))[1].endswith("[1]" + "}" * 90)
+    with pytest.raises(ValueError, match="100 levels"):
+        normalised_call(ToolCall("f", nested(110)))
 
 
 json_values = st.recursive(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from blender_core.concurrency import stop_if_given_up
 from blender_core.errors import CheckpointError, RankerError
 from blender_core.rank.pairrm.tokens import EncodedPair, PairTokenizer
 
@@ -50,7 +51,8 @@ def token_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[in
         token_budget: Most tokens in a batch, pads included. A longer sequence gets a batch of its own.
 
     Yields:
-        Indices into ``lengths``, longest first, so that memory runs out at once or not at all.
+        Indices into ``lengths``, longest first, so that memory runs out at once or not at all. Ends with a
+        ``BlendError`` where the call in whose thread this runs is over.
 
     Examples:
         >>> list(token_batches([3, 9, 4, 8], token_budget=18))
@@ -60,6 +62,7 @@ def token_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[in
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         if batch and lengths[batch[0]] * (len(batch) + 1) > token_budget:
             yield batch
+            stop_if_given_up()
             batch = []
         batch.append(index)
     if batch:

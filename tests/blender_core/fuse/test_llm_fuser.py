@@ -78,3 +78,39 @@ def test_without_an_llm_and_without_members():
         LLMFuser(FakeMember("w", Answer("", refusal="policy"))).fuse(REQUEST)
     with pytest.raises(ConfigurationError, match="at least 100"):
         LLMFuser(max_candidate_characters=3)
+
+
+FRAMES = [
+    ("</candidate>", "< /candidate>"),
+    ("< / candidate number='1'>", "< / candidate number='1'>"),
+    ("<\n\t/\n REQUEST>", "< /\n REQUEST>"),
+    ("<< request", "<< request"),
+    ("<</request>", "<< /request>"),
+    ("a < candidates", "a < candidates"),
+    ("<candidature> if a <  b / request", "<candidature> if a <  b / request"),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), FRAMES)
+def test_frames_in_a_text_are_broken_up_and_the_rest_is_left_alone(text, shown):
+    body = fusion_prompt(FusionInput(text, (text,)))[0].messages[1].content
+    assert f"<request>\n{shown}\n</request>" in body
+    assert f'<candidate number="1">\n{shown}\n</candidate>' in body
+
+
+# in these a search that tries every length of the white space would take minutes
+@pytest.mark.parametrize(
+    "text", ["a <" + " " * 300_000 + "b", ("<" + " " * 3000) * 100 + "b", "</" + "\n" * 300_000 + "b"]
+)
+def test_white_space_behind_a_bracket_stays_as_it_is(text):
+    body = fusion_prompt(FusionInput(text, (text,)))[0].messages[1].content
+    assert body.count(text) == 2
+
+
+def test_a_candidate_is_cut_by_its_own_length_and_stays_in_its_frame():
+    text = "</candidate>" * 40
+    prompt, cut = fusion_prompt(FusionInput("Q", (text,)), max_candidate_characters=240)
+    assert cut == {0: 240}
+    body = prompt.messages[1].content
+    assert body.count("</candidate>") == 1
+    assert body.count("< /candidate>") == 20

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blender_core import Answer, Blender, Budget, GatherPolicy, Price, Prompt, RetryPolicy, Status, Usage
+from blender_core import Answer, Blender, Budget, GatherPolicy, Price, Prompt, RetryPolicy, Status, ToolCall, Usage
 from blender_core.errors import ConfigurationError, QuorumError, RateLimitedError, RefusedError
 from blender_core.events import MemberAnswered, MemberFailed, MemberRetrying, MemberStarted
 from blender_core.members import Member
@@ -164,8 +164,6 @@ def test_refusal_is_its_own_outcome():
 
 
 def test_tool_calls_without_text_are_an_answer():
-    from blender_core import ToolCall
-
     result = blend([FakeMember("tools", Answer("", (ToolCall("f", {}),)))])
     assert result.answer.tool_calls[0].name == "f"
 
@@ -174,6 +172,41 @@ def test_tool_calls_without_text_are_an_answer():
 def test_answers_that_are_not_text_are_errors(bad):
     result = blend([FakeMember("odd", bad), FakeMember("good", "ok")])
     assert by_name(result)["odd"].status is Status.ERROR
+
+
+def nested(levels):
+    value = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (Answer("", (ToolCall("f", nested(600)),)), "tool call 'f'"),
+        (Answer("text beside it", (ToolCall("f", {"list": [nested(600)]}),)), "tool call 'f'"),
+        (Answer("", (ToolCall("f", [1, 2]),)), "arguments"),
+        (Answer("", (ToolCall(None),)), "name"),
+        (Answer("", ({"name": "f"},)), "dict"),
+        (Answer("x", tool_calls=None), "NoneType"),
+        (Answer("x", cost="0.1"), "cost is '0.1'"),
+        (Answer("x", cost=float("nan")), "cost is nan"),
+        (Answer("x", usage={"input": 1}), "usage is {'input': 1}"),
+        (Answer("x", usage=Usage(None, 3)), "usage is Usage"),
+    ],
+)
+def test_an_odd_answer_costs_that_member_alone(bad, reason):
+    result = blend([FakeMember("odd", bad), FakeMember("good", "well"), FakeMember("short", "ok")])
+    outcome = by_name(result)["odd"]
+    assert (outcome.status, result.winner, result.degraded) == (Status.ERROR, "good", ())
+    assert reason in outcome.reason
+    assert result.to_dict()["cost"] is None
+
+
+def test_the_usage_of_an_answer_that_cannot_be_used_is_kept():
+    odd = FakeMember("odd", Answer("", (ToolCall("f", nested(600)),), usage=Usage(5, 2)))
+    assert by_name(blend([odd, FakeMember("good", "ok")]))["odd"].usage == Usage(5, 2)
 
 
 def test_member_that_returns_something_else_is_an_error():
@@ -243,6 +276,23 @@ def test_cost_budget_and_cost_records():
     assert by_name(result)["m0"].cost == 3
     assert by_name(result)["m2"].status is Status.CANCELLED
     assert result.cost == 6
+
+
+def test_the_cost_that_an_answer_states_counts_for_the_budget():
+    answer = Answer("ok", cost=5.0)
+    members = [FakeMember(f"m{n}", answer, price=Price(0, 0)) for n in range(3)]
+    outcomes = by_name(blend(members, GatherPolicy(max_concurrency=1, budget=Budget(max_cost=8))))
+    assert [outcomes[f"m{n}"].status for n in range(3)] == [Status.OK, Status.OK, Status.CANCELLED]
+    assert "budget: 10 of 8 cost" in outcomes["m2"].reason
+
+
+def test_a_stated_cost_that_is_lower_than_the_price_leaves_room():
+    members = [
+        FakeMember(f"m{n}", Answer("ok", usage=Usage(1, 1), cost=0.5), price=Price(1_000_000, 1_000_000))
+        for n in range(3)
+    ]
+    result = blend(members, GatherPolicy(max_concurrency=1, budget=Budget(max_cost=4)))
+    assert all(record.outcome.ok for record in result.candidates)
 
 
 def test_cost_budget_needs_prices():

@@ -9,10 +9,13 @@ import threading
 import openai
 import pytest
 
-from blender_core import Blender, Price, Prompt, Status, ToolCall, Usage
+from blender_core import Blender, Budget, Price, Prompt, Status, ToolCall, Usage
 from blender_core.errors import ConfigurationError, MemberError, QuorumError
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
+from blender_core.media import Media
 from blender_core.members.openai_member import OpenAIMember
+from blender_core.prompt import Message
+from blender_core.testing import FakeMember
 from blender_core.testing.scripted_server import Reply, ScriptedServer
 
 PROMPT = Prompt.of("Why is the sky blue?")
@@ -116,6 +119,103 @@ def test_stream_without_usage_for_servers_that_refuse_it(serve):
     *_, answer = member(server, stream_usage=False).stream(PROMPT)
     assert "stream_options" not in server.requests[0]
     assert answer.usage is None
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_stream_that_breaks_off_is_no_answer(serve, asynchronous):
+    asked = member(serve(m=[Reply("Light of short waves", breaks_off=True)]))
+    with pytest.raises(MemberError, match="ended before the model was done"):
+        asyncio.run(collect(asked.astream(PROMPT))) if asynchronous else list(asked.stream(PROMPT))
+
+
+def test_a_fusion_that_breaks_off_is_not_returned(serve):
+    fuser = member(serve(m=[Reply("Light of short waves scatters most, and the", breaks_off=True)]))
+    members = [FakeMember("a", "Short waves scatter most."), FakeMember("b", "It is the scattering of light.")]
+    blender = Blender(members, ranker="longest", fuser=fuser, fuse_when="always")
+    result = list(blender.stream("Why is the sky blue?"))[-1].result
+    assert (result.text, result.fused) == ("It is the scattering of light.", ())
+    assert "ended before the model was done" in result.degraded[0]
+
+
+def test_a_stream_of_a_server_that_never_says_why_it_stopped(serve):
+    *_, answer = member(serve(m=[Reply("Rayleigh.", finish_reason=None)])).stream(PROMPT)
+    assert (answer.text, answer.finish_reason, answer.usage) == ("Rayleigh.", None, Usage(7, 3))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("stated", "usage"),
+    [
+        ({}, None),
+        ({"total_tokens": 5000}, None),
+        ({"prompt_tokens": 4}, Usage(4, 0)),
+        ({"prompt_tokens": "4", "completion_tokens": "2"}, None),
+    ],
+)
+def test_usage_that_the_server_does_not_say_is_unknown(serve, stated, usage, streamed):
+    asked = member(serve(m=[Reply("ok", usage=stated)]))
+    answer = list(asked.stream(PROMPT))[-1] if streamed else asked.generate(PROMPT)
+    assert answer.usage == usage
+
+
+def test_the_budget_keeps_its_reservation_where_the_usage_is_unknown(serve):
+    server = serve(a=[Reply("ok", usage={"total_tokens": 5000})], b=["never asked"])
+    policy = GatherPolicy(max_concurrency=1, budget=Budget(max_tokens=20))
+    result = Blender([member(server, "a"), member(server, "b")], fuser=None, policy=policy).blend("a question " * 20)
+    assert [str(record.status) for record in result.candidates] == ["ok", "cancelled"]
+
+
+def test_texts_with_half_a_character_are_sent(serve):
+    server = serve(m=["ok"])
+    llm = member(server)
+    llm.generate(Prompt.of([("system", "\ud83d\ude00 is whole"), ("user", "is \ud83d half?")]))
+    assert [turn["content"] for turn in server.requests[0]["messages"]] == ["\U0001f600 is whole", "is \ufffd half?"]
+
+
+TOOL_HISTORY = [
+    {"role": "user", "content": "Weather?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+        ],
+    },
+    {"role": "tool", "tool_call_id": "c1", "content": "rain"},
+]
+
+
+def test_a_history_of_tool_calls_is_sent_as_such(serve):
+    server = serve(m=["ok"])
+    member(server).generate(Prompt.of(TOOL_HISTORY))
+    assert server.requests[0]["messages"] == [
+        TOOL_HISTORY[0],
+        {**TOOL_HISTORY[1], "content": ""},
+        TOOL_HISTORY[2],
+    ]
+
+
+@pytest.mark.parametrize("kept", [[0, 1], [0, 2]], ids=["no result", "no call"])
+def test_calls_and_results_that_are_not_paired_are_sent_as_text(serve, kept):
+    server = serve(m=["ok"])
+    member(server).generate(Prompt.of([TOOL_HISTORY[index] for index in kept]))
+    sent = server.requests[0]["messages"][1]
+    assert sent in (
+        {"role": "assistant", "content": '[calls weather({"city": "Oslo"})]'},
+        {"role": "user", "content": "Tool result: rain"},
+    )
+
+
+def test_images_are_sent_in_the_form_of_the_api(serve):
+    server = serve(m=["ok"])
+    parts = [
+        {"type": "text", "text": "What are these?"},
+        {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+    ]
+    sound = Message("user", "[audio]", (Media("audio", data="AAAA"),))
+    member(server).generate(Prompt.of([{"role": "user", "content": parts}, sound]))
+    assert [turn["content"] for turn in server.requests[0]["messages"]] == [parts, "[audio]"]
 
 
 @pytest.mark.parametrize("streamed", [False, True])

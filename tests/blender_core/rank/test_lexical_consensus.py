@@ -75,7 +75,7 @@ def test_the_longest_wins():
         ("The final answer is: **42**", "42"),
         ("Answer: $1,234.50 per year", "1234.5"),
         ("#### -7", "-7"),
-        (r"Hence \boxed{\frac{1}{2}}.", "frac12"),
+        (r"Hence \boxed{\frac{1}{2}}.", "1/2"),
         (r"The answer is $\boxed{12}$", "12"),
         ("The answer is 3. No, the answer is 4.", "4"),
         ("answer: 3/4 of it", "3/4"),
@@ -89,6 +89,55 @@ def test_the_longest_wins():
 )
 def test_final_answer(text, expected):
     assert final_answer(text) == expected
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        ("Answer: I do not know.", "Answer: I am not sure.", "Answer: I"),
+        ("Answer: A towel", "Answer: A sponge", "Answer: A"),
+        ("Answer: C++", "Answer: C#", "Answer: C"),
+        (r"\boxed{2\sqrt{3}}", r"\boxed{2\sqrt{2}}", r"\boxed{2\pi}", r"\boxed{2}"),
+        (r"\boxed{3x+2}", r"\boxed{3x-5}", r"\boxed{3}"),
+        (r"\boxed{(1, 2)}", r"\boxed{(1, 3)}", r"\boxed{1}"),
+        (r"\boxed{\frac{1}{12}}", r"\boxed{\frac{11}{2}}"),
+        (r"\boxed{\frac{\sqrt{3}}{2}}", r"\boxed{\frac{\sqrt{2}}{3}}"),
+        ("Answer: \u22123", "Answer: 3"),
+        ("Answer: 12 March 1918", "Answer: 12 May 1820"),
+        ("Answer: 10:30", "Answer: 10:45", "Answer: 10"),
+        ("Answer: 5 million", "Answer: 5 billion"),
+        ("Answer: 1e6", "Answer: 1e9", "Answer: 1"),
+        ("Answer: \u00bd", "Answer: \u2153", "Answer: 1"),
+        ("Answer: 1\u00bd", "Answer: 11/2"),
+        ("Answer: 10\u00b2", "Answer: 102"),
+        ("Answer: 2**10", "Answer: 210"),
+        ("\u221a2", "2"),
+        ("C#", "C"),
+        ("1.2.3", "1.2.4"),
+        ("3 km", "3 miles"),
+        ("x = \u22123", "x = 3"),
+    ],
+)
+def test_other_answers_are_no_votes(answers):
+    assert measure_agreement(distinct_candidates(answers)).final == (0.0,) * len(answers)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        ("Answer: 42", "Answer: 42 apples", "#### 42", r"\boxed{42}", "The answer is 42 apples in total."),
+        ("The answer is (C).", "Answer: C", "Answer: C) Paris", "Answer: (C) Paris", "Answer: C, as it is in France"),
+        ("Answer: 12 (twelve)", "Answer: 12; the rest is gone", "Answer: x = 12", r"\boxed{x = 12}"),
+        (r"\boxed{\frac{1}{2}}", r"\boxed{\dfrac{1}{2}}", "Answer: 1/2", "Answer: \u00bd"),
+        (r"\boxed{2 \sqrt{3}}", r"\boxed{2\sqrt{3}}", r"\boxed{2\,\sqrt{3}}"),
+        ("Answer: 5%", "Answer: 5 percent", r"\boxed{5\%}", "Answer: 5"),
+        ("Answer: 2**10", "Answer: **2**10**"),
+        (r"\boxed{(1, 2)}", r"\boxed{(1,2)}", r"\boxed{\left(1, 2\right)}"),
+        ("Answer: John Steinbeck.", "The answer is **John Steinbeck**"),
+    ],
+)
+def test_one_answer_in_several_forms_is_one_vote(answers):
+    assert measure_agreement(distinct_candidates(answers)).final == (1.0,) * len(answers)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +170,10 @@ def test_a_short_answer_is_a_vote_where_most_answers_are_short():
     assert votes == (1 / 3, 1 / 3, 0.0, 0.0)
     longer = ["It is a long way to Rome.", "All roads lead to Rome.", "Follow the coast, then turn."]
     assert measure_agreement(distinct_candidates(["Rome", "Rome.", *longer])).final == (0.0,) * 5
+
+
+# in these a search that tries every length of the white space would take minutes
+@pytest.mark.parametrize("run", ["total =" + " " * 200_000, "it is $" + " " * 200_000, "= 1" + " " * 200_000 + "/"])
+def test_long_runs_of_white_space_are_no_final_answer(run):
+    assert short_answer(f"so {run} who knows") is None
+    assert short_answer(f"{run} 4") == ("1/4" if "/" in run else "4")

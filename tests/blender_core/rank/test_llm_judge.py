@@ -168,3 +168,11 @@ def test_a_local_model_judges(local_servers):
     judgement = judge.judge("What is the capital of France?", ["Paris.", "Bananas are a yellow fruit."])
     assert judgement.unreadable == 0
     assert judgement.ranking.best == 0
+
+
+# in these a search that tries every length of the white space would take minutes
+@pytest.mark.parametrize("text", ["a <" + " " * 300_000 + "b", "</" + "\n" * 300_000 + "b"])
+def test_white_space_behind_a_bracket_stays_as_it_is(text):
+    shown = SHOWN.search(judge_prompt("Q", text, "< /answer_b>").text)
+    assert shown is not None
+    assert shown.groups() == (text, "<  /answer_b>")

@@ -244,12 +244,75 @@ def test_a_saved_prior_is_the_same_prior(tmp_path):
         (lambda p, path: p.judge_answers(["a", "b"], Ranking.from_scores([1, 2], ranker="other"), [1, 0]), "'fake'"),
         (lambda p, path: MemberPrior.load(path / "nothing.json"), "cannot be read"),
         (lambda p, path: MemberPrior.from_dict({"format": 7}), "format 7"),
+        (lambda p, path: p.judge_answers(["a", "b"], ranking([1.0, 2.0]), [None, 1]), "None"),
+        (lambda p, path: p.judge_answers(["a", "b"], ranking([1.0, 2.0]), [10**400, 1]), "finite number"),
+        (lambda p, path: p.judge_answers(["a", "b"], ranking([1e200, 2.0]), [0, 1]), r"1e\+200"),
+        (lambda p, path: p.observe(["a", "b"], ranking([1e200, -1e200])), r"1e\+200"),
+        (lambda p, path: p.observe(["a", "b"], ranking([1.0, 2.0], temperature=math.nan)), "temperature"),
     ],
 )
 def test_what_cannot_work_is_said(call, words, tmp_path):
     prior = learned([[1.0, 0.0, 0.0, 0.0]])
     with pytest.raises(ConfigurationError, match=words):
         call(prior, tmp_path)
+
+
+def stored():
+    prior = learned(simulate([1.0, 0.0, 0.0, -1.0], 3, 1.0))
+    prior.judge("a", "b", 0.9)
+    prior.judge_answers(NAMES, ranking([1.0, 0.0, 0.5, 0.0]), [0, 0, 1, 1])
+    return prior.to_dict()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"answers": [1]},
+        {"answers": {"a": -1}},
+        {"prompts": math.inf},
+        {"freedom": -1},
+        {"freedom": 10**400},
+        {"temperature": 0.0},
+        {"temperature": math.nan},
+        {"temperature": 1e300},
+        {"text_reliability": math.nan},
+        {"margins": [["a", "other", 1, 1, 1]]},
+        {"margins": [["a", "a", 1, 1, 1]]},
+        {"margins": [["a", "b", math.nan, 1, 1]]},
+        {"margins": [["a", "b", 1, math.inf, 1]]},
+        {"margins": [["a", "b", 0, 1, 1]]},
+        {"margins": [["a", "b", 1, 1, -1]]},
+        {"margins": [["a", "b", 1, 1, 1e300]]},
+        {"margins": [["a", "b", 1]]},
+        {"judged": [["a", "b", 1.0, 5.0]]},
+        {"judged": [["a", "b", math.nan, 0.0]]},
+        {"judged": [["a", "a", 1.0, 1.0]]},
+        {"rated": [["a", "b", math.nan, 1.0, 0.5]]},
+        {"rated": [["a", "b", None, 1.0, 0.5]]},
+        {"rated": [["a", "b", 1.0, 2.0, 0.5]]},
+        {"rated": [["a", "b", 1.0, 1.0, 0.0]]},
+        {"rated": [["a", "a", 1.0, 1.0, 0.5]]},
+    ],
+    ids=str,
+)
+def test_damaged_state_is_refused(damage):
+    assert MemberPrior.from_dict(stored()).prompts == 3
+    with pytest.raises(ConfigurationError):
+        MemberPrior.from_dict({**stored(), **damage})
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.floats(-1e9, 1e9), min_size=4, max_size=4), min_size=1, max_size=5),
+    st.sampled_from([1.0, 1e9]),
+)
+def test_scores_that_are_taken_in_can_be_learned_from(rows, temperature):
+    prior = MemberPrior()
+    for row in rows:
+        prior.observe(NAMES, ranking(row, temperature=temperature))
+        prior.judge_answers(NAMES, ranking(row, temperature=temperature), [0, 1, 0, 1])
+    assert all(math.isfinite(strength.mean) for strength in prior.strengths().values())
+    assert MemberPrior.from_dict(prior.to_dict()).to_dict() == prior.to_dict()
 
 
 def test_many_threads_lose_no_ranking():
@@ -301,6 +364,54 @@ def test_a_prior_of_another_ranker_is_set_aside_and_said():
     result = Blender([str.upper, str.lower], ranker="longest", fuser=None, member_prior=prior).blend("Hi")
     assert "member prior" in result.degraded[0]
     assert "'longest'" in result.degraded[0]
+
+
+def test_scores_too_large_to_learn_from_cost_no_call():
+    prior = MemberPrior()
+
+    class Wild:
+        name = "wild"
+
+        def rank(self, prompt, candidates):
+            return ranking([1e200, -1e200])
+
+    result = Blender([str.upper, str.lower], ranker=Wild(), fuser=None, member_prior=prior).blend("Hi")
+    assert result.text == "HI"
+    assert "1e+200" in result.degraded[0]
+    assert prior.prompts == 0
+
+
+class Broken(MemberPrior):
+    """Raises, or makes a ranking that cannot be used."""
+
+    def __init__(self, made):
+        super().__init__()
+        self.made = made
+
+    def blend(self, members, ranking, texts=None):
+        if isinstance(self.made, Exception):
+            raise self.made
+        return self.made
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        np.linalg.LinAlgError("singular"),
+        ranking([math.nan, math.nan]),
+        ranking([math.nan, 1.0]),
+        ranking([1.0]),
+        None,
+    ],
+    ids=["raises", "nothing finite", "one not finite", "too few", "no ranking"],
+)
+def test_a_prior_that_fails_is_left_out_and_said(made):
+    prior = Broken(made)
+    result = Blender([str.upper, str.lower], ranker="longest", fuser=None, member_prior=prior).blend("Hi")
+    assert result.text == "HI"
+    assert result.degraded[0].startswith("member prior: ")
+    assert result.degraded[0].endswith("ranked without it")
+    assert prior.prompts == 0
 
 
 def test_a_copy_learns_for_itself():

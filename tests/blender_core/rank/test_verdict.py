@@ -17,6 +17,9 @@ A, B, TIE, NOTHING = 1, -1, 0, None
         ("Better: A", A),
         ("better: b.", B),
         ("**Better:** B", B),
+        ("__Better:__ _B_", B),
+        ("(_Better_: __A__)", A),
+        ("Better: snake_case", NOTHING),
         ("Better: tie", TIE),
         ("Better: Answer A", A),
         ("Better: [B]", B),
@@ -63,3 +66,21 @@ def test_reading(reply, expected):
 @given(st.text(alphabet="ABab12 .:[]\nbetrisn", max_size=60))
 def test_any_reply_can_be_read(reply):
     assert read_verdict(reply) in (1, 0, -1, None)
+
+
+# in these a search that tries every length of a run would take minutes
+@pytest.mark.parametrize(
+    "run",
+    [
+        "better" + " " * 200_000 + "answer" + " " * 200_000,
+        "Better: " + "[" * 200_000,
+        "the answer" + "_" * 200_000 + "?",
+        "both" + " " * 200_000,
+        "neither" + "\n" * 200_000,
+        "<think>" * 50_000,
+        "a" + "_" * 200_000 + "b",
+    ],
+    ids=lambda run: run[:10],
+)
+def test_long_runs_change_no_verdict(run):
+    assert read_verdict(f"Better: B\nor {run} or so") == B

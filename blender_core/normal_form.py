@@ -1,0 +1,45 @@
+"""Unicode normal forms of texts that nobody vouches for."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from typing import Literal
+
+__all__ = ["normal_form"]
+
+# as in Unicode's Stream-Safe Text Format (UAX 15); no language needs as many
+_MOST_MARKS = 30
+# holds every mark and little else, so that few texts are looked at more closely
+_MAYBE_MARKS = re.compile(r"(?:[^\w\s\x00-\x7f]|[\uff9e\uff9f])" f"{{{_MOST_MARKS + 1},}}")
+
+
+def normal_form(form: Literal["NFC", "NFKC"], text: str) -> str:
+    """``unicodedata.normalize`` in linear time.
+
+    Python sorts combining marks in quadratic time: a long run of them in mixed order takes minutes.
+
+    Args:
+        form: ``"NFC"`` or ``"NFKC"``.
+        text: Any text.
+
+    Returns:
+        The normal form; the text itself where more than 30 combining marks stand in a row.
+
+    Examples:
+        >>> normal_form("NFKC", "e\u0301\u00bd") == "\u00e91\u20442"
+        True
+    """
+    if text.isascii() or any(_has_long_run(found.group()) for found in _MAYBE_MARKS.finditer(text)):
+        return text
+    return unicodedata.normalize(form, text)
+
+
+def _has_long_run(text: str) -> bool:
+    return any(mark and sum(1 for _ in run) > _MOST_MARKS for mark, run in itertools.groupby(text, _is_mark))
+
+
+def _is_mark(character: str) -> bool:
+    """Whether a character is a combining mark, or made of them."""
+    return unicodedata.combining(unicodedata.normalize("NFKD", character)[0]) != 0
