@@ -12,8 +12,8 @@ from blender_core.outcome import Status
 
 __all__ = ["WholeAnswersCache", "is_whole"]
 
-# a refusal is an answer of its kind: it would come again
-_SETTLED = frozenset({Status.OK.value, Status.REFUSED.value})
+# a refusal is an answer of its kind: it would come again; and who takes no part is not missed
+_SETTLED = frozenset({Status.OK.value, Status.REFUSED.value, Status.NO_PART.value})
 
 
 class WholeAnswersCache(BaseCache):
@@ -68,7 +68,7 @@ def is_whole(generations: Sequence[Generation]) -> bool:
         generations: What a blend generated.
 
     Returns:
-        Whether no stage was degraded and every member answered or refused.
+        Whether no stage was degraded and every member answered, refused, or took no part.
 
     Examples:
         >>> from langchain_core.messages import AIMessage

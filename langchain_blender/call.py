@@ -40,13 +40,13 @@ class PreparedCall:
 
 
 def prepare_call(
-    messages: Sequence[BaseMessage], stop: Sequence[str] | None, options: dict[str, Any], run: BlendRun
+    messages: Sequence[BaseMessage], stop: str | Sequence[str] | None, options: dict[str, Any], run: BlendRun
 ) -> PreparedCall:
     """Make ready what one call needs.
 
     Args:
         messages: The conversation.
-        stop: Stop sequences.
+        stop: Stop sequences; a plain text is one.
         options: Call options, ``tools`` among them.
         run: The run.
 
@@ -63,7 +63,7 @@ def prepare_call(
         )
     # LangChain's own switch between stream and invoke; members are gathered whole
     asked = {key: value for key, value in options.items() if key != "stream" and value is not None}
-    sequences = tuple(stop or ())
+    sequences = (stop,) if stop and isinstance(stop, str) else tuple(stop or ())
     if sequences:
         asked["stop"] = list(sequences)
     context = run.context()

@@ -1,6 +1,6 @@
 """``BlendedLLM``: several LLMs as one LangChain chat model."""
 
-# No `from __future__ import annotations`: `with_fallbacks` resolves the annotations of `bind_tools` at run time.
+# No `from __future__ import annotations`: `with_fallbacks` resolves those of methods that make runnables at run time.
 
 import asyncio
 import contextlib
@@ -9,19 +9,19 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import (
-    LanguageModelInput,
-)
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
+from pydantic import BaseModel
 
 from blender_core.errors import ConfigurationError
 from blender_core.events import BlendEvent
 from blender_core.result import BlendResult
 from langchain_blender.call import PreparedCall, prepare_call
 from langchain_blender.ensemble import EnsembleChatModel
+from langchain_blender.members import why_no_tools
 from langchain_blender.output import ChunkWriter, blended_message
 from langchain_blender.tools import convert_tools, normalised_choice
 from langchain_blender.tracing import RUN_KEYWORD, BlendRun, run_of_manager
@@ -60,7 +60,8 @@ class BlendedLLM(EnsembleChatModel):
         deadline: float or None
             Seconds for the whole call (no limit). Env ``BLENDED_LLM_DEADLINE``.
         quorum: int
-            Answers needed (1); fewer raise ``QuorumError``, which names every member's cause.
+            Answers needed (1); fewer raise ``QuorumError``, which names every member's cause. With tools it is
+            out of the members that can call them.
         max_retries: int or None
             Further tries of a member whose error may pass (2). Members' own retries, such as
             ``ChatOpenAI(max_retries=...)``, come on top: set those to 0 to have one retry loop.
@@ -246,7 +247,7 @@ class BlendedLLM(EnsembleChatModel):
         Args:
             tools: Tools: ``BaseTool``, functions with type hints, pydantic classes, JSON schemas.
             tool_choice: ``"auto"``, ``"any"``, ``"none"``, or the name of a tool.
-            **kwargs: Further arguments of the members' ``bind_tools``, such as ``strict``.
+            **kwargs: Further arguments of the members' ``bind_tools``, such as ``strict``, and call options.
 
         Returns:
             A model with the tools bound.
@@ -258,15 +259,34 @@ class BlendedLLM(EnsembleChatModel):
             UserWarning: Some members cannot call tools and take no part in calls with them.
         """
         converted = convert_tools(tools, strict=kwargs.get("strict"))
-        unable = [name for name, member in self.members if not member.can_call_tools(converted)]
+        reasons = ((name, why_no_tools(member, converted)) for name, member in self.members)
+        unable = {name: reason for name, reason in reasons if reason is not None}
+        why = "; ".join(f"{name}: {reason}" for name, reason in unable.items())
         if len(unable) == len(self.members):
-            raise ConfigurationError(f"no member can call tools: {', '.join(unable)}; add one that can")
+            raise ConfigurationError(f"no member can call tools: {', '.join(unable)}; add one that can ({why})")
         if unable and converted:
-            warnings.warn(f"{', '.join(unable)} cannot call tools and take no part in calls with tools", stacklevel=2)
+            warnings.warn(
+                f"{', '.join(unable)} cannot call tools and take no part in calls with tools ({why})", stacklevel=2
+            )
         choice = normalised_choice(tool_choice)
         if choice is not None:
             kwargs["tool_choice"] = choice
         return self.bind(tools=converted, **kwargs)
+
+    def with_structured_output(
+        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
+        """Answer in the form of a schema; see ``BaseChatModel.with_structured_output``.
+
+        Args:
+            schema: A pydantic class, a ``TypedDict`` or a JSON schema.
+            include_raw: Give the message and parsing errors beside what was parsed.
+            **kwargs: Further arguments of the base class.
+
+        Returns:
+            A runnable that gives what the schema says.
+        """
+        return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
 
 
 async def _step(events: AsyncIterator[BlendEvent]) -> BlendEvent | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.language_models import LLM, BaseChatModel, BaseLanguageModel, BaseLLM, SimpleChatModel
@@ -21,7 +21,9 @@ from langchain_core.runnables import (
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 
-__all__ = ["change_model", "first_step", "holds_graph", "is_async_only", "is_native_async", "model_of"]
+from blender_core.errors import NoPartError
+
+__all__ = ["change_model", "first_step", "holds_graph", "is_async_only", "is_native_async", "model_of", "name_of_late"]
 
 Change = Callable[[Runnable[Any, Any]], Runnable[Any, Any]]
 
@@ -35,17 +37,22 @@ def model_of(runnable: Runnable[Any, Any]) -> BaseLanguageModel[Any] | None:
     Returns:
         The model; the first where there are fallbacks; ``None`` where none can be seen.
     """
-    if isinstance(runnable, BaseLanguageModel):
-        return runnable
-    if isinstance(runnable, RunnableBindingBase):
-        return model_of(runnable.bound)
-    if isinstance(runnable, RunnableWithFallbacks):
-        return model_of(runnable.runnable)
-    if isinstance(runnable, DynamicRunnable):
-        return model_of(runnable.default)
-    if isinstance(runnable, RunnableSequence):
-        return model_of(runnable.steps[_answering_step(runnable)])
-    return None
+    part = _answering_part(runnable)
+    return part if isinstance(part, BaseLanguageModel) else None
+
+
+def name_of_late(runnable: Runnable[Any, Any]) -> str | None:
+    """The name of a model that is made when it is called, as ``init_chat_model(configurable_fields=...)`` does.
+
+    Args:
+        runnable: Any runnable.
+
+    Returns:
+        The name of the model that it makes by default; ``None`` where there is none, or no such model is inside.
+    """
+    settings = getattr(_answering_part(runnable), "_default_config", None)
+    name = settings.get("model") if isinstance(settings, Mapping) else None
+    return name if isinstance(name, str) and name else None
 
 
 def change_model(runnable: Runnable[Any, Any], change: Change, *, verbatim: bool = False) -> Runnable[Any, Any] | None:
@@ -53,7 +60,7 @@ def change_model(runnable: Runnable[Any, Any], change: Change, *, verbatim: bool
 
     Args:
         runnable: Any runnable; stays as it is.
-        change: Makes the new model of the old.
+        change: Makes the new model of the old. A fallback for which it raises ``NoPartError`` is left out.
         verbatim: The model's message must come out as it is: a chain that ends in a parser does not do.
 
     Returns:
@@ -79,7 +86,7 @@ def change_model(runnable: Runnable[Any, Any], change: Change, *, verbatim: bool
             return None
         steps = [*runnable.steps[:place], step, *runnable.steps[place + 1 :]]
         return RunnableSequence(*steps, name=runnable.name)
-    return None
+    return change(runnable) if _is_late(runnable) else None
 
 
 def first_step(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
@@ -167,7 +174,7 @@ def _change_fallbacks(
         return None
     usable = []
     for fallback in runnable.fallbacks:
-        with contextlib.suppress(NotImplementedError):
+        with contextlib.suppress(NoPartError):
             branch = change_model(fallback, change, verbatim=verbatim)
             if branch is not None:
                 usable.append(branch)
@@ -188,6 +195,23 @@ def _parts(runnable: Runnable[Any, Any]) -> list[Runnable[Any, Any]]:
     if isinstance(runnable, DynamicRunnable):
         return [runnable.default]
     return []
+
+
+def _is_late(runnable: Runnable[Any, Any]) -> bool:
+    """Whether it stands for a model that is made when it is called; such classes are private to ``langchain``."""
+    return callable(getattr(runnable, "bind_tools", None))
+
+
+def _answering_part(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    if isinstance(runnable, RunnableBindingBase):
+        return _answering_part(runnable.bound)
+    if isinstance(runnable, RunnableWithFallbacks):
+        return _answering_part(runnable.runnable)
+    if isinstance(runnable, DynamicRunnable):
+        return _answering_part(runnable.default)
+    if isinstance(runnable, RunnableSequence):
+        return _answering_part(runnable.steps[_answering_step(runnable)])
+    return runnable
 
 
 def _answering_step(sequence: RunnableSequence[Any, Any]) -> int:

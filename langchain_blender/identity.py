@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 import uuid
 import weakref
@@ -10,6 +12,7 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
+from langchain_core.load import dumpd
 from langchain_core.runnables import Runnable, RunnableSequence, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 
@@ -29,8 +32,9 @@ def identity(part: Any) -> Any:
         part: A member, a ranker, a fuser or a setting.
 
     Returns:
-        A model's own identifying parameters where it has some; the value of a string, a number or a dataclass;
-        for any other object a token that stands for that one object in this process.
+        A model's identifying parameters and a hash of what it is serialized to, where it has these; the value of
+        a string, a number or a dataclass; for any other object a token that stands for that one object in this
+        process.
     """
     if part is None or isinstance(part, str | int | float):
         return part
@@ -58,10 +62,26 @@ def identity(part: Any) -> Any:
 
 
 def _model(model: BaseLanguageModel[Any]) -> dict[str, Any]:
-    if type(model)._identifying_params is BaseLanguageModel._identifying_params:
-        # it does not say what it is, so it is taken for nothing but itself
-        return {**_class(model), "object": _token(model)}
-    return {**_class(model), **dict(model._identifying_params)}
+    said: dict[str, Any] = {}
+    if type(model)._identifying_params is not BaseLanguageModel._identifying_params:
+        said.update(model._identifying_params)
+    if model.is_lc_serializable():
+        # identifying parameters leave out much, such as the server; LangChain's own keys are made of this, too
+        settings = json.dumps(_without_addresses(dumpd(model)), sort_keys=True)
+        # hashed, since traces show the identity and headers may hold a token
+        said["serialized"] = hashlib.sha256(settings.encode()).hexdigest()
+    # one that does not say what it is, is taken for nothing but itself
+    return {**_class(model), **(said or {"object": _token(model)})}
+
+
+def _without_addresses(serialized: Any) -> Any:
+    """The same without the ``repr`` of objects that cannot be serialized."""
+    if isinstance(serialized, list):
+        return [_without_addresses(item) for item in serialized]
+    if not isinstance(serialized, dict):
+        return serialized
+    opaque = serialized.get("type") == "not_implemented"
+    return {key: _without_addresses(item) for key, item in serialized.items() if not (opaque and key == "repr")}
 
 
 def _class(part: Any) -> dict[str, str]:

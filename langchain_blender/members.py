@@ -13,7 +13,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 
 from blender_core.answer import Answer, Price
 from blender_core.concurrency import iterate_in_thread
-from blender_core.errors import ConfigurationError, MemberError
+from blender_core.errors import ConfigurationError, MemberError, NoPartError
 from blender_core.members.member import Member
 from blender_core.prompt import Prompt
 from blender_core.thinking import ThinkingFilter
@@ -24,14 +24,18 @@ from langchain_blender.composition import (
     is_async_only,
     is_native_async,
     model_of,
+    name_of_late,
 )
 from langchain_blender.messages import to_answer, to_messages
 from langchain_blender.tracing import member_config
 from langchain_blender.usage import UsageCounter
 
-__all__ = ["LangChainMember", "MemberInput", "adapt"]
+__all__ = ["LangChainMember", "MemberInput", "adapt", "why_no_tools"]
 
 MemberInput = Literal["auto", "messages", "text"] | Callable[[Prompt], Any]
+
+# what is said about the tools goes to `bind_tools`, whatever else is said of the call does not
+_TOOL_OPTIONS = frozenset({"parallel_tool_calls", "response_format", "strict", "tool_choice", "tool_config"})
 
 
 class LangChainMember(Member):
@@ -153,13 +157,7 @@ class LangChainMember(Member):
         Returns:
             Whether binding them is implemented, and its profile does not say that it cannot.
         """
-        try:
-            return (
-                change_model(self.runnable, lambda model: _bind(model, copy.deepcopy(tools), {}), verbatim=True)
-                is not None
-            )
-        except (NotImplementedError, ConfigurationError):
-            return False
+        return why_no_tools(self, tools) is None
 
     @property
     def context_window(self) -> int | None:
@@ -170,24 +168,17 @@ class LangChainMember(Member):
     def _ready(self, prompt: Prompt) -> Runnable[Any, Any]:
         """The runnable with the prompt's tools and options bound to its model."""
         options = {key: value for key, value in prompt.options.items() if value is not None}
-        tools, stop = copy.deepcopy(options.pop("tools", None)), options.pop("stop", None)
-        if tools:
-            stops = {"stop": list(stop)} if stop else {}
-            try:
-                bound = change_model(
-                    self.runnable, lambda model: _bind(model, tools, options).bind(**stops), verbatim=True
-                )
-            except (NotImplementedError, ConfigurationError):
-                bound = None
-            if bound is None:
-                raise MemberError(
-                    f"{self.name} cannot call tools (it has no bind_tools, or its profile says so), so it takes "
-                    "no part in calls with tools"
-                )
-            return bound
-        options.pop("tool_choice", None)
+        tools, stop = options.pop("tools", None), options.pop("stop", None)
         if stop:
-            options["stop"] = list(stop)
+            options["stop"] = [stop] if isinstance(stop, str) else list(stop)
+        if tools:
+            try:
+                return _with_tools(self.runnable, tools, options)
+            except NoPartError as error:
+                raise NoPartError(
+                    f"{self.name} cannot call tools ({error}), so it takes no part in calls with tools"
+                ) from error
+        options.pop("tool_choice", None)
         if not options:
             return self.runnable
         return change_model(self.runnable, lambda model: model.bind(**options)) or self.runnable
@@ -208,10 +199,50 @@ def adapt(llm: Any) -> Any:
     return LangChainMember(llm) if isinstance(llm, Runnable) else NotImplemented
 
 
+def why_no_tools(member: Member, tools: list[Any]) -> str | None:
+    """Why a member takes no part in calls with tools.
+
+    Args:
+        member: Any member.
+        tools: Tools in the OpenAI form.
+
+    Returns:
+        The reason; ``None`` where it does take part.
+    """
+    if not isinstance(member, LangChainMember):
+        return None if member.can_call_tools(tools) else "it says so"
+    try:
+        _with_tools(member.runnable, tools, {})
+    except NoPartError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _with_tools(runnable: Runnable[Any, Any], tools: list[Any], options: Mapping[str, Any]) -> Runnable[Any, Any]:
+    # members cannot change each other's tools
+    own = copy.deepcopy(tools)
+    bound = change_model(runnable, lambda model: _bind(model, own, options), verbatim=True)
+    if bound is None:
+        raise NoPartError("it does not end in a model that could")
+    return bound
+
+
 def _bind(model: Runnable[Any, Any], tools: list[Any], options: Mapping[str, Any]) -> Runnable[Any, Any]:
-    if not isinstance(model, BaseChatModel) or (model.profile or {}).get("tool_calling") is False:
-        raise NotImplementedError
-    return model.bind_tools(tools, **options)
+    bind_tools = getattr(model, "bind_tools", None)
+    if bind_tools is None:
+        raise NoPartError("it has no bind_tools")
+    if isinstance(model, BaseChatModel) and (model.profile or {}).get("tool_calling") is False:
+        raise NoPartError("its profile says so")
+    try:
+        of_tools = {key: value for key, value in options.items() if key in _TOOL_OPTIONS}
+        bound: Runnable[Any, Any] = bind_tools(tools, **of_tools)
+    except NotImplementedError as error:
+        raise NoPartError("it does not implement bind_tools") from error
+    except Exception as error:
+        raise NoPartError(f"{type(error).__name__}: {error}") from error
+    return bound.bind(**{key: value for key, value in options.items() if key not in _TOOL_OPTIONS})
 
 
 def _is_model(runnable: Runnable[Any, Any]) -> bool:
@@ -228,7 +259,7 @@ def _metadata_of(runnable: Runnable[Any, Any]) -> Mapping[str, Any]:
 def _name_of(runnable: Runnable[Any, Any]) -> str:
     model = model_of(runnable)
     if model is None:
-        return runnable.get_name()
+        return name_of_late(runnable) or runnable.get_name()
     if model.name:
         return model.name
     stated = model._get_ls_params().get("ls_model_name") if isinstance(model, BaseChatModel) else None

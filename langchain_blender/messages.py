@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,6 +56,8 @@ _SILENT_BLOCKS = frozenset(
         "tool_use",
     }
 )
+_TEXT_BLOCKS = frozenset({"input_text", "output_text", "text"})
+_MEDIA_BLOCKS = frozenset({"audio", "file", "image", "text-plain", "video"})
 
 
 def to_prompt(messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> Prompt:
@@ -87,15 +90,15 @@ def to_messages(prompt: Prompt) -> list[BaseMessage]:
 
     Returns:
         Copies of the original messages where there are some, so that no member can change another's; else one
-        message a turn. What one member thought before a blended answer is left out: another's provider may
-        refuse it.
+        message a turn. Tools' artifacts and what refuses to be copied are shared. What one member thought before a
+        blended answer is left out: another's provider may refuse it.
 
     Examples:
         >>> to_messages(Prompt.of("Hi"))[0].text
         'Hi'
     """
     if isinstance(prompt.native, ChatPromptValue):
-        return [_without_thoughts(message.model_copy(deep=True)) for message in prompt.native.messages]
+        return [_without_thoughts(_copied(message)) for message in prompt.native.messages]
     return [from_turn(turn) for turn in prompt.messages]
 
 
@@ -202,8 +205,35 @@ def usage_of(message: AIMessage) -> tuple[Usage | None, float | None]:
     used: Mapping[str, Any] = message.usage_metadata
     # langchain-core sets a cost of 0 on an answer out of a cache
     stated = used.get("total_cost")
-    usage = Usage(int(used.get("input_tokens") or 0), int(used.get("output_tokens") or 0))
+    usage = Usage(
+        int(used.get("input_tokens") or 0),
+        int(used.get("output_tokens") or 0),
+        _details(used.get("input_token_details")),
+        _details(used.get("output_token_details")),
+    )
     return usage, float(stated) if isinstance(stated, int | float) else None
+
+
+def _copied(message: BaseMessage) -> BaseMessage:
+    artifact = getattr(message, "artifact", None)
+    try:
+        # what is in the memo is not copied: no model sees an artifact, and it may be large
+        return copy.deepcopy(message, {id(artifact): artifact})
+    except Exception:
+        parts = {name: _copied_part(part) for name, part in message if part is not artifact}
+        return message.model_copy(update=parts)
+
+
+def _copied_part(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {key: _copied_part(item) for key, item in part.items()}
+    if isinstance(part, list):
+        return [_copied_part(item) for item in part]
+    try:
+        return copy.deepcopy(part)
+    except Exception:
+        # a lock, a connection: there is only the one
+        return part
 
 
 def _without_thoughts(message: BaseMessage) -> BaseMessage:
@@ -211,8 +241,14 @@ def _without_thoughts(message: BaseMessage) -> BaseMessage:
     if isinstance(message, AIMessage) and "blend" in message.response_metadata:
         message.additional_kwargs.pop("reasoning_content", None)
         if not isinstance(message.content, str):
-            message.content = [block for block in message.content if not _is_thought(block)]
+            message.content = [_uncited(block) for block in message.content if not _is_thought(block)]
     return message
+
+
+def _uncited(block: str | dict[str, Any]) -> str | dict[str, Any]:
+    if isinstance(block, str) or block.get("type") != "text":
+        return block
+    return {key: value for key, value in block.items() if key != "annotations"}
 
 
 def _is_thought(block: str | dict[str, Any]) -> bool:
@@ -237,20 +273,37 @@ def _read(message: AIMessage) -> Answer:
         _finish_reason(message),
         refusal_of(message),
         message,
+        _holds_media(message),
     )
 
 
+def _holds_media(message: AIMessage) -> bool:
+    if isinstance(message.content, str):
+        return False
+    kinds = {block.get("type") for block in message.content if isinstance(block, dict)}
+    # what can be told without translating the provider's blocks
+    if kinds <= _TEXT_BLOCKS | _SILENT_BLOCKS:
+        return False
+    return any(block["type"] in _MEDIA_BLOCKS for block in message.content_blocks)
+
+
+def _details(counts: Any) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted((name, count) for name, count in (counts or {}).items() if isinstance(count, int)))
+
+
 def _finish_reason(message: AIMessage) -> str | None:
-    for key in ("finish_reason", "stop_reason", "done_reason"):
+    for key in ("finish_reason", "stop_reason", "stopReason", "done_reason"):
         value = message.response_metadata.get(key)
         if value:
             return str(value)
-    return None
+    # OpenAI's Responses API
+    missing = message.response_metadata.get("incomplete_details")
+    return str(missing["reason"]) if isinstance(missing, dict) and missing.get("reason") else None
 
 
 def _block_text(block: Mapping[str, Any]) -> str:
     kind = str(block.get("type", "content"))
-    if kind in ("text", "input_text", "output_text"):
+    if kind in _TEXT_BLOCKS:
         return str(block.get("text", ""))
     if kind in _SILENT_BLOCKS:
         return ""

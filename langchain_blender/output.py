@@ -20,7 +20,8 @@ from blender_core.thinking import split_thinking
 
 __all__ = ["ChunkWriter", "blended_message", "summed_usage"]
 
-# blocks that only the provider that made them can take back
+# keys and blocks that only the provider that made them can take back
+_PRIVATE_KEYS = frozenset({"extras", "id", "index"})
 _PRIVATE_BLOCKS = frozenset(
     {
         "invalid_tool_call",
@@ -40,8 +41,9 @@ def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]
 
     A fused text is plain text. A picked answer keeps its text, tool calls, standard content blocks and what its
     member thought before it: as reasoning blocks where its content is blocks, else as ``reasoning_content`` of
-    ``additional_kwargs``, from where ``content_blocks`` reads it. What only its provider understands is left out:
-    signatures, the provider's ids and further keywords.
+    ``additional_kwargs``, from where ``content_blocks`` reads it. Citations stay where the text is the member's, not
+    cut and without thoughts in it. What only its provider understands is left out: signatures, the provider's ids and
+    further keywords.
 
     Args:
         result: The result.
@@ -52,15 +54,8 @@ def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]
         A new message without an id; ``response_metadata["blend"]`` holds ``BlendResult.to_dict()``, the usage
         is the sum of all calls.
     """
-    blocks = _other_blocks(result)
-    text = cut_at_stop(result.text, stop)
-    content: Any = text
-    if blocks:
-        thoughts = [block for block in blocks if block["type"] == "reasoning"]
-        others = [block for block in blocks if block["type"] != "reasoning"]
-        content = [*thoughts, *([{"type": "text", "text": text}] if text else []), *others]
     return AIMessage(
-        content=content,
+        content=_content(result, cut_at_stop(result.text, stop)),
         additional_kwargs=_thoughts(result),
         tool_calls=_tool_calls(result),
         usage_metadata=summed_usage(result),
@@ -71,7 +66,8 @@ def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]
 class ChunkWriter:
     """Turns the events of a call into chunks. Made for one call.
 
-    Usage and metadata stand on the last chunk only, so that adding chunks up counts them once.
+    Usage and metadata stand on the last chunk only, so that adding chunks up counts them once. The text of a stream
+    is plain: citations stand in whole messages only.
 
     Args:
         model_name: The blend's name.
@@ -146,30 +142,16 @@ def summed_usage(result: BlendResult) -> UsageMetadata | None:
     total = UsageMetadata(
         input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, total_tokens=usage.total_tokens
     )
-    read: dict[str, int] = {}
-    written: dict[str, int] = {}
-    for record in result.candidates:
-        answer = record.outcome.answer
-        if answer is not None and isinstance(answer.native, AIMessage) and answer.native.usage_metadata:
-            _add(read, answer.native.usage_metadata.get("input_token_details"))
-            _add(written, answer.native.usage_metadata.get("output_token_details"))
-    if read:
-        total["input_token_details"] = cast(InputTokenDetails, read)
-    if written:
-        total["output_token_details"] = cast(OutputTokenDetails, written)
+    if usage.input_details:
+        total["input_token_details"] = cast(InputTokenDetails, dict(usage.input_details))
+    if usage.output_details:
+        total["output_token_details"] = cast(OutputTokenDetails, dict(usage.output_details))
     return total
-
-
-def _add(total: dict[str, int], details: Any) -> None:
-    for key, count in (details or {}).items():
-        if isinstance(count, int):
-            total[key] = total.get(key, 0) + count
 
 
 def _metadata(result: BlendResult, model_name: str) -> dict[str, Any]:
     # no model_provider: content is standard, and the summed usage is not one context's size
-    finish = None if result.answer is None else result.answer.finish_reason
-    return {"model_name": model_name, "finish_reason": finish or "stop", "blend": result.to_dict()}
+    return {"model_name": model_name, "finish_reason": result.finish_reason or "stop", "blend": result.to_dict()}
 
 
 def _tool_calls(result: BlendResult) -> list[LangChainToolCall]:
@@ -186,16 +168,50 @@ def _native(result: BlendResult) -> AIMessage | None:
     return native if isinstance(native, AIMessage) else None
 
 
+def _content(result: BlendResult, text: str) -> Any:
+    """A text; blocks where there is other content, or a text with citations."""
+    blocks = _blocks(result)
+    written = [block for block in blocks if block["type"] == "text"]
+    others = _other_blocks(result)
+    unchanged = "".join(block["text"] for block in written) == text
+    if unchanged and (others or any("annotations" in block for block in written)):
+        return blocks
+    if not others:
+        return text
+    thoughts = [block for block in others if block["type"] == "reasoning"]
+    rest = [block for block in others if block["type"] != "reasoning"]
+    return [*thoughts, *([{"type": "text", "text": text}] if text else []), *rest]
+
+
 def _other_blocks(result: BlendResult) -> list[dict[str, Any]]:
     """Content blocks of a picked answer beside its text: reasoning, images, sound, files."""
+    return [block for block in _blocks(result) if block["type"] != "text"]
+
+
+def _blocks(result: BlendResult) -> list[dict[str, Any]]:
+    """Content blocks of a picked answer, where its content is not a text."""
     native = _native(result)
     if native is None or isinstance(native.content, str):
         return []
-    kept = []
-    for block in native.content_blocks:
-        if block["type"] not in _PRIVATE_BLOCKS and block["type"] != "text":
-            kept.append({key: value for key, value in block.items() if key not in ("id", "extras", "index")})
-    return kept
+    kept = [_text_block(block) if block["type"] == "text" else _public(block) for block in native.content_blocks]
+    return [block for block in kept if block and block["type"] not in _PRIVATE_BLOCKS]
+
+
+def _text_block(block: Any) -> dict[str, Any]:
+    """A text with its citations; empty where there is no text."""
+    text = block.get("text")
+    if not text:
+        return {}
+    cited = [_public(mark) for mark in block.get("annotations") or () if _is_citation(mark)]
+    return {"type": "text", "text": text, **({"annotations": cited} if cited else {})}
+
+
+def _is_citation(mark: Any) -> bool:
+    return isinstance(mark, dict) and mark.get("type") == "citation"
+
+
+def _public(block: Any) -> dict[str, Any]:
+    return {key: value for key, value in block.items() if key not in _PRIVATE_KEYS}
 
 
 def _thoughts(result: BlendResult) -> dict[str, Any]:

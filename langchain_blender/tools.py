@@ -93,8 +93,8 @@ def wants_structure(options: Mapping[str, Any], schema: Any) -> bool:
 def acceptance(options: Mapping[str, Any], schema: Any) -> Callable[[Answer], str | None] | None:
     """The check that a member's answer has to pass.
 
-    Tool calls must name a bound tool and meet its schema; where a call is required there must be one; where
-    structured output is asked for it must meet the schema.
+    Tool calls must name a bound tool and meet its schema, a number or a boolean written as text being what it
+    says; where a call is required there must be one; where structured output is asked for it must meet the schema.
 
     Args:
         options: The call options.
@@ -145,7 +145,8 @@ def _call_violation(call: ToolCall, parameters: Mapping[str, Mapping[str, Any]],
             first = error.errors()[0]
             return f"{call.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         return None
-    problem = violation(dict(call.arguments), parameters.get(call.name, {}))
+    # a tool reads its arguments; what is asked for as structured output is handed on as it is
+    problem = violation(dict(call.arguments), parameters.get(call.name, {}), lenient=schema is None)
     return None if problem is None else f"{call.name}: {problem}"
 
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llama_index.core.base.llms.types import ChatResponse
+from llama_index.core.base.llms.types import (
+    CachePoint,
+    ChatMessage,
+    ChatResponse,
+    ContentBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
 
 from blender_core.answer import Answer, ToolCall, Usage
 from blender_core.thinking import split_thinking
 
-__all__ = ["to_answer", "usage_of"]
+__all__ = ["other_blocks", "to_answer", "usage_of"]
 
 _INPUT_NAMES = ("prompt_tokens", "input_tokens", "prompt_token_count")
 _OUTPUT_NAMES = ("completion_tokens", "output_tokens", "candidates_token_count")
@@ -46,7 +54,25 @@ def to_answer(response: ChatResponse, tool_calls: Sequence[ToolCall] = ()) -> An
         finish_reason=reason,
         refusal=_refusal(response, reason),
         native=response,
+        has_other_content=bool(other_blocks(response.message)),
     )
+
+
+def other_blocks(message: ChatMessage) -> list[ContentBlock]:
+    """Content of an answer beside its text and thoughts: images, sound, files, citations.
+
+    Args:
+        message: An LLM's message.
+
+    Returns:
+        The blocks, in order.
+
+    Examples:
+        >>> other_blocks(ChatMessage(role="assistant", content="Hi"))
+        []
+    """
+    private = (TextBlock, ThinkingBlock, ToolCallBlock, CachePoint)
+    return [block for block in message.blocks if not isinstance(block, private)]
 
 
 def usage_of(response: ChatResponse) -> Usage | None:
@@ -72,11 +98,13 @@ def _finish_reason(response: ChatResponse) -> str | None:
     choices = _get(response.raw, "choices")
     first = choices[0] if isinstance(choices, list | tuple) and choices else None
     for source in (first, response.raw, response.additional_kwargs, response.message.additional_kwargs):
-        for name in ("finish_reason", "stop_reason", "done_reason"):
+        for name in ("finish_reason", "stop_reason", "stopReason", "done_reason"):
             value = _get(source, name)
             if isinstance(value, str) and value:
                 return value
-    return None
+    # OpenAI's Responses API
+    missing = _get(_get(response.raw, "incomplete_details"), "reason")
+    return missing if isinstance(missing, str) and missing else None
 
 
 def _refusal(response: ChatResponse, reason: str | None) -> str | None:

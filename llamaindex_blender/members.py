@@ -13,7 +13,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from blender_core.answer import Answer, Price, ToolCall
 from blender_core.concurrency import iterate_in_thread
-from blender_core.errors import ConfigurationError, MemberError
+from blender_core.errors import ConfigurationError, MemberError, NoPartError
 from blender_core.members.member import Member
 from blender_core.prompt import Prompt
 from blender_core.thinking import ThinkingFilter, split_thinking
@@ -90,7 +90,8 @@ class LlamaIndexMember(Member):
             The answer with its tool calls, and the usage where the response holds it.
 
         Raises:
-            MemberError: The call has tools and the LLM cannot call any, or a tool call cannot be read.
+            NoPartError: The call has tools and the LLM cannot call any.
+            MemberError: A tool call cannot be read.
         """
         messages, options = to_messages(prompt), self._options(prompt)
         if prompt.options.get("tools"):
@@ -167,7 +168,7 @@ class LlamaIndexMember(Member):
     def _tool_caller(self) -> FunctionCallingLLM:
         if isinstance(self.llm, FunctionCallingLLM) and self.metadata.is_function_calling_model:
             return self.llm
-        raise MemberError(
+        raise NoPartError(
             f"{self.name} cannot call tools (it is no function-calling LLM, or its metadata says so), so it takes "
             "no part in calls with tools"
         )

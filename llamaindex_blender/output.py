@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import (
-    CachePoint,
     ChatMessage,
     ChatResponse,
     ContentBlock,
@@ -22,6 +21,7 @@ from blender_core.events import BlendEvent, Finished, FusionRejected, Token
 from blender_core.result import BlendResult
 from blender_core.stop_sequences import StopFilter, cut_at_stop
 from blender_core.thinking import split_thinking
+from llamaindex_blender.answers import other_blocks
 from llamaindex_blender.messages import MEMBER_KEY
 
 __all__ = ["ResponseWriter", "blended_response"]
@@ -45,8 +45,8 @@ def blended_response(
         parallel_tool_calls: Whether there may be several tool calls; else the first is kept.
 
     Returns:
-        The response. ``raw["blend"]`` and ``additional_kwargs["blend"]`` hold ``BlendResult.to_dict()``, and
-        ``raw["usage"]`` the sum over all calls.
+        The response. ``raw["blend"]`` and ``additional_kwargs["blend"]`` hold ``BlendResult.to_dict()``,
+        ``raw["usage"]`` the sum over all calls, and ``raw["finish_reason"]`` why the text ended.
     """
     return _response(result, cut_at_stop(result.text, stop), model, parallel_tool_calls)
 
@@ -104,17 +104,20 @@ class ResponseWriter:
 def _response(result: BlendResult, text: str, model: str, parallel: bool) -> ChatResponse:
     calls = _call_blocks(result)
     calls = calls if parallel else calls[:1]
-    blocks: list[Any] = [*_other_blocks(result), *calls]
-    if text or not blocks:
-        blocks.insert(0, TextBlock(text=text))
-    blocks = [*_thoughts(result), *blocks]
+    blocks: list[Any] = [*_content(result, text), *calls]
+    blocks = [*_thoughts(result), *(blocks or [TextBlock(text=text)])]
     # core's streamed structured output looks for the calls here and not in the blocks
     keywords = {"tool_calls": [_openai_form(call) for call in calls]} if calls else {}
     report = result.to_dict()
     usage = _usage(result)
     return ChatResponse(
         message=ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=keywords),
-        raw={"model": model, "blend": report, **({"usage": usage} if usage else {})},
+        raw={
+            "model": model,
+            "finish_reason": result.finish_reason or "stop",
+            "blend": report,
+            **({"usage": usage} if usage else {}),
+        },
         additional_kwargs={"blend": report, **usage},
     )
 
@@ -168,13 +171,14 @@ def _thoughts(result: BlendResult) -> list[ThinkingBlock]:
     return [ThinkingBlock(content=thoughts, additional_information=mark)] if thoughts else []
 
 
-def _other_blocks(result: BlendResult) -> list[ContentBlock]:
-    """Content of a picked answer beside its text and thoughts: images, sound, files, citations."""
+def _content(result: BlendResult, text: str) -> list[ContentBlock]:
+    """The text, and what a picked answer holds beside it."""
     native = _native(result)
-    if native is None:
-        return []
-    private = (TextBlock, ThinkingBlock, ToolCallBlock, CachePoint)
-    return [block for block in native.message.blocks if not isinstance(block, private)]
+    others = [] if native is None else other_blocks(native.message)
+    if native is not None and others and text and text == native.message.content:
+        # a citation stands behind the text that it belongs to
+        return [block for block in native.message.blocks if isinstance(block, TextBlock) or block in others]
+    return [*([TextBlock(text=text)] if text else []), *others]
 
 
 def _native(result: BlendResult) -> ChatResponse | None:

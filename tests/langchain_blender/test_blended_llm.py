@@ -14,7 +14,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from pydantic import ValidationError
 
-from blender_core import Blender, Budget, FunctionMember, GatherPolicy, Price
+from blender_core import Blender, Budget, FunctionMember, GatherPolicy, Message, Price, Prompt
 from blender_core.errors import ConfigurationError, QuorumError
 from blender_core.testing import FakeFuser, FakeMember, FakeRanker
 from langchain_blender import BlendedLLM, LangChainMember
@@ -513,3 +513,11 @@ def test_the_profile_is_what_all_members_can_do():
         "structured_output": False,
     }
     assert blend(one, model("z")).profile is None
+
+
+def test_one_stop_sequence_may_be_a_plain_text():
+    member = model("The END of it")
+    assert blend(member).bind(stop="END").invoke("q").text == "The "
+    assert member.calls[0].options["stop"] == ["END"]
+    LangChainMember(member).generate(Prompt((Message("user", "q"),), options={"stop": "END"}))
+    assert member.calls[1].options["stop"] == ["END"]

@@ -98,3 +98,17 @@ def test_a_structured_answer_out_of_the_cache_is_the_same():
     assert first.text == again.text == "fused"
     assert again.response_metadata["blend"] == first.response_metadata["blend"]
     assert again.usage_metadata["total_cost"] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot call tools and take no part")
+def test_members_that_take_no_part_do_not_keep_an_answer_out_of_the_cache():
+    from langchain_core.messages import AIMessage
+
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+    able = model(AIMessage("", tool_calls=[{"name": "add", "args": {"a": 1, "b": 2}, "id": "1"}]), name="able")
+    llm = blend(able, model("words", name="unable", tools=False), lambda text: "a function").bind_tools([add])
+    assert llm.invoke("Hi").tool_calls == llm.invoke("Hi").tool_calls
+    assert len(able.calls) == 1

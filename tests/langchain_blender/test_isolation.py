@@ -1,8 +1,11 @@
 """Members cannot change each other's input, and no blend gets another's cached answer."""
 
+import threading
+from typing import Any
+
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 
 from blender_core import LLMFuser
@@ -76,3 +79,62 @@ def test_what_is_configurable_is_part_of_the_cache_key():
         for n, text in enumerate(["one", "two", "one"])
     ]
     assert answers == ["one", "two", "one"]
+
+
+def test_what_cannot_be_copied_is_shared_and_stops_no_member():
+    lock, big = threading.Lock(), [0]
+    call = AIMessage("", tool_calls=[{"name": "query", "args": {}, "id": "1"}])
+    history = [
+        HumanMessage("q", additional_kwargs={"connection": lock, "notes": ["mine"]}),
+        call,
+        ToolMessage("3 rows", tool_call_id="1", artifact={"cursor": lock, "rows": big}),
+    ]
+
+    def vandal(messages):
+        messages[0].additional_kwargs["notes"].append("yours")
+        return "vandal"
+
+    reader = FakeChatModel(script=["the reader"])
+    llm = blend(RunnableLambda(vandal), reader)
+    assert llm.invoke(history).text == "the reader"
+    asked, _, result = reader.calls[0].messages
+    assert asked.additional_kwargs == {"connection": lock, "notes": ["mine"]}
+    assert history[0].additional_kwargs["notes"] == ["mine"]
+    assert result.artifact["rows"] is big
+
+
+class Served(FakeChatModel):
+    """Says of itself only its name, as many models do, and all when it is serialized."""
+
+    base_url: str = "http://a/v1"
+    headers: dict[str, str] | None = None
+    client: Any = None
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        return True
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model_name": self.model_name}
+
+
+def served_text(cache, member) -> str:
+    # a ranker that is an object is part of the key
+    return BlendedLLM(llms=[member], ranker="longest", fuser=None, cache=cache).invoke("q").text
+
+
+@pytest.mark.parametrize("other", [{"base_url": "http://b/v1"}, {"headers": {"organization": "b"}}])
+def test_members_at_different_servers_do_not_share_a_cache_entry(other):
+    cache = InMemoryCache()
+    assert served_text(cache, Served(script=["one"])) == "one"
+    assert served_text(cache, Served(script=["two"], **other)) == "two"
+
+
+def test_equal_members_share_a_cache_entry_and_the_key_holds_no_settings_in_clear():
+    cache = InMemoryCache()
+    # objects that cannot be serialized have an address in their repr
+    one, two = (Served(script=["one", "again"], headers={"token": "hidden"}, client=object()) for _ in range(2))
+    assert [served_text(cache, member) for member in (one, two)] == ["one", "one"]
+    assert two.calls == ()
+    assert "hidden" not in str(identity(LangChainMember(one)))

@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableBinding, RunnableWithFallbacks
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field, field_validator
 
-from blender_core.errors import ConfigurationError
+from blender_core.errors import ConfigurationError, QuorumError
 from blender_core.testing import FakeFuser, FakeMember, FakeRanker
 from langchain_blender import BlendedLLM
 from langchain_blender.json_schema import violation
@@ -329,3 +329,125 @@ def test_a_schema_without_end_is_told_and_stops_nobody(schema):
     tree = {"type": "object", "properties": {"child": {"$ref": "#"}}, "required": []}
     assert violation({"child": {"child": {}}}, tree) is None
     assert violation({"child": {"child": 3}}, tree) == "child.child: 3 is not of type 'object'"
+
+
+# -- arguments as the tool takes them ----------------------------------------------------------------------------
+
+
+@tool
+def measure(length: float, times: int | None = None, rough: bool = False, parts: list[int] | None = None) -> str:
+    """Measure something."""
+    return f"{length} {times} {rough} {parts}"
+
+
+AS_TEXT = {"length": "1.5", "times": "2", "rough": "true", "parts": ["3", 4]}
+
+
+def test_numbers_written_as_text_are_the_tools_numbers():
+    llm = blend(
+        model(calls(a="1", b="2"), name="a"), model(calls(a=1, b=2), name="b"), model(calls(a=9, b=9), name="c")
+    ).bind_tools([add])
+    message = llm.invoke("1 and 2")
+    assert message.response_metadata["blend"]["winner"] == "a"
+    assert message.tool_calls[0]["args"] == {"a": "1", "b": "2"}
+    assert add.invoke(message.tool_calls[0]["args"]) == 3
+
+
+def test_texts_in_nested_and_optional_arguments_are_read_too():
+    message = blend(model(calls("measure", **AS_TEXT), name="a")).bind_tools([measure]).invoke("Measure")
+    assert not message.response_metadata["blend"]["degraded"]
+    assert message.tool_calls[0]["args"] == AS_TEXT
+    assert measure.invoke(AS_TEXT) == "1.5 2 True [3, 4]"
+
+
+@pytest.mark.parametrize("wrong", [{"length": "long"}, {"length": "1", "times": "1.5"}, {"length": "1", "rough": "2"}])
+def test_texts_that_are_no_such_values_are_set_aside(wrong):
+    llm = blend(model(calls("measure", **wrong), name="wrong"), model(calls("measure", length=1), name="right"))
+    message = llm.bind_tools([measure]).invoke("Measure")
+    assert message.response_metadata["blend"]["winner"] == "right"
+    assert record(message, "wrong")["invalid"]
+
+
+def test_a_number_in_text_has_to_be_within_its_limits():
+    schema = {"properties": {"a": {"type": "integer", "maximum": 5}}, "propertyNames": {"maxLength": 2}}
+    assert violation({"a": "3"}, schema, lenient=True) is None
+    assert violation({"a": "7"}, schema, lenient=True) == "a: 7 is greater than the maximum of 5"
+    assert violation({"a": "3"}, {"propertyNames": {"type": "integer"}}, lenient=True)
+    assert violation({"a": "3"}, schema) == "a: '3' is not of type 'integer'"
+
+
+def test_a_dict_of_structured_output_is_checked_to_the_letter():
+    schema = {"title": "Age", "type": "object", "properties": {"years": {"type": "integer"}}, "required": ["years"]}
+    llm = blend(model(calls("Age", years="39, or so"), name="a"), model(calls("Age", years="39"), name="b"),
+                model(calls("Age", years=39), name="c"))  # fmt: skip
+    assert llm.with_structured_output(schema).invoke("How old?") == {"years": 39}
+
+
+# -- members that cannot be given the tools ------------------------------------------------------------------------
+
+
+def broken_model(error: Exception, name: str) -> FakeChatModel:
+    class Broken(FakeChatModel):
+        def bind_tools(self, tools, **kwargs):
+            raise error
+
+    return Broken(script=["in words"], model_name=name)
+
+
+@pytest.mark.parametrize("error", [ValueError("no tools here"), TypeError("no tools here"), AttributeError("no tools")])
+def test_a_member_whose_bind_tools_fails_takes_no_part_and_the_reason_is_said(error):
+    with pytest.warns(UserWarning, match=f"broken cannot call tools and take no part.*{type(error).__name__}: {error}"):
+        llm = blend(broken_model(error, "broken"), model(calls(a=1, b=2), name="able")).bind_tools([add])
+    message = llm.invoke("1 and 2")
+    assert message.tool_calls
+    assert record(message, "broken")["status"] == "no_part"
+    assert str(error) in record(message, "broken")["reason"]
+
+
+def test_where_no_member_can_be_given_the_tools_the_reason_is_said():
+    with pytest.raises(ConfigurationError, match=r"no member can call tools: broken.*no tools here"):
+        blend(broken_model(ValueError("no tools here"), "broken")).bind_tools([add])
+
+
+def test_a_fallback_whose_bind_tools_fails_is_left_out():
+    down = model(ValueError("down"))
+    fallbacks = [broken_model(ValueError("no tools"), "broken"), model(calls(a=1, b=2))]
+    assert blend(down.with_fallbacks(fallbacks)).bind_tools([add]).invoke("1 and 2").tool_calls
+
+
+def test_call_options_do_not_go_through_bind_tools():
+    class Narrow(FakeChatModel):
+        def bind_tools(self, tools, *, tool_choice=None, strict=None):
+            return super().bind_tools(tools, tool_choice=tool_choice, bound_strict=strict)
+
+    narrow = Narrow(script=[calls(a=1, b=2)])
+    llm = blend(narrow, temperature=0.2).bind_tools([add], tool_choice="any", strict=True).bind(stop=["END"], seed=3)
+    assert llm.invoke("1 and 2").tool_calls
+    options = narrow.calls[0].options
+    assert {key: options[key] for key in ("temperature", "seed", "stop", "tool_choice", "bound_strict")} == {
+        "temperature": 0.2, "seed": 3, "stop": ["END"], "tool_choice": "any", "bound_strict": True,
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot call tools and take no part")
+def test_the_quorum_of_a_call_with_tools_is_out_of_the_members_that_take_part():
+    words = [model("in words", name=name, tools=False) for name in ("x", "y")]
+    llm = blend(model(calls(a=1, b=2), name="able"), *words, quorum=2, max_retries=0)
+    message = llm.bind_tools([add]).invoke("1 and 2")
+    assert message.tool_calls
+    assert [c["status"] for c in message.response_metadata["blend"]["candidates"]] == ["ok", "no_part", "no_part"]
+    assert message.response_metadata["blend"]["usage_known"]
+    assert llm.invoke("In words?").text
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot call tools and take no part")
+def test_members_that_take_part_still_have_to_meet_the_quorum():
+    able = [model(calls(a=1, b=2), name="able"), model(ValueError("down"), name="down")]
+    llm = blend(*able, model("in words", name="words", tools=False), quorum=3, max_retries=0).bind_tools([add])
+    with pytest.raises(QuorumError, match="the quorum is 2"):
+        llm.invoke("1 and 2")
+
+
+def test_with_fallbacks_keeps_its_fallbacks_for_structured_output():
+    llm = blend(model(ValueError("down")), max_retries=0).with_fallbacks([blend(model(calls("Joke", **GOOD)))])
+    assert llm.with_structured_output(Joke).invoke("Joke!") == Joke(**GOOD)

@@ -1,0 +1,73 @@
+"""Models that ``init_chat_model`` makes when they are called are members like any other."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.tools import tool
+
+from blender_core.testing import FakeRanker, Reply, ScriptedServer
+from langchain_blender import BlendedLLM, LangChainMember
+
+pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
+chat_models = pytest.importorskip("langchain.chat_models", reason="langchain is not installed")
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@pytest.fixture
+def server():
+    script = {"small": ["In words."], "large": [Reply(tool_calls=(("add", '{"a": 1, "b": 2}'),))]}
+    with ScriptedServer(script) as scripted:
+        yield scripted
+
+
+def configurable(server: ScriptedServer, name: str = "small"):
+    return chat_models.init_chat_model(
+        name,
+        model_provider="openai",
+        configurable_fields=("model", "temperature"),
+        api_key="none",
+        base_url=server.base_url,
+        max_retries=0,
+    )
+
+
+def blend(*members, **settings) -> BlendedLLM:
+    return BlendedLLM(llms=list(members), ranker=FakeRanker(), fuser=None, max_retries=0, **settings)
+
+
+def test_call_options_reach_the_model(server):
+    llm = blend(configurable(server), max_tokens=7)
+    assert llm.invoke("Hi", stop=["END"], temperature=0.3).text == "In words."
+    request = server.requests[0]
+    assert (request["stop"], request["temperature"]) == (["END"], 0.3)
+    assert 7 in (request.get("max_tokens"), request.get("max_completion_tokens"))
+
+
+async def test_tools_reach_the_model(server):
+    llm = blend(configurable(server, "large")).bind_tools([add], tool_choice="any")
+    for message in (llm.invoke("1 and 2", temperature=0.3), await llm.ainvoke("1 and 2", temperature=0.3)):
+        assert message.tool_calls[0]["args"] == {"a": 1, "b": 2}
+    for request in server.requests:
+        assert request["tools"][0]["function"]["name"] == "add"
+        assert (request["tool_choice"], request["temperature"]) == ("required", 0.3)
+
+
+def test_the_model_is_chosen_when_the_blend_is_called(server):
+    chosen = {"configurable": {"model": "large"}}
+    message = blend(configurable(server)).bind_tools([add]).invoke("1 and 2", chosen)
+    assert message.tool_calls
+    assert server.requests[0]["model"] == "large"
+
+
+def test_it_is_named_after_the_model_it_stands_for_by_default(server):
+    assert LangChainMember(configurable(server)).name == "small"
+    assert LangChainMember(chat_models.init_chat_model()).name == "_ConfigurableModel"
+    chain = ChatPromptTemplate.from_template("{question}") | configurable(server, "large")
+    assert LangChainMember(chain.with_retry()).name == "large"
+    assert blend(chain).bind_tools([add]).invoke("1 and 2").tool_calls
