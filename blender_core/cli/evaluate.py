@@ -37,12 +37,16 @@ def ranker(
 ) -> None:
     """Measure a ranker: accuracy on pair sets, score of the picked answer on blend sets."""
     with reported():
+        from rich.text import Text
+
         from blender_core.evaluate.ranker import evaluate_ranker
         from blender_core.evaluate.table import blend_table, pair_table
         from blender_core.rank.registry import resolve_ranker
 
         with console(stderr=True).status("") as status:
-            numbers = evaluate_ranker(resolve_ranker(ranker), data, sets=sets, limit=limit, progress=status.update)
+            numbers = evaluate_ranker(
+                resolve_ranker(ranker), data, sets=sets, limit=limit, progress=lambda name: status.update(Text(name))
+            )
         if as_json:
             write_json(without_nan(numbers.to_dict()))
             return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from blender_core.cli.output import EXIT_CODES, console, reported, write_json
+from blender_core.errors import ConfigurationError
 
 __all__ = ["add_blend_command"]
 
@@ -84,10 +86,13 @@ def blend(
     Intervals are bootstrapped, differences tested on the same prompts. Needs the eval extra.
     """
     with reported():
+        from rich.text import Text
+
         from blender_core.evaluate.benchmark import run_benchmark
         from blender_core.evaluate.benchmark_data import load_records
         from blender_core.evaluate.benchmark_rankers import benchmark_rankers
         from blender_core.evaluate.benchmark_table import (
+            check_markers,
             correlation_cells,
             main_cells,
             rich_table,
@@ -102,8 +107,11 @@ def blend(
         require("scipy.stats", feature="eval blend", extra="eval")
         if figures is not None:
             require("matplotlib", feature="eval blend --figures", extra="eval")
-        records = load_records(source, data=data, split=split, limit=limit)
+            _make_folder(figures)
         name = Path(source).name.partition(".")[0]
+        if markdown is not None:
+            check_markers(markdown, f"blend {name}")
+        records = load_records(source, data=data, split=split, limit=limit)
         with console(stderr=True).status("") as status:
             report = run_benchmark(
                 records,
@@ -116,22 +124,32 @@ def blend(
                 systems=system or (),
                 exclude=exclude or (),
                 seed=seed,
-                progress=status.update,
+                progress=lambda label: status.update(Text(label)),
             )
+        tables = [cells for cells in (main_cells(report), correlation_cells(report), task_cells(report)) if cells.rows]
+        if as_json:
+            write_json(report.to_dict())
+        else:
+            out = console(stderr=False)
+            if not out.is_terminal:
+                out.width = max(out.width, 220)
+            for cells in tables:
+                out.print(rich_table(cells))
+        # files last: one that cannot be written loses no numbers
+        if markdown is not None:
+            text = "\n\n".join(f"{cells.title}\n\n{as_markdown(cells)}" for cells in tables)
+            write_between_markers(markdown, f"blend {name}", text)
         if figures is not None:
             from blender_core.evaluate.figures import save_figures
 
             for path in save_figures(report, figures):
-                console(stderr=True).print(str(path), soft_wrap=True)
-        tables = [cells for cells in (main_cells(report), correlation_cells(report), task_cells(report)) if cells.rows]
-        if markdown is not None:
-            text = "\n\n".join(f"{cells.title}\n\n{as_markdown(cells)}" for cells in tables)
-            write_between_markers(markdown, f"blend {name}", text)
-        if as_json:
-            write_json(report.to_dict())
-            return
-        out = console(stderr=False)
-        if not out.is_terminal:
-            out.width = max(out.width, 220)
-        for cells in tables:
-            out.print(rich_table(cells))
+                console(stderr=True).print(str(path), soft_wrap=True, markup=False)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"cannot make the folder {folder}: {error}; give another --figures") from error
+    if not os.access(folder, os.W_OK):
+        raise ConfigurationError(f"cannot write to {folder}: permission denied; give another --figures")

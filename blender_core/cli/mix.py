@@ -59,11 +59,16 @@ def mix(
         typer.Option(help="Sampling temperature.", show_default="0 for local models, else the member's"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of sampling.", show_default="the member's")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds each member gets for a prompt.")] = 300.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds each member gets for a prompt, and the judge for a verdict.")
+    ] = 300.0,
     concurrency: Annotated[int, typer.Option(help="Prompts on the way at the same time.")] = 1,
     limit: Annotated[int | None, typer.Option(help="Only the first prompts.", show_default="all")] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask again where a member failed in an earlier run.")
+        bool,
+        typer.Option(
+            "--retry-failed", help="Ask again where a member failed, or a verdict could not be read, in an earlier run."
+        ),
     ] = False,
     give_up_after: Annotated[int, typer.Option(help="Failures of a member in a row that end the run.")] = 10,
     metric: Annotated[
@@ -95,6 +100,8 @@ def mix(
         from blender_core.mixinstruct.records import write_mix
 
         _check(max_tokens, limit, verdicts, judge)
+        journal_file = out.with_name(f"{out.name}.journal")
+        _check_target(prompts, out, journal_file)
         progress = console(stderr=True)
         records = _prompts(prompts, limit)
         scorers = _metrics(metric or [])
@@ -112,10 +119,10 @@ def mix(
             give_up_after=give_up_after,
         )
         names = [member.name for member in plan]
-        with Journal(out.with_name(f"{out.name}.journal"), {**given, "system": system}) as journal:
+        with Journal(journal_file, {**given, "system": system}) as journal:
             _gather(records, plan, journal, settings, progress)
             gathered = list(gathered_records(records, names, journal, settings))
-            finished = _finish(gathered, scorers, verdicts, judge, journal, progress)
+            finished = _finish(gathered, scorers, verdicts, judge, journal, settings, progress)
         write_mix(out, finished)
         _tell(out, finished, names, progress)
 
@@ -135,6 +142,17 @@ def _check(max_tokens: int | None, limit: int | None, verdicts: str, judge: str 
         raise ConfigurationError(f"--verdicts is {verdicts!r}; use none, checks or judge")
     if (verdicts == "judge") != (judge is not None):
         raise ConfigurationError("--verdicts judge and --judge MODEL go together; give both or neither")
+
+
+def _check_target(prompts: Path, out: Path, journal_file: Path) -> None:
+    for path in (out, journal_file):
+        path = path.expanduser()
+        if not path.resolve().parent.is_dir():
+            raise ConfigurationError(f"there is no folder {path.resolve().parent}; make it or give another --out")
+        if path.exists() and not path.is_file():
+            raise ConfigurationError(f"{path} is not a regular file; give another --out")
+        if path.exists() and prompts.exists() and path.samefile(prompts):
+            raise ConfigurationError(f"{path} holds the prompts; give another --out")
 
 
 def _prompts(path: Path, limit: int | None) -> list[MixRecord]:
@@ -201,7 +219,9 @@ def _announcer(console: Console) -> Any:
         if stage not in ("verify", "ready") and model.name not in told:
             told.add(model.name)
             note = f" {model.licence_note}" if model.licence_note else ""
-            console.print(f"fetching {model.name}: {model.size / 1e6:.0f} MB, licence {model.licence}.{note}")
+            console.print(
+                f"fetching {model.name}: {model.size / 1e6:.0f} MB, licence {model.licence}.{note}", markup=False
+            )
 
     return report
 
@@ -240,7 +260,7 @@ def _bars(progress: Console, left: dict[str, int], *, total: int) -> Iterator[An
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -259,7 +279,8 @@ def _bars(progress: Console, left: dict[str, int], *, total: int) -> Iterator[An
             bars.update(tasks[name], completed=done[name], failed=told)
             step = max(1, total // 10)
             if not progress.is_terminal and (done[name] % step == 0 or done[name] == total):
-                progress.print(f"{name}: {done[name]} of {total}{', ' + told if told else ''}", soft_wrap=True)
+                line = f"{name}: {done[name]} of {total}{', ' + told if told else ''}"
+                progress.print(line, soft_wrap=True, markup=False)
 
         yield take
 
@@ -270,6 +291,7 @@ def _finish(
     verdicts: str,
     judge: str | None,
     journal: Journal,
+    settings: GatherSettings,
     progress: Console,
 ) -> list[MixRecord]:
     from blender_core.mixinstruct.oracle import judged_by_checks
@@ -277,20 +299,23 @@ def _finish(
 
     scored = [scored_by_check(record) for record in records]
     if metrics:
-        told = lambda name: progress.print(f"scored by {name}")  # noqa: E731
+        told = lambda name: progress.print(f"scored by {name}", markup=False)  # noqa: E731
         scored = list(scored_by_metrics(scored, metrics, on_metric=told))
     if verdicts == "checks":
         return [judged_by_checks(record) for record in scored]
     if judge is not None:
-        return _judged(scored, judge, journal, progress)
+        return _judged(scored, judge, journal, settings, progress)
     return scored
 
 
-def _judged(records: Sequence[MixRecord], judge: str, journal: Journal, progress: Console) -> list[MixRecord]:
+def _judged(
+    records: Sequence[MixRecord], judge: str, journal: Journal, settings: GatherSettings, progress: Console
+) -> list[MixRecord]:
+    from rich.markup import escape
     from rich.progress import Progress
 
     from blender_core.mixinstruct.ensemble import open_planned
-    from blender_core.mixinstruct.oracle import judged_by_llm, verdict_agreement
+    from blender_core.mixinstruct.oracle import judged_by_llm, unread_replies, verdict_agreement
 
     judged = []
     pairs = sum(len(record.candidates) * (len(record.candidates) - 1) for record in records)
@@ -298,9 +323,21 @@ def _judged(records: Sequence[MixRecord], judge: str, journal: Journal, progress
         open_planned([_judge_plan(judge, progress)]) as members,
         Progress(console=progress, disable=not progress.is_terminal) as bars,
     ):
-        bar = bars.add_task(f"judged by {members[0][0]}", total=pairs)
+        bar = bars.add_task(f"judged by {escape(members[0][0])}", total=pairs)
         for record in records:
-            judged.append(judged_by_llm(record, members[0][1], journal, on_verdict=lambda: bars.advance(bar)))
+            judged.append(
+                judged_by_llm(
+                    record,
+                    members[0][1],
+                    journal,
+                    policy=settings.policy,
+                    retry_failed=settings.retry_failed,
+                    on_verdict=lambda: bars.advance(bar),
+                )
+            )
+    unread, replies = unread_replies(judged)
+    if unread:
+        progress.print(f"{unread} of {replies} replies could not be read; --retry-failed asks again", soft_wrap=True)
     both, agree, contradict = verdict_agreement(judged)
     progress.print(f"verdicts: {both} pairs in both orders, {agree} agree, {contradict} name different winners")
     return judged
@@ -323,10 +360,13 @@ def _judge_plan(judge: str, console: Console) -> PlannedMember:
 
 def _tell(out: Path, records: Sequence[MixRecord], names: Sequence[str], progress: Console) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from blender_core.mixinstruct.scoring import CHECK_SCORE
 
-    table = Table(title=f"{len(records)} prompts in {out}", title_justify="left")
+    # names of models and files may hold what rich reads as markup
+    title = Text(f"{len(records)} prompts in {out}", style="table.title")
+    table = Table(title=title, title_justify="left")
     for heading in ("member", "answered", "failed", "right", "seconds, mean", "tokens, mean"):
         table.add_column(heading, justify="left" if heading == "member" else "right")
     for name in names:
@@ -335,7 +375,7 @@ def _tell(out: Path, records: Sequence[MixRecord], names: Sequence[str], progres
         gathered = [candidate.gathered for candidate in mine if candidate.gathered is not None]
         tokens = [each.output_tokens for each in gathered if each.output_tokens is not None]
         table.add_row(
-            name,
+            Text(name),
             str(sum(not candidate.failed for candidate in mine)),
             str(sum(candidate.failed for candidate in mine)),
             f"{sum(checked) / len(checked):.1%}" if checked else "-",

@@ -61,7 +61,8 @@ def ranker(
         loss = "nothing left to do" if math.isnan(result.loss) else f"mean loss of the last 50 steps {result.loss:.4f}"
         console(stderr=False).print(
             f"{result.steps} steps, {result.sequences} sequences, {result.seconds / 60:.1f} minutes, {loss}; "
-            f"checkpoint and log in {settings.output}"
+            f"checkpoint and log in {settings.output}",
+            markup=False,
         )
 
 

@@ -29,11 +29,14 @@ def fuser(
         from blender_core.train.fuser import FuserTrainingConfig, train_fuser
 
         progress = console(stderr=True)
-        result = train_fuser(FuserTrainingConfig.load(config), data=data, report=lambda line: progress.print(line))
+        result = train_fuser(
+            FuserTrainingConfig.load(config), data=data, report=lambda line: progress.print(line, markup=False)
+        )
         if as_json:
             write_json(asdict(result))
             return
         console(stderr=False).print(
             f"{result.steps} steps, {result.epochs:.2f} epochs, {result.seconds / 60:.1f} minutes, held-out loss "
-            f"{result.development_loss:.4f} at step {result.best_step}; model in {result.model}"
+            f"{result.development_loss:.4f} at step {result.best_step}; model in {result.model}",
+            markup=False,
         )

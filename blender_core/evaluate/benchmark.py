@@ -167,12 +167,14 @@ def _within(rank: float, limit: int) -> float:
 def _against(selection: Selection, scored: Sequence[ScoredRecord], judge: Oracle, model: str) -> Against:
     outcomes = []
     for weights, one in zip(selection.weights, scored, strict=True):
-        if weights is None or model not in one.record.models:
+        if weights is None or one.ranks is None or model not in one.record.models:
             continue
         other = one.record.models.index(model)
         for index, weight in weights.items():
             verdict = None if index == other else judge.verdict(one.record, index, other)
-            if index == other or verdict is not None:
+            # an unjudged member is no evidence, not even as the pick
+            judged = not math.isnan(one.ranks[other]) if index == other else verdict is not None
+            if judged:
                 outcomes.append((weight, verdict))
     return tally(model, outcomes)
 

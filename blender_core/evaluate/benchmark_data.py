@@ -5,13 +5,16 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from blender_core.errors import ConfigurationError, DownloadError
 from blender_core.extras import require
 from blender_core.mixinstruct.records import MixCandidate, MixRecord, Verdict
+from blender_core.mixinstruct.texts import prompt_text
 
 __all__ = ["MIX_INSTRUCT", "load_records", "record_from_preferences"]
 
@@ -44,13 +47,17 @@ def load_records(
         cache_dir: Cache folder of the hub.
 
     Returns:
-        The records that hold candidates, each with an ``id``.
+        The records that hold candidates, each with an ``id``. Candidates without a model, or with one that came
+        before, are named by their place.
 
     Raises:
-        ConfigurationError: There is no such file or set, a line cannot be read, or no record holds a candidate.
+        ConfigurationError: There is no such file or set, a line cannot be read, no record holds a candidate, or
+            ``limit`` is below 1.
         DownloadError: The data set cannot be had.
         MissingExtraError: A data set on the hub is asked for and ``huggingface-hub`` is not installed.
     """
+    if limit is not None and limit < 1:
+        raise ConfigurationError(f"limit is {limit}; it must be at least 1")
     path = _local_file(str(source), data)
     if path is None:
         path = _from_hub(str(source), split, revision, cache_dir)
@@ -84,25 +91,19 @@ def record_from_preferences(line: Mapping[str, Any]) -> MixRecord:
         ({('a', 'b'): <Verdict.B_IS_BETTER: 'B is better'>}, (0.1, 0.9))
     """
     try:
+        names = _own_names([str(candidate.get("model") or "") for candidate in line["candidates"]])
         candidates: list[MixCandidate] = []
-        for place, candidate in enumerate(line["candidates"]):
-            name = str(candidate.get("model") or f"candidate {place}")
-            taken = any(other.model == name for other in candidates)
+        for name, candidate in zip(names, line["candidates"], strict=True):
             score = candidate.get("score")
-            candidates.append(
-                MixCandidate(
-                    model=f"{name} ({place})" if taken else name,
-                    text=str(candidate["text"] or ""),
-                    scores={} if score is None else {"score": float(score)},
-                )
-            )
+            scores = {} if score is None else {"score": score}
+            candidates.append(MixCandidate.from_dict({"model": name, "text": candidate["text"], "scores": scores}))
         judged = {}
         for first, second, label in line.get("comparisons") or ():
             judged[candidates[first].model, candidates[second].model] = _verdict(label)
         meta = line.get("meta") or {}
         return MixRecord(
             id=str(line["id"]),
-            instruction=str(line["instruction"]),
+            instruction=prompt_text(line),
             output=str(line.get("reference") or ""),
             candidates=tuple(candidates),
             cmp_results=judged or None,
@@ -114,6 +115,22 @@ def record_from_preferences(line: Mapping[str, Any]) -> MixRecord:
         raise ConfigurationError(
             f"not a preference record ({type(error).__name__}: {error}): {str(dict(line))[:200]}"
         ) from error
+
+
+def _own_names(models: Sequence[str]) -> list[str]:
+    """A name of its own for each candidate: its place where there is none, or one that came before."""
+    names: list[str] = []
+    for place, model in enumerate(models):
+        name = model or f"candidate {place}"
+        while name in names:
+            name = f"{name} ({place})"
+        names.append(name)
+    return names
+
+
+def _with_own_names(record: MixRecord) -> MixRecord:
+    named = zip(record.candidates, _own_names(record.models), strict=True)
+    return replace(record, candidates=tuple(replace(candidate, model=name) for candidate, name in named))
 
 
 def _verdict(label: Any) -> Verdict:
@@ -176,7 +193,8 @@ def _from_hub(name: str, split: str, revision: str | None, cache_dir: str | Path
 
 def _read(path: Path) -> Iterator[MixRecord]:
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8-sig") as file:
             if file.read(1).strip() == "[":
                 raise ConfigurationError(f"{path} holds one JSON list; write one object a line")
             file.seek(0)
@@ -185,7 +203,7 @@ def _read(path: Path) -> Iterator[MixRecord]:
                     record = _from_line(text, f"{path}, line {number}", number)
                     if record.candidates:
                         yield record
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise ConfigurationError(f"cannot read {path}: {error}; give JSON lines in UTF-8, plain or .gz") from error
 
 
@@ -196,6 +214,8 @@ def _from_line(text: str, where: str, number: int) -> MixRecord:
             raise ConfigurationError("a line is no JSON object")
         if line.get("id") in (None, ""):
             line = {**line, "id": str(number)}
-        return record_from_preferences(line) if "comparisons" in line else MixRecord.from_dict(line)
+        if "comparisons" in line:
+            return record_from_preferences(line)
+        return _with_own_names(MixRecord.from_dict(line))
     except (json.JSONDecodeError, ConfigurationError) as error:
         raise ConfigurationError(f"{where}: {error}") from error

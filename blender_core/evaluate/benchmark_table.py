@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,16 @@ from blender_core.evaluate.selections import Kind
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Cells", "correlation_cells", "main_cells", "markdown", "rich_table", "task_cells", "write_between_markers"]
+__all__ = [
+    "Cells",
+    "check_markers",
+    "correlation_cells",
+    "main_cells",
+    "markdown",
+    "rich_table",
+    "task_cells",
+    "write_between_markers",
+]
 
 _TITLES = {"gpt_rank": "GPT-Rank", "top_3": "Top-3 %"}
 _ORDER = (Kind.MEMBER, Kind.CHANCE, Kind.RANKER, Kind.SYSTEM, Kind.ORACLE)
@@ -129,12 +139,14 @@ def rich_table(cells: Cells) -> Table:
         A table of ``rich``.
     """
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=cells.title)
+    # names of models may hold what rich reads as markup
+    table = Table(title=Text(cells.title, style="table.title"))
     for place, heading in enumerate(cells.headings):
-        table.add_column(heading, justify="right" if place else "left", overflow="fold")
+        table.add_column(Text(heading), justify="right" if place else "left", overflow="fold")
     for place, row in enumerate(cells.rows):
-        table.add_row(*row, end_section=place in cells.breaks)
+        table.add_row(*map(Text, row), end_section=place in cells.breaks)
     return table
 
 
@@ -169,17 +181,37 @@ def write_between_markers(path: str | Path, marker: str, text: str) -> None:
     Raises:
         ConfigurationError: The document has no such markers, or cannot be read.
     """
-    path = Path(path)
+    before, after = _around_markers(Path(path), marker)
+    Path(path).write_text(f"{before}\n\n{text.strip()}\n\n{after}", encoding="utf-8")
+
+
+def check_markers(path: str | Path, marker: str) -> None:
+    """Refuse a document that ``write_between_markers`` cannot write to.
+
+    Args:
+        path: The document.
+        marker: Name of the place.
+
+    Raises:
+        ConfigurationError: The document has no such markers, or cannot be read or written.
+    """
+    _around_markers(Path(path), marker)
+    if not os.access(path, os.W_OK):
+        raise ConfigurationError(f"cannot write {path}: permission denied")
+
+
+def _around_markers(path: Path, marker: str) -> tuple[str, str]:
+    """What stands before and after a place, the markers with it."""
     first, last = f"<!-- {marker} -->", f"<!-- end {marker} -->"
     try:
         document = path.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}") from error
     before, found, rest = document.partition(first)
     _, closed, after = rest.partition(last)
     if not (found and closed):
         raise ConfigurationError(f"{path} has no lines {first!r} and {last!r} to write between")
-    path.write_text(f"{before}{first}\n\n{text.strip()}\n\n{last}{after}", encoding="utf-8")
+    return before + first, last + after
 
 
 def _sorted_rows(report: BenchmarkReport) -> list[Row]:

@@ -82,8 +82,11 @@ def evaluate_ranker(
         The numbers.
 
     Raises:
-        ConfigurationError: There is no ``eval`` folder, a named set is unknown, or none was found.
+        ConfigurationError: There is no ``eval`` folder, a named set is unknown, none was found, or ``limit`` is
+            below 1.
     """
+    if limit is not None and limit < 1:
+        raise ConfigurationError(f"limit is {limit}; it must be at least 1")
     folder = Path(data) / "eval"
     if not folder.is_dir():
         raise ConfigurationError(f"no evaluation sets in {folder}; give the data folder (BLENDER_DATA or --data)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from rich.table import Table
+from rich.text import Text
 
 from blender_core.evaluate.blend_sets import BlendNumbers
 from blender_core.evaluate.pair_sets import PairNumbers
@@ -30,7 +31,7 @@ PUBLISHED: dict[str, str] = {
 
 def pair_table(numbers: RankerNumbers) -> Table:
     """Pair sets, accuracies in percent."""
-    table = Table(title=f"Pair sets: accuracy of {numbers.ranker!r} on non-ties, percent")
+    table = _table(f"Pair sets: accuracy of {numbers.ranker!r} on non-ties, percent")
     for heading in (
         "set",
         "pairs",
@@ -45,18 +46,23 @@ def pair_table(numbers: RankerNumbers) -> Table:
     ):
         table.add_column(heading, justify="left" if heading in ("set", "published") else "right")
     for row in numbers.pairs:
-        table.add_row(*_pair_cells(row))
+        table.add_row(*map(Text, _pair_cells(row)))
     return table
 
 
 def blend_table(numbers: RankerNumbers) -> Table:
     """Blend sets, mean score of the picked answer."""
-    table = Table(title=f"Blend sets: mean score of the answer that {numbers.ranker!r} picks")
+    table = _table(f"Blend sets: mean score of the answer that {numbers.ranker!r} picks")
     for heading in ("set", "prompts", "picked", "random", "longest", "consensus", "best single", "oracle"):
         table.add_column(heading, justify="left" if heading == "set" else "right")
     for row in numbers.blends:
-        table.add_row(*_blend_cells(row))
+        table.add_row(*map(Text, _blend_cells(row)))
     return table
+
+
+def _table(title: str) -> Table:
+    # names may hold what rich reads as markup
+    return Table(title=Text(title, style="table.title"))
 
 
 def _pair_cells(row: PairNumbers) -> list[str]:

@@ -24,12 +24,12 @@ from __future__ import annotations
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.normal_form import normal_form
 
 __all__ = ["CHECK_KINDS", "passes", "validate_check"]
 
@@ -194,7 +194,7 @@ def _any(check: Mapping[str, Any], answer: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).replace("\u2019", "'").casefold().split())
+    return " ".join(normal_form("NFKC", text).replace("\u2019", "'").casefold().split())
 
 
 def _bare(text: str) -> str:
@@ -210,7 +210,8 @@ def _stands_in(word: str, folded_text: str) -> bool:
 
 def _items(line: str) -> list[str]:
     listed = re.sub(r"^[^\[:]*:\s*", "", line.strip()) if ":" in line else line.strip()
-    listed = re.sub(r",?\s+and\s+", ", ", listed.strip(" .`*").strip("[]()"))
+    # from the first space of a run only: from each of them it takes quadratic time
+    listed = re.sub(r",?(?<!\s)\s+and\s+", ", ", listed.strip(" .`*").strip("[]()"))
     separator = "," if "," in listed else r"\s+"
     return [_bare(item) for item in re.split(separator, listed) if _bare(item)]
 

@@ -19,6 +19,7 @@ from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
 from blender_core.mixinstruct.journal import Journal
 from blender_core.mixinstruct.records import Gathered, MixCandidate, MixRecord
+from blender_core.mixinstruct.texts import without_surrogates
 from blender_core.outcome import MemberOutcome
 from blender_core.prompt import Message, Prompt
 from blender_core.slots import SharedSlots
@@ -219,14 +220,17 @@ class _Run:
 
 def _candidate(outcome: MemberOutcome, decoding_method: str) -> MixCandidate:
     answer, usage = outcome.answer, outcome.usage
+    finish_reason = None if answer is None else answer.finish_reason
+    # half a character could be written neither to the journal nor to the output
     gathered = Gathered(
         status=outcome.status.value,
-        error=outcome.reason or "",
+        error=without_surrogates(outcome.reason or ""),
         latency_s=round(outcome.latency_s, 4),
         attempts=outcome.attempts,
         input_tokens=None if usage is None else usage.input_tokens,
         output_tokens=None if usage is None else usage.output_tokens,
         cost=outcome.cost,
-        finish_reason=None if answer is None else answer.finish_reason,
+        finish_reason=None if finish_reason is None else without_surrogates(finish_reason),
     )
-    return MixCandidate(outcome.member, "" if answer is None else answer.text, {}, decoding_method, gathered)
+    text = "" if answer is None else without_surrogates(answer.text)
+    return MixCandidate(outcome.member, text, {}, decoding_method, gathered)

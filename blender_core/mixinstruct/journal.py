@@ -140,21 +140,20 @@ class Journal:
 
     def _append(self, line: Mapping[str, Any]) -> None:
         # one write, so that a kill leaves at most one line cut
-        self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n")
+        self._file.write(_encoded(line))
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def _load(self) -> None:
-        lines = self._whole_lines()
+        header = {"journal": _VERSION, "settings": self._settings}
+        lines = self._whole_lines(_encoded(header))
         first = next(lines, None)
         if first is None:
-            self._append({"journal": _VERSION, "settings": self._settings})
+            self._append(header)
             _sync_folder(self.path.parent)
             return
         if first.get("journal") != _VERSION:
-            raise ConfigurationError(
-                f"{self.path} is not a journal of this version; move it away or give another --out"
-            )
+            raise self._no_journal()
         before = first.get("settings", {})
         if before != self._settings:
             changed = sorted(
@@ -167,17 +166,25 @@ class Journal:
         for line in lines:
             self._take(line)
 
-    def _whole_lines(self) -> Iterator[dict[str, Any]]:
+    def _no_journal(self) -> ConfigurationError:
+        return ConfigurationError(f"{self.path} is not a journal of this version; move it away or give another --out")
+
+    def _whole_lines(self, header: bytes) -> Iterator[dict[str, Any]]:
         self._file.seek(0)
         end = 0
         for number, raw in enumerate(self._file, 1):
             if not raw.endswith(b"\n"):
+                # somebody else's file must not be cut
+                if number == 1 and not header.startswith(raw):
+                    raise self._no_journal()
                 break
             try:
                 line = json.loads(raw)
                 if not isinstance(line, dict):
                     raise ValueError("not an object")
             except ValueError as error:
+                if number == 1:
+                    raise self._no_journal() from error
                 raise ConfigurationError(
                     f"{self.path}, line {number} is damaged: {error}; remove the line, what it held is asked again"
                 ) from error
@@ -192,6 +199,10 @@ class Journal:
         elif "verdict" in line:
             said = line["verdict"]
             self._verdicts[line["judge"], line["question"]] = None if said is None else Verdict(said)
+
+
+def _encoded(line: Mapping[str, Any]) -> bytes:
+    return json.dumps(line, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
 
 
 def _lock(file: IO[bytes], path: Path) -> None:

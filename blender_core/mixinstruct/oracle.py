@@ -6,22 +6,38 @@ al. 2023), so that here each pair is shown in both orders, and both verdicts are
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from blender_core.errors import RankerError
+from blender_core.concurrency import run_sync
+from blender_core.errors import EmptyAnswerError, RankerError
+from blender_core.gather.call import CallRuntime
+from blender_core.gather.gatherer import gather
+from blender_core.gather.policy import GatherPolicy
+from blender_core.gather.spending import Spending
 from blender_core.members.adapters import as_member
+from blender_core.members.member import Member
 from blender_core.mixinstruct.checks import passes
 from blender_core.mixinstruct.journal import Journal
 from blender_core.mixinstruct.records import MixCandidate, MixRecord, Verdict
+from blender_core.outcome import MemberOutcome, Status
 from blender_core.prompt import Message, Prompt
 from blender_core.rank.llm_judge import judge_prompt
 from blender_core.rank.verdict import read_verdict
 
-__all__ = ["judged_by_checks", "judged_by_llm", "oracle_prompt", "read_oracle_verdict", "verdict_agreement"]
+__all__ = [
+    "judged_by_checks",
+    "judged_by_llm",
+    "oracle_prompt",
+    "read_oracle_verdict",
+    "unread_replies",
+    "verdict_agreement",
+]
 
 _INSTRUCTION = (
     "You compare two answers to one request. Judge which of them serves the request better: correct first, then "
@@ -112,6 +128,8 @@ def judged_by_llm(
     journal: Journal,
     *,
     options: Mapping[str, Any] | None = None,
+    policy: GatherPolicy | None = None,
+    retry_failed: bool = False,
     on_verdict: Callable[[], None] = lambda: None,
 ) -> MixRecord:
     """Ask a judge LLM about every pair in both orders, n (n - 1) calls for n answers.
@@ -124,6 +142,8 @@ def judged_by_llm(
         judge: The judge; anything that can be a member.
         journal: Keeps the verdicts.
         options: Call options for the judge. Default: temperature 0, at most 16 tokens.
+        policy: Time limit and retries of each call. Default: 300 seconds, and the engine's retries.
+        retry_failed: Ask again where an earlier run could not read the reply.
         on_verdict: Called after each pair and order.
 
     Returns:
@@ -133,21 +153,26 @@ def judged_by_llm(
         RankerError: A call to the judge failed.
     """
     member = as_member(judge)
+    policy = policy or GatherPolicy(timeout=300.0)
     asked = {"temperature": 0.0, "max_tokens": 16, **(options or {})}
+    asked_again: set[str] = set()
 
     def ask(first: MixCandidate, second: MixCandidate) -> Verdict | None:
         if not (first.answered and second.answered):
             return _of_two(first.answered, second.answered)
         question = oracle_prompt(record.prompt, first.text, second.text, asked)
         known, verdict = journal.verdict(member.name, question.text)
+        if known and verdict is None and retry_failed and question.text not in asked_again:
+            known = False
         if not known:
-            try:
-                reply = member.generate(question).text
-            except Exception as error:
+            asked_again.add(question.text)
+            outcome = _reply(member, question, policy)
+            reply = _text_of(outcome)
+            if reply is None:
                 raise RankerError(
-                    f"the judge {member.name} failed on record {record.id!r}: {type(error).__name__}: {error}; "
+                    f"the judge {member.name} failed on record {record.id!r}: {outcome.reason}; "
                     f"{journal.path} keeps what there is, run again to go on"
-                ) from error
+                ) from outcome.error
             verdict = read_oracle_verdict(reply)
             journal.add_verdict(member.name, question.text, verdict, reply)
         if first.text == second.text and verdict is not None:
@@ -161,6 +186,48 @@ def judged_by_llm(
             verdicts[first.model, second.model] = verdict
         on_verdict()
     return replace(record, cmp_results=verdicts)
+
+
+def _reply(member: Member, question: Prompt, policy: GatherPolicy) -> MemberOutcome:
+    async def ask() -> MemberOutcome:
+        runtime = CallRuntime(
+            asyncio.get_running_loop().time, asyncio.sleep, random.Random(0), lambda event: None, in_threads=True
+        )
+        spending = Spending(policy.budget, [member])
+        outcomes = await gather(
+            [(member.name, member)], question, policy, slots=None, spending=spending, runtime=runtime
+        )
+        return outcomes[0]
+
+    return run_sync(ask)
+
+
+def _text_of(outcome: MemberOutcome) -> str | None:
+    """The judge's words; ``""`` where it would not say any, ``None`` where the call failed."""
+    if outcome.answer is not None:
+        return outcome.answer.text
+    return "" if outcome.status is Status.REFUSED or isinstance(outcome.error, EmptyAnswerError) else None
+
+
+def unread_replies(records: Sequence[MixRecord]) -> tuple[int, int]:
+    """How many of a judge's replies hold no verdict.
+
+    Args:
+        records: Judged records.
+
+    Returns:
+        Replies that could not be read; all replies. Equal answers share one, blank ones need none.
+    """
+    unread = total = 0
+    for record in records:
+        answered = [candidate for candidate in record.candidates if candidate.answered]
+        read = {
+            (first.text, second.text): (first.model, second.model) in (record.cmp_results or {})
+            for first, second in itertools.permutations(answered, 2)
+        }
+        unread += sum(not known for known in read.values())
+        total += len(read)
+    return unread, total
 
 
 def verdict_agreement(records: Sequence[MixRecord]) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.mixinstruct.texts import joined_prompt, prompt_text, without_surrogates
 
 __all__ = ["Gathered", "MixCandidate", "MixRecord", "Verdict", "joined_prompt", "read_mix", "write_mix"]
 
@@ -130,12 +132,15 @@ class MixCandidate:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> MixCandidate:
-        """Build from a candidate of a line; scores that are no finite numbers are left out."""
+        """Build from a candidate of a line.
+
+        Scores that are no finite numbers are left out, lone surrogates in the text are replaced.
+        """
         gathered = data.get("gathered")
         known = {"decoding_method", "model", "text", "scores", "gathered"}
         return cls(
             model=str(data.get("model") or ""),
-            text=str(data["text"] or ""),
+            text=without_surrogates(str(data["text"] or "")),
             scores=_finite(data.get("scores") or {}),
             decoding_method=str(data.get("decoding_method") or ""),
             gathered=None if gathered is None else Gathered.from_dict(gathered),
@@ -259,14 +264,15 @@ class MixRecord:
             The record.
 
         Raises:
-            ConfigurationError: A field is missing or of the wrong kind, or a verdict is unknown.
+            ConfigurationError: A field is missing or of the wrong kind, a verdict is unknown, or half a character
+                stands outside of the candidates.
         """
         known = {"id", "instruction", "input", "output", "candidates", "cmp_results", "task", "check"}
         try:
             check = data.get("check")
             return cls(
                 id=str(data.get("id", "")),
-                instruction=str(data["instruction"]),
+                instruction=prompt_text(data),
                 input=str(data.get("input") or ""),
                 output=str(data.get("output") or ""),
                 candidates=tuple(MixCandidate.from_dict(candidate) for candidate in data.get("candidates") or ()),
@@ -284,23 +290,6 @@ class MixRecord:
             ) from error
 
 
-def joined_prompt(instruction: str, input: str = "") -> str:
-    r"""Instruction and input as one prompt.
-
-    Args:
-        instruction: What is asked.
-        input: What it is asked about, may be ``""``.
-
-    Returns:
-        Both with a line break between them, or the one that is there.
-
-    Examples:
-        >>> joined_prompt("Translate to French.", "cat")
-        'Translate to French.\ncat'
-    """
-    return "\n".join(part for part in (instruction, input) if part.strip())
-
-
 def read_mix(path: str | os.PathLike[str]) -> Iterator[MixRecord]:
     """Read a file in MixInstruct's schema.
 
@@ -315,11 +304,12 @@ def read_mix(path: str | os.PathLike[str]) -> Iterator[MixRecord]:
     """
     path = Path(path).expanduser()
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield _from_line(line, number, path)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise ConfigurationError(f"cannot read {path}: {error}; give JSON lines in UTF-8, plain or .gz") from error
 
 
@@ -327,16 +317,18 @@ def write_mix(path: str | os.PathLike[str], records: Iterable[MixRecord]) -> int
     """Write a file in MixInstruct's schema; an existing file is replaced once the new one is whole.
 
     Args:
-        path: Where to; a name that ends in ``.gz`` is compressed, equal records to equal bytes.
+        path: Where to; a name that ends in ``.gz`` is compressed, equal records to equal bytes. A link stays one.
         records: The records.
 
     Returns:
         How many were written.
     """
     path = Path(path).expanduser()
+    compressed = path.suffix == ".gz"
+    path = path.resolve()
     partial = path.with_name(f"{path.name}.partial")
     count = 0
-    with _open_for_writing(partial, compressed=path.suffix == ".gz") as file:
+    with _open_for_writing(partial, compressed=compressed) as file:
         for record in records:
             file.write(json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
             count += 1

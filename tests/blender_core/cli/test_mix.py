@@ -99,6 +99,113 @@ def test_other_settings_need_another_file(prompts):
     assert "temperature 0" in done.output
 
 
+def test_names_are_shown_as_they_are(prompts):
+    models = ("m[/4bit]", "llama[q4]")
+    with ScriptedServer({models[0]: ["x"], models[1]: ["x"], "j[/q]": ["Same bad"]}) as server:
+        judge = ("--verdicts", "judge", "--judge", f"{server.base_url}:j[/q]")
+        done = mix(prompts, server, "--limit", 1, *judge, models=models)
+    assert done.exit_code == 0, done.output
+    for model in models:
+        assert done.output.count(model) >= 2  # how far it is, and the table
+
+
+def test_half_a_character_is_replaced_once(prompts):
+    with ScriptedServer({"a": ["half \ud83d", Reply("x", finish_reason="stop\udc00")]}) as server:
+        done = mix(prompts, server, "--limit", 2, models="a")
+        assert done.exit_code == 0, done.output
+        before = (prompts.parent / "mix.jsonl").read_bytes()
+        assert mix(prompts, server, "--limit", 2, models="a").exit_code == 0
+        assert len(server.requests) == 2
+    assert (prompts.parent / "mix.jsonl").read_bytes() == before
+    first, second = read_mix(prompts.parent / "mix.jsonl")
+    assert first.texts == ("half ?",)
+    assert second.candidates[0].gathered.finish_reason == "stop?"
+
+
+def test_replies_that_cannot_be_read_are_counted_and_asked_again_on_demand(prompts):
+    script = {"a": ["x"], "b": ["y"], "judge": ["Hm.", "A is better", "Hm.", "", "B is better"]}
+    with ScriptedServer(script) as server:
+        judge = ("--limit", 2, "--verdicts", "judge", "--judge", f"{server.base_url}:judge")
+        done = mix(prompts, server, *judge)
+        assert done.exit_code == 0, done.output
+        assert "3 of 4 replies could not be read" in done.output
+        assert "--retry-failed" in done.output
+        assert "3 of 4" in mix(prompts, server, *judge).output
+        assert sum(asked(server, "judge").values()) == 4
+        assert "could not be read" not in mix(prompts, server, *judge, "--retry-failed").output
+        assert sum(asked(server, "judge").values()) == 7
+    records = list(read_mix(prompts.parent / "mix.jsonl"))
+    assert [len(record.cmp_results) for record in records] == [2, 2]
+
+
+def test_a_judge_that_fails_once_is_asked_again(prompts):
+    with ScriptedServer({"a": ["x"], "b": ["y"], "judge": [Reply("busy", status=503), "Same good"]}) as server:
+        judge = ("--verdicts", "judge", "--judge", f"{server.base_url}:judge")
+        done = mix(prompts, server, "--limit", 1, *judge)
+        assert done.exit_code == 0, done.output
+        assert sum(asked(server, "judge").values()) == 3
+
+
+def test_a_judge_that_never_answers_ends(prompts):
+    with ScriptedServer({"a": ["x"], "b": ["y"], "judge": [Reply(hang=True)]}) as server:
+        judge = ("--verdicts", "judge", "--judge", f"{server.base_url}:judge", "--timeout", 1)
+        done = mix(prompts, server, "--limit", 1, *judge)
+    assert done.exit_code == 1
+    assert "no answer within 1 s" in done.output
+
+
+def test_a_link_stays_a_link(prompts):
+    out, target = prompts.parent / "mix.jsonl", prompts.parent / "below" / "real.jsonl"
+    target.parent.mkdir()
+    out.symlink_to(target)
+    with ScriptedServer({"a": ["x"]}) as server:
+        for _ in range(2):
+            assert mix(prompts, server, "--limit", 1, models="a").exit_code == 0
+    assert out.is_symlink()
+    assert [record.texts for record in read_mix(target)] == [("x",)]
+
+
+@pytest.mark.parametrize(
+    "kind", ["folder", "fifo", "prompts", "link to the prompts", "link to nowhere", "journal is a fifo"]
+)
+def test_a_target_that_cannot_be_written_asks_nobody(prompts, kind):
+    out = prompts.parent / "mix.jsonl"
+    if "fifo" in kind and not hasattr(os, "mkfifo"):
+        pytest.skip("no fifos here")
+    if kind == "folder":
+        out.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(out)
+    elif kind == "journal is a fifo":
+        os.mkfifo(out.with_name("mix.jsonl.journal"))
+    elif kind == "prompts":
+        prompts = prompts.rename(out)
+    elif kind == "link to nowhere":
+        out.symlink_to(prompts.parent / "nowhere" / "mix.jsonl")
+    else:
+        out.symlink_to(prompts)
+    before = prompts.read_bytes()
+    with ScriptedServer({"a": ["x"]}) as server:
+        done = mix(prompts, server, models="a")
+        assert not server.requests
+    assert done.exit_code == 2
+    assert "--out" in done.output
+    assert prompts.read_bytes() == before
+    assert not out.with_name("mix.jsonl.journal").is_file()
+
+
+@pytest.mark.parametrize("notes", ["my notes", "my notes\nand more\n", '{"text": "mine"}\n', '{"text": "mine"}'])
+def test_a_file_that_is_no_journal_is_left_alone(prompts, notes):
+    journal = prompts.parent / "mix.jsonl.journal"
+    journal.write_text(notes)
+    with ScriptedServer({"a": ["x"]}) as server:
+        done = mix(prompts, server, models="a")
+        assert not server.requests
+    assert done.exit_code == 2
+    assert "not a journal" in done.output
+    assert journal.read_text() == notes
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -126,6 +233,9 @@ def test_a_broken_prompts_file_is_told(tmp_path):
             ('{"instruction": " "}', "empty"),
             ('{"instruction": "x", "check": {"kind": "vibes"}}', "not a check"),
             ('{"instruction": "x"', "line 1"),
+            ('{"instruction": null}', "line 1: the instruction is null"),
+            ('{"instruction": "half \\ud83d"}', "line 1: half a character"),
+            ('{"instruction": "x", "extra": [{"y": "\\udc00"}]}', "line 1: half a character"),
         ):
             path.write_text(content)
             done = mix(path, server, models="a")

@@ -121,6 +121,8 @@ def test_missing_sets(tmp_path, data):
         evaluate_ranker(LongestRanker(), data, sets=["nonsense"])
     with pytest.raises(ConfigurationError, match="none of"):
         evaluate_ranker(LongestRanker(), data, sets=["llmbar"])
+    with pytest.raises(ConfigurationError, match="limit is 0"):
+        evaluate_ranker(LongestRanker(), data, limit=0)
 
 
 def test_tables_show_the_numbers(data):
@@ -132,6 +134,17 @@ def test_tables_show_the_numbers(data):
     text = capture.get()
     assert "66.7" in text
     assert "0.600 y" in text
+
+
+def test_tables_show_names_as_they_are(tmp_path):
+    write(tmp_path, "blend_open11", [blend(("m[/4bit]", "a", 1.0), ("n", "bb", 0.0))])
+    ranker = Shortest()
+    ranker.name = "mine[q4]"
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(blend_table(evaluate_ranker(ranker, tmp_path)))
+    assert "m[/4bit]" in capture.get()
+    assert "mine[q4]" in capture.get()
 
 
 def test_wilson_interval():

@@ -128,3 +128,9 @@ def test_json_is_what_json_writes(values):
 @given(st.sampled_from([check for check, _ in RIGHT]), st.text())
 def test_no_answer_breaks_a_check(check, answer):
     assert passes(check, answer) in (True, False)
+
+
+def test_long_runs_of_white_space_separate_the_items_of_a_list():
+    # a search that tries every length of the white space would take minutes
+    gap = " " * 200_000
+    assert passes({"kind": "list", "items": ["a", "b", "c"]}, f"a,{gap}b,{gap}and{gap}c")

@@ -73,6 +73,10 @@ def test_damage_in_the_middle_is_told(tmp_path):
     (tmp_path / "other").write_text('{"instruction": "no journal"}\n')
     with pytest.raises(ConfigurationError, match="not a journal"):
         Journal(tmp_path / "other", SETTINGS)
+    (tmp_path / "notes").write_text("no line end")
+    with pytest.raises(ConfigurationError, match="not a journal"):
+        Journal(tmp_path / "notes", SETTINGS)
+    assert (tmp_path / "notes").read_text() == "no line end"
     with pytest.raises(ConfigurationError, match="cannot write"):
         Journal(tmp_path / "no folder" / "j", SETTINGS)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from blender_core.errors import RankerError
+from blender_core.errors import RankerError, RefusedError
+from blender_core.gather.policy import GatherPolicy, RetryPolicy
 from blender_core.mixinstruct.journal import Journal
 from blender_core.mixinstruct.oracle import (
     judged_by_checks,
     judged_by_llm,
     oracle_prompt,
     read_oracle_verdict,
+    unread_replies,
     verdict_agreement,
 )
 from blender_core.mixinstruct.records import Gathered, MixCandidate, MixRecord, Verdict
@@ -87,16 +91,43 @@ def test_no_answer_loses_without_a_call_and_equal_answers_tie(journal):
 
 def test_a_judge_that_breaks_loses_nothing(journal):
     judge = FakeMember("judge", "A is better", ConnectionError("gone"), "B is better")
+    once = GatherPolicy(retry=RetryPolicy(retries=0))
     with pytest.raises(RankerError, match=r"record '1'.*gone"):
-        judged_by_llm(record("Paris", "Rome"), judge, journal)
+        judged_by_llm(record("Paris", "Rome"), judge, journal, policy=once)
     judged = judged_by_llm(record("Paris", "Rome"), judge, journal)
     assert judge.calls == 3
     assert judged.cmp_results == {("a", "b"): A, ("b", "a"): B}
 
 
+def test_a_judge_has_the_retries_of_a_member(journal):
+    judge = FakeMember("judge", ConnectionError("gone"), "A is better", "B is better")
+    policy = GatherPolicy(retry=RetryPolicy(retries=1, first_wait_s=0))
+    judged = judged_by_llm(record("Paris", "Rome"), judge, journal, policy=policy)
+    assert judged.cmp_results == {("a", "b"): A, ("b", "a"): B}
+    assert judge.calls == 3
+
+
 def test_an_unreadable_reply_is_no_verdict(journal):
-    judged = judged_by_llm(record("Paris", "Rome"), FakeMember("judge", "Hm."), journal)
-    assert judged.cmp_results == {}
+    asked = record("Paris", "Rome", "Paris", "")
+    judge = FakeMember("judge", "Hm.", "", RefusedError("not this"), "A is better")
+    judged = judged_by_llm(asked, judge, journal)
+    # a blank answer needs no reply, equal ones share theirs
+    assert set(judged.cmp_results) == {(a, b) for a, b in itertools.permutations("abcd", 2) if "d" in (a, b)}
+    assert judge.calls == 3
+    assert unread_replies([judged]) == (3, 3)
+    assert judged_by_llm(asked, judge, journal) == judged
+    assert judge.calls == 3
+    again = judged_by_llm(asked, judge, journal, retry_failed=True)
+    assert judge.calls == 6
+    assert unread_replies([again]) == (0, 3)
+
+
+def test_a_reply_that_stays_unreadable_is_asked_once_a_run(journal):
+    judge = FakeMember("judge", "Hm.")
+    asked = record("Paris", "Paris")
+    judged_by_llm(asked, judge, journal)
+    judged_by_llm(asked, judge, journal, retry_failed=True)
+    assert judge.calls == 2
 
 
 def test_checks_judge_too():

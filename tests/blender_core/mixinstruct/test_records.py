@@ -113,6 +113,10 @@ def test_scores_that_are_no_numbers_are_missing():
         "{",
         "[]",
         '{"input": "no instruction"}',
+        '{"instruction": null}',
+        '{"instruction": 5}',
+        '{"instruction": "half a smile: \\ud83d"}',
+        '{"instruction": "x", "check": {"kind": "equals", "any": ["\\udc00"]}}',
         '{"instruction": "x", "candidates": [{"model": "m"}]}',
         '{"instruction": "x", "candidates": 3}',
         '{"instruction": "x", "cmp_results": "{\\"a,b\\": \\"A wins\\"}"}',
@@ -132,6 +136,23 @@ def test_missing_and_cut_files_are_told(tmp_path):
     (tmp_path / "cut.jsonl.gz").write_bytes(whole[:-12])
     with pytest.raises(ConfigurationError, match="cannot read"):
         list(read_mix(tmp_path / "cut.jsonl.gz"))
+
+
+def test_damaged_and_marked_files(tmp_path):
+    whole = bytearray(gzip.compress(b'{"instruction": "x"}\n' * 50))
+    whole[12:20] = b"\xff" * 8
+    (tmp_path / "damaged.jsonl.gz").write_bytes(whole)
+    with pytest.raises(ConfigurationError, match=r"cannot read .*damaged\.jsonl\.gz"):
+        list(read_mix(tmp_path / "damaged.jsonl.gz"))
+    (tmp_path / "marked.jsonl").write_text('{"instruction": "x"}\n', encoding="utf-8-sig")
+    (tmp_path / "marked.jsonl.gz").write_bytes(gzip.compress((tmp_path / "marked.jsonl").read_bytes()))
+    for name in ("marked.jsonl", "marked.jsonl.gz"):
+        assert [record.instruction for record in read_mix(tmp_path / name)] == ["x"]
+
+
+def test_half_a_character_in_an_answer_is_replaced():
+    data = {"instruction": "x", "candidates": [{"model": "m", "text": "half a smile: \ud83d"}]}
+    assert MixRecord.from_dict(data).texts == ("half a smile: ?",)
 
 
 def test_a_name_with_a_comma_cannot_be_written():
