@@ -11,15 +11,16 @@ from typing import Any
 from blender_core.errors import ConfigurationError
 from blender_core.rank.pairrm.backbone_shape import POOLINGS
 from blender_core.train.corruption import CORRUPTIONS
+from blender_core.train.setting_checks import LARGEST_SEED, PART, SHARE, Range, above, at_least, built, check_settings
 from blender_core.train.settings_file import read_settings
 
 __all__ = [
     "FORMATS",
+    "SMALLEST_WINDOW",
     "RankerTrainingConfig",
     "SourceConfig",
     "Stage",
     "TeacherConfig",
-    "sources_from",
 ]
 
 FORMATS = ("chosen_rejected", "mixinstruct", "pair", "preference")
@@ -36,6 +37,20 @@ _CHOICES = {
     "precision": ("", "bfloat16", "float16", "float32"),
     "keep": ("best", "last"),
 }
+
+_RANGES = {
+    **dict.fromkeys(("steps", "records_per_step", "accumulation", "evaluate_every", "off_topic_draws"), at_least(1)),
+    **dict.fromkeys(("head_size", "tokens_per_batch", "threads"), at_least(1)),
+    **dict.fromkeys(("learning_rate", "head_learning_rate", "weight_decay", "minutes"), at_least(0)),
+    **dict.fromkeys(("freeze_layers", "development_records", "save_every", "pairs_per_record"), at_least(0)),
+    **dict.fromkeys(("warmup", "dropout", "start_share", "development_share"), PART),
+    **dict.fromkeys(("off_topic_longest", "corruption", "length_balance"), SHARE),
+    "prompt_share": Range(0, 1, with_low=False, with_high=False),
+    "seed": Range(0, LARGEST_SEED),
+}
+
+SMALLEST_WINDOW = 8
+"""Fewer tokens hold no prompt with an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +96,18 @@ class SourceConfig:
     records: int = 0
 
     def __post_init__(self) -> None:
+        check_settings(
+            self,
+            {
+                "format": FORMATS,
+                "group": at_least(2),
+                "slope": above(0),
+                **dict.fromkeys(("share", "smallest_gap", "records"), at_least(0)),
+            },
+        )
         if bool(self.file) == bool(self.dataset):
             raise ConfigurationError(
                 f"a source has file {self.file!r} and dataset {self.dataset!r}; give exactly one of them"
-            )
-        if self.format not in FORMATS:
-            raise ConfigurationError(f"format {self.format!r} is unknown; choose one of {', '.join(FORMATS)}")
-        if self.share < 0 or self.group < 2 or self.records < 0:
-            raise ConfigurationError(
-                f"share={self.share}, group={self.group}, records={self.records}: share and records are 0 or more, "
-                "a group has at least 2 candidates"
             )
 
 
@@ -112,11 +129,7 @@ class TeacherConfig:
     sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.weight <= 1.0 or not self.temperature > 0.0:
-            raise ConfigurationError(
-                f"teacher weight={self.weight}, temperature={self.temperature}: the weight is in [0, 1], the "
-                "temperature above 0"
-            )
+        check_settings(self, {"weight": SHARE, "temperature": above(0)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +143,9 @@ class Stage:
 
     max_tokens: int
     until: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_settings(self, {"max_tokens": at_least(SMALLEST_WINDOW), "until": Range(0, 1, with_low=False)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +274,7 @@ class RankerTrainingConfig:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
+        check_settings(self, {**_CHOICES, **_RANGES})
         if not self.sources:
             raise ConfigurationError("no sources; give at least one")
         unknown = set(self.teacher.sources) - set(self.sources) if self.teacher is not None else set()
@@ -265,35 +282,18 @@ class RankerTrainingConfig:
             raise ConfigurationError(
                 f"teacher.sources names {', '.join(sorted(unknown))}; the run's sources are {', '.join(self.sources)}"
             )
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}")
         if self.length_balance_by == "draw" and not self.pairs_per_record:
             raise ConfigurationError("length_balance_by = 'draw' needs pairs_per_record above 0, else all are drawn")
         if not self.stages or self.stages[-1].until < 1.0:
             raise ConfigurationError(f"stages {self.stages!r}: the last one must have until = 1.0")
-        if min(self.steps, self.records_per_step, self.accumulation, self.evaluate_every) < 1 or self.save_every < 0:
-            raise ConfigurationError(
-                f"steps={self.steps}, records_per_step={self.records_per_step}, accumulation={self.accumulation}, "
-                f"evaluate_every={self.evaluate_every}, save_every={self.save_every}: all must be at least 1, "
-                "save_every at least 0"
-            )
         strange = set(self.corruptions) - set(CORRUPTIONS)
         if strange:
             raise ConfigurationError(
                 f"corruptions names {', '.join(sorted(strange))}; choose from {', '.join(sorted(CORRUPTIONS))}"
             )
-        if not 0.0 <= self.start_share < 1.0 or (self.start_share and self.form == "pair"):
+        if self.start_share and self.form == "pair":
             raise ConfigurationError(
-                f"start_share is {self.start_share} in a run of the form {self.form!r}; give a share from 0 up to, "
-                "not including, 1, and above 0 only for the form 'one_pass'"
-            )
-        if not 0.0 <= self.off_topic_longest <= 1.0:
-            raise ConfigurationError(f"off_topic_longest is {self.off_topic_longest}; give a probability from 0 to 1")
-        if not 0.0 < self.prompt_share < 1.0 or self.pairs_per_record < 0:
-            raise ConfigurationError(
-                f"prompt_share={self.prompt_share}, pairs_per_record={self.pairs_per_record}: the share lies between "
-                "0 and 1, the pairs are 0 or more"
+                f"start_share is {self.start_share} in a run of the form 'pair'; it is for the form 'one_pass'"
             )
 
     @classmethod
@@ -301,7 +301,7 @@ class RankerTrainingConfig:
         """Build from plain types.
 
         Raises:
-            ConfigurationError: An unknown or missing setting.
+            ConfigurationError: A setting is unknown, missing or cannot be used.
 
         Examples:
             >>> config = RankerTrainingConfig.from_dict({"encoder": "e", "output": "o",
@@ -309,21 +309,7 @@ class RankerTrainingConfig:
             >>> config.stages[0].max_tokens, config.sources["mine"].group
             (128, 5)
         """
-        values = dict(data)
-        try:
-            values["sources"] = sources_from(values.get("sources", {}))
-            if "stages" in values:
-                values["stages"] = tuple(Stage(**stage) for stage in values["stages"])
-            if values.get("teacher") is not None:
-                teacher = values["teacher"]
-                values["teacher"] = TeacherConfig(**{**teacher, "sources": tuple(teacher.get("sources", ()))})
-            for name in ("average", "corruptions"):
-                given = values.get(name, ())
-                # a lone text would be taken apart into its letters
-                values[name] = (given,) if isinstance(given, str) else tuple(given)
-            return cls(**values)
-        except TypeError as error:
-            raise ConfigurationError(f"training settings cannot be read: {error}") from error
+        return built(cls, data)
 
     @classmethod
     def load(cls, path: str | Path) -> RankerTrainingConfig:
@@ -351,13 +337,3 @@ class RankerTrainingConfig:
     def window(self, progress: float) -> int:
         """Window in tokens at a progress in [0, 1]."""
         return next((stage for stage in self.stages if progress < stage.until), self.stages[-1]).max_tokens
-
-
-def sources_from(data: Mapping[str, Mapping[str, Any]]) -> dict[str, SourceConfig]:
-    """Sources from plain types.
-
-    Raises:
-        ConfigurationError: A setting is unusable.
-        TypeError: A setting is unknown.
-    """
-    return {name: SourceConfig(**{**source, "only": tuple(source.get("only", ()))}) for name, source in data.items()}

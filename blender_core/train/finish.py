@@ -12,15 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from blender_core.errors import ConfigurationError
 from blender_core.rank.calibration import calibration_error
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.train.checkpoint import START_FILE, load_average, mix_with_start
 from blender_core.train.combine import Combination, RecordFeatures, fit_combination, record_features
-from blender_core.train.config import RankerTrainingConfig
+from blender_core.train.config import SMALLEST_WINDOW, RankerTrainingConfig
 from blender_core.train.export import write_ranker, write_settings
 from blender_core.train.exported import encoder_folder, load_scorer
 from blender_core.train.finish_pair import chosen_checkpoint, finish_pair_ranker
+from blender_core.train.model import longest_row
 from blender_core.train.ranker import data_folder, source_records, source_targets
+from blender_core.train.records import PreferenceRecord
+from blender_core.train.same_run import check_same_ranker
+from blender_core.train.targets import PairTarget
 from blender_core.train.tokenizer import load_tokenizer, segment_layout
 
 __all__ = ["development_numbers", "finish_ranker"]
@@ -54,35 +59,37 @@ def finish_ranker(
     Raises:
         CheckpointError: The checkpoint does not fit the settings, or ``start_share`` is set for a run that began
             without it.
+        ConfigurationError: The output holds a run with other settings, ``max_tokens`` is too small or more than the
+            encoder reads, or there is no held-out record to fit with.
     """
+    check_same_ranker(config)
+    if records < 1:
+        raise ConfigurationError(f"records is {records}; give at least 1")
     if config.form == "pair":
         return finish_pair_ranker(config, folder, data=data, max_tokens=max_tokens, records=records)
     folder = Path(folder)
     encoder = encoder_folder(config)
     tokenizer_file = encoder / "tokenizer.json"
     layout = segment_layout(load_tokenizer(tokenizer_file))
-    window = max_tokens or config.largest_window
+    window = config.largest_window if max_tokens is None else max_tokens
     model = load_scorer(encoder, config)
+    longest = longest_row(model.encoder)
+    if not SMALLEST_WINDOW <= window <= longest:
+        raise ConfigurationError(f"max_tokens is {window}; give {SMALLEST_WINDOW} to {longest}, what the encoder reads")
     load_average([chosen_checkpoint(config), *config.average], model)
     if config.start_share:
         mix_with_start(model, Path(config.output) / START_FILE, config.start_share)
+    known = _held_out(config, data, records)
     exact_file = write_ranker(model, tokenizer_file, layout, folder, max_tokens=window)
     int8 = EmbeddedRanker.load(folder)
     exact = _with_model(int8, exact_file)
     exact_file.unlink()
 
-    held_out = {
-        name: source_records(config, source, data_folder(data))[1][:records] for name, source in config.sources.items()
-    }
     measured: Measured = {}
     measured_exact: Measured = {}
-    for name, source in config.sources.items():
-        targets = source_targets(source, held_out[name])
+    for name, held_out in known.items():
         for ranker, result in ((int8, measured), (exact, measured_exact)):
-            features = [
-                record_features(record, pairs, _score(ranker))
-                for record, pairs in zip(held_out[name], targets, strict=True)
-            ]
+            features = [record_features(record, pairs, _score(ranker)) for record, pairs in held_out]
             result[name] = [item for item in features if item is not None]
     combination = fit_combination(measured)
     alone = fit_combination(measured, use_agreement=False)
@@ -103,6 +110,22 @@ def finish_ranker(
     }
     (Path(config.output) / "development.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
+
+
+def _held_out(
+    config: RankerTrainingConfig, data: str | Path | None, records: int
+) -> dict[str, list[tuple[PreferenceRecord, list[PairTarget]]]]:
+    """Held-out records by source, each with its pairs of known order."""
+    found = {}
+    for name, source in config.sources.items():
+        held_out = source_records(config, source, data_folder(data))[1][:records]
+        found[name] = list(zip(held_out, source_targets(source, held_out), strict=True))
+    if not any(pairs for own in found.values() for _, pairs in own):
+        raise ConfigurationError(
+            "the export fits with held-out records, and none has a pair with a known order; development_share is "
+            f"{config.development_share}: give more data"
+        )
+    return found
 
 
 def development_numbers(

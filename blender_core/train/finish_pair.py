@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from blender_core.rank.calibration import calibration_error, fit_temperature
 from blender_core.rank.pair_ranker import PairRanker
 from blender_core.rank.pairrm.scorer import PairScorer
 from blender_core.train.checkpoint import load_average
-from blender_core.train.config import RankerTrainingConfig
+from blender_core.train.config import RankerTrainingConfig, Stage
 from blender_core.train.development import HeldOut, PairLogit, held_out_groups, pair_logits
 from blender_core.train.joint import JointForm, pair_lengths
 from blender_core.train.packing import pack_texts
@@ -59,12 +60,16 @@ def finish_pair_ranker(
 
     Raises:
         CheckpointError: The checkpoint does not fit the settings.
+        ConfigurationError: ``max_tokens`` is too small, or more than the encoder reads.
     """
+    if max_tokens is not None:
+        # the form refuses a window that does not fit
+        config = dataclasses.replace(config, stages=(Stage(max_tokens),))
     form, texts = build_form(config)
     assert isinstance(form, JointForm)
     load_average([chosen_checkpoint(config), *config.average], form.module)
     form.module.eval()
-    window = max_tokens or config.largest_window
+    window = config.largest_window
     measured: dict[str, list[PairLogit]] = {}
     for name, source in config.sources.items():
         held_out = source_records(config, source, data_folder(data))[1][:records]

@@ -63,7 +63,7 @@ class JointForm:
     def __init__(self, model: PairRankerModel, tokenizer: PairTokenizer, config: RankerTrainingConfig) -> None:
         longest = model.shape.window if isinstance(model.shape, BackboneShape) else None
         if longest is not None and config.largest_window > longest:
-            raise ConfigurationError(f"a stage has {config.largest_window} tokens, the encoder reads at most {longest}")
+            raise ConfigurationError(f"max_tokens is {config.largest_window}; the encoder reads at most {longest}")
         for stage in config.stages:
             pair_lengths(stage.max_tokens, config.prompt_share)
         self.model = model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -92,12 +91,11 @@ def run_loop(
         How it ended.
 
     Raises:
-        CheckpointError: The checkpoint in the output folder belongs to other settings.
+        CheckpointError: The checkpoint in the output folder does not fit the network.
         RankerError: The loss is not a number any more.
     """
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "config.json").write_text(json.dumps(config.to_dict(), indent=2), encoding="utf-8")
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     optimizer = torch.optim.AdamW(form.parameter_groups(), weight_decay=config.weight_decay)
@@ -122,7 +120,7 @@ def run_loop(
             if not math.isfinite(loss) and not scaler.is_enabled():
                 raise RankerError(
                     f"the loss of step {state.step + 1} is {loss}; lower learning_rate, or use precision = 'float32', "
-                    "then start from the last checkpoint"
+                    f"in another output; initial = '{output / 'checkpoint.pt'}' goes on from the last checkpoint"
                 )
             state.step += 1
             state.sequences += rows

@@ -11,7 +11,7 @@ from torch import nn
 
 from blender_core.errors import CheckpointError
 
-__all__ = ["ENCODERS", "SegmentPooledScorer", "load_encoder", "tiny_encoder"]
+__all__ = ["ENCODERS", "SegmentPooledScorer", "load_encoder", "longest_row", "tiny_encoder"]
 
 ENCODERS = ("bert", "mpnet", "roberta")
 """Kinds of encoders that the head goes on; only ``"bert"`` knows segments by an embedding of their own."""
@@ -51,6 +51,14 @@ def load_encoder(folder: str | Path) -> nn.Module:
         if shown:
             display.enable_progress_bar()  # type: ignore[no-untyped-call]
     return encoder
+
+
+def longest_row(encoder: nn.Module) -> int:
+    """Most tokens of a row that an encoder has positions for."""
+    config: Any = encoder.config
+    # these count positions from the one after the padding's
+    before = {"mpnet": 2, "roberta": int(config.pad_token_id or 0) + 1}.get(config.model_type, 0)
+    return int(config.max_position_embeddings) - before
 
 
 def tiny_encoder(*, vocabulary: int = 200, width: int = 32, layers: int = 1, positions: int = 64) -> nn.Module:

@@ -13,7 +13,7 @@ from blender_core.rank.pairrm.batches import token_batches
 from blender_core.rank.segments import SegmentedText, SegmentLayout
 from blender_core.train.config import RankerTrainingConfig
 from blender_core.train.form import Sides, freeze_layers, in_order
-from blender_core.train.model import SegmentPooledScorer
+from blender_core.train.model import SegmentPooledScorer, longest_row
 from blender_core.train.sampling import Group
 
 __all__ = ["OnePassForm", "score_rows"]
@@ -68,10 +68,9 @@ class OnePassForm:
     reads_order = False
 
     def __init__(self, model: SegmentPooledScorer, layout: SegmentLayout, config: RankerTrainingConfig) -> None:
-        encoder: Any = model.encoder
-        longest = int(encoder.config.max_position_embeddings)
+        longest = longest_row(model.encoder)
         if config.largest_window > longest:
-            raise ConfigurationError(f"a stage has {config.largest_window} tokens, the encoder reads at most {longest}")
+            raise ConfigurationError(f"max_tokens is {config.largest_window}; the encoder reads at most {longest}")
         self.model = model
         self.layout = layout
         self._config = config

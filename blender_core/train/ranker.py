@@ -23,6 +23,7 @@ from blender_core.train.loop import LoopResult, StepReport, run_loop
 from blender_core.train.one_pass import OnePassForm
 from blender_core.train.packing import pack_texts
 from blender_core.train.records import PreferenceRecord, first_by_hash, split_development
+from blender_core.train.same_run import check_same_ranker, keep_settings
 from blender_core.train.sampling import GroupSampler, PackedSource, length_weights
 from blender_core.train.sources import read_source
 from blender_core.train.targets import PairTarget, model_strengths, pair_targets
@@ -132,12 +133,15 @@ def train_ranker(
         How the run ended.
 
     Raises:
-        ConfigurationError: A data file is missing or unreadable, or as from :func:`build_form`.
+        ConfigurationError: A data file is missing or unreadable, the output holds a run with other settings, or as
+            from :func:`build_form`.
         CheckpointError: The encoder, the tokenizer or the checkpoint cannot be used.
         DownloadError: A data set or an encoder of the hub cannot be had.
     """
     import torch
 
+    check_same_ranker(config)
+    keep_settings(config)
     torch.set_num_threads(config.threads)
     form, texts = build_form(config)
     sources: list[PackedSource] = []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.train.json_lines import json_lines
 
 __all__ = ["PreferenceRecord", "first_by_hash", "is_development", "read_records", "split_development"]
 
@@ -57,7 +56,8 @@ class PreferenceRecord:
             The record.
 
         Raises:
-            ConfigurationError: A field is missing, a label is unknown, or an index is out of range.
+            ConfigurationError: A field is missing or of the wrong kind, a label is unknown, or an index is out of
+                range.
 
         Examples:
             >>> record = PreferenceRecord.from_dict({"id": "1", "source": "s", "instruction": "Hi",
@@ -72,17 +72,19 @@ class PreferenceRecord:
             return cls(
                 id=str(data["id"]),
                 source=str(data["source"]),
-                prompt=data["instruction"],
-                candidates=tuple(candidate["text"] for candidate in candidates),
+                prompt=_text(data["instruction"], "instruction"),
+                candidates=tuple(_text(candidate["text"], "text") for candidate in candidates),
                 models=tuple(candidate.get("model") or "" for candidate in candidates),
                 scores=tuple(float(score) for score in scores) if known and scores else None,
                 comparisons=tuple(_comparison(item, len(candidates)) for item in data.get("comparisons") or ()),
                 subset=str((data.get("meta") or {}).get("subset") or ""),
                 teacher=tuple(_teacher(item, len(candidates)) for item in data.get("teacher") or ()),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except ConfigurationError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ConfigurationError(
-                f"not a preference record ({type(error).__name__}: {error}): {str(dict(data))[:200]}; "
+                f"not a preference record ({type(error).__name__}: {error}): {str(data)[:200]}; "
                 "see blender_core.train.records for the fields"
             ) from error
 
@@ -91,29 +93,24 @@ def read_records(path: str | Path, *, sources: Iterable[str] | None = None) -> I
     """Read a file of preference records.
 
     Args:
-        path: JSON lines, plain or gzip (name ends in ``.gz``).
+        path: JSON lines in UTF-8, plain or gzip (name ends in ``.gz``).
         sources: Only records of these sources; ``None`` for all.
 
     Yields:
         The records in file order.
 
     Raises:
-        ConfigurationError: The file does not exist or a line cannot be read.
+        ConfigurationError: The file does not exist or a line cannot be read; the message names it.
     """
     path = Path(path)
     wanted = None if sources is None else set(sources)
-    if not path.is_file():
-        raise ConfigurationError(f"no data file {path}; give the data folder (BLENDER_DATA or --data)")
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
+    for number, data in json_lines(path):
+        if wanted is None or data.get("source") in wanted:
             try:
-                data = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ConfigurationError(f"{path}, line {number} is not JSON: {error}") from error
-            if wanted is None or data.get("source") in wanted:
-                yield PreferenceRecord.from_dict(data)
+                record = PreferenceRecord.from_dict(data)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{path}, line {number}: {error}") from error
+            yield record
 
 
 def is_development(prompt: str, share: float, seed: int = 0) -> bool:
@@ -177,18 +174,31 @@ def split_development(
     return train, development
 
 
+def _text(value: object, field: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{field} is {value!r}; give a text")
+    return value
+
+
 def _comparison(item: Sequence[Any], count: int) -> tuple[int, int, float]:
-    first, second, label = item
+    first, second, label = _triple(item, "comparison", count)
     probability = _LABELS.get(label) if isinstance(label, str) else float(label)
     if probability is None or not 0.0 <= probability <= 1.0:
         raise ConfigurationError(f'label {label!r} is not "A", "B", "tie" or a probability')
-    if not (0 <= first < count and 0 <= second < count):
-        raise ConfigurationError(f"comparison {item!r} names a candidate outside 0..{count - 1}")
-    return int(first), int(second), probability
+    return first, second, probability
 
 
 def _teacher(item: Sequence[Any], count: int) -> tuple[int, int, float]:
-    first, second, logit = item
-    if not (0 <= first < count and 0 <= second < count) or not math.isfinite(logit):
-        raise ConfigurationError(f"teacher {item!r}: two candidates in 0..{count - 1} and a finite logit are needed")
-    return int(first), int(second), float(logit)
+    first, second, logit = _triple(item, "teacher", count)
+    if not math.isfinite(logit):
+        raise ConfigurationError(f"teacher {item!r} has no finite logit")
+    return first, second, float(logit)
+
+
+def _triple(item: Sequence[Any], field: str, count: int) -> tuple[int, int, Any]:
+    if not isinstance(item, (list, tuple)) or len(item) != 3:
+        raise ConfigurationError(f"{field} {item!r}; give two candidates and what is known of them")
+    # a table of numbers has 0.0 for 0
+    if not all(place in range(count) for place in item[:2]):
+        raise ConfigurationError(f"{field} {item!r} names a candidate outside 0..{count - 1}")
+    return int(item[0]), int(item[1]), item[2]

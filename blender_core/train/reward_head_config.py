@@ -10,7 +10,8 @@ from typing import Any
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.answer_reader import ReaderSettings
-from blender_core.train.config import SourceConfig, sources_from
+from blender_core.train.config import SourceConfig
+from blender_core.train.setting_checks import LARGEST_SEED, PART, Range, at_least, built, check_settings
 from blender_core.train.settings_file import read_settings
 
 __all__ = ["RewardHeadConfig"]
@@ -43,24 +44,25 @@ class RewardHeadConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_settings(
+            self,
+            {
+                **dict.fromkeys(("tokens_per_batch", "threads"), at_least(1)),
+                "development_share": PART,
+                "seed": Range(0, LARGEST_SEED),
+            },
+        )
         if not self.sources:
             raise ConfigurationError("no sources: name at least one [sources.NAME] with its file")
-        if not self.decays or min(self.decays) <= 0 or not 0.0 <= self.development_share < 1.0:
-            raise ConfigurationError(
-                f"decays={self.decays}, development_share={self.development_share}: give decays above 0, and a share "
-                "in [0, 1)"
-            )
-        if min(self.tokens_per_batch, self.threads) < 1:
-            raise ConfigurationError(
-                f"tokens_per_batch={self.tokens_per_batch}, threads={self.threads}: both must be at least 1"
-            )
+        if not self.decays or min(self.decays) <= 0:
+            raise ConfigurationError(f"decays is {self.decays}; give at least one, all above 0")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RewardHeadConfig:
         """Build from plain types.
 
         Raises:
-            ConfigurationError: An unknown or missing setting.
+            ConfigurationError: A setting is unknown, missing or cannot be used.
 
         Examples:
             >>> config = RewardHeadConfig.from_dict({"reader": {"model": "qwen2.5-coder-0.5b", "layers": 16},
@@ -68,15 +70,7 @@ class RewardHeadConfig:
             >>> config.reader.layers
             16
         """
-        values = dict(data)
-        try:
-            values["reader"] = ReaderSettings(**values.get("reader", {}))
-            values["sources"] = sources_from(values.get("sources", {}))
-            if "decays" in values:
-                values["decays"] = tuple(values["decays"])
-            return cls(**values)
-        except TypeError as error:
-            raise ConfigurationError(f"settings of a reward head cannot be read: {error}") from error
+        return built(cls, data)
 
     @classmethod
     def load(cls, path: str | Path) -> RewardHeadConfig:

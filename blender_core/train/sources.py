@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from blender_core.errors import ConfigurationError, DownloadError
 from blender_core.extras import require
 from blender_core.train.config import SourceConfig
 from blender_core.train.formats import record_of_row
+from blender_core.train.json_lines import json_lines
 from blender_core.train.records import PreferenceRecord
 
 __all__ = ["read_source", "read_table"]
@@ -36,13 +35,16 @@ def read_source(source: SourceConfig, data: str | Path, *, name: str = "data") -
         MissingExtraError: ``datasets`` is needed and not installed.
     """
     rows = _dataset_rows(source, Path(data)) if source.dataset else _file_rows(Path(data) / source.file)
-    for number, row in enumerate(rows, 1):
+    for number, (place, row) in enumerate(rows, 1):
         # other sources' rows in the file may have another form
         if source.only and source.format == "preference" and row.get("source") not in source.only:
             continue
-        record = record_of_row(
-            row, format=source.format, name=name, number=number, columns=source.columns, metric=source.metric
-        )
+        try:
+            record = record_of_row(
+                row, format=source.format, name=name, number=number, columns=source.columns, metric=source.metric
+            )
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{place}{error}") from error
         if not source.only or record.source in source.only:
             yield record
 
@@ -60,34 +62,28 @@ def read_table(path: str | Path) -> Iterator[Mapping[str, Any]]:
         ConfigurationError: There is no such file, or a line is no JSON object.
         MissingExtraError: The file needs ``datasets``, which is not installed.
     """
-    yield from _file_rows(Path(path))
+    for _, row in _file_rows(Path(path)):
+        yield row
 
 
-def _file_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+def _file_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Rows, each after the place that a message about it begins with."""
+    if path.suffix not in _TABLES:
+        for number, row in json_lines(path):
+            yield f"{path}, line {number}: ", row
+        return
     if not path.is_file():
         raise ConfigurationError(f"no data file {path}; give the data folder (BLENDER_DATA or --data)")
-    if path.suffix in _TABLES:
-        yield from _load(_TABLES[path.suffix], "train", data_files=str(path))
-        return
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise ConfigurationError(f"{path}, line {number} is no JSON object")
-                    yield row
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(f"{path}, line {number} is not JSON: {error}") from error
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot read {path}: {error}; give JSON lines in UTF-8, plain or .gz") from error
+    for columns in _load(_TABLES[path.suffix], "train", data_files=str(path)):
+        yield f"{path}: ", columns
 
 
-def _dataset_rows(source: SourceConfig, data: Path) -> Iterator[Mapping[str, Any]]:
+def _dataset_rows(source: SourceConfig, data: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     local = data / source.dataset
     path = str(local) if local.exists() else source.dataset
     options = {"name": source.subset} if source.subset else {}
-    yield from _load(path, source.split, **options)
+    for row in _load(path, source.split, **options):
+        yield "", row
 
 
 def _load(path: str, split: str, **options: Any) -> Iterator[Mapping[str, Any]]:

@@ -9,11 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.train.setting_checks import LARGEST_SEED, PART, Allowed, Range, above, at_least, built, check_settings
 from blender_core.train.settings_file import read_settings
 
 __all__ = ["FuserTrainingConfig", "LoraConfig"]
 
-_PROMPT_FORMATS = ("auto", "published", "paper", "chat")
+_COUNTS = ("top_k", "max_length", "candidate_max_length", "target_max_length", "batch_size", "accumulate", "log_every")
+
+_ALLOWED: Allowed = {
+    "prompt_format": ("auto", "published", "paper", "chat"),
+    "device": ("auto", "cpu"),
+    **dict.fromkeys((*_COUNTS, "evaluate_every", "development_records"), at_least(1)),
+    **dict.fromkeys(("epochs", "learning_rate"), above(0)),
+    **dict.fromkeys(("minutes", "weight_decay", "max_gradient_norm", "save_every", "threads"), at_least(0)),
+    **dict.fromkeys(("freeze_layers", "training_records"), at_least(0)),
+    **dict.fromkeys(("noise", "warmup", "test_share"), PART),
+    "development_share": Range(0, 1, with_low=False, with_high=False),
+    "seed": Range(0, LARGEST_SEED),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,9 @@ class LoraConfig:
     alpha: int = 32
     dropout: float = 0.0
     target_modules: str | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        check_settings(self, {"rank": at_least(1), "alpha": at_least(1), "dropout": PART})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,28 +139,14 @@ class FuserTrainingConfig:
     notes: str = ""
 
     def __post_init__(self) -> None:
+        check_settings(self, _ALLOWED)
         if not self.files:
             raise ConfigurationError("files is empty; name at least one file of training data")
-        if self.prompt_format not in _PROMPT_FORMATS:
+        if self.development_share + self.test_share >= 1:
             raise ConfigurationError(
-                f"prompt_format {self.prompt_format!r} is unknown; choose one of {', '.join(_PROMPT_FORMATS)}"
+                f"development_share {self.development_share} and test_share {self.test_share}: something must be left "
+                "to train on"
             )
-        counts = ("top_k", "max_length", "target_max_length", "batch_size", "accumulate", "log_every")
-        for name in (*counts, "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; give at least 1")
-        if self.save_every < 0:
-            raise ConfigurationError(f"save_every is {self.save_every}; give steps, or 0 for as often as is cheap")
-        for name in ("noise", "warmup", "development_share", "test_share"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; give a share in [0, 1)")
-        if self.development_share <= 0 or self.development_share + self.test_share >= 1:
-            raise ConfigurationError(
-                f"development_share {self.development_share} and test_share {self.test_share}: the first must be "
-                "above 0, and something must be left to train on"
-            )
-        if self.device not in ("auto", "cpu"):
-            raise ConfigurationError(f'device is {self.device!r}; use "auto" or "cpu"')
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FuserTrainingConfig:
@@ -165,17 +167,7 @@ class FuserTrainingConfig:
             >>> config.lora.rank, config.top_k, config.learning_rate
             (8, 3, 5e-05)
         """
-        values = dict(data)
-        try:
-            values["files"] = tuple(values.get("files") or ())
-            lora = values.get("lora")
-            if lora is not None:
-                modules = lora.get("target_modules", "all-linear")
-                modules = modules if isinstance(modules, str) else tuple(modules)
-                values["lora"] = LoraConfig(**{**lora, "target_modules": modules})
-            return cls(**values)
-        except (TypeError, AttributeError) as error:
-            raise ConfigurationError(f"training settings cannot be read: {error}") from error
+        return built(cls, data)
 
     @classmethod
     def load(cls, path: str | Path) -> FuserTrainingConfig:

@@ -20,6 +20,7 @@ from blender_core.train.fuser.config import FuserTrainingConfig
 from blender_core.train.fuser.examples import FusionExamples
 from blender_core.train.fuser.ranking import rank_records
 from blender_core.train.fuser.records import FusionRecord, Split, read_fusion_records, split_records
+from blender_core.train.same_run import check_same_run, keep_settings
 
 __all__ = ["FuserTrainingResult", "fusion_splits", "train_fuser"]
 
@@ -102,7 +103,8 @@ def train_fuser(
 
     Raises:
         CheckpointError: The model or a checkpoint cannot be used.
-        ConfigurationError: A data file is missing, a split is empty, or the folder holds another run.
+        ConfigurationError: A data file is missing, a split is empty, the optimizer is unknown, or the folder holds
+            another run.
         MissingExtraError: torch, transformers, accelerate or peft is not installed.
     """
     for module in ("torch", "transformers", "accelerate"):
@@ -110,7 +112,10 @@ def train_fuser(
     say = report or (lambda line: None)
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
-    _same_run(config, output)
+    _check_optimizer(config.optimizer)
+    if last_checkpoint(output) is not None or (output / _RESULT_FILE).is_file():
+        check_same_run(config, _FREE_SETTINGS)
+    keep_settings(config)
     if (output / _RESULT_FILE).is_file():
         return FuserTrainingResult(**json.loads((output / _RESULT_FILE).read_text(encoding="utf-8")))
     splits = fusion_splits(config, data)
@@ -125,21 +130,12 @@ def train_fuser(
     return result
 
 
-def _same_run(config: FuserTrainingConfig, output: Path) -> None:
-    path = output / "config.json"
-    settings = json.loads(json.dumps(config.to_dict()))
-    if path.is_file() and last_checkpoint(output) is not None:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        other = sorted(
-            name
-            for name in {**settings, **stored}
-            if name not in _FREE_SETTINGS and settings.get(name) != stored.get(name)
-        )
-        if other:
-            raise ConfigurationError(
-                f"{output} holds a run with other settings ({', '.join(other)}); use them, or another output folder"
-            )
-    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+def _check_optimizer(name: str) -> None:
+    from transformers.training_args import OptimizerNames
+
+    known = [one.value for one in OptimizerNames]
+    if name not in known:
+        raise ConfigurationError(f"optimizer is {name!r}; choose one of {', '.join(known)}")
 
 
 def _examples(

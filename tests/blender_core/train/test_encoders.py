@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 
 from blender_core.rank.registry import resolve_ranker  # noqa: E402
 from blender_core.train.finish import finish_ranker  # noqa: E402
-from blender_core.train.model import ENCODERS, SegmentPooledScorer, load_encoder  # noqa: E402
+from blender_core.train.model import ENCODERS, SegmentPooledScorer, load_encoder, longest_row  # noqa: E402
 from blender_core.train.ranker import train_ranker  # noqa: E402
 
 KINDS = [kind for kind in ENCODERS if kind != "bert"]
@@ -65,6 +65,17 @@ def test_trained_exported_and_a_teacher(kind, encoder_of, toy_config, toy_data, 
     )
     assert train_ranker(student, data=toy_data).steps == 2
     assert (tmp_path / "student" / "teacher" / "toy.jsonl").is_file()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_longest_row_can_be_read(kind, encoder_of):
+    encoder = load_encoder(encoder_of(kind))
+    length = longest_row(encoder)
+    # the padding's id, which does not count as a position
+    ids = torch.full((1, length + 1), 5)
+    assert encoder(input_ids=ids[:, 1:]).last_hidden_state.shape[1] == length
+    with pytest.raises((IndexError, RuntimeError)):
+        encoder(input_ids=ids)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import random
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blender_core.errors import ConfigurationError
-from blender_core.train import PreferenceRecord, read_records, split_development
+from blender_core.train import PreferenceRecord, SourceConfig, read_records, split_development
 from blender_core.train.records import first_by_hash
+from blender_core.train.sources import read_source
 from blender_core.train.targets import model_strengths, pair_targets
 
 LINE = {
@@ -33,6 +37,11 @@ def test_reads_plain_and_packed_files(toy_data, tmp_path):
     assert record.comparisons == ((0, 1, 1.0), (1, 2, 0.5), (2, 0, 0.25))
 
 
+def test_a_table_of_numbers_holds_comparisons():
+    record = PreferenceRecord.from_dict({**LINE, "comparisons": [[0.0, 1.0, 0.25]], "teacher": [(2.0, 1, 3)]})
+    assert (record.comparisons, record.teacher) == (((0, 1, 0.25),), ((2, 1, 3.0),))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -41,6 +50,17 @@ def test_reads_plain_and_packed_files(toy_data, tmp_path):
         {"comparisons": [[0, 1, 1.5]]},
         {"candidates": None},
         {"candidates": [{"model": "a"}]},
+        {"comparisons": [[0, 1]]},
+        {"comparisons": [[0.5, 1, "A"]]},
+        {"comparisons": ["01A"]},
+        {"comparisons": 3},
+        {"teacher": [[0, 1, "high"]]},
+        {"teacher": [[0, 1]]},
+        {"candidates": [{"text": None}, {"text": "Hello"}]},
+        {"candidates": [{"text": "No", "score": 10**400}, {"text": "Hello", "score": 1}]},
+        {"candidates": ["No", "Hello"]},
+        {"instruction": None},
+        {"meta": "here"},
     ],
 )
 def test_unusable_lines(change):
@@ -51,9 +71,65 @@ def test_unusable_lines(change):
 def test_missing_and_broken_files(tmp_path):
     with pytest.raises(ConfigurationError, match="no data file"):
         list(read_records(tmp_path / "none.jsonl.gz"))
-    (tmp_path / "broken.jsonl").write_text("{]\n")
-    with pytest.raises(ConfigurationError, match="line 1"):
-        list(read_records(tmp_path / "broken.jsonl"))
+    with pytest.raises(ConfigurationError, match="no data file"):
+        list(read_records(tmp_path))
+
+
+GOOD = json.dumps(LINE).encode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{]",
+        b"[1, 2]",
+        b"null",
+        b'"text"',
+        b'{"id": "1"}',
+        b'{"id": "\xff"}',
+        b"9" * 5000,
+        b"[" * 100_000,
+        json.dumps({**LINE, "comparisons": [[0, 1, "C"]]}).encode(),
+        json.dumps({**LINE, "comparisons": [[0, 9, "A"]]}).encode(),
+        json.dumps({**LINE, "instruction": None}).encode(),
+    ],
+)
+@pytest.mark.parametrize("name", ["broken.jsonl", "broken.jsonl.gz"])
+def test_a_broken_line_is_named(line, name, tmp_path):
+    content = b"\n".join([GOOD, b"", line, GOOD])
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for read in (lambda: read_records(path), lambda: read_source(SourceConfig(name), tmp_path)):
+        with pytest.raises(ConfigurationError, match=rf"{re.escape(str(path))}, line 3\b"):
+            list(read())
+
+
+def test_a_damaged_archive(tmp_path):
+    rng = random.Random(0)
+    lines = [json.dumps({**LINE, "instruction": str(rng.random())}).encode() for _ in range(2000)]
+    packed = gzip.compress(b"\n".join(lines))
+    middle = len(packed) // 2
+    damages = {
+        "plain": b"\n".join(lines),
+        "cut": packed[:middle],
+        "middle": packed[:middle] + b"\xff" * 64 + packed[middle + 64 :],
+        "empty": b"\x1f\x8b",
+    }
+    for name, damaged in damages.items():
+        path = tmp_path / f"{name}.jsonl.gz"
+        path.write_bytes(damaged)
+        with pytest.raises(
+            ConfigurationError, match=rf"{re.escape(str(path))}(, line \d+| cannot be read after line \d)"
+        ):
+            list(read_records(path))
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    path = tmp_path / "marked.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD + b"\r\n")
+    (record,) = read_records(path)
+    assert record.prompt == "Hi"
+    assert list(read_source(SourceConfig("marked.jsonl"), tmp_path)) == [record]
 
 
 @given(st.lists(st.text(max_size=10), max_size=20), st.floats(0, 1), st.integers(0, 5))

@@ -68,7 +68,7 @@ def test_a_part_of_a_source_leaves_the_held_out_records(toy_config, toy_data):
     assert [len(train) for train, _ in parts[1:]] == [9, 3]
     assert set(parts[2][0]) < set(parts[1][0]) < set(parts[0][0])
     assert parts[0][1] == parts[1][1] == parts[2][1]
-    with pytest.raises(ConfigurationError, match="records=-1"):
+    with pytest.raises(ConfigurationError, match=r"sources\.toy: records is -1"):
         toy_config(sources={"toy": {**source, "records": -1}})
 
 
@@ -133,7 +133,7 @@ def test_a_share_of_the_start_needs_a_ranker_to_start_from(toy_config, toy_data,
         with pytest.raises(ConfigurationError, match="start_share is"):
             toy_config(**wrong)
     train_ranker(toy_config(steps=1), data=toy_data)
-    begun_without = toy_config(steps=1, start_share=0.5, initial=str(tmp_path / "run" / "checkpoint.pt"))
+    begun_without = toy_config(steps=1, start_share=0.5)
     with pytest.raises(CheckpointError, match="the run began without start_share"):
         finish_ranker(begun_without, tmp_path / "ranker", data=toy_data)
 
@@ -170,10 +170,75 @@ def test_time_limit_ends_the_run(toy_config, toy_data):
     assert train_ranker(config, data=toy_data).steps < 100_000
 
 
-def test_checkpoint_of_another_shape_is_refused(toy_config, toy_data):
+def test_checkpoint_of_another_shape_is_refused(toy_config, toy_data, tmp_path):
     train_ranker(toy_config(steps=1), data=toy_data)
+    (tmp_path / "run" / "config.json").unlink()
     with pytest.raises(CheckpointError, match="does not fit"):
         train_ranker(toy_config(steps=2, head_size=8), data=toy_data)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"development_share": 0.3, "learning_rate": 1e-3}, "learning_rate, development_share"),
+        ({"sources": {"toy": {"file": "train/toy.jsonl.gz", "group": 2}}}, r"sources\.toy\.group"),
+        ({"teacher": {"ranker": "longest"}}, "teacher"),
+        ({"stages": [{"max_tokens": 16}]}, "stages"),
+    ],
+)
+def test_another_run_in_the_same_output_is_refused(change, named, toy_config, toy_data, tmp_path):
+    train_ranker(toy_config(steps=1), data=toy_data)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    for attempt in (
+        lambda config: train_ranker(config, data=toy_data),
+        lambda config: finish_ranker(config, tmp_path / "ranker", data=toy_data),
+    ):
+        with pytest.raises(
+            ConfigurationError, match=rf"other settings \({named}\); use those, give another output, or"
+        ):
+            attempt(toy_config(steps=1, **change))
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_run_goes_on_with_what_does_not_change_it(toy_config, toy_data, tmp_path):
+    train_ranker(toy_config(steps=1), data=toy_data)
+    kept = tmp_path / "run" / "config.json"
+    # as an older version wrote it, which knew fewer keys
+    stored = json.loads(kept.read_text())
+    del stored["swap"], stored["sources"]["toy"]["slope"]
+    kept.write_text(json.dumps(stored))
+    free = {"minutes": 30, "keep": "best", "evaluate_every": 1, "notes": "longer", "tokens_per_batch": 64}
+    assert train_ranker(toy_config(steps=2, **free), data=toy_data).steps == 2
+    assert json.loads(kept.read_text())["notes"] == "longer"
+    # fewer steps are done already
+    assert train_ranker(toy_config(steps=1), data=toy_data).steps == 2
+
+
+def test_kept_settings_that_cannot_be_read(toy_config, toy_data, tmp_path):
+    train_ranker(toy_config(steps=1), data=toy_data)
+    (tmp_path / "run" / "config.json").write_text("{")
+    with pytest.raises(ConfigurationError, match=r"the settings of the run in .* cannot be read"):
+        train_ranker(toy_config(steps=1), data=toy_data)
+
+
+@pytest.mark.parametrize("form", ["one_pass", "pair"])
+def test_an_export_that_cannot_work(form, toy_config, toy_data, tmp_path):
+    config = toy_config(steps=1, form=form, stages=[{"max_tokens": 48}])
+    train_ranker(config, data=toy_data)
+    # the toy encoder has 64 positions
+    for wrong in ({"max_tokens": -1}, {"max_tokens": 0}, {"max_tokens": 9999}, {"records": 0}):
+        (name,) = wrong
+        with pytest.raises(ConfigurationError, match=rf"{name} is {wrong[name]};|a window of {wrong[name]} tokens"):
+            finish_ranker(config, tmp_path / "ranker", data=toy_data, **wrong)
+    assert not (tmp_path / "ranker").exists()
+
+
+def test_an_export_without_held_out_records(toy_config, toy_data, tmp_path):
+    config = toy_config(steps=1, development_share=0.0)
+    train_ranker(config, data=toy_data)
+    with pytest.raises(ConfigurationError, match=r"development_share is 0\.0"):
+        finish_ranker(config, tmp_path / "ranker", data=toy_data)
 
 
 def test_rows_keep_their_scores_in_any_batch(toy_encoder):

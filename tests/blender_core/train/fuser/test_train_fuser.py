@@ -131,6 +131,17 @@ def test_another_run_in_the_same_folder_is_refused(llama_folder, make_config, da
     train_fuser(make_config(llama_folder, epochs=1), data=data)
     with pytest.raises(ConfigurationError, match=r"other settings \(top_k\)"):
         train_fuser(make_config(llama_folder, epochs=1, top_k=3), data=data)
+    # as an older version wrote it, which knew fewer keys
+    kept = Path(make_config(llama_folder).output) / "config.json"
+    stored = json.loads(kept.read_text())
+    del stored["cut_repeats"]
+    kept.write_text(json.dumps(stored))
+    assert train_fuser(make_config(llama_folder, epochs=1, notes="again"), data=data).steps > 0
+
+
+def test_an_unknown_optimizer_is_refused(llama_folder, make_config, data):
+    with pytest.raises(ConfigurationError, match=r"optimizer is 'x'; choose one of .*adamw_torch"):
+        train_fuser(make_config(llama_folder, optimizer="x"), data=data)
 
 
 def test_a_checkpoint_that_does_not_fit(llama_folder, make_config, data):
