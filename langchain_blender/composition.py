@@ -98,15 +98,7 @@ def first_step(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
     Returns:
         The innermost first part.
     """
-    if isinstance(runnable, RunnableSequence):
-        return first_step(runnable.first)
-    if isinstance(runnable, RunnableBindingBase):
-        return first_step(runnable.bound)
-    if isinstance(runnable, RunnableWithFallbacks):
-        return first_step(runnable.runnable)
-    if isinstance(runnable, DynamicRunnable):
-        return first_step(runnable.default)
-    return runnable
+    return _innermost(runnable, lambda sequence: sequence.first)
 
 
 def is_native_async(runnable: Runnable[Any, Any]) -> bool:
@@ -203,14 +195,21 @@ def _is_late(runnable: Runnable[Any, Any]) -> bool:
 
 
 def _answering_part(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
-    if isinstance(runnable, RunnableBindingBase):
-        return _answering_part(runnable.bound)
-    if isinstance(runnable, RunnableWithFallbacks):
-        return _answering_part(runnable.runnable)
-    if isinstance(runnable, DynamicRunnable):
-        return _answering_part(runnable.default)
+    return _innermost(runnable, lambda sequence: sequence.steps[_answering_step(sequence)])
+
+
+def _innermost(
+    runnable: Runnable[Any, Any], step_of: Callable[[RunnableSequence[Any, Any]], Runnable[Any, Any]]
+) -> Runnable[Any, Any]:
+    """What is left without bindings, fallbacks and choices, with one step taken out of each sequence."""
     if isinstance(runnable, RunnableSequence):
-        return _answering_part(runnable.steps[_answering_step(runnable)])
+        return _innermost(step_of(runnable), step_of)
+    if isinstance(runnable, RunnableBindingBase):
+        return _innermost(runnable.bound, step_of)
+    if isinstance(runnable, RunnableWithFallbacks):
+        return _innermost(runnable.runnable, step_of)
+    if isinstance(runnable, DynamicRunnable):
+        return _innermost(runnable.default, step_of)
     return runnable
 
 

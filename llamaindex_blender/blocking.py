@@ -9,7 +9,7 @@ from typing import Any
 
 from llama_index.core.base.llms.base import BaseLLM
 
-__all__ = ["blocks_event_loop"]
+__all__ = ["awaits", "blocks_event_loop"]
 
 _MAX_DEPTH = 8
 
@@ -37,7 +37,7 @@ def blocks_event_loop(llm: BaseLLM) -> bool:
             continue
         if not inspect.iscoroutinefunction(function):
             return False
-        if not _awaits(function.__code__):
+        if not awaits(function.__code__):
             return True
         if "super" not in function.__code__.co_names:
             return False
@@ -69,5 +69,13 @@ def _is_filled(cell: Any) -> bool:
     return True
 
 
-def _awaits(code: CodeType) -> bool:
+def awaits(code: CodeType) -> bool:
+    """Whether a coroutine's compiled code waits for anything; one that never does cannot give the event loop back.
+
+    Args:
+        code: The ``__code__`` of a coroutine function.
+
+    Returns:
+        Whether it awaits, or iterates asynchronously.
+    """
     return any(instruction.opname in ("GET_AWAITABLE", "GET_ANEXT") for instruction in dis.get_instructions(code))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +16,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import BaseSynthesizer
 from llama_index.core.vector_stores.types import BasePydanticVectorStore
 
-from llamaindex_blender.blocking import blocks_event_loop
+from llamaindex_blender.blocking import awaits, blocks_event_loop
 
 __all__ = ["is_asynchronous"]
 
@@ -88,7 +87,7 @@ def _waits(part: Any) -> bool:
         code = getattr(function, "__code__", None)
         if code is None or not inspect.iscoroutinefunction(function):
             return False
-        if not any(instruction.opname == "GET_AWAITABLE" for instruction in dis.get_instructions(code)):
+        if not awaits(code):
             return False
         if "super" not in code.co_names:
             return True
