@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blender_core.bfloat16_support import computes_bfloat16
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.gguf_file import gguf_file
 from blender_core.pretrained import loading, require_transformers
@@ -39,7 +40,8 @@ class ReaderSettings:
         layers: Use the lowest so many layers; 0 uses all. Fewer are faster, and the middle ones often tell more.
         prompt_tokens: Most tokens of a prompt; its middle is left out where it is longer.
         answer_tokens: The same for an answer.
-        precision: Of the forward pass: ``"bfloat16"``, ``"float16"`` or ``"float32"``.
+        precision: Of the forward pass: ``"bfloat16"``, ``"float16"`` or ``"float32"``. A CPU without instructions for
+            bfloat16 takes float32 in its place, which is faster there and differs by rounding.
     """
 
     model: str
@@ -110,7 +112,9 @@ class AnswerReader:
             network: Any = AutoModel.from_pretrained(where, dtype=torch.float32, **source)
         _keep_layers(network, settings)
         network.eval().requires_grad_(False)
-        network.to(resolve_device(device), getattr(torch, settings.precision))
+        place = resolve_device(device)
+        imitated = settings.precision == "bfloat16" and not computes_bfloat16(place)
+        network.to(place, torch.float32 if imitated else getattr(torch, settings.precision))
         return cls(network, tokenizer, settings, tokens_per_batch=tokens_per_batch)
 
     @property

@@ -192,7 +192,8 @@ class RankerTrainingConfig:
             killed run loses the step in flight, or ten times what a save takes and one step where saving is dear.
         tokens_per_batch: Padded tokens in one forward pass.
         threads: Torch threads.
-        bfloat16: Mixed precision in bfloat16, on a CPU too; ``precision`` goes before it.
+        bfloat16: Mixed precision in bfloat16, on a CPU too if it has instructions for it (without them float32 is
+            faster, and taken); ``precision`` goes before it.
         seed: Seed of everything random.
         notes: Free text.
         form: ``"one_pass"``: one pass scores one candidate (the embedded ranker); ``"pair"``: one pass compares two
@@ -323,11 +324,6 @@ class RankerTrainingConfig:
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain types; :meth:`from_dict` reads them back."""
         return dataclasses.asdict(self)
-
-    @property
-    def autocast(self) -> str:
-        """The precision of forward passes: ``"float32"``, ``"bfloat16"`` or ``"float16"``."""
-        return self.precision or ("bfloat16" if self.bfloat16 else "float32")
 
     @property
     def largest_window(self) -> int:

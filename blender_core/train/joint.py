@@ -15,6 +15,7 @@ from blender_core.rank.pairrm.model import PairRankerModel
 from blender_core.rank.pairrm.tokens import EncodedPair, EncodedText, PairTokenizer
 from blender_core.train.config import RankerTrainingConfig
 from blender_core.train.form import Sides, freeze_layers, in_order
+from blender_core.train.precision import forward_precision, mixed_precision
 from blender_core.train.sampling import Group
 
 __all__ = ["JointForm", "pair_lengths"]
@@ -69,6 +70,7 @@ class JointForm:
         self.model = model
         self.tokenizer = tokenizer
         self._config = config
+        self._precision = forward_precision(config, next(model.parameters()).device)
         # what the tokenizer puts around any text
         self._source = tokenizer.source("", 8).ids
         self._candidate = tokenizer.candidate("", 8).ids
@@ -87,7 +89,6 @@ class JointForm:
         """Score both sides of every pair; see ``RankerForm.sides``."""
         pairs = [pair for group in groups for pair in self._pairs(group, window)]
         device = next(self.model.parameters()).device
-        precision = self._config.autocast
         order: list[int] = []
         results: list[Tensor] = []
         for part in token_batches([len(pair.ids) for pair in pairs], self._config.tokens_per_batch):
@@ -100,7 +101,7 @@ class JointForm:
                 ids[line, :length] = torch.tensor(pairs[index].ids)
                 mask[line, :length] = True
             positions = torch.tensor([pairs[index].positions for index in part])
-            with torch.autocast(device.type, dtype=getattr(torch, precision), enabled=precision != "float32"):
+            with mixed_precision(device, self._precision):
                 left, right = self.model.side_scores(ids.to(device), mask.to(device), positions.to(device))
             results.append(torch.stack([left.float().mean(-1), right.float().mean(-1)], dim=-1))
         both = in_order(results, order)

@@ -100,7 +100,7 @@ def run_loop(
     torch.manual_seed(config.seed)
     optimizer = torch.optim.AdamW(form.parameter_groups(), weight_decay=config.weight_decay)
     device = next(form.module.parameters()).device
-    scaler = torch.amp.GradScaler(device.type, enabled=config.autocast == "float16")
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
     state = _begin(config, form, optimizer, scaler)
     began = clock() - state.seconds
     pace = SavingPace(config.save_every, clock)

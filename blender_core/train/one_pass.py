@@ -14,6 +14,7 @@ from blender_core.rank.segments import SegmentedText, SegmentLayout
 from blender_core.train.config import RankerTrainingConfig
 from blender_core.train.form import Sides, freeze_layers, in_order
 from blender_core.train.model import SegmentPooledScorer, longest_row
+from blender_core.train.precision import forward_precision, mixed_precision
 from blender_core.train.sampling import Group
 
 __all__ = ["OnePassForm", "score_rows"]
@@ -46,7 +47,7 @@ def score_rows(
             ids[line, : len(row.token_ids)] = torch.tensor(row.token_ids)
             mask[line, : len(row.token_ids)] = 1
             kinds[line, row.answer_start : len(row.token_ids)] = 1
-        with torch.autocast(device.type, dtype=getattr(torch, precision), enabled=precision != "float32"):
+        with mixed_precision(device, precision):
             scores.append(model(ids.to(device), mask.to(device), kinds.to(device)).float())
     return in_order(scores, order)
 
@@ -74,6 +75,7 @@ class OnePassForm:
         self.model = model
         self.layout = layout
         self._config = config
+        self._precision = forward_precision(config, next(model.parameters()).device)
 
     @property
     def module(self) -> nn.Module:
@@ -83,9 +85,7 @@ class OnePassForm:
     def sides(self, groups: Sequence[Group], window: int) -> Sides:
         """Score both sides of every pair; see ``RankerForm.sides``."""
         rows = [self.layout.join(group.prompt, answer, window) for group in groups for answer in group.answers]
-        scores = score_rows(
-            self.model, rows, tokens_per_batch=self._config.tokens_per_batch, precision=self._config.autocast
-        )
+        scores = score_rows(self.model, rows, tokens_per_batch=self._config.tokens_per_batch, precision=self._precision)
         left: list[int] = []
         right: list[int] = []
         start = 0

@@ -77,7 +77,7 @@ class FuserTrainingConfig:
         batch_size: Sequences in one forward pass of one device.
         accumulate: Forward passes before a step; published were 6 x 4 on 5 devices, 120 sequences a step.
         max_gradient_norm: Gradients are clipped to this norm.
-        bfloat16: Mixed precision.
+        bfloat16: Mixed precision; a CPU without instructions for it computes in float32, which is faster there.
         freeze_embeddings: Leave the embeddings, and a head that is tied to them, as they are.
         freeze_layers: Leave the embeddings and this many of a decoder-only model's first layers as they are; nothing
             is propagated back into them, which saves up to two thirds of the arithmetic.

@@ -229,6 +229,9 @@ def _run(
 def _arguments(config: FuserTrainingConfig, output: Path) -> Any:
     from transformers import TrainingArguments
 
+    from blender_core.rank.pairrm.scorer import resolve_device
+    from blender_core.train.precision import bfloat16_pays
+
     return TrainingArguments(
         output_dir=str(output),
         per_device_train_batch_size=config.batch_size,
@@ -239,7 +242,7 @@ def _arguments(config: FuserTrainingConfig, output: Path) -> Any:
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_gradient_norm,
         optim=config.optimizer,
-        bf16=config.bfloat16,
+        bf16=config.bfloat16 and bfloat16_pays(resolve_device(config.device)),
         use_cpu=config.device == "cpu",
         logging_steps=config.log_every,
         eval_strategy="steps",

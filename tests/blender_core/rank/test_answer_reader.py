@@ -72,6 +72,18 @@ def test_a_decoder_reads_the_prompt_once_for_all_answers(frozen_folder):
     assert sorted(read) == [1, 1, 2, start]
 
 
+@pytest.mark.parametrize("instructions", [False, True])
+def test_a_cpu_without_bfloat16_reads_in_float32(instructions, frozen_folder, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": instructions}, raising=False)
+    exact, wanted = (
+        AnswerReader.load(settings(frozen_folder("decoder"), precision=precision), device="cpu")
+        for precision in ("float32", "bfloat16")
+    )
+    same = np.array_equal(exact.vectors(PROMPT, ANSWERS), wanted.vectors(PROMPT, ANSWERS))
+    assert same is not instructions
+    assert wanted.settings.precision == "bfloat16"
+
+
 def test_fewer_layers_give_another_vector_and_too_many_are_an_error(frozen_folder):
     folder = frozen_folder("decoder")
     whole, half = (AnswerReader.load(settings(folder, layers=n), device="cpu").vectors(PROMPT, ["sun"]) for n in (0, 1))

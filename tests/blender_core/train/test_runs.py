@@ -109,6 +109,18 @@ def test_bfloat16_runs_on_a_cpu_and_stays_near_float32(toy_config, toy_data, tmp
     assert losses["bfloat16"] == pytest.approx(losses["float32"], abs=0.1)
 
 
+@pytest.mark.parametrize("instructions", [False, True])
+def test_a_cpu_without_bfloat16_computes_in_float32(instructions, toy_config, toy_data, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": instructions}, raising=False)
+    losses = {}
+    for wanted in (False, True):
+        config = toy_config(bfloat16=wanted, steps=4, device="cpu", output=str(tmp_path / str(wanted)))
+        with caplog.at_level("INFO", logger="blender_core.train.precision"):
+            losses[wanted] = [float(row["loss"]) for row in rows(train_ranker(config, data=toy_data).log)]
+        assert ("computing in float32" in caplog.text) is (wanted and not instructions)
+    assert (losses[True] == losses[False]) is not instructions
+
+
 def test_float16_scales_its_loss_and_resumes(toy_config, toy_data, tmp_path):
     config = {"precision": "float16", "device": "cpu"}
     train_ranker(toy_config(steps=4, **config), data=toy_data)
