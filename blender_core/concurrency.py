@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from blender_core.errors import BlendError
 
 __all__ = [
+    "ComputingThread",
     "call_in_thread",
     "compute_in_thread",
     "drain",
@@ -60,7 +61,7 @@ async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: An
 
 
 async def compute_in_thread(function: Callable[[], T], /) -> T:
-    """Like ``call_in_thread``, for work in native code such as a ranker's.
+    """Like ``call_in_thread``, for work in native code such as a ranker's or a local fuser's.
 
     Work that is left behind ends at its next :func:`stop_if_given_up`. The end of the interpreter waits a few seconds
     for it.
@@ -72,7 +73,7 @@ async def compute_in_thread(function: Callable[[], T], /) -> T:
         As from ``call_in_thread``.
     """
     future, work = _prepare(function)
-    thread = _ComputingThread(target=work, daemon=True, name="blended-llm-compute")
+    thread = ComputingThread(work)
     thread.start()
     try:
         return await future
@@ -81,27 +82,35 @@ async def compute_in_thread(function: Callable[[], T], /) -> T:
 
 
 def stop_if_given_up() -> None:
-    """End work of ``compute_in_thread`` whose result nobody waits for any more.
+    """End work of a :class:`ComputingThread` whose result nobody waits for any more.
 
     Raises:
         BlendError: Nobody waits.
     """
     thread = threading.current_thread()
-    if isinstance(thread, _ComputingThread) and thread.given_up.is_set():
+    if isinstance(thread, ComputingThread) and thread.given_up.is_set():
         raise BlendError("nobody waits for this result any more")
 
 
-class _ComputingThread(threading.Thread):
-    """A thread that the end of the interpreter waits for."""
+class ComputingThread(threading.Thread):
+    """A daemon thread in native code, which the end of the interpreter waits for.
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+    Args:
+        work: Run in the thread.
+        name: Of the thread.
+
+    Attributes:
+        given_up: Set where nobody waits for the result any more; :func:`stop_if_given_up` heeds it.
+    """
+
+    def __init__(self, work: Callable[[], None], *, name: str = "blended-llm-compute") -> None:
+        super().__init__(target=work, name=name, daemon=True)
         self.given_up = threading.Event()
 
 
 @atexit.register
 def _wait_for_computing_threads() -> None:
-    left = [thread for thread in threading.enumerate() if isinstance(thread, _ComputingThread)]
+    left = [thread for thread in threading.enumerate() if isinstance(thread, ComputingThread)]
     for thread in left:
         thread.given_up.set()
     until = time.monotonic() + _EXIT_S

@@ -115,9 +115,9 @@ class CompatFuser:
         ]
         fused = []
         for start in range(0, len(inputs), batch_size):
-            for ids in generate_batch(self._model, inputs[start : start + batch_size], options):
+            for written in generate_batch(self._model, inputs[start : start + batch_size], options):
                 # not stripped: the old package hands on what the tokenizer gives
-                fused.append(self._tokenizer.decode(ids))
+                fused.append(self._tokenizer.decode(written.ids))
                 if not fused[-1].strip():
-                    raise FusionError(f"the fuser wrote nothing for input {len(fused) - 1} ({len(ids)} tokens)")
+                    raise FusionError(f"the fuser wrote nothing for input {len(fused) - 1} ({len(written.ids)} tokens)")
         return fused

@@ -207,7 +207,8 @@ class GenFuser:
             request: The prompt and the candidates, best first.
 
         Returns:
-            The fused text. ``cut`` counts the tokens that did not fit.
+            The fused text. ``cut`` counts the tokens that did not fit; ``finish_reason`` is ``"stop"``, or ``"length"``
+            where ``max_new_tokens`` or ``max_time`` ended it, and then a blend gives the best candidate in its place.
 
         Raises:
             FusionError: The window is too small, the device ran out of memory, or nothing was written.
@@ -244,8 +245,8 @@ class GenFuser:
             written = generate_batch(
                 self._model, [fitted[index].ids for index in part], self._generation, stopped=self._stopped()
             )
-            for index, ids in zip(part, written, strict=True):
-                fused[index] = self._result(fitted[index], ids)
+            for index, one in zip(part, written, strict=True):
+                fused[index] = self._result(fitted[index], one.ids, ended=one.ended)
         return [fused[index] for index in range(len(fitted))]
 
     def stream(self, request: FusionInput) -> Iterator[str | FusedText]:
@@ -262,7 +263,7 @@ class GenFuser:
         Raises:
             FusionError: As in ``fuse``.
         """
-        from blender_core.fuse.gen_fuser_decoding import stream_ids
+        from blender_core.fuse.gen_fuser_decoding import end_ids, stream_ids
 
         fitted = self._fit(request)
         written: list[int] = []
@@ -281,7 +282,8 @@ class GenFuser:
                 if len(stable) > len(shown) and stable.startswith(shown):
                     yield stable[len(shown) :]
                     shown = stable
-        result = self._result(fitted, written, lead=shown)
+        ended = not end_ids(self._model).isdisjoint(written)
+        result = self._result(fitted, written, ended=ended, lead=shown)
         if len(result.text) > len(shown):
             yield result.text[len(shown) :]
         yield result
@@ -304,15 +306,16 @@ class GenFuser:
         found = [place for place in (text.find(stop) for stop in self._stop) if place >= 0]
         return (text[: min(found)], True) if found else (text, False)
 
-    def _result(self, fitted: FittedInput, written: list[int], lead: str = "") -> FusedText:
-        text, _ = self._until_stop(self._layout.decode(written))
+    def _result(self, fitted: FittedInput, written: list[int], *, ended: bool, lead: str = "") -> FusedText:
+        text, stopped = self._until_stop(self._layout.decode(written))
         # what was streamed cannot be taken back, white space at the end included
         text = text if lead else text.strip()
         if not text.strip():
             raise FusionError(
                 f"{self._name} wrote nothing ({len(written)} tokens); the input had {len(fitted.ids)} tokens"
             )
-        return FusedText(text, self._name, Usage(len(fitted.ids), len(written)), cut=fitted.cut)
+        reason = "stop" if ended or stopped else "length"
+        return FusedText(text, self._name, Usage(len(fitted.ids), len(written)), cut=fitted.cut, finish_reason=reason)
 
 
 class _Defaults(NamedTuple):

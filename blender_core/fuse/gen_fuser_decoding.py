@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import StoppingCriteria
 
+from blender_core.concurrency import ComputingThread, stop_if_given_up
 from blender_core.errors import FusionError
 
-__all__ = ["generate_batch", "stream_ids"]
+__all__ = ["WrittenIds", "end_ids", "generate_batch", "stream_ids"]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenIds:
+    """What a model wrote for one input.
+
+    Attributes:
+        ids: New ids, without the input, the decoder's start token and pads.
+        ended: Whether the model ended the text itself; else a limit did, or what the caller stopped it with.
+    """
+
+    ids: list[int]
+    ended: bool
+
+
+def end_ids(model: Any) -> frozenset[int]:
+    """Ids with which a model ends a text.
+
+    Args:
+        model: A transformers model.
+
+    Returns:
+        The ids of its generation settings.
+    """
+    end = model.generation_config.eos_token_id
+    return frozenset(end if isinstance(end, list) else () if end is None else (end,))
 
 
 def generate_batch(
@@ -21,7 +48,7 @@ def generate_batch(
     options: Mapping[str, Any],
     *,
     stopped: Callable[[list[int]], bool] | None = None,
-) -> list[list[int]]:
+) -> list[WrittenIds]:
     """Generate for several inputs at once.
 
     Args:
@@ -31,14 +58,13 @@ def generate_batch(
         stopped: Says for the new ids of a sequence whether it is to end here.
 
     Returns:
-        The new ids of each input, without the input, the decoder's start token and pads.
+        What was written for each input.
 
     Raises:
         FusionError: The device ran out of memory, or the model failed.
     """
     pad = model.generation_config.pad_token_id
-    end = model.generation_config.eos_token_id
-    eos = set(end) if isinstance(end, list) else {end}
+    eos = end_ids(model)
     width = max(map(len, rows))
     causal = not model.config.is_encoder_decoder
     batch = torch.full((len(rows), width), pad or 0, dtype=torch.long)
@@ -48,13 +74,15 @@ def generate_batch(
         batch[number, place] = torch.tensor(list(row))
         mask[number, place] = 1
     begin = width if causal else 1
-    arguments = dict(options)
+    criteria = [*options.get("stopping_criteria", ()), _GivenUp()]
     if stopped is not None:
-        arguments["stopping_criteria"] = [*arguments.get("stopping_criteria", ()), _StopText(begin, stopped)]
+        criteria.append(_StopText(begin, stopped))
     try:
         with torch.inference_mode():
             output = model.generate(
-                input_ids=batch.to(model.device), attention_mask=mask.to(model.device), **arguments
+                input_ids=batch.to(model.device),
+                attention_mask=mask.to(model.device),
+                **{**options, "stopping_criteria": criteria},
             ).tolist()
     except torch.cuda.OutOfMemoryError as error:
         raise FusionError(
@@ -73,7 +101,7 @@ def generate_batch(
         new = new[: ends[0] + 1] if ends else new
         while new and new[-1] == pad:
             new.pop()
-        results.append(new)
+        results.append(WrittenIds(new, bool(ends)))
     return results
 
 
@@ -92,16 +120,15 @@ def stream_ids(model: Any, ids: Sequence[int], options: Mapping[str, Any]) -> Ge
         FusionError: As in ``generate_batch``.
     """
     pieces: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
-    stopped = threading.Event()
 
     def run() -> None:
         try:
-            generate_batch(model, [ids], {**options, "streamer": _Queue(pieces), "stopping_criteria": [_Stop(stopped)]})
+            generate_batch(model, [ids], {**options, "streamer": _Queue(pieces)})
             pieces.put(None)
         except BaseException as error:
             pieces.put(error)
 
-    thread = threading.Thread(target=run, name="gen-fuser", daemon=True)
+    thread = ComputingThread(run, name="gen-fuser")
     thread.start()
     try:
         while (piece := pieces.get()) is not None:
@@ -109,7 +136,7 @@ def stream_ids(model: Any, ids: Sequence[int], options: Mapping[str, Any]) -> Ge
                 raise piece
             yield piece
     finally:
-        stopped.set()
+        thread.given_up.set()
         thread.join()
 
 
@@ -131,14 +158,12 @@ class _Queue:
         """The end is marked by the thread itself, after errors had their chance."""
 
 
-class _Stop(StoppingCriteria):
-    """A stopping criterion that another thread sets."""
-
-    def __init__(self, stopped: threading.Event) -> None:
-        self._stopped = stopped
+class _GivenUp(StoppingCriteria):
+    """Ends the work where nobody waits for it any more."""
 
     def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-        return torch.full((len(input_ids),), self._stopped.is_set(), device=input_ids.device, dtype=torch.bool)
+        stop_if_given_up()
+        return torch.zeros(len(input_ids), device=input_ids.device, dtype=torch.bool)
 
 
 class _StopText(StoppingCriteria):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from blender_core.answer import ended_by_length
-from blender_core.concurrency import call_in_thread, drain, iterate_in_thread, retrieve
+from blender_core.concurrency import compute_in_thread, drain, iterate_in_thread, retrieve
 from blender_core.errors import FusionError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
@@ -121,7 +121,7 @@ class _Judge:
 
     def whole(self, fused: FusedText) -> str | None:
         if ended_by_length(fused.finish_reason) and not self.may_be_cut:
-            return f"it was cut off (finish reason {fused.finish_reason!r})"
+            return f"it was cut off (finish reason {fused.finish_reason!r}); let the fuser write more tokens"
         return self.guard.check(fused.text, self.candidates)
 
 
@@ -130,7 +130,7 @@ async def _whole(fuser: Fuser, request: FusionInput, judge: _Judge, in_threads: 
     if afuse is not None and not in_threads:
         fused = await afuse(request)
     else:
-        fused = await call_in_thread(fuser.fuse, request)
+        fused = await compute_in_thread(lambda: fuser.fuse(request))
     if not isinstance(fused, FusedText) or not isinstance(fused.text, str):
         raise FusionError(f"it returned {type(fused).__name__} where a FusedText with a text was wanted")
     fused = replace(fused, text=fused.text.strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import subprocess
@@ -15,8 +16,15 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from blender_core import GenFuser  # noqa: E402
-from blender_core.errors import CheckpointError, ConfigurationError, DownloadError, FusionError, MissingExtraError  # noqa: E402
+from blender_core import Blender, GenFuser  # noqa: E402
+from blender_core.errors import (  # noqa: E402
+    BlendError,
+    CheckpointError,
+    ConfigurationError,
+    DownloadError,
+    FusionError,
+    MissingExtraError,
+)
 from blender_core.fuse import FusedText, Fuser, FusionInput  # noqa: E402
 from blender_core.fuse.gen_fuser_prompt import ChatLayout, PublishedLayout, fit  # noqa: E402
 from blender_core.sealed_tokenizer import SealedTokenizer  # noqa: E402
@@ -165,6 +173,75 @@ def test_stop_strings_end_the_text(fuser, t5_folder, llama_folder):
     *pieces, streamed = stopping.stream(REQUEST)
     assert "".join(pieces) == streamed.text
     assert streamed.text.strip() == expected
+    assert [one.finish_reason for one in (whole, fused, streamed)] == ["length", "stop", "stop"]
+
+
+def ends_with(token_id, folder, **options):
+    """A fuser whose model writes this token and nothing else."""
+    fuser = GenFuser.from_pretrained(folder, device="cpu", generation={"max_new_tokens": 6, "num_beams": 1, **options})
+    head = fuser._model.get_output_embeddings()
+    head.bias = torch.nn.Parameter(torch.zeros(head.out_features))
+    head.bias.data[token_id] = 1e4
+    return fuser
+
+
+@pytest.mark.parametrize("folder", ["t5_folder", "llama_folder"])
+def test_a_text_says_why_it_ended(folder, request):
+    folder = request.getfixturevalue(folder)
+    word = 300
+    cut = ends_with(word, folder)
+    *_, streamed = cut.stream(REQUEST)
+    assert {fused.finish_reason for fused in (cut.fuse(REQUEST), streamed, *cut.fuse_batch([REQUEST] * 2))} == {
+        "length"
+    }
+
+    end = cut._model.generation_config.eos_token_id
+    # the word until the least number of tokens is reached, then the end
+    ended = ends_with(end, folder, min_new_tokens=3)
+    ended._model.get_output_embeddings().bias.data[word] = 5e3
+    *_, streamed = ended.stream(REQUEST)
+    assert {fused.finish_reason for fused in (ended.fuse(REQUEST), streamed)} == {"stop"}
+
+
+def test_a_blend_does_not_give_a_text_that_was_cut_off(llama_folder):
+    fuser = ends_with(300, llama_folder)
+    members = [lambda question: "the licence of the work", lambda question: "some other licence"]
+    result = Blender(members, ranker="longest", fuser=fuser).blend("Which licence?")
+    assert result.text == "the licence of the work"
+    assert any("it was cut off (finish reason 'length')" in reason for reason in result.degraded)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_late_fuser_stops_writing(streamed, llama_folder):
+    endless = {"max_new_tokens": 100_000, "min_new_tokens": 100_000}
+    fuser = GenFuser.from_pretrained(llama_folder, device="cpu", generation=endless, max_length=900)
+    members = [lambda question: "the licence", lambda question: "none"]
+    blender = Blender(members, ranker="longest", fuser=fuser, deadline=1.0)
+    if streamed:
+        with contextlib.suppress(BlendError):
+            list(blender.stream("Which licence?"))
+    else:
+        assert blender.blend("Which licence?").text == "the licence"
+    for thread in threading.enumerate():
+        if thread.name in ("blended-llm-compute", "gen-fuser"):
+            thread.join(30.0)
+            assert not thread.is_alive()
+
+
+LEFT_BEHIND = """
+import sys
+from blender_core import Blender, GenFuser
+endless = {"max_new_tokens": 100_000, "min_new_tokens": 100_000}
+fuser = GenFuser.from_pretrained(sys.argv[1], device="cpu", generation=endless, max_length=900)
+members = [lambda question: "the licence", lambda question: "none"]
+assert Blender(members, ranker="longest", fuser=fuser, deadline=1.0).blend("Which licence?").text == "the licence"
+"""
+
+
+def test_a_fuser_that_is_left_behind_does_not_abort_the_program(llama_folder):
+    command = [sys.executable, "-c", LEFT_BEHIND, str(llama_folder)]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_sampling(t5_folder):
