@@ -108,6 +108,8 @@ def reward_head(
         from blender_core.extras import require
 
         require("torch", feature="blended-llm train reward-head", extra="train")
+        from rich.text import Text
+
         from blender_core.train.reward_head import train_reward_head
         from blender_core.train.reward_head_config import RewardHeadConfig
 
@@ -116,7 +118,7 @@ def reward_head(
                 train_reward_head(
                     RewardHeadConfig.load(config),
                     data=data,
-                    report=lambda source, done, count: status.update(f"reading {source}: {done} of {count}"),
+                    report=lambda source, done, count: status.update(Text(f"reading {source}: {done} of {count}")),
                 )
             )
 

@@ -350,7 +350,20 @@ def _tool_call(name: str, arguments: str, call_id: str | None) -> ToolCall:
 
 def _usage(usage: Any) -> Usage | None:
     read, written = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    return None if read is None and written is None else Usage(read or 0, written or 0)
+    if read is None and written is None:
+        return None
+    parts = _parts(usage, "prompt_tokens_details"), _parts(usage, "completion_tokens_details")
+    return Usage(read or 0, written or 0, *parts)
+
+
+def _parts(usage: Any, name: str) -> tuple[tuple[str, int], ...]:
+    """The details of one side that are above zero, named as LangChain names them."""
+    details = getattr(usage, name, None)
+    # servers send numbers of their own beside those that the client knows
+    found = details.model_dump() if hasattr(details, "model_dump") else {}
+    named = {"cached_tokens": "cache_read"}
+    counts = {named.get(key, key.removesuffix("_tokens")): count for key, count in found.items()}
+    return tuple(sorted((key, count) for key, count in counts.items() if type(count) is int and count > 0))
 
 
 def _count(usage: Any, name: str) -> int | None:

@@ -41,7 +41,7 @@ class Reply:
     finish_reason: str | None = "stop"
     refusal: str | None = None
     tool_calls: tuple[tuple[str, str], ...] = ()
-    usage: tuple[int, int] | Mapping[str, int] | None = (7, 3)
+    usage: tuple[int, int] | Mapping[str, Any] | None = (7, 3)
     hang: bool = False
     breaks_off: bool = False
     code: str | None = None

@@ -158,6 +158,19 @@ def test_usage_that_the_server_does_not_say_is_unknown(serve, stated, usage, str
     assert answer.usage == usage
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_parts_of_the_usage(serve, streamed):
+    stated = {
+        "prompt_tokens": 90,
+        "completion_tokens": 50,
+        "prompt_tokens_details": {"cached_tokens": 64, "audio_tokens": 0, "cache_write_tokens": 8, "note": "x"},
+        "completion_tokens_details": {"reasoning_tokens": 32, "audio_tokens": None},
+    }
+    asked = member(serve(m=[Reply("ok", usage=stated)]))
+    answer = list(asked.stream(PROMPT))[-1] if streamed else asked.generate(PROMPT)
+    assert answer.usage == Usage(90, 50, (("cache_read", 64), ("cache_write", 8)), (("reasoning", 32),))
+
+
 def test_the_budget_keeps_its_reservation_where_the_usage_is_unknown(serve):
     server = serve(a=[Reply("ok", usage={"total_tokens": 5000})], b=["never asked"])
     policy = GatherPolicy(max_concurrency=1, budget=Budget(max_tokens=20))

@@ -296,9 +296,10 @@ def test_stages_follow_progress():
 def test_command_line(toy_config, toy_data, tmp_path):
     file = tmp_path / "run.json"
     file.write_text(json.dumps(toy_config(steps=2).to_dict()))
-    command = [sys.executable, "-m", "blender_core.train"]
-    data = ["--config", str(file), "--data", str(toy_data)]
-    done = subprocess.run([*command, "ranker", *data], check=True, capture_output=True, text=True)
+    command = [sys.executable, "-m", "blender_core.cli", "train"]
+    data = ["--data", str(toy_data)]
+    done = subprocess.run([*command, "ranker", str(file), *data], check=True, capture_output=True, text=True)
     assert "2 steps" in done.stdout
-    subprocess.run([*command, "export", *data, "--output", str(tmp_path / "out")], check=True, capture_output=True)
+    export = [*command, "export", str(file), str(tmp_path / "out"), *data]
+    assert "int8_agrees" in json.loads(subprocess.run(export, check=True, capture_output=True, text=True).stdout)
     assert (tmp_path / "out" / "model.int8.onnx").is_file()
