@@ -98,14 +98,21 @@ class ComputingThread(threading.Thread):
     Args:
         work: Run in the thread.
         name: Of the thread.
+        given_up: Becomes the attribute; default an event of its own.
 
     Attributes:
         given_up: Set where nobody waits for the result any more; :func:`stop_if_given_up` heeds it.
     """
 
-    def __init__(self, work: Callable[[], None], *, name: str = "blended-llm-compute") -> None:
+    def __init__(
+        self,
+        work: Callable[[], None],
+        *,
+        name: str = "blended-llm-compute",
+        given_up: threading.Event | None = None,
+    ) -> None:
         super().__init__(target=work, name=name, daemon=True)
-        self.given_up = threading.Event()
+        self.given_up = given_up or threading.Event()
 
 
 @atexit.register
@@ -143,15 +150,16 @@ def _prepare(function: Callable[[], T]) -> tuple[asyncio.Future[T], Callable[[],
     return future, work
 
 
-async def iterate_in_thread(make_iterator: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
+async def iterate_in_thread(make_iterator: Callable[[], Iterator[T]], *, computes: bool = False) -> AsyncIterator[T]:
     """Walk a blocking iterator in a daemon thread and hand its items over one by one.
 
     Args:
         make_iterator: Makes the iterator; called in the thread.
+        computes: Its items are computed in native code: the thread is a :class:`ComputingThread`.
 
     Yields:
         The iterator's items; its exception is raised here, wrapped as by ``call_in_thread``. Leaving early stops the
-        thread at its next item.
+        thread at its next item, or at its next :func:`stop_if_given_up`.
     """
     loop = asyncio.get_running_loop()
     items: asyncio.Queue[tuple[Any, BaseException | None]] = asyncio.Queue()
@@ -178,7 +186,11 @@ async def iterate_in_thread(make_iterator: Callable[[], Iterator[T]]) -> AsyncIt
             caught = error
         _post(loop, items.put_nowait, (_END, caught))
 
-    threading.Thread(target=work, daemon=True, name="blended-llm-stream").start()
+    name = "blended-llm-stream"
+    if computes:
+        ComputingThread(work, name=name, given_up=left).start()
+    else:
+        threading.Thread(target=work, daemon=True, name=name).start()
     try:
         while True:
             item, error = await items.get()

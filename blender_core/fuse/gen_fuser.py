@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from blender_core.answer import Usage
+from blender_core.concurrency import stop_if_given_up
 from blender_core.errors import BlendError, CheckpointError, ConfigurationError, DownloadError, FusionError
 from blender_core.extras import require
 from blender_core.fuse.gen_fuser_prompt import ChatLayout, FittedInput, FusionLayout, PaperLayout, PublishedLayout, fit
@@ -38,6 +39,8 @@ class GenFuser:
         fuser.fuse(FusionInput("What is 2 + 2?", ("4", "It is four."))).text
         ```
     """
+
+    computes_locally = True
 
     def __init__(
         self,
@@ -246,7 +249,7 @@ class GenFuser:
                 self._model, [fitted[index].ids for index in part], self._generation, stopped=self._stopped()
             )
             for index, one in zip(part, written, strict=True):
-                fused[index] = self._result(fitted[index], one.ids, ended=one.ended)
+                fused[index] = self._result(fitted[index], one.ids, one.finish_reason)
         return [fused[index] for index in range(len(fitted))]
 
     def stream(self, request: FusionInput) -> Iterator[str | FusedText]:
@@ -263,7 +266,7 @@ class GenFuser:
         Raises:
             FusionError: As in ``fuse``.
         """
-        from blender_core.fuse.gen_fuser_decoding import end_ids, stream_ids
+        from blender_core.fuse.gen_fuser_decoding import finish_reason, stream_ids
 
         fitted = self._fit(request)
         written: list[int] = []
@@ -271,6 +274,7 @@ class GenFuser:
         options = {**self._generation, "num_beams": 1}
         with contextlib.closing(stream_ids(self._model, fitted.ids, options)) as ids:
             for token_id in ids:
+                stop_if_given_up()
                 written.append(token_id)
                 text, stopped = self._until_stop(self._layout.decode(written))
                 if stopped:
@@ -282,8 +286,7 @@ class GenFuser:
                 if len(stable) > len(shown) and stable.startswith(shown):
                     yield stable[len(shown) :]
                     shown = stable
-        ended = not end_ids(self._model).isdisjoint(written)
-        result = self._result(fitted, written, ended=ended, lead=shown)
+        result = self._result(fitted, written, finish_reason(self._model, options, written), lead=shown)
         if len(result.text) > len(shown):
             yield result.text[len(shown) :]
         yield result
@@ -306,7 +309,7 @@ class GenFuser:
         found = [place for place in (text.find(stop) for stop in self._stop) if place >= 0]
         return (text[: min(found)], True) if found else (text, False)
 
-    def _result(self, fitted: FittedInput, written: list[int], *, ended: bool, lead: str = "") -> FusedText:
+    def _result(self, fitted: FittedInput, written: list[int], reason: str | None, *, lead: str = "") -> FusedText:
         text, stopped = self._until_stop(self._layout.decode(written))
         # what was streamed cannot be taken back, white space at the end included
         text = text if lead else text.strip()
@@ -314,7 +317,7 @@ class GenFuser:
             raise FusionError(
                 f"{self._name} wrote nothing ({len(written)} tokens); the input had {len(fitted.ids)} tokens"
             )
-        reason = "stop" if ended or stopped else "length"
+        reason = "stop" if stopped else reason
         return FusedText(text, self._name, Usage(len(fitted.ids), len(written)), cut=fitted.cut, finish_reason=reason)
 
 

@@ -13,7 +13,7 @@ from transformers import StoppingCriteria
 from blender_core.concurrency import ComputingThread, stop_if_given_up
 from blender_core.errors import FusionError
 
-__all__ = ["WrittenIds", "end_ids", "generate_batch", "stream_ids"]
+__all__ = ["WrittenIds", "finish_reason", "generate_batch", "stream_ids"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +22,37 @@ class WrittenIds:
 
     Attributes:
         ids: New ids, without the input, the decoder's start token and pads.
-        ended: Whether the model ended the text itself; else a limit did, or what the caller stopped it with.
+        finish_reason: As from :func:`finish_reason`.
     """
 
     ids: list[int]
-    ended: bool
+    finish_reason: str | None
 
 
-def end_ids(model: Any) -> frozenset[int]:
-    """Ids with which a model ends a text.
+def finish_reason(model: Any, options: Mapping[str, Any], ids: Sequence[int]) -> str | None:
+    """Why a text ended.
 
     Args:
         model: A transformers model.
+        options: Arguments of ``generate``.
+        ids: New ids, the one that ended the text included.
 
     Returns:
-        The ids of its generation settings.
+        ``"stop"`` where the model ended it, ``"length"`` where ``max_new_tokens`` or ``max_time`` did, ``None`` where
+        it can have been a stopping criterion of the options.
     """
-    end = model.generation_config.eos_token_id
-    return frozenset(end if isinstance(end, list) else () if end is None else (end,))
+    if not _end_ids(model, options).isdisjoint(ids):
+        return "stop"
+    criteria = options.get("stop_strings") or options.get("stopping_criteria")
+    return None if criteria and len(ids) != options.get("max_new_tokens") else "length"
+
+
+def _end_ids(model: Any, options: Mapping[str, Any]) -> frozenset[int]:
+    """Ids with which a text ends: the option's, else those of the model."""
+    settings = (options.get("generation_config"), model.generation_config)
+    stated = [options.get("eos_token_id"), *(getattr(one, "eos_token_id", None) for one in settings)]
+    end = next((one for one in stated if one is not None), ())
+    return frozenset(int(one) for one in torch.as_tensor(end).flatten().tolist())
 
 
 def generate_batch(
@@ -64,7 +77,7 @@ def generate_batch(
         FusionError: The device ran out of memory, or the model failed.
     """
     pad = model.generation_config.pad_token_id
-    eos = end_ids(model)
+    eos = _end_ids(model, options)
     width = max(map(len, rows))
     causal = not model.config.is_encoder_decoder
     batch = torch.full((len(rows), width), pad or 0, dtype=torch.long)
@@ -74,7 +87,7 @@ def generate_batch(
         batch[number, place] = torch.tensor(list(row))
         mask[number, place] = 1
     begin = width if causal else 1
-    criteria = [*options.get("stopping_criteria", ()), _GivenUp()]
+    criteria = [*(options.get("stopping_criteria") or ()), _GivenUp()]
     if stopped is not None:
         criteria.append(_StopText(begin, stopped))
     try:
@@ -99,9 +112,10 @@ def generate_batch(
         # beam search fills up with eos where the pad id is 0
         ends = [place for place, token_id in enumerate(new) if token_id in eos]
         new = new[: ends[0] + 1] if ends else new
+        reason = finish_reason(model, options, new)
         while new and new[-1] == pad:
             new.pop()
-        results.append(WrittenIds(new, bool(ends)))
+        results.append(WrittenIds(new, reason))
     return results
 
 

@@ -60,6 +60,10 @@ class Fuser(Protocol):
     ``fuse`` is enough. A fuser may also offer ``afuse(request)`` (awaited in asynchronous calls),
     ``stream(request)`` and ``astream(request)`` (pieces of text, then one ``FusedText`` as the last item);
     the engine uses them where they exist. May be called from several threads at once.
+
+    One that computes in native code of this process sets ``computes_locally = True``. Its threads are then told when
+    nobody waits for them any more (``blender_core.concurrency.stop_if_given_up`` raises in them), and the end of the
+    program, which would abort below them, waits for them some seconds.
     """
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from blender_core.answer import ended_by_length
-from blender_core.concurrency import compute_in_thread, drain, iterate_in_thread, retrieve
+from blender_core.concurrency import call_in_thread, compute_in_thread, drain, iterate_in_thread, retrieve
 from blender_core.errors import FusionError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
@@ -130,7 +130,8 @@ async def _whole(fuser: Fuser, request: FusionInput, judge: _Judge, in_threads: 
     if afuse is not None and not in_threads:
         fused = await afuse(request)
     else:
-        fused = await compute_in_thread(lambda: fuser.fuse(request))
+        in_thread = compute_in_thread if _computes(fuser) else call_in_thread
+        fused = await in_thread(lambda: fuser.fuse(request))
     if not isinstance(fused, FusedText) or not isinstance(fused.text, str):
         raise FusionError(f"it returned {type(fused).__name__} where a FusedText with a text was wanted")
     fused = replace(fused, text=fused.text.strip())
@@ -146,8 +147,12 @@ def _pieces(fuser: Fuser, request: FusionInput, in_threads: bool) -> AsyncIterat
     if astream is not None and not (in_threads and stream is not None):
         return astream(request)  # type: ignore[no-any-return]
     if stream is not None:
-        return iterate_in_thread(lambda: stream(request))
+        return iterate_in_thread(lambda: stream(request), computes=_computes(fuser))
     return None
+
+
+def _computes(fuser: Fuser) -> bool:
+    return bool(getattr(fuser, "computes_locally", False))
 
 
 class _Streamed:

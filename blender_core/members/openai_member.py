@@ -358,9 +358,9 @@ def _usage(usage: Any) -> Usage | None:
 
 def _parts(usage: Any, name: str) -> tuple[tuple[str, int], ...]:
     """The details of one side that are above zero, named as LangChain names them."""
-    details = getattr(usage, name, None)
+    details: Any = getattr(usage, name, None)
     # servers send numbers of their own beside those that the client knows
-    found = details.model_dump() if hasattr(details, "model_dump") else {}
+    found = details.model_dump(warnings=False) if hasattr(details, "model_dump") else {}
     named = {"cached_tokens": "cache_read"}
     counts = {named.get(key, key.removesuffix("_tokens")): count for key, count in found.items()}
     return tuple(sorted((key, count) for key, count in counts.items() if type(count) is int and count > 0))

@@ -52,6 +52,7 @@ class CitingFuser:
         self._groundedness = groundedness
         self._min_groundedness = min_groundedness
         self.name = fuser.name
+        self.computes_locally = bool(getattr(fuser, "computes_locally", False))
         self.dropped: tuple[int, ...] = ()
         # the engine uses what it finds: offer what the fuser itself offers
         for method in ("afuse", "stream", "astream"):

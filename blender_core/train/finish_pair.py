@@ -1,4 +1,4 @@
-"""The last steps of a run of the pair form: write the checkpoint, fit its temperature, measure it."""
+"""The last steps of a run of the pair form: write the checkpoint, fit temperature and position bias, measure it."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def finish_pair_ranker(
         records: Most held-out records a source.
 
     Returns:
-        The numbers on held-out training prompts, by source: ``accuracy`` of the symmetrised logit,
-        ``one_order_accuracy`` of a single pass, ``consistency`` (same verdict in both orders), ``position_bias`` (mean
-        logit in favour of the left side) and ``calibration_error`` after the temperature. Also written to
-        ``development.json`` in the run's output.
+        The fitted ``temperature`` and ``position_bias``, and the numbers on held-out training prompts, by source:
+        ``accuracy`` of the symmetrised logit, ``one_order_accuracy`` of a single pass, ``consistency`` (same verdict
+        in both orders), ``position_bias`` (mean logit in favour of the left side) and ``calibration_error`` after the
+        temperature. Also written to ``development.json`` in the run's output.
 
     Raises:
         CheckpointError: The checkpoint does not fit the settings.
@@ -77,7 +77,7 @@ def finish_pair_ranker(
             HeldOut(pack_texts(held_out, texts.encode_batch), source_targets(source, held_out)), most_pairs=12
         )
         measured[name] = pair_logits(form, groups, window)
-    temperature = _temperature(measured)
+    temperature, position_bias = _temperature(measured), _position_bias(measured)
     source_length, candidate_length = pair_lengths(window, config.prompt_share)
     ranker = PairRanker(
         PairScorer(form.model, form.tokenizer.pad_id),
@@ -85,10 +85,12 @@ def finish_pair_ranker(
         source_max_length=source_length,
         candidate_max_length=candidate_length,
         temperature=temperature,
+        position_bias=position_bias,
     )
     ranker.save_pretrained(Path(folder))
     report = {
         "temperature": temperature,
+        "position_bias": position_bias,
         "sources": {name: _numbers(logits, temperature) for name, logits in measured.items() if logits},
     }
     (Path(config.output) / "development.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -100,6 +102,12 @@ def _temperature(measured: dict[str, list[PairLogit]]) -> float:
     pairs = [(pair.logit, pair.target, 1.0 / len(own)) for own in measured.values() for pair in own]
     logits, targets, weights = zip(*pairs, strict=True) if pairs else ((), (), ())
     return round(fit_temperature(logits, targets, weights), 4)
+
+
+def _position_bias(measured: dict[str, list[PairLogit]]) -> float:
+    """The mean logit in favour of the left side, every source weighing the same."""
+    own = [np.mean([(pair.forward - pair.backward) / 2 for pair in logits]) for logits in measured.values() if logits]
+    return round(float(np.mean(own)), 4) if own else 0.0
 
 
 def _numbers(logits: list[PairLogit], temperature: float) -> dict[str, float]:

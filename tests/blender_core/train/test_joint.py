@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -53,6 +55,11 @@ def test_learns_and_loads_as_a_pair_ranker(pooling, toy_config, toy_data, lively
     report = finish_ranker(config, tmp_path / "ranker", data=toy_data)
     assert report["sources"]["toy"]["accuracy"] > 0.75
     ranker = PairRanker.from_pretrained(tmp_path / "ranker", device="cpu")
+    stored = json.loads((tmp_path / "ranker" / "config.json").read_text())
+    assert {name: stored[name] for name in ("temperature", "position_bias")} == {
+        name: report[name] for name in ("temperature", "position_bias")
+    }
+    assert report["position_bias"] == pytest.approx(report["sources"]["toy"]["position_bias"], abs=1e-4)
     ranking = ranker.rank("sun moon star 1", ["bread salt door", "sun moon star"])
     assert sorted(ranking.order) == [0, 1]
     # what the head reads is kept with the checkpoint, and by whoever goes on from it

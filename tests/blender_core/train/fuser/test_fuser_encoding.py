@@ -38,7 +38,7 @@ def ids_when_fusing(fuser, example, monkeypatch):
 
     def record(model, rows, options, **kwargs):
         seen.extend(list(row) for row in rows)
-        return [gen_fuser_decoding.WrittenIds([5], ended=True) for _ in rows]
+        return [gen_fuser_decoding.WrittenIds([5], "stop") for _ in rows]
 
     monkeypatch.setattr(gen_fuser_decoding, "generate_batch", record)
     # the stand-in's token may be one that shows nothing
