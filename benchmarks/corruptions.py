@@ -3,7 +3,8 @@
     python benchmarks/corruptions.py --data DIR [--ranker FOLDER ...]
 
 The best answer to each held-out prompt (at most 40 a source), against its own copy: contradicted, cut short, with other
-numbers, repeated, shuffled. Encoder alone. Printed is the share of the copies that score below their original.
+numbers, repeated, shuffled; and against what stands in its place: the best answer to the source's next prompt
+(``off_topic``), or a refusal. Encoder alone. Printed is the share of the copies that score below their original.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.train.config import RankerTrainingConfig
-from blender_core.train.corruption import CORRUPTIONS
+from blender_core.train.corruption import CORRUPTIONS, REFUSALS
 from blender_core.train.ranker import source_records, source_targets
 from blender_core.train.tokenizer import known_tokens, load_tokenizer
 
@@ -24,18 +25,20 @@ RECIPE = Path(__file__).parents[1] / "blender_core" / "train" / "recipes" / "emb
 MOST, SHORTEST = 40, 12
 
 
-def best_answers(data: Path) -> list[tuple[str, str]]:
-    """Prompt and best answer of held-out records."""
+def best_answers(data: Path) -> list[tuple[str, str, str]]:
+    """Prompt and best answer of held-out records, and the best answer to the source's next prompt."""
     config = RankerTrainingConfig.load(RECIPE)
     found = []
     for source in config.sources.values():
+        own = []
         records = source_records(config, source, data)[1][:MOST]
         for record, targets in zip(records, source_targets(source, records), strict=True):
             wins = np.zeros(len(record.candidates))
             for i, j, p in targets:
                 wins[i] += p
                 wins[j] += 1.0 - p
-            found.append((record.prompt, record.candidates[int(wins.argmax())]))
+            own.append((record.prompt, record.candidates[int(wins.argmax())]))
+        found += [(*one, other) for one, (_, other) in zip(own, [*own[1:], *own[:1]], strict=True)]
     return found
 
 
@@ -47,11 +50,12 @@ def main() -> None:
     with importlib.resources.as_file(importlib.resources.files("blender_core.rank") / "embedded_weights") as folder:
         tokenizer = load_tokenizer(folder / "tokenizer.json")
     known = known_tokens(tokenizer)
-    answers = [
-        (prompt, ids)
-        for prompt, text in best_answers(options.data)
+    best = [
+        (prompt, text, other, ids)
+        for prompt, text, other in best_answers(options.data)
         if len(ids := tokenizer.encode(text, add_special_tokens=False).ids) >= SHORTEST
     ]
+    answers = [(prompt, ids) for prompt, *_, ids in best]
     rng = np.random.default_rng(0)
     # an answer without such a token would be cut short instead
     needed = {"change_numbers": known.numbers, "contradict": list(known.opposites)}
@@ -64,6 +68,8 @@ def main() -> None:
         ]
         for kind, worsen in sorted(CORRUPTIONS.items())
     }
+    pairs["off_topic"] = [(prompt, text, other) for prompt, text, other, _ in best]
+    pairs["refusal"] = [(prompt, text, str(rng.choice(REFUSALS))) for prompt, text, *_ in best]
     print("| | " + " | ".join(f"{kind}, {len(rows)}" for kind, rows in pairs.items()) + " |")
     print("|---" * (1 + len(pairs)) + "|")
     for name in options.ranker or [None]:
