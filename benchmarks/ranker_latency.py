@@ -16,12 +16,13 @@ from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import resolve_ranker
 
-WORDS = ["the", "ranker", "reads", "a", "prompt", "and", "an", "answer", "of", "several", "models", "and", "says", "how", "good", "it", "is", "for", "this", "one"]
+TEXT = "the ranker reads a prompt and an answer of several models and says how good it is for this one"
 PROMPT = "Explain to a new colleague how answers of several models are compared."
 
 
 def answers(words: int) -> list[str]:
-    return [" ".join(WORDS[(start + i) % len(WORDS)] for i in range(words)) for start in range(4)]
+    every = TEXT.split()
+    return [" ".join(every[(start + i) % len(every)] for i in range(words)) for start in range(4)]
 
 
 def milliseconds(ranker: Ranker, texts: list[str]) -> float:
