@@ -1,33 +1,29 @@
 """Threads and event loops: how synchronous code meets the asynchronous core.
 
 Threads here are daemons made for one call. Pools are not used: a member that hangs for ever would keep the
-interpreter from leaving, and the pool would run dry. Threads that compute in native code are the exception: they abort
-the process if the interpreter goes away below them, so it waits for those, and not for long.
+interpreter from leaving, and the pool would run dry. Threads that compute in native code are the exception
+(``computing_thread``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import concurrent.futures
 import contextvars
 import queue
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from blender_core.errors import BlendError
+from blender_core.computing_thread import ComputingThread
 
 __all__ = [
-    "ComputingThread",
     "call_in_thread",
     "compute_in_thread",
     "drain",
     "iterate_in_thread",
     "retrieve",
     "run_sync",
-    "stop_if_given_up",
     "stream_sync",
 ]
 
@@ -37,8 +33,6 @@ _END = object()
 _DRAIN_S = 0.05
 # longest wait for a thread whose loop was told to stop
 _JOIN_S = 1.0
-# longest wait of the interpreter's end for threads in native code
-_EXIT_S = 5.0
 
 
 async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
@@ -63,7 +57,7 @@ async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: An
 async def compute_in_thread(function: Callable[[], T], /) -> T:
     """Like ``call_in_thread``, for work in native code such as a ranker's or a local fuser's.
 
-    Work that is left behind ends at its next :func:`stop_if_given_up`. The end of the interpreter waits a few seconds
+    Work that is left behind ends at its next ``stop_if_given_up``. The end of the interpreter waits a few seconds
     for it.
 
     Args:
@@ -79,50 +73,6 @@ async def compute_in_thread(function: Callable[[], T], /) -> T:
         return await future
     finally:
         thread.given_up.set()
-
-
-def stop_if_given_up() -> None:
-    """End work of a :class:`ComputingThread` whose result nobody waits for any more.
-
-    Raises:
-        BlendError: Nobody waits.
-    """
-    thread = threading.current_thread()
-    if isinstance(thread, ComputingThread) and thread.given_up.is_set():
-        raise BlendError("nobody waits for this result any more")
-
-
-class ComputingThread(threading.Thread):
-    """A daemon thread in native code, which the end of the interpreter waits for.
-
-    Args:
-        work: Run in the thread.
-        name: Of the thread.
-        given_up: Becomes the attribute; default an event of its own.
-
-    Attributes:
-        given_up: Set where nobody waits for the result any more; :func:`stop_if_given_up` heeds it.
-    """
-
-    def __init__(
-        self,
-        work: Callable[[], None],
-        *,
-        name: str = "blended-llm-compute",
-        given_up: threading.Event | None = None,
-    ) -> None:
-        super().__init__(target=work, name=name, daemon=True)
-        self.given_up = given_up or threading.Event()
-
-
-@atexit.register
-def _wait_for_computing_threads() -> None:
-    left = [thread for thread in threading.enumerate() if isinstance(thread, ComputingThread)]
-    for thread in left:
-        thread.given_up.set()
-    until = time.monotonic() + _EXIT_S
-    for thread in left:
-        thread.join(max(0.0, until - time.monotonic()))
 
 
 def _prepare(function: Callable[[], T]) -> tuple[asyncio.Future[T], Callable[[], None]]:
@@ -155,11 +105,11 @@ async def iterate_in_thread(make_iterator: Callable[[], Iterator[T]], *, compute
 
     Args:
         make_iterator: Makes the iterator; called in the thread.
-        computes: Its items are computed in native code: the thread is a :class:`ComputingThread`.
+        computes: Its items are computed in native code: the thread is a ``ComputingThread``.
 
     Yields:
         The iterator's items; its exception is raised here, wrapped as by ``call_in_thread``. Leaving early stops the
-        thread at its next item, or at its next :func:`stop_if_given_up`.
+        thread at its next item, or at its next ``stop_if_given_up``.
     """
     loop = asyncio.get_running_loop()
     items: asyncio.Queue[tuple[Any, BaseException | None]] = asyncio.Queue()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from blender_core.answer import Usage
-from blender_core.concurrency import stop_if_given_up
+from blender_core.computing_thread import stop_if_given_up
 from blender_core.errors import BlendError, CheckpointError, ConfigurationError, DownloadError, FusionError
 from blender_core.extras import require
 from blender_core.fuse.gen_fuser_prompt import ChatLayout, FittedInput, FusionLayout, PaperLayout, PublishedLayout, fit

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import StoppingCriteria
 
-from blender_core.concurrency import ComputingThread, stop_if_given_up
+from blender_core.computing_thread import ComputingThread, stop_if_given_up
 from blender_core.errors import FusionError
 
 __all__ = ["WrittenIds", "finish_reason", "generate_batch", "stream_ids"]

@@ -62,8 +62,8 @@ class Fuser(Protocol):
     the engine uses them where they exist. May be called from several threads at once.
 
     One that computes in native code of this process sets ``computes_locally = True``. Its threads are then told when
-    nobody waits for them any more (``blender_core.concurrency.stop_if_given_up`` raises in them), and the end of the
-    program, which would abort below them, waits for them some seconds.
+    nobody waits for them any more (``stop_if_given_up`` of ``blender_core.computing_thread`` raises in them), and the
+    end of the program, which would abort below them, waits for them some seconds.
     """
 
     @property

@@ -18,7 +18,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blender_core.concurrency import stop_if_given_up
+from blender_core.computing_thread import stop_if_given_up
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
 from blender_core.rank.distinct import distinct_candidates
 from blender_core.rank.lexical_consensus import measure_agreement

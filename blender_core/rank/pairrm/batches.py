@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from blender_core.concurrency import stop_if_given_up
+from blender_core.computing_thread import stop_if_given_up
 from blender_core.errors import CheckpointError, RankerError
 from blender_core.rank.pairrm.tokens import EncodedPair, PairTokenizer
 
