@@ -33,6 +33,9 @@ class GenFuser:
     Make one with ``from_pretrained``: a T5 model such as ``llm-blender/gen_fuser_3b`` gets the layout it was
     trained on, a decoder-only model its chat template. May be called from several threads.
 
+    Attributes:
+        computes_locally: ``True``; see ``Fuser``.
+
     Examples:
         ```python
         fuser = GenFuser.from_pretrained("llm-blender/gen_fuser_3b")
