@@ -4,21 +4,33 @@
 
 The recipe is ``embedded.toml`` without its teacher; every run makes the same number of steps, so it reads about as many
 rows. A part of 64 is a 64th of each source's training prompts, and lies in the part of 16. Measured on held-out prompts
-of the sources, and of ``train/alpacaeval``, which no run learns from. A finished run is not made again.
+of the sources, and of ``train/alpacaeval``, which no run learns from; and on the public sets whose goals are open, by
+the encoder alone as it is exported (int8). A finished run is not made again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+from blender_core.rank.embedded import EmbeddedRanker
+from blender_core.rank.length import LongestRanker
+from blender_core.rank.protocol import Ranker
+from blender_core.train.checkpoint import load_average
 from blender_core.train.config import RankerTrainingConfig, SourceConfig
+from blender_core.train.export import write_ranker
+from blender_core.train.exported import encoder_folder, load_scorer
+from blender_core.train.finish_pair import chosen_checkpoint
 from blender_core.train.ranker import source_records, source_targets, train_ranker
+from blender_core.train.records import read_records
+from blender_core.train.tokenizer import load_tokenizer, segment_layout
 
+PUBLIC_PAIRS = ("autoj", "hhh", "llmbar")
+PUBLIC_BLENDS = ("blend_open11",)
 RECIPE = Path(__file__).parents[1] / "blender_core" / "train" / "recipes" / "embedded.toml"
 UNSEEN = SourceConfig("train/alpacaeval.jsonl.gz", share=0.0, smallest_gap=0.3)
 
@@ -53,6 +65,49 @@ def amounts(config: RankerTrainingConfig, data: Path) -> tuple[int, int]:
     return prompts, pairs
 
 
+def exported(config: RankerTrainingConfig) -> EmbeddedRanker:
+    """The encoder of a finished run, alone."""
+    folder = Path(config.output) / "export"
+    if not (folder / "ranker.json").is_file():
+        encoder = encoder_folder(config)
+        model = load_scorer(encoder, config)
+        load_average([chosen_checkpoint(config)], model)
+        tokenizer_file = encoder / "tokenizer.json"
+        layout = segment_layout(load_tokenizer(tokenizer_file))
+        write_ranker(model, tokenizer_file, layout, folder, max_tokens=config.largest_window).unlink()
+    return EmbeddedRanker.load(folder)
+
+
+def public_numbers(ranker: Ranker, data: Path) -> dict[str, float]:
+    """Accuracy on the pair sets, mean score of the pick on the blend sets."""
+    found = {}
+    for name in PUBLIC_PAIRS:
+        right = []
+        for record in read_records(data / "eval" / f"{name}.jsonl.gz"):
+            for i, j, p in record.comparisons:
+                if p != 0.5:
+                    one, other = ranker.rank(record.prompt, [record.candidates[i], record.candidates[j]]).scores
+                    right.append(0.5 if one == other else float((one > other) == (p > 0.5)))
+        found[name] = fmean(right)
+    for name in PUBLIC_BLENDS:
+        picks = [
+            record.scores[ranker.rank(record.prompt, record.candidates).best]
+            for record in read_records(data / "eval" / f"{name}.jsonl.gz")
+            if record.scores is not None
+        ]
+        found[name] = fmean(picks)
+    return found
+
+
+def measured_in_public(config: RankerTrainingConfig, data: Path) -> dict[str, float]:
+    """The same of a run, kept beside it."""
+    result = Path(config.output) / "public.json"
+    if not result.is_file():
+        result.write_text(json.dumps(public_numbers(exported(config), data)), encoding="utf-8")
+    found: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
+    return found
+
+
 def measured(config: RankerTrainingConfig, data: Path) -> dict[str, float]:
     """Held-out accuracy by source, and the rows that were read."""
     result = Path(config.output) / "curve.json"
@@ -66,22 +121,25 @@ def measured(config: RankerTrainingConfig, data: Path) -> dict[str, float]:
 
 def table(encoders: Sequence[str], parts: Sequence[int], steps: int, out: Path, data: Path) -> None:
     names = [*RankerTrainingConfig.load(RECIPE).sources, "alpacaeval"]
-    print("| encoder | prompts | pairs | rows read | minutes | " + " | ".join(names) + " | mean |")
-    print("|---" * (6 + len(names)) + "|")
+    headings = ["encoder", "prompts", "pairs", "rows read", "minutes", *names, "mean", *PUBLIC_PAIRS, *PUBLIC_BLENDS]
+    print("| " + " | ".join(headings) + " |")
+    print("|---" * len(headings) + "|")
     for encoder in encoders:
         for part in parts:
             config = run_settings(encoder, part, steps, out, data)
             found = measured(config, data)
             prompts, pairs = amounts(config, data)
             cells = [Path(encoder).name, f"{prompts:,}", f"{pairs:,}", f"{found['rows']:,}", f"{found['minutes']:.1f}"]
-            print(row(cells, [found[name] for name in names]), flush=True)
+            print(row(cells, [found[name] for name in names], measured_in_public(config, data)), flush=True)
     config = run_settings(encoders[0], 1, steps, out, data)
-    print(row(["the longer answer", "-", "-", "-", "-"], [longer_wins(config, name, data) for name in names]))
+    longer = [longer_wins(config, name, data) for name in names]
+    print(row(["the longer answer", "-", "-", "-", "-"], longer, public_numbers(LongestRanker(), data)))
 
 
-def row(cells: Sequence[str], accuracies: Sequence[float]) -> str:
-    percent = [f"{100 * value:.1f}" for value in (*accuracies, fmean(accuracies))]
-    return "| " + " | ".join([*cells, *percent]) + " |"
+def row(cells: Sequence[str], accuracies: Sequence[float], public: Mapping[str, float]) -> str:
+    shares = [*accuracies, fmean(accuracies), *(public[name] for name in PUBLIC_PAIRS)]
+    percent = [f"{100 * value:.1f}" for value in shares]
+    return "| " + " | ".join([*cells, *percent, *(f"{public[name]:.3f}" for name in PUBLIC_BLENDS)]) + " |"
 
 
 def longer_wins(config: RankerTrainingConfig, name: str, data: Path) -> float:

@@ -26,6 +26,7 @@ from choices import row
 from reward_heads import Judged, judged_sets
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from blender_core.bfloat16_support import computes_bfloat16
 from blender_core.gguf_file import gguf_file
 from blender_core.rank.registry import resolve_ranker
 
@@ -43,7 +44,11 @@ class Reader:
         source: dict[str, Any] = {} if file is None else {"gguf_file": file.name}
         where = model if file is None else str(file.parent)
         self._tokenizer = AutoTokenizer.from_pretrained(where, **source)
-        self._model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **source).eval()
+        dtype = torch.bfloat16 if computes_bfloat16(torch.device("cpu")) else torch.float32
+        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **source).eval()
+        self._states = model.get_decoder()
+        # in float32: two letters differ by less than bfloat16 can tell
+        self._output = model.get_output_embeddings().weight.detach().float()
         self._letters = [self._ids(letter)[0] for letter in "AB"]
 
     def likelihood(self, prompt: Judged) -> list[float]:
@@ -53,7 +58,8 @@ class Reader:
         for answer in prompt.answers:
             body = self._ids(answer)[:ANSWER_TOKENS] or self._ids("-")
             with torch.inference_mode():
-                logits = self._model(torch.tensor([start + body]), logits_to_keep=len(body) + 1).logits[0, :-1]
+                states = self._states(torch.tensor([start + body])).last_hidden_state[0, -len(body) - 1 : -1]
+                logits = states.float() @ self._output.T
             own = logits.log_softmax(-1)[torch.arange(len(body)), torch.tensor(body)]
             found.append(float(own.mean()))
         return found
@@ -70,8 +76,9 @@ class Reader:
         asked = [{"role": "user", "content": VERDICT.format(question=question, a=a, b=b)}]
         text = self._tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
         with torch.inference_mode():
-            logits = self._model(torch.tensor([self._ids(text)]), logits_to_keep=1).logits[0, -1]
-        return float(logits[self._letters[0]] - logits[self._letters[1]])
+            state = self._states(torch.tensor([self._ids(text)])).last_hidden_state[0, -1].float()
+        first, second = (self._output[letter] @ state for letter in self._letters)
+        return float(first - second)
 
     def _cut(self, text: str, tokens: int) -> str:
         ids = self._ids(text)
