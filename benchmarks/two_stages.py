@@ -4,15 +4,20 @@
 
 The first ranker orders all candidates; the leaders are the first k. Printed for each k: the mean score of a random
 leader, of the longest one, of the best one (no second stage can do better), and with ``--second`` of the one that
-another ranker puts first among them; it sees all candidates once, and only the leaders count.
+another ranker puts first among them. It sees all candidates once; of a ranker that compares pairs, only the
+comparisons between leaders count, and their mean logit decides as in ``PairRanker``.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from blender_core.rank.aggregate import max_logits
+from blender_core.rank.ranking import Ranking
 from blender_core.rank.registry import resolve_ranker
 from blender_core.train.records import PreferenceRecord, read_records
 
@@ -29,7 +34,7 @@ def main() -> None:
     first = resolve_ranker(options.ranker)
     second = resolve_ranker(options.second) if options.second else None
     records = list(read_records(options.data / "eval" / f"{options.set}.jsonl.gz"))
-    seconds = [second.rank(record.prompt, record.candidates).scores for record in records] if second else []
+    seconds = [second.rank(record.prompt, record.candidates) for record in records] if second else []
     orders = [
         sorted(range(len(record.candidates)), key=lambda i, scores=ranking.scores: -scores[i])  # type: ignore[misc]
         for record in records
@@ -48,9 +53,21 @@ def main() -> None:
                 max(scores),
             ]
             if second is not None:
-                row.append(scores[max(range(len(leaders)), key=lambda i: seconds[number][leaders[i]])])
+                judged = scores_among(seconds[number], leaders)
+                row.append(scores[max(range(len(leaders)), key=judged.__getitem__)])
             rows.append(row)
         print(f"| {count} | " + " | ".join(f"{fmean(column):.3f}" for column in zip(*rows, strict=True)) + " |")
+
+
+def scores_among(ranking: Ranking, leaders: list[int]) -> Sequence[float]:
+    if ranking.comparisons is None:
+        return [ranking.scores[i] for i in leaders]
+    scores = max_logits([[ranking.comparisons[i][j] for j in leaders] for i in leaders])
+    # a blank answer is compared with nothing
+    return [
+        min(score, ranking.scores[i]) if math.isinf(ranking.scores[i]) else score
+        for score, i in zip(scores, leaders, strict=True)
+    ]
 
 
 def scores_of(record: PreferenceRecord, indices: list[int]) -> list[float]:
