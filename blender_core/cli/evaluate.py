@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blender_core.cli.evaluate_blend import add_blend_command
 from blender_core.cli.output import EXIT_CODES, console, reported, write_json
+from blender_core.errors import DownloadError, MissingExtraError
+
+if TYPE_CHECKING:
+    from blender_core.rank.protocol import Ranker
 
 __all__ = ["evaluate", "without_nan"]
 
@@ -26,26 +31,50 @@ def ranker(
         str, typer.Option(envvar="BLENDER_DATA", help="Folder with the sets below eval/.")
     ] = "../shared/data",
     ranker: Annotated[
-        str, typer.Option(help="A ranker's name, the folder of a trained one, or a hub name.")
+        str,
+        typer.Option(
+            help="embedded, reward-head, consensus, longest, random, bi-encoder, embedding-consensus, a folder or hub "
+            "name of a trained ranker, cross-encoder:MODEL, mlm-scoring:MODEL or judge:URL:MODEL."
+        ),
     ] = "embedded",
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", help="Only this set; may be repeated.", show_default="all that are there"),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first records of each set.", show_default="all")] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Text encoder of bi-encoder and embedding-consensus.", show_default="all-MiniLM-L6-v2"),
+    ] = None,
+    embedding_consensus: Annotated[
+        bool | None,
+        typer.Option(
+            "--embedding-consensus/--no-embedding-consensus",
+            help="Embedding consensus as a baseline on blend sets; needs torch.",
+            show_default="where torch is installed",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the numbers as JSON.")] = False,
 ) -> None:
     """Measure a ranker: accuracy on pair sets, score of the picked answer on blend sets."""
     with reported():
         from rich.text import Text
 
-        from blender_core.evaluate.ranker import evaluate_ranker
+        from blender_core.evaluate.benchmark_rankers import benchmark_rankers
+        from blender_core.evaluate.ranker import BLEND_SETS, evaluate_ranker
         from blender_core.evaluate.table import blend_table, pair_table
-        from blender_core.rank.registry import resolve_ranker
 
+        baseline = None
+        if sets is None or not set(BLEND_SETS).isdisjoint(sets):
+            baseline = _embedding_consensus(embedding_consensus, encoder)
         with console(stderr=True).status("") as status:
             numbers = evaluate_ranker(
-                resolve_ranker(ranker), data, sets=sets, limit=limit, progress=lambda name: status.update(Text(name))
+                benchmark_rankers([ranker], encoder=encoder)[ranker],
+                data,
+                sets=sets,
+                limit=limit,
+                progress=lambda name: status.update(Text(name)),
+                embedding_consensus=baseline,
             )
         if as_json:
             write_json(without_nan(numbers.to_dict()))
@@ -57,6 +86,21 @@ def ranker(
             out.print(pair_table(numbers))
         if numbers.blends:
             out.print(blend_table(numbers))
+
+
+def _embedding_consensus(wanted: bool | None, encoder: str | None) -> Ranker | None:
+    """The baseline; where nobody asked for it, it is left out without torch or without its encoder."""
+    if wanted is False or (wanted is None and importlib.util.find_spec("torch") is None):
+        return None
+    from blender_core.evaluate.benchmark_rankers import benchmark_rankers
+
+    try:
+        return benchmark_rankers(["embedding-consensus"], encoder=encoder)["embedding-consensus"]
+    except (DownloadError, MissingExtraError) as error:
+        if wanted:
+            raise
+        typer.echo(f"blended-llm: without embedding consensus: {error}", err=True)
+        return None
 
 
 def without_nan(value: Any) -> Any:

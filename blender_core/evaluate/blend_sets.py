@@ -29,6 +29,7 @@ class BlendNumbers:
         random: Mean score of all candidates.
         longest: Mean score of the longest candidate.
         consensus: Mean score of the lexical consensus ranker's first.
+        embedding_consensus: Mean score of the embedding consensus ranker's first; ``nan`` where it was not asked.
         best_single: Mean score of the best single member, among members that answered at least 90% of the
             prompts; ``nan`` where there is none.
         best_member: Its name.
@@ -46,15 +47,23 @@ class BlendNumbers:
     best_single: float
     best_member: str
     oracle: float
+    embedding_consensus: float = math.nan
 
 
-def evaluate_blend(name: str, records: Iterable[PreferenceRecord], ranker: Ranker) -> BlendNumbers:
+def evaluate_blend(
+    name: str,
+    records: Iterable[PreferenceRecord],
+    ranker: Ranker,
+    *,
+    embedding_consensus: Ranker | None = None,
+) -> BlendNumbers:
     """Rank the candidates of every record and look up the score of the first.
 
     Args:
         name: Name of the set.
         records: Records with a score for each candidate; others are left out.
         ranker: The ranker.
+        embedding_consensus: Agreement in meaning, as a baseline; ``None`` leaves it out.
 
     Returns:
         The numbers.
@@ -64,6 +73,8 @@ def evaluate_blend(name: str, records: Iterable[PreferenceRecord], ranker: Ranke
         "longest": LongestRanker(),
         "consensus": LexicalConsensusRanker(),
     }
+    if embedding_consensus is not None:
+        rankers["embedding_consensus"] = embedding_consensus
     picks: dict[str, list[float]] = {key: [] for key in rankers}
     means: list[float] = []
     best: list[float] = []
@@ -97,6 +108,7 @@ def evaluate_blend(name: str, records: Iterable[PreferenceRecord], ranker: Ranke
         best_single=steady.get(best_member, math.nan),
         best_member=best_member,
         oracle=_mean(best),
+        embedding_consensus=_mean(picks.get("embedding_consensus", ())),
     )
 
 

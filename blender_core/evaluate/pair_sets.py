@@ -29,8 +29,8 @@ class PairNumbers:
         shorter_accuracy: Accuracy on those; 0 for whoever only looks at length, ``nan`` where there are none.
         consistency: Share of pairs with the same verdict in both orders; for a ranker that reads two candidates at
             once, of its single passes.
-        one_order_accuracy: Accuracy of a single pass in the stored order, half the work of the symmetrised logit;
-            ``nan`` for a ranker that does not read pairs.
+        one_order_accuracy: Accuracy of a single pass in the stored order, the ranker's position bias taken off: half
+            the work of the symmetrised logit; ``nan`` for a ranker that does not read pairs.
         calibration_error: Expected calibration error of the confidence over ten equal bins of [0.5, 1] (Guo et al.
             2017); ``nan`` for a ranker that gives none.
     """
@@ -89,6 +89,7 @@ def evaluate_pairs(name: str, records: Iterable[PreferenceRecord], ranker: Ranke
     single: list[float] = []
     sure: list[tuple[float, float]] = []
     ordered_logits = getattr(ranker, "ordered_logits", None)
+    bias = float(getattr(ranker, "position_bias", 0.0))
     for record in records:
         for i, j, p in record.comparisons:
             if p == 0.5:
@@ -108,7 +109,7 @@ def evaluate_pairs(name: str, records: Iterable[PreferenceRecord], ranker: Ranke
             if ordered_logits is not None:
                 matrix = ordered_logits(record.prompt, texts_given)
                 here, there = matrix[0][1], -matrix[1][0]
-                single.append(0.5 if here == 0 else float((here > 0) == (i == better)))
+                single.append(0.5 if here == bias else float((here > bias) == (i == better)))
             else:
                 turned = ranker.rank(record.prompt, texts_given[::-1]).scores
                 here, there = scores[0] - scores[1], turned[1] - turned[0]

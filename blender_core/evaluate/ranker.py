@@ -68,6 +68,7 @@ def evaluate_ranker(
     sets: Sequence[str] | None = None,
     limit: int | None = None,
     progress: Callable[[str], None] | None = None,
+    embedding_consensus: Ranker | None = None,
 ) -> RankerNumbers:
     """Measure a ranker.
 
@@ -77,6 +78,8 @@ def evaluate_ranker(
         sets: Names of the sets; ``None`` for all that are there.
         limit: Only the first records of each set, for a quick look; ``None`` for all.
         progress: Called with each set's name before it is measured.
+        embedding_consensus: Agreement in meaning, as a baseline on blend sets
+            (``benchmark_rankers(["embedding-consensus"])`` gives one); ``None`` leaves it out.
 
     Returns:
         The numbers.
@@ -106,7 +109,7 @@ def evaluate_ranker(
         if name in PAIR_SETS:
             pairs.append(evaluate_pairs(name, records, ranker))
         else:
-            blends.append(evaluate_blend(name, records, ranker))
+            blends.append(evaluate_blend(name, records, ranker, embedding_consensus=embedding_consensus))
     return RankerNumbers(ranker.name, tuple(pairs), tuple(blends))
 
 

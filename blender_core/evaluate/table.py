@@ -53,7 +53,17 @@ def pair_table(numbers: RankerNumbers) -> Table:
 def blend_table(numbers: RankerNumbers) -> Table:
     """Blend sets, mean score of the picked answer."""
     table = _table(f"Blend sets: mean score of the answer that {numbers.ranker!r} picks")
-    for heading in ("set", "prompts", "picked", "random", "longest", "consensus", "best single", "oracle"):
+    for heading in (
+        "set",
+        "prompts",
+        "picked",
+        "random",
+        "longest",
+        "consensus",
+        "embedding consensus",
+        "best single",
+        "oracle",
+    ):
         table.add_column(heading, justify="left" if heading == "set" else "right")
     for row in numbers.blends:
         table.add_row(*map(Text, _blend_cells(row)))
@@ -82,7 +92,8 @@ def _pair_cells(row: PairNumbers) -> list[str]:
 
 def _blend_cells(row: BlendNumbers) -> list[str]:
     best = "-" if math.isnan(row.best_single) else f"{row.best_single:.3f} {row.best_member}"
-    means = [f"{value:.3f}" for value in (row.random, row.longest, row.consensus)]
+    baselines = (row.random, row.longest, row.consensus, row.embedding_consensus)
+    means = ["-" if math.isnan(value) else f"{value:.3f}" for value in baselines]
     return [row.name, str(row.prompts), f"{row.picked:.3f} ± {row.margin:.3f}", *means, best, f"{row.oracle:.3f}"]
 
 

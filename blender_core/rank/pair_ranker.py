@@ -242,6 +242,11 @@ class PairRanker:
         """What ``calibrated`` fitted; kept by ``save_pretrained``. ``None`` where nothing was."""
         return self._settings.calibration
 
+    @property
+    def position_bias(self) -> float:
+        """Logit by which the left one of two is favoured; taken off where one order is run."""
+        return self._settings.position_bias
+
     def calibrated(self, pairs: Iterable[JudgedPair | PreferenceRecord]) -> PairRanker:
         """A ranker with temperature and position bias fitted on judged pairs; this one stays as it is.
 

@@ -10,12 +10,15 @@ import sys
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from blender_core.cli.app import app
 from blender_core.errors import ConfigurationError
 from blender_core.evaluate import evaluate_ranker
 from blender_core.evaluate.pair_sets import wilson_interval
 from blender_core.evaluate.table import blend_table, pair_table
 from blender_core.rank import Ranking
+from blender_core.rank.embedding_consensus import EmbeddingConsensusRanker
 from blender_core.rank.length import LongestRanker
 
 
@@ -24,6 +27,32 @@ class Shortest:
 
     def rank(self, prompt, candidates):
         return Ranking.from_scores([-len(text) for text in candidates], ranker=self.name)
+
+
+class First:
+    """Prefers what stands on the left, whatever it says."""
+
+    name = "first"
+
+    def rank(self, prompt, candidates):
+        scores = [float(-place) for place in range(len(candidates))]
+        return Ranking.from_scores(scores, ranker=self.name, confidence=0.8)
+
+
+class LeftLeaning:
+    """Reads pairs: the logit of length, and 2.5 for whatever is on the left."""
+
+    name = "left-leaning"
+
+    def __init__(self, position_bias=0.0):
+        self.position_bias = position_bias
+
+    def ordered_logits(self, prompt, candidates):
+        return [[0.0 if a is b else len(a) - len(b) + 2.5 for b in candidates] for a in candidates]
+
+    def rank(self, prompt, candidates):
+        scores = [float(len(text)) for text in candidates]
+        return Ranking.from_scores(scores, ranker=self.name, confidence=0.9)
 
 
 def pair(first, second, label):
@@ -87,6 +116,44 @@ def test_equal_scores_count_half(tmp_path):
     row = evaluate_ranker(LongestRanker(), tmp_path).pairs[0]
     assert row.accuracy == row.longer == 0.5
     assert math.isnan(row.shorter_accuracy)
+
+
+def test_verdicts_in_both_orders(data):
+    # one that looks at the text alone says the same in both orders, one that looks at the place never does
+    assert evaluate_ranker(LongestRanker(), data, sets=["hhh"]).pairs[0].consistency == 1.0
+    assert evaluate_ranker(First(), data, sets=["hhh"]).pairs[0].consistency == 0.0
+
+
+def test_a_single_pass_beside_both_orders(tmp_path):
+    # margins 4, 2 and 1 in characters: a bias of 2.5 overrides the last two where the longer one is on the right
+    sets = [pair("aaaaa", "b", "A"), pair("a", "bbb", "B"), pair("a", "bb", "B"), pair("a", "bbbbb", "B")]
+    write(tmp_path, "hhh", sets)
+    raw = evaluate_ranker(LeftLeaning(), tmp_path).pairs[0]
+    assert raw.accuracy == 1.0
+    assert raw.one_order_accuracy == 0.5
+    assert raw.consistency == 0.5
+    unbiased = evaluate_ranker(LeftLeaning(position_bias=2.5), tmp_path).pairs[0]
+    assert unbiased.one_order_accuracy == 1.0
+    assert unbiased.consistency == 0.5  # what the network says, not what is made of it
+    assert math.isnan(evaluate_ranker(LongestRanker(), tmp_path).pairs[0].one_order_accuracy)
+
+
+def test_calibration_error_of_the_confidence(data):
+    # always 0.9, right on two of three
+    row = evaluate_ranker(LeftLeaning(), data, sets=["hhh"]).pairs[0]
+    assert row.calibration_error == pytest.approx(0.9 - 2 / 3)
+    assert math.isnan(evaluate_ranker(LongestRanker(), data, sets=["hhh"]).pairs[0].calibration_error)
+
+
+def test_embedding_consensus_beside_the_pick(data):
+    def letters(texts):
+        return [[text.count(letter) + 0.01 for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
+
+    baseline = EmbeddingConsensusRanker(letters)
+    row = evaluate_ranker(Shortest(), data, sets=["blend_open11"], embedding_consensus=baseline).blends[0]
+    assert row.embedding_consensus == pytest.approx((0.2 + 0.6) / 2)  # "long text" shares most with the others
+    assert row.picked == pytest.approx((0.8 + 0.4) / 2)
+    assert math.isnan(evaluate_ranker(Shortest(), data, sets=["blend_open11"]).blends[0].embedding_consensus)
 
 
 def test_blend_numbers(data):
@@ -157,8 +224,23 @@ def test_wilson_interval():
 @pytest.mark.slow
 def test_command_line(data):
     command = [sys.executable, "-m", "blender_core.cli", "eval", "ranker", "--data", str(data), "--ranker", "longest"]
+    command.append("--no-embedding-consensus")
     table, numbers = (
         subprocess.run([*command, *how], check=True, capture_output=True, text=True).stdout for how in ([], ["--json"])
     )
     assert "hhh" in table
     assert json.loads(numbers)["pairs"][0]["name"] == "hhh"
+    assert json.loads(numbers)["blends"][0]["embedding_consensus"] is None
+
+
+@pytest.mark.local_models
+def test_the_command_measures_embedding_consensus(data):
+    pytest.importorskip("torch")
+    pytest.importorskip("huggingface_hub")
+    done = CliRunner().invoke(app, ["eval", "ranker", "--data", str(data), "--ranker", "embedding-consensus", "--json"])
+    assert done.exit_code == 0, done.output
+    numbers = json.loads(done.stdout)
+    assert numbers["ranker"] == "embedding-consensus"
+    row = numbers["blends"][0]
+    assert row["embedding_consensus"] == row["picked"]
+    assert row["embedding_consensus"] is not None
