@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import os
+import tempfile
 from pathlib import Path
 
 from blender_core.local.catalog import LocalModel, ModelPackage
@@ -71,7 +73,8 @@ def local_encoder(*, cache_dir: Path | None = None, progress: Progress | None = 
     for name, content in files.items():
         target = folder / name
         if not target.is_file() or target.read_bytes() != content:
-            partial = target.with_name(f"{name}.partial")
-            partial.write_bytes(content)
-            partial.replace(target)
+            # a name of its own: several processes may write at once
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as partial:
+                partial.write(content)
+            os.replace(partial.name, target)
     return folder

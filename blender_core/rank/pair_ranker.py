@@ -122,8 +122,7 @@ class PairRanker:
                 ``"float16"`` or ``"bfloat16"``. With ``"onnx"``: ``"float32"`` or ``"int8"``.
             cache_dir: Cache folder of the hub; default huggingface_hub's.
             local_files_only: Use the cache only, like ``HF_HUB_OFFLINE=1``.
-            backend: What runs the network: ``"torch"``, or ``"onnx"``, which needs no torch but a folder that
-                ``export_onnx`` wrote.
+            backend: ``"torch"``, or ``"onnx"``, which needs no torch but a folder that ``export_onnx`` wrote.
             name: Shown in results; default the last part of ``name_or_path``.
             aggregation: How comparisons become scores: ``"max_logits"`` (the reference's), ``"max_wins"``,
                 ``"bradley_terry"``, or ``"bubble"``, which finds a best one with 2 (n - 1) forward passes.
@@ -143,8 +142,7 @@ class PairRanker:
             The ranker.
 
         Raises:
-            CheckpointError: Files are missing or are not a PairRanker's; unknown and missing tensors are
-                listed.
+            CheckpointError: Files are missing or are not a PairRanker's; unknown and missing tensors are listed.
             ConfigurationError: The device, the dtype or another value cannot work.
             DownloadError: The repository cannot be had.
             MissingExtraError: torch, safetensors or huggingface_hub is not installed.
@@ -244,7 +242,7 @@ class PairRanker:
 
     @property
     def position_bias(self) -> float:
-        """Logit by which the left one of two is favoured; taken off where one order is run."""
+        """Logit that favours the left one of two; taken off where one order is run."""
         return self._settings.position_bias
 
     def calibrated(self, pairs: Iterable[JudgedPair | PreferenceRecord]) -> PairRanker:
@@ -271,7 +269,7 @@ class PairRanker:
         )
         fitted = copy(self)
         fitted._settings = replace(
-            self._settings, temperature=found.temperature, position_bias=found.position_bias, calibration=found
+            own, temperature=found.temperature, position_bias=found.position_bias, calibration=found
         )
         return fitted
 
@@ -295,11 +293,10 @@ class PairRanker:
                 and count as often as they occur, as in the reference.
 
         Returns:
-            The ranking. ``comparisons[i][j]`` is the logit that i is better than j, averaged over both
-            orders; ``scores`` come from the aggregation: by default the reference's mean of ``M[i][j] -
-            M[j][i]`` over all candidates. ``confidence`` is ``sigmoid(comparisons[first][second] /
-            temperature)``, and 0.5 where the scores put a candidate first that loses the direct comparison.
-            ``cut`` counts tokens that did not fit.
+            The ranking. ``comparisons[i][j]`` is the logit that i is better than j, averaged over both orders;
+            ``scores`` come from the aggregation: by default the reference's mean of ``M[i][j] - M[j][i]`` over all
+            candidates. ``confidence`` is ``sigmoid(comparisons[first][second] / temperature)``, and 0.5 where the
+            scores put a candidate first that loses the direct comparison. ``cut`` counts tokens that did not fit.
 
         Raises:
             ConfigurationError: ``candidates`` is empty or holds something else than strings.
@@ -317,11 +314,10 @@ class PairRanker:
             ordered = ordered_matrix(run, len(request.texts), both_orders=self._settings.both_orders)
             counts = [distinct.positions.count(index) for index in range(len(distinct.texts))]
             scores = aggregate(self._settings.aggregation, ordered, counts)
-        comparisons = symmetrise(ordered)
         ranking = Ranking.from_scores(
             distinct.spread_scores(scores),
             ranker=self._name,
-            comparisons=distinct.spread_matrix(comparisons),
+            comparisons=distinct.spread_matrix(symmetrise(ordered)),
             cut=request.cut,
         )
         return replace(ranking, confidence=direct_confidence(ranking, self._settings.temperature))
@@ -360,9 +356,9 @@ class PairRanker:
             candidates: At least one answer.
 
         Returns:
-            Matrix ``M`` of shape [n, n]: ``M[i][j]`` is the logit that i is better than j with i on the left.
-            The diagonal is 0. Between copies of one text it is the network's position bias for that text. A
-            blank loses to any text by an infinite logit and draws with a blank.
+            Matrix ``M`` of shape [n, n]: ``M[i][j]`` is the logit that i is better than j with i on the left. The
+            diagonal is 0. Between copies of one text it is the network's position bias for that text. A blank loses
+            to any text by an infinite logit and draws with a blank.
 
         Raises:
             ConfigurationError: ``candidates`` is empty or holds something that is not a string.
