@@ -26,7 +26,7 @@ PUBLISHED: dict[str, str] = {
     "mtbench_human200": "GPT-4 81.0",
     "pandalm": "PandaLM-7B 71.0",
 }
-"""Published accuracy in percent by pair set, for comparison; sources stand in ``docs/ranker.md``."""
+"""Published accuracy in percent by pair set, for comparison; ``docs/ranker.md`` says where they are from."""
 
 
 def pair_table(numbers: RankerNumbers) -> Table:
