@@ -12,7 +12,6 @@ if os.environ.get("PYTEST_XDIST_WORKER"):
     # several workers share the cores; before anything loads torch
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
@@ -33,10 +32,3 @@ pytest_collect_file = Sybil(
     setup=_enter_folder,
     teardown=_leave_folder,
 ).pytest()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several workers run the tests: a file stays together, and the local models are served by one worker."""
-    for item in items:
-        local = item.get_closest_marker("local_models") is not None
-        item.add_marker(pytest.mark.xdist_group("local_models" if local else str(item.path)))

@@ -266,10 +266,9 @@ def test_a_late_fuser_stops_writing(streamed, spaces, llama_folder):
         result = finished.result
     else:
         result = blender.blend("Which licence?")
-    left = computing()
-    assert left
     assert any("was not done" in reason for reason in result.degraded), result.degraded
-    for thread in left:
+    # it may have ended before this line; without the stop it would write for minutes
+    for thread in computing():
         thread.join(30.0)
         assert not thread.is_alive()
 
