@@ -6,8 +6,8 @@ On the first of the prompts that choices between runs are made on (``benchmarks/
 
 * ``likelihood``: the mean log-probability of an answer's tokens after the question,
 * ``verdict``: the model reads the question and two answers and is asked which is better; the difference of the logits
-  of ``A`` and ``B``, from both orders, averaged over the other four answers. ``first A`` is the share of pairs in which
-  the answer on the left wins, whichever it is.
+  of ``A`` and ``B``, averaged over the other four answers: the mean of both orders, or one order, that of the records.
+  ``first A`` is the share of comparisons in which the answer on the left wins, whichever it is.
 
 What was measured is kept in FOLDER; the same command goes on where it was stopped.
 """
@@ -44,8 +44,8 @@ class Reader:
         source: dict[str, Any] = {} if file is None else {"gguf_file": file.name}
         where = model if file is None else str(file.parent)
         self._tokenizer = AutoTokenizer.from_pretrained(where, **source)
-        dtype = torch.bfloat16 if computes_bfloat16(torch.device("cpu")) else torch.float32
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **source).eval()
+        self.dtype = "bfloat16" if computes_bfloat16(torch.device("cpu")) else "float32"
+        model = AutoModelForCausalLM.from_pretrained(where, dtype=getattr(torch, self.dtype), **source).eval()
         self._states = model.get_decoder()
         # in float32: two letters differ by less than bfloat16 can tell
         self._output = model.get_output_embeddings().weight.detach().float()
@@ -114,21 +114,26 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     prompts = judged_sets(options.data)["judged"][: options.prompts]
     reader = Reader(options.model)
-    likelihood = kept(options.out / "likelihood.jsonl", prompts, reader.likelihood)
+    name = f"{Path(options.model).name}-{reader.dtype}"
+    likelihood = kept(options.out / f"likelihood-{name}.jsonl", prompts, reader.likelihood)
     print("| | pair accuracy | where the shorter is better | where the longer is | pick |\n|---|---|---|---|---|")
     print(f"| likelihood | {row(prompts, likelihood)} |", flush=True)
-    verdicts = kept(options.out / "verdicts.jsonl", prompts, reader.verdicts)
+    verdicts = kept(options.out / f"verdicts-{name}.jsonl", prompts, reader.verdicts)
     scores = [
         [fmean((one[i][j] - one[j][i]) / 2 for j in range(len(one)) if j != i) for i in range(len(one))]
         for one in verdicts
     ]
     print(f"| verdict, both orders | {row(prompts, scores)} |")
-    one_order = [[fmean(one[i][j] for j in range(len(one)) if j != i) for i in range(len(one))] for one in verdicts]
-    print(f"| verdict, on the left only | {row(prompts, one_order)} |", flush=True)
-    for name in ("reward-head", "longest"):
-        ranker = resolve_ranker(name)
+    one_order = [
+        [fmean(one[i][j] if i < j else -one[j][i] for j in range(len(one)) if j != i) for i in range(len(one))]
+        for one in verdicts
+    ]
+    print(f"| verdict, one order | {row(prompts, one_order)} |", flush=True)
+    for other in ("reward-head", "longest"):
+        ranker = resolve_ranker(other)
         print(
-            f"| {name} | {row(prompts, [ranker.rank(one.prompt, one.answers).scores for one in prompts])} |", flush=True
+            f"| {other} | {row(prompts, [ranker.rank(one.prompt, one.answers).scores for one in prompts])} |",
+            flush=True,
         )
     every = [value for one in verdicts for i, line in enumerate(one) for j, value in enumerate(line) if i != j]
     print(f"\nverdicts: {len(every)}; first A: {100 * fmean(value > 0 for value in every):.1f}%")

@@ -10,7 +10,7 @@ import typer
 
 from blender_core.cli.evaluate_blend import add_blend_command
 from blender_core.cli.output import EXIT_CODES, console, reported, write_json
-from blender_core.errors import DownloadError, MissingExtraError
+from blender_core.errors import BlendError
 
 if TYPE_CHECKING:
     from blender_core.rank.protocol import Ranker
@@ -46,11 +46,15 @@ def ranker(
         str | None,
         typer.Option(help="Text encoder of bi-encoder and embedding-consensus.", show_default="all-MiniLM-L6-v2"),
     ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(help="Window in tokens of cross-encoder:MODEL and mlm-scoring:MODEL.", show_default="the model's"),
+    ] = None,
     embedding_consensus: Annotated[
         bool | None,
         typer.Option(
             "--embedding-consensus/--no-embedding-consensus",
-            help="Embedding consensus as a baseline on blend sets; needs torch.",
+            help="Embedding consensus as a baseline on blend sets; needs torch, and fetches its encoder once (91 MB).",
             show_default="where torch is installed",
         ),
     ] = None,
@@ -61,20 +65,23 @@ def ranker(
         from rich.text import Text
 
         from blender_core.evaluate.benchmark_rankers import benchmark_rankers
-        from blender_core.evaluate.ranker import BLEND_SETS, evaluate_ranker
+        from blender_core.evaluate.ranker import evaluate_ranker
         from blender_core.evaluate.table import blend_table, pair_table
 
-        baseline = None
-        if sets is None or not set(BLEND_SETS).isdisjoint(sets):
-            baseline = _embedding_consensus(embedding_consensus, encoder)
+        measured = benchmark_rankers([ranker], encoder=encoder, max_tokens=max_tokens)[ranker]
         with console(stderr=True).status("") as status:
+
+            def agreement() -> Ranker | None:
+                status.update("text encoder of embedding consensus")
+                return _agreement(embedding_consensus, encoder, measured)
+
             numbers = evaluate_ranker(
-                benchmark_rankers([ranker], encoder=encoder)[ranker],
+                measured,
                 data,
                 sets=sets,
                 limit=limit,
                 progress=lambda name: status.update(Text(name)),
-                embedding_consensus=baseline,
+                embedding_consensus=agreement,
             )
         if as_json:
             write_json(without_nan(numbers.to_dict()))
@@ -88,18 +95,22 @@ def ranker(
             out.print(blend_table(numbers))
 
 
-def _embedding_consensus(wanted: bool | None, encoder: str | None) -> Ranker | None:
-    """The baseline; where nobody asked for it, it is left out without torch or without its encoder."""
-    if wanted is False or (wanted is None and importlib.util.find_spec("torch") is None):
-        return None
-    from blender_core.evaluate.benchmark_rankers import benchmark_rankers
+def _agreement(wanted: bool | None, encoder: str | None, measured: Ranker) -> Ranker | None:
+    """Embedding consensus; where nobody asked for it, what is missing for it costs one line and not the run."""
+    from blender_core.evaluate.benchmark_rankers import EMBEDDING_CONSENSUS, benchmark_rankers
 
+    if wanted is False or measured.name == EMBEDDING_CONSENSUS:
+        return None if wanted is False else measured
+    asked = wanted is True or encoder is not None
+    if not asked and importlib.util.find_spec("torch") is None:
+        typer.echo("blended-llm: no column embedding consensus: torch is not installed", err=True)
+        return None
     try:
-        return benchmark_rankers(["embedding-consensus"], encoder=encoder)["embedding-consensus"]
-    except (DownloadError, MissingExtraError) as error:
-        if wanted:
+        return benchmark_rankers([EMBEDDING_CONSENSUS], encoder=encoder)[EMBEDDING_CONSENSUS]
+    except (BlendError, OSError) as error:
+        if asked:
             raise
-        typer.echo(f"blended-llm: without embedding consensus: {error}", err=True)
+        typer.echo(f"blended-llm: no column embedding consensus: {error}", err=True)
         return None
 
 

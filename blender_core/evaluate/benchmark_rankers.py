@@ -10,9 +10,12 @@ from blender_core.errors import ConfigurationError
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import RANKER_NAMES, resolve_ranker
 
-__all__ = ["ENCODER_RANKERS", "MODEL_RANKERS", "benchmark_rankers"]
+__all__ = ["EMBEDDING_CONSENSUS", "ENCODER_RANKERS", "MODEL_RANKERS", "benchmark_rankers"]
 
-ENCODER_RANKERS = ("bi-encoder", "embedding-consensus")
+EMBEDDING_CONSENSUS = "embedding-consensus"
+"""The ranker of agreement in meaning."""
+
+ENCODER_RANKERS = ("bi-encoder", EMBEDDING_CONSENSUS)
 """Rankers that need a text encoder."""
 
 # a language model that reads every answer takes minutes for a benchmark: only where it is asked for
@@ -97,8 +100,8 @@ def benchmark_rankers(
         encode = TextEncoder.from_pretrained(encoder or local_encoder(), device="cpu" if encoder is None else "auto")
         if "bi-encoder" in wanted:
             found["bi-encoder"] = BiEncoderRanker(encode)
-        if "embedding-consensus" in wanted:
-            found["embedding-consensus"] = EmbeddingConsensusRanker(encode)
+        if EMBEDDING_CONSENSUS in wanted:
+            found[EMBEDDING_CONSENSUS] = EmbeddingConsensusRanker(encode)
     return {name: found[name] for name in wanted}
 
 

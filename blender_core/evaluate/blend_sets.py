@@ -73,9 +73,9 @@ def evaluate_blend(
         "longest": LongestRanker(),
         "consensus": LexicalConsensusRanker(),
     }
-    if embedding_consensus is not None:
+    if embedding_consensus is not None and embedding_consensus is not ranker:
         rankers["embedding_consensus"] = embedding_consensus
-    picks: dict[str, list[float]] = {key: [] for key in rankers}
+    picks: dict[str, list[float]] = {key: [] for key in (*rankers, "embedding_consensus")}
     means: list[float] = []
     best: list[float] = []
     sizes: list[int] = []
@@ -108,7 +108,7 @@ def evaluate_blend(
         best_single=steady.get(best_member, math.nan),
         best_member=best_member,
         oracle=_mean(best),
-        embedding_consensus=_mean(picks.get("embedding_consensus", ())),
+        embedding_consensus=_mean(picks["picked" if embedding_consensus is ranker else "embedding_consensus"]),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import os
-import tempfile
+import threading
 from pathlib import Path
 
 from blender_core.local.catalog import LocalModel, ModelPackage
@@ -73,8 +73,11 @@ def local_encoder(*, cache_dir: Path | None = None, progress: Progress | None = 
     for name, content in files.items():
         target = folder / name
         if not target.is_file() or target.read_bytes() != content:
-            # a name of its own: several processes may write at once
-            with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as partial:
-                partial.write(content)
-            os.replace(partial.name, target)
+            # several processes may write at once
+            partial = target.with_name(f".{name}.{os.getpid()}.{threading.get_ident()}.partial")
+            try:
+                partial.write_bytes(content)
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
     return folder

@@ -68,7 +68,7 @@ def evaluate_ranker(
     sets: Sequence[str] | None = None,
     limit: int | None = None,
     progress: Callable[[str], None] | None = None,
-    embedding_consensus: Ranker | None = None,
+    embedding_consensus: Callable[[], Ranker | None] | None = None,
 ) -> RankerNumbers:
     """Measure a ranker.
 
@@ -78,8 +78,8 @@ def evaluate_ranker(
         sets: Names of the sets; ``None`` for all that are there.
         limit: Only the first records of each set, for a quick look; ``None`` for all.
         progress: Called with each set's name before it is measured.
-        embedding_consensus: Agreement in meaning, as a baseline on blend sets
-            (``benchmark_rankers(["embedding-consensus"])`` gives one); ``None`` leaves it out.
+        embedding_consensus: Makes the ranker of agreement in meaning, a baseline (``benchmark_rankers`` has one);
+            called before the first blend set, if there is any. ``None``, or a function that returns it, leaves it out.
 
     Returns:
         The numbers.
@@ -100,6 +100,7 @@ def evaluate_ranker(
     wanted = [name for name in known if (sets is None or name in sets) and _file(folder, name).is_file()]
     if not wanted:
         raise ConfigurationError(f"none of the evaluation sets {list(sets or known)} is in {folder}")
+    agreement = embedding_consensus() if embedding_consensus and not set(wanted).isdisjoint(BLEND_SETS) else None
     pairs: list[PairNumbers] = []
     blends: list[BlendNumbers] = []
     for name in wanted:
@@ -109,7 +110,7 @@ def evaluate_ranker(
         if name in PAIR_SETS:
             pairs.append(evaluate_pairs(name, records, ranker))
         else:
-            blends.append(evaluate_blend(name, records, ranker, embedding_consensus=embedding_consensus))
+            blends.append(evaluate_blend(name, records, ranker, embedding_consensus=agreement))
     return RankerNumbers(ranker.name, tuple(pairs), tuple(blends))
 
 

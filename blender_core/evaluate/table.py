@@ -91,10 +91,14 @@ def _pair_cells(row: PairNumbers) -> list[str]:
 
 
 def _blend_cells(row: BlendNumbers) -> list[str]:
-    best = "-" if math.isnan(row.best_single) else f"{row.best_single:.3f} {row.best_member}"
     baselines = (row.random, row.longest, row.consensus, row.embedding_consensus)
-    means = ["-" if math.isnan(value) else f"{value:.3f}" for value in baselines]
-    return [row.name, str(row.prompts), f"{row.picked:.3f} ± {row.margin:.3f}", *means, best, f"{row.oracle:.3f}"]
+    picked = _score(row.picked) if math.isnan(row.margin) else f"{_score(row.picked)} ± {row.margin:.3f}"
+    best = f"{_score(row.best_single)} {row.best_member}".rstrip()
+    return [row.name, str(row.prompts), picked, *map(_score, baselines), best, _score(row.oracle)]
+
+
+def _score(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def _percent(value: float) -> str:

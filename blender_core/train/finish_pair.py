@@ -91,7 +91,7 @@ def finish_pair_ranker(
     report = {
         "temperature": temperature,
         "position_bias": position_bias,
-        "sources": {name: _numbers(logits, temperature) for name, logits in measured.items() if logits},
+        "sources": {name: _numbers(logits, temperature, position_bias) for name, logits in measured.items() if logits},
     }
     (Path(config.output) / "development.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
@@ -110,7 +110,7 @@ def _position_bias(measured: dict[str, list[PairLogit]]) -> float:
     return round(float(np.mean(own)), 4) if own else 0.0
 
 
-def _numbers(logits: list[PairLogit], temperature: float) -> dict[str, float]:
+def _numbers(logits: list[PairLogit], temperature: float, position_bias: float) -> dict[str, float]:
     forward = np.array([pair.forward for pair in logits])
     backward = np.array([pair.backward for pair in logits])
     target = np.array([pair.target for pair in logits])
@@ -119,7 +119,10 @@ def _numbers(logits: list[PairLogit], temperature: float) -> dict[str, float]:
     return {
         "pairs": float(len(logits)),
         "accuracy": float(((both > 0) == better).mean()),
-        "one_order_accuracy": float((((forward > 0) == better).mean() + ((backward > 0) == better).mean()) / 2),
+        # as the ranker does where it runs one order: the bias that is stored is taken off
+        "one_order_accuracy": float(
+            (((forward > position_bias) == better).mean() + ((backward > -position_bias) == better).mean()) / 2
+        ),
         "consistency": float(((forward > 0) == (backward > 0)).mean()),
         # the first stands on the left in one order and on the right in the other
         "position_bias": float((forward - backward).mean() / 2),

@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from blender_core.cli.app import app
-from blender_core.errors import ConfigurationError
+from blender_core.errors import ConfigurationError, DownloadError
 from blender_core.evaluate import evaluate_ranker
 from blender_core.evaluate.pair_sets import wilson_interval
 from blender_core.evaluate.table import blend_table, pair_table
@@ -149,11 +149,27 @@ def test_embedding_consensus_beside_the_pick(data):
     def letters(texts):
         return [[text.count(letter) + 0.01 for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
 
-    baseline = EmbeddingConsensusRanker(letters)
-    row = evaluate_ranker(Shortest(), data, sets=["blend_open11"], embedding_consensus=baseline).blends[0]
+    agreement = EmbeddingConsensusRanker(letters)
+    row = evaluate_ranker(Shortest(), data, sets=["blend_open11"], embedding_consensus=lambda: agreement).blends[0]
     assert row.embedding_consensus == pytest.approx((0.2 + 0.6) / 2)  # "long text" shares most with the others
     assert row.picked == pytest.approx((0.8 + 0.4) / 2)
-    assert math.isnan(evaluate_ranker(Shortest(), data, sets=["blend_open11"]).blends[0].embedding_consensus)
+    own = evaluate_ranker(agreement, data, sets=["blend_open11"], embedding_consensus=lambda: agreement).blends[0]
+    assert own.picked == own.embedding_consensus == row.embedding_consensus
+
+
+@pytest.mark.parametrize("agreement", [None, lambda: None])
+def test_without_embedding_consensus(data, agreement):
+    row = evaluate_ranker(Shortest(), data, sets=["blend_open11"], embedding_consensus=agreement).blends[0]
+    assert math.isnan(row.embedding_consensus)
+
+
+def test_embedding_consensus_is_made_for_blend_sets_alone(data):
+    def never():
+        raise AssertionError("a pair set has no agreement")
+
+    assert evaluate_ranker(Shortest(), data, sets=["hhh"], embedding_consensus=never).pairs
+    with pytest.raises(ConfigurationError, match="unknown"):
+        evaluate_ranker(Shortest(), data, sets=["blend_open11", "nonsense"], embedding_consensus=never)
 
 
 def test_blend_numbers(data):
@@ -214,6 +230,16 @@ def test_tables_show_names_as_they_are(tmp_path):
     assert "mine[q4]" in capture.get()
 
 
+def test_tables_hold_no_nan(tmp_path):
+    write(tmp_path, "blend_open11", [blend(("m", "a", 1.0), ("n", "bb", 0.0))])
+    write(tmp_path, "blend_zeroeval", [blend(("m", "a", None))])
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(blend_table(evaluate_ranker(Shortest(), tmp_path)))
+    assert "nan" not in capture.get()
+    assert "1.000" in capture.get()
+
+
 def test_wilson_interval():
     low, high = wilson_interval(1.0, 20)
     assert high == 1.0
@@ -233,14 +259,48 @@ def test_command_line(data):
     assert json.loads(numbers)["blends"][0]["embedding_consensus"] is None
 
 
+def evaluated(data, *more):
+    command = ["eval", "ranker", "--data", str(data), "--ranker", "longest", "--json", *more]
+    return CliRunner().invoke(app, command)
+
+
 @pytest.mark.local_models
-def test_the_command_measures_embedding_consensus(data):
+def test_the_command_measures_embedding_consensus(tmp_path):
     pytest.importorskip("torch")
-    pytest.importorskip("huggingface_hub")
-    done = CliRunner().invoke(app, ["eval", "ranker", "--data", str(data), "--ranker", "embedding-consensus", "--json"])
+    texts = ["The capital of France is Paris.", "Paris is France's capital city.", "I like to eat bread with butter."]
+    answers = [(str(place), text, 0.5 if place < 2 else 0.0) for place, text in enumerate(texts)]
+    write(tmp_path, "blend_open11", [blend(*answers)])
+    done = evaluated(tmp_path)
     assert done.exit_code == 0, done.output
-    numbers = json.loads(done.stdout)
-    assert numbers["ranker"] == "embedding-consensus"
-    row = numbers["blends"][0]
-    assert row["embedding_consensus"] == row["picked"]
-    assert row["embedding_consensus"] is not None
+    row = json.loads(done.stdout)["blends"][0]
+    assert (row["picked"], row["embedding_consensus"]) == (0.0, 0.5)
+
+
+def test_what_embedding_consensus_lacks_costs_one_line(data, monkeypatch):
+    def refuse(names, **settings):
+        if "embedding-consensus" in names:
+            raise DownloadError("the encoder cannot be had")
+        return {name: LongestRanker() for name in names}
+
+    monkeypatch.setattr("blender_core.evaluate.benchmark_rankers.benchmark_rankers", refuse)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    done = evaluated(data)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["blends"][0]["embedding_consensus"] is None
+    assert "no column embedding consensus: the encoder cannot be had" in done.stderr
+    # who asks for it is told that it failed
+    for asked in (["--embedding-consensus"], ["--encoder", "mine"]):
+        assert evaluated(data, *asked).exit_code == 1
+
+
+def test_without_torch_nothing_is_fetched_for_embedding_consensus(data, monkeypatch):
+    def load(names, **settings):
+        assert names == ["longest"]
+        return {"longest": LongestRanker()}
+
+    monkeypatch.setattr("blender_core.evaluate.benchmark_rankers.benchmark_rankers", load)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    done = evaluated(data)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["blends"][0]["embedding_consensus"] is None
+    assert "torch is not installed" in done.stderr

@@ -261,14 +261,22 @@ def test_a_late_fuser_stops_writing(streamed, spaces, llama_folder):
     fuser._layout.decode = lambda ids: ("word " if spaces else "word") * len(ids)
     settings = {"ranker": "longest", "fuse_when": "always", "guard": Anything(), "deadline": 1.0}
     blender = Blender(MEMBERS, fuser=fuser, **settings)
+    generate, writing = fuser._model.generate, []
+
+    def watched(*arguments, **options):
+        writing.append(threading.current_thread())
+        return generate(*arguments, **options)
+
+    fuser._model.generate = watched
     if streamed:
         *_, finished = blender.stream("Which licence?")
         result = finished.result
     else:
         result = blender.blend("Which licence?")
     assert any("was not done" in reason for reason in result.degraded), result.degraded
-    # it may have ended before this line; without the stop it would write for minutes
-    for thread in computing():
+    # without the stop it would write for minutes
+    assert writing
+    for thread in writing + computing():
         thread.join(30.0)
         assert not thread.is_alive()
 
