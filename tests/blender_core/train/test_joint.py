@@ -15,7 +15,7 @@ from blender_core import PairRanker  # noqa: E402
 from blender_core.errors import ConfigurationError  # noqa: E402
 from blender_core.train.finish import finish_ranker  # noqa: E402
 from blender_core.train.joint_encoder import load_pair_model  # noqa: E402
-from blender_core.train.ranker import train_ranker  # noqa: E402
+from blender_core.train.ranker import source_records, source_targets, train_ranker  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,25 @@ def test_learns_and_loads_as_a_pair_ranker(pooling, toy_config, toy_data, lively
     # what the head reads is kept with the checkpoint, and by whoever goes on from it
     again = load_pair_model(tmp_path / "ranker")[0]
     assert again.pooling == pooling
+
+
+def test_one_order_is_measured_as_the_ranker_runs_it(toy_config, toy_data, lively_encoder, tmp_path):
+    config = pair_config(toy_config, lively_encoder, steps=5, dropout=0.0)
+    train_ranker(config, data=toy_data)
+    report = finish_ranker(config, tmp_path / "ranker", data=toy_data)
+    # far from 0, so that it decides
+    assert abs(report["position_bias"]) > 1e-3
+    ranker = PairRanker.from_pretrained(tmp_path / "ranker", device="cpu", both_orders=False)
+    source = config.sources["toy"]
+    held_out = source_records(config, source, toy_data)[1][:60]
+    right = []
+    for record, pairs in zip(held_out, source_targets(source, held_out), strict=True):
+        for i, j, p in pairs:
+            a, b = record.candidates[i], record.candidates[j]
+            forward = ranker.compare(record.prompt, a, b, order="ab") - ranker.position_bias
+            backward = ranker.compare(record.prompt, a, b, order="ba") - ranker.position_bias
+            right += [(forward > 0) == (p > 0.5), (backward < 0) == (p > 0.5)]
+    assert report["sources"]["toy"]["one_order_accuracy"] == pytest.approx(sum(right) / len(right), abs=0.01)
 
 
 def test_deberta_gives_the_states_at_markers_only(toy_encoder, tmp_path):
