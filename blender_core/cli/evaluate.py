@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blender_core.cli.evaluate_blend import add_blend_command
+from blender_core.cli.evaluate_blend import Encoder, MaxTokens, add_blend_command
 from blender_core.cli.output import EXIT_CODES, console, reported, write_json
 from blender_core.errors import BlendError
 
@@ -42,14 +42,8 @@ def ranker(
         typer.Option("--set", help="Only this set; may be repeated.", show_default="all that are there"),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first records of each set.", show_default="all")] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(help="Text encoder of bi-encoder and embedding-consensus.", show_default="all-MiniLM-L6-v2"),
-    ] = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(help="Window in tokens of cross-encoder:MODEL and mlm-scoring:MODEL.", show_default="the model's"),
-    ] = None,
+    encoder: Encoder = None,
+    max_tokens: MaxTokens = None,
     embedding_consensus: Annotated[
         bool | None,
         typer.Option(

@@ -11,7 +11,19 @@ import typer
 from blender_core.cli.output import EXIT_CODES, console, reported, write_json
 from blender_core.errors import ConfigurationError
 
-__all__ = ["add_blend_command"]
+__all__ = ["Encoder", "MaxTokens", "add_blend_command"]
+
+Encoder = Annotated[
+    str | None,
+    typer.Option(help="Text encoder of bi-encoder and embedding-consensus.", show_default="all-MiniLM-L6-v2"),
+]
+"""The option of every command that takes rankers by name."""
+
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(help="Window in tokens of cross-encoder:MODEL and mlm-scoring:MODEL.", show_default="the model's"),
+]
+"""The option of every command that takes rankers by name."""
 
 
 def add_blend_command(app: typer.Typer) -> None:
@@ -41,14 +53,8 @@ def blend(
             show_default="all that run without the hub",
         ),
     ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(help="Text encoder of bi-encoder and embedding-consensus.", show_default="all-MiniLM-L6-v2"),
-    ] = None,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(help="Window in tokens of cross-encoder:MODEL and mlm-scoring:MODEL.", show_default="the model's"),
-    ] = None,
+    encoder: Encoder = None,
+    max_tokens: MaxTokens = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
