@@ -125,7 +125,7 @@ def test_verdicts_in_both_orders(data):
 
 
 def test_a_single_pass_beside_both_orders(tmp_path):
-    # the longer one is right, by 4, 2, 1 and 4 characters: a bias of 2.5 overrides the 2 and the 1, as it is on the right
+    # the longer one is right, by 4, 2, 1 and 4 characters; a bias of 2.5 overrides the 2 and the 1, on the right
     sets = [pair("aaaaa", "b", "A"), pair("a", "bbb", "B"), pair("a", "bb", "B"), pair("a", "bbbbb", "B")]
     write(tmp_path, "hhh", sets)
     raw = evaluate_ranker(LeftLeaning(), tmp_path).pairs[0]
