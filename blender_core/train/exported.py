@@ -22,6 +22,7 @@ from blender_core.errors import CheckpointError
 from blender_core.extras import require
 from blender_core.rank.pairrm.hub import checkpoint_folder
 from blender_core.train.config import RankerTrainingConfig
+from blender_core.train.export import WIDENED
 from blender_core.train.model import SegmentPooledScorer, load_encoder
 
 __all__ = ["EMBEDDED", "HEAD_FILE", "encoder_folder", "load_scorer", "unpack_ranker"]
@@ -150,7 +151,7 @@ def _read_graph(path: Path) -> tuple[Tensors, dict[str, Any]]:
         for node in graph.node:
             found = _MATMUL.fullmatch(node.name)
             if found and node.op_type in ("MatMul", "MatMulInteger"):
-                weight = node.input[1].removesuffix("_quantized")
+                weight = node.input[1].removesuffix("_quantized").removesuffix(WIDENED)
                 if weight in stored or f"{weight}_quantized" in stored:
                     tensors[f"{found[1].replace('/', '.')}.weight"] = _exact(stored, weight).T
         width = len(tensors["encoder.embeddings.LayerNorm.weight"])
