@@ -176,6 +176,8 @@ class RankerTrainingConfig:
         start_share: Share in [0, 1) of the weights that the run began with, in what ``export`` writes: keeps more of
             what they knew (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). For a one-pass run that
             goes on from a ranker or from ``initial``; set it before the run begins, which then keeps ``start.pt``.
+        average_rankers: Exported rankers (folders, or ``"embedded"``) from the same encoder; ``export`` takes the mean
+            of their weights and what it would write without them. For the form ``"one_pass"``.
         off_topic_draws: An off-topic answer answers the prompt that is most like the real one among this many.
         off_topic_longest: Probability that it is the longest answer to that prompt, so that off-topic does not go with
             short.
@@ -242,6 +244,7 @@ class RankerTrainingConfig:
     initial: str = ""
     average: tuple[str, ...] = ()
     start_share: float = 0.0
+    average_rankers: tuple[str, ...] = ()
     off_topic_draws: int = 1
     off_topic_longest: float = 0.0
     head_size: int = 384
@@ -292,10 +295,12 @@ class RankerTrainingConfig:
             raise ConfigurationError(
                 f"corruptions names {', '.join(sorted(strange))}; choose from {', '.join(sorted(CORRUPTIONS))}"
             )
-        if self.start_share and self.form == "pair":
-            raise ConfigurationError(
-                f"start_share is {self.start_share} in a run of the form 'pair'; it is for the form 'one_pass'"
-            )
+        for name in ("start_share", "average_rankers"):
+            value = getattr(self, name)
+            if value and self.form == "pair":
+                raise ConfigurationError(
+                    f"{name} is {value} in a run of the form 'pair'; it is for the form 'one_pass'"
+                )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RankerTrainingConfig:

@@ -25,7 +25,7 @@ from blender_core.train.config import RankerTrainingConfig
 from blender_core.train.export import WIDENED
 from blender_core.train.model import SegmentPooledScorer, load_encoder
 
-__all__ = ["EMBEDDED", "HEAD_FILE", "encoder_folder", "load_scorer", "unpack_ranker"]
+__all__ = ["EMBEDDED", "HEAD_FILE", "average_with_rankers", "encoder_folder", "load_scorer", "unpack_ranker"]
 
 EMBEDDED = "embedded"
 """The name of the ranker that ships with the package."""
@@ -56,11 +56,15 @@ def encoder_folder(config: RankerTrainingConfig) -> Path:
     """
     target = Path(config.output) / "encoder"
     if config.encoder == EMBEDDED:
-        resource = importlib.resources.files("blender_core.rank") / "embedded_weights"
-        with importlib.resources.as_file(resource) as folder:
-            return unpack_ranker(folder, target)
+        return _unpack_embedded(target)
     folder = checkpoint_folder(config.encoder)
     return unpack_ranker(folder, target) if (folder / _MODEL).is_file() else folder
+
+
+def _unpack_embedded(target: Path) -> Path:
+    resource = importlib.resources.files("blender_core.rank") / "embedded_weights"
+    with importlib.resources.as_file(resource) as folder:
+        return unpack_ranker(folder, target)
 
 
 def load_scorer(folder: Path, config: RankerTrainingConfig) -> SegmentPooledScorer:
@@ -89,6 +93,29 @@ def load_scorer(folder: Path, config: RankerTrainingConfig) -> SegmentPooledScor
             )
         model.head.load_state_dict(head)
     return model
+
+
+def average_with_rankers(model: SegmentPooledScorer, config: RankerTrainingConfig) -> None:
+    """Replace weights by their mean with those of the exported rankers in ``average_rankers``.
+
+    Args:
+        model: The scorer of a run.
+        config: ``average_rankers``, ``output``, ``head_size`` and ``dropout`` are read.
+
+    Raises:
+        CheckpointError: There is no such ranker, or its network is another.
+        MissingExtraError: ``onnx`` is not installed.
+    """
+    total = {name: value.clone() for name, value in model.state_dict().items()}
+    for number, name in enumerate(config.average_rankers):
+        target = Path(config.output) / "averaged" / str(number)
+        folder = _unpack_embedded(target) if name == EMBEDDED else unpack_ranker(name, target)
+        other = load_scorer(folder, config).state_dict()
+        if {key: value.shape for key, value in other.items()} != {key: value.shape for key, value in total.items()}:
+            raise CheckpointError(f"average_rankers: {name!r} has another network than the run in {config.output}")
+        total = {key: value + other[key] if value.is_floating_point() else value for key, value in total.items()}
+    count = 1 + len(config.average_rankers)
+    model.load_state_dict({key: v / count if v.is_floating_point() else v for key, v in total.items()})
 
 
 def unpack_ranker(folder: str | Path, target: str | Path) -> Path:

@@ -19,7 +19,7 @@ from blender_core.train.checkpoint import START_FILE, load_average, mix_with_sta
 from blender_core.train.combine import Combination, RecordFeatures, fit_combination, record_features
 from blender_core.train.config import SMALLEST_WINDOW, RankerTrainingConfig
 from blender_core.train.export import write_ranker, write_settings
-from blender_core.train.exported import encoder_folder, load_scorer
+from blender_core.train.exported import average_with_rankers, encoder_folder, load_scorer
 from blender_core.train.finish_pair import chosen_checkpoint, finish_pair_ranker
 from blender_core.train.model import longest_row
 from blender_core.train.ranker import data_folder, source_records, source_targets
@@ -79,6 +79,7 @@ def finish_ranker(
     load_average([chosen_checkpoint(config), *config.average], model)
     if config.start_share:
         mix_with_start(model, Path(config.output) / START_FILE, config.start_share)
+    average_with_rankers(model, config)
     known = _held_out(config, data, records)
     exact_file = write_ranker(model, tokenizer_file, layout, folder, max_tokens=window)
     int8 = EmbeddedRanker.load(folder)

@@ -19,6 +19,7 @@ _FILE = "config.json"
 _FREE = (
     *("output", "notes", "device", "threads", "tokens_per_batch", "accumulation", "steps", "minutes"),
     *("development_records", "evaluate_every", "save_every", "tensorboard", "keep", "average", "start_share"),
+    "average_rankers",
 )
 
 

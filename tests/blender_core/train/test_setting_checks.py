@@ -67,6 +67,7 @@ def refused(kind, change):
         ("ranker", "stages", {"max_tokens": 64}),
         ("ranker", "stages", 64),
         ("ranker", "average", [1]),
+        ("ranker", "average_rankers", [1]),
         ("ranker", "form", "three"),
         ("ranker", "encoder", 3),
         ("ranker", "notes", None),

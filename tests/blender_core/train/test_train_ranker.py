@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from blender_core.errors import CheckpointError, ConfigurationError  # noqa: E40
 from blender_core.rank.embedded import EmbeddedRanker  # noqa: E402
 from blender_core.train import RankerTrainingConfig  # noqa: E402
 from blender_core.train.checkpoint import load_checkpoint  # noqa: E402
-from blender_core.train.exported import encoder_folder, load_scorer  # noqa: E402
+from blender_core.train.exported import encoder_folder, load_scorer, unpack_ranker  # noqa: E402
 from blender_core.train.finish import finish_ranker  # noqa: E402
 from blender_core.train.model import SegmentPooledScorer, load_encoder  # noqa: E402
 from blender_core.train.one_pass import score_rows  # noqa: E402
@@ -96,6 +97,39 @@ def test_export_averages_the_weights_of_several_runs(toy_config, toy_data, tmp_p
     finish_ranker(config, tmp_path / "ranker", data=toy_data)
     exported, exact = int8_and_exact(tmp_path / "ranker", model)
     assert exported == pytest.approx(exact, abs=0.1)
+
+
+def test_export_averages_with_exported_rankers(toy_config, toy_data, tmp_path):
+    other = toy_config(output=str(tmp_path / "other"), steps=40)
+    train_ranker(other, data=toy_data)
+    finish_ranker(other, tmp_path / "exported", data=toy_data)
+    config = toy_config(steps=6)
+    train_ranker(config, data=toy_data)
+    finish_ranker(config, tmp_path / "alone", data=toy_data)
+    averaged = dataclasses.replace(config, average_rankers=(str(tmp_path / "exported"),))
+    finish_ranker(averaged, tmp_path / "mean", data=toy_data)
+    parts = [
+        load_scorer(unpack_ranker(tmp_path / name, tmp_path / f"{name}-unpacked"), config)
+        for name in ("exported", "alone")
+    ]
+    model = SegmentPooledScorer(load_encoder(config.encoder), head_size=config.head_size).eval()
+    first, second = (part.state_dict() for part in parts)
+    assert not torch.equal(first["head.0.weight"], second["head.0.weight"])
+    model.load_state_dict({name: (first[name] + second[name]) / 2 for name in first})
+    exported, exact = int8_and_exact(tmp_path / "mean", model)
+    assert exported == pytest.approx(exact, abs=0.05)
+    assert exported != pytest.approx(int8_and_exact(tmp_path / "alone", model)[0], abs=0.05)
+
+
+def test_a_ranker_of_another_network_cannot_be_averaged_with(toy_config, toy_data, tmp_path):
+    config = toy_config(steps=1, average_rankers=("embedded",))
+    train_ranker(config, data=toy_data)
+    with pytest.raises(CheckpointError, match="head_size is 16"):
+        finish_ranker(config, tmp_path / "ranker", data=toy_data)
+    with pytest.raises(CheckpointError, match="no exported ranker"):
+        finish_ranker(dataclasses.replace(config, average_rankers=("nowhere",)), tmp_path / "ranker", data=toy_data)
+    with pytest.raises(ConfigurationError, match=r"average_rankers is .* 'pair'"):
+        toy_config(form="pair", average_rankers=["embedded"])
 
 
 @pytest.mark.parametrize("goes_on", ["encoder", "initial"])
