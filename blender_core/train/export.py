@@ -100,8 +100,7 @@ def _store_in_half(onnx: Any, path: str | Path, names: Collection[str]) -> None:
     places = {item.name: place for place, item in enumerate(graph.initializer)}
     casts = []
     for node in graph.node:
-        if node.name in names:
-            weight = node.input[1]
+        if node.name in names and (weight := node.input[1]) in places:
             half = onnx.numpy_helper.to_array(graph.initializer[places[weight]]).astype(np.float16)
             graph.initializer[places[weight]].CopyFrom(onnx.numpy_helper.from_array(half, weight))
             node.input[1] = f"{weight}{WIDENED}"
