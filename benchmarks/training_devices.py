@@ -35,7 +35,7 @@ Scores = dict[str, list[list[float]]]
 
 
 def default_ways() -> list[str]:
-    gpus = ["cuda:bfloat16:0"] if torch.cuda.is_available() else []
+    gpus = [f"cuda:{number}:bfloat16:0" for number in range(torch.cuda.device_count())]
     return ["cpu:bfloat16:0", "cpu:float32:0", *gpus, "cpu:bfloat16:1"]
 
 

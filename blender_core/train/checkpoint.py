@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ __all__ = [
     "RunState",
     "load_average",
     "load_checkpoint",
+    "load_mean",
     "mix_with_start",
     "save_checkpoint",
     "save_weights",
@@ -136,13 +137,23 @@ def load_average(paths: Sequence[str | Path], model: nn.Module) -> None:
     """
     if not paths:
         raise CheckpointError("no checkpoint to load; give at least one")
-    total: dict[str, torch.Tensor] = {}
+    states = []
     for path in paths:
         load_checkpoint(path, model)
-        for name, value in model.state_dict().items():
-            total[name] = total[name] + value if name in total else value.clone()
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+    load_mean(states, model)
+
+
+def load_mean(states: Sequence[Mapping[str, torch.Tensor]], model: nn.Module) -> None:
+    """Load the mean of several states of a network.
+
+    Args:
+        states: What ``state_dict`` gives, at least one; all with the names and shapes of the model's.
+        model: Takes the weights.
+    """
+    total = {name: sum((state[name] for state in states[1:]), value) for name, value in states[0].items()}
     model.load_state_dict(
-        {name: v / len(paths) if v.is_floating_point() else v // len(paths) for name, v in total.items()}
+        {name: v / len(states) if v.is_floating_point() else v // len(states) for name, v in total.items()}
     )
 
 

@@ -35,6 +35,9 @@ def export_onnx(model: SegmentPooledScorer, path: str | Path) -> None:
         model: The scorer; put into evaluation mode.
         path: File to write. Inputs ``input_ids``, ``attention_mask``, ``token_type_ids``, int64, shape
             (batch, tokens); output ``scores``, float32, shape (batch,).
+
+    Raises:
+        MissingExtraError: ``onnx`` is not installed.
     """
     require("onnx", feature="export_onnx", extra="train")
     model.eval()
@@ -68,6 +71,9 @@ def quantize_onnx(source: str | Path, target: str | Path) -> None:
     Args:
         source: Float32 model.
         target: File to write.
+
+    Raises:
+        MissingExtraError: ``onnx`` or ``onnxruntime`` is not installed.
     """
     quantization = require("onnxruntime.quantization", feature="quantize_onnx", extra="train")
     onnx = require("onnx", feature="quantize_onnx", extra="train")
@@ -131,6 +137,9 @@ def write_ranker(
 
     Returns:
         The float32 model, ``model.float32.onnx`` in the folder: to compare with, not to ship.
+
+    Raises:
+        MissingExtraError: ``onnx`` or ``onnxruntime`` is not installed.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

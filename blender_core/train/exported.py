@@ -21,6 +21,7 @@ import torch
 from blender_core.errors import CheckpointError
 from blender_core.extras import require
 from blender_core.rank.pairrm.hub import checkpoint_folder
+from blender_core.train.checkpoint import load_mean
 from blender_core.train.config import RankerTrainingConfig
 from blender_core.train.export import WIDENED
 from blender_core.train.model import SegmentPooledScorer, load_encoder
@@ -98,6 +99,8 @@ def load_scorer(folder: Path, config: RankerTrainingConfig) -> SegmentPooledScor
 def average_with_rankers(model: SegmentPooledScorer, config: RankerTrainingConfig) -> None:
     """Replace weights by their mean with those of the exported rankers in ``average_rankers``.
 
+    The same mean as that of ``load_average``, for runs of which only the exported folder is left.
+
     Args:
         model: The scorer of a run.
         config: ``average_rankers``, ``output``, ``head_size`` and ``dropout`` are read.
@@ -106,16 +109,18 @@ def average_with_rankers(model: SegmentPooledScorer, config: RankerTrainingConfi
         CheckpointError: There is no such ranker, or its network is another.
         MissingExtraError: ``onnx`` is not installed.
     """
-    total = {name: value.clone() for name, value in model.state_dict().items()}
+    states = [{name: value.clone() for name, value in model.state_dict().items()}]
     for number, name in enumerate(config.average_rankers):
         target = Path(config.output) / "averaged" / str(number)
         folder = _unpack_embedded(target) if name == EMBEDDED else unpack_ranker(name, target)
-        other = load_scorer(folder, config).state_dict()
-        if {key: value.shape for key, value in other.items()} != {key: value.shape for key, value in total.items()}:
-            raise CheckpointError(f"average_rankers: {name!r} has another network than the run in {config.output}")
-        total = {key: value + other[key] if value.is_floating_point() else value for key, value in total.items()}
-    count = 1 + len(config.average_rankers)
-    model.load_state_dict({key: v / count if v.is_floating_point() else v for key, v in total.items()})
+        states.append(load_scorer(folder, config).state_dict())
+        first, last = ({key: value.shape for key, value in state.items()} for state in (states[0], states[-1]))
+        if first != last:
+            raise CheckpointError(
+                f"average_rankers: {name!r} has another network than the run in {config.output}; leave it out, or give "
+                "a ranker that was trained from the same encoder"
+            )
+    load_mean(states, model)
 
 
 def unpack_ranker(folder: str | Path, target: str | Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ from blender_core.train import RankerTrainingConfig  # noqa: E402
 from blender_core.train.checkpoint import load_checkpoint  # noqa: E402
 from blender_core.train.exported import encoder_folder, load_scorer, unpack_ranker  # noqa: E402
 from blender_core.train.finish import finish_ranker  # noqa: E402
-from blender_core.train.model import SegmentPooledScorer, load_encoder  # noqa: E402
+from blender_core.train.model import SegmentPooledScorer, load_encoder, tiny_encoder  # noqa: E402
 from blender_core.train.one_pass import score_rows  # noqa: E402
 from blender_core.train.ranker import source_records, train_ranker  # noqa: E402
 
@@ -128,6 +129,14 @@ def test_a_ranker_of_another_network_cannot_be_averaged_with(toy_config, toy_dat
         finish_ranker(config, tmp_path / "ranker", data=toy_data)
     with pytest.raises(CheckpointError, match="no exported ranker"):
         finish_ranker(dataclasses.replace(config, average_rankers=("nowhere",)), tmp_path / "ranker", data=toy_data)
+    tiny_encoder(vocabulary=77, layers=2).save_pretrained(tmp_path / "deeper")
+    shutil.copy(f"{config.encoder}/tokenizer.json", tmp_path / "deeper")
+    deeper = toy_config(steps=1, encoder=str(tmp_path / "deeper"), output=str(tmp_path / "deeper-run"))
+    train_ranker(deeper, data=toy_data)
+    finish_ranker(deeper, tmp_path / "deeper-ranker", data=toy_data)
+    other = dataclasses.replace(config, average_rankers=(str(tmp_path / "deeper-ranker"),))
+    with pytest.raises(CheckpointError, match="another network"):
+        finish_ranker(other, tmp_path / "ranker", data=toy_data)
     with pytest.raises(ConfigurationError, match=r"average_rankers is .* 'pair'"):
         toy_config(form="pair", average_rankers=["embedded"])
 
