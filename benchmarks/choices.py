@@ -15,8 +15,8 @@ from statistics import fmean
 
 from reward_heads import SMALLEST_GAP, Judged, judged_sets
 
-from blender_core.rank.distinct import distinct_candidates
 from blender_core.rank.embedded import EmbeddedRanker
+from blender_core.text.distinct import distinct_candidates
 
 
 def row(prompts: Sequence[Judged], scores: Sequence[Sequence[float]]) -> str:

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from blender_core.rank.embedded import EmbeddedRanker
-from blender_core.train.config import RankerTrainingConfig
-from blender_core.train.corruption import CORRUPTIONS, REFUSALS
-from blender_core.train.ranker import source_records, source_targets
-from blender_core.train.tokenizer import known_tokens, load_tokenizer
+from blender_lab.ranker.config import RankerTrainingConfig
+from blender_lab.ranker.corruption import CORRUPTIONS, REFUSALS
+from blender_lab.ranker.tokenizer import known_tokens, load_tokenizer
+from blender_lab.ranker.train import source_records, source_targets
 
-RECIPE = Path(__file__).parents[1] / "blender_core" / "train" / "recipes" / "embedded.toml"
+RECIPE = Path(__file__).parents[1] / "blender_lab" / "recipes" / "embedded.toml"
 MOST, SHORTEST = 40, 12
 
 

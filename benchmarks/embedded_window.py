@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from blender_core.rank.embedded import EmbeddedRanker
-from blender_core.train import RankerTrainingConfig
-from blender_core.train.ranker import source_records
-from blender_core.train.targets import pair_targets
+from blender_lab.ranker import RankerTrainingConfig
+from blender_lab.ranker.targets import pair_targets
+from blender_lab.ranker.train import source_records
 
-RECIPE = Path(__file__).parents[1] / "blender_core" / "train" / "recipes" / "embedded.toml"
+RECIPE = Path(__file__).parents[1] / "blender_lab" / "recipes" / "embedded.toml"
 WINDOWS = (128, 192, 256, 320, 512)
 
 

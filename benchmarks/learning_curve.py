@@ -17,21 +17,21 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+from blender_core.data.preferences import read_records
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.rank.length import LongestRanker
 from blender_core.rank.protocol import Ranker
-from blender_core.train.checkpoint import load_average
-from blender_core.train.config import RankerTrainingConfig, SourceConfig
-from blender_core.train.export import write_ranker
-from blender_core.train.exported import encoder_folder, load_scorer
-from blender_core.train.finish_pair import chosen_checkpoint
-from blender_core.train.ranker import source_records, source_targets, train_ranker
-from blender_core.train.records import read_records
-from blender_core.train.tokenizer import load_tokenizer, segment_layout
+from blender_lab.ranker.checkpoint import load_average
+from blender_lab.ranker.config import RankerTrainingConfig, SourceConfig
+from blender_lab.ranker.export import write_ranker
+from blender_lab.ranker.exported import encoder_folder, load_scorer
+from blender_lab.ranker.finish_pair import chosen_checkpoint
+from blender_lab.ranker.tokenizer import load_tokenizer, segment_layout
+from blender_lab.ranker.train import source_records, source_targets, train_ranker
 
 PUBLIC_PAIRS = ("autoj", "hhh", "llmbar")
 PUBLIC_BLENDS = ("blend_open11",)
-RECIPE = Path(__file__).parents[1] / "blender_core" / "train" / "recipes" / "embedded.toml"
+RECIPE = Path(__file__).parents[1] / "blender_lab" / "recipes" / "embedded.toml"
 UNSEEN = SourceConfig("train/alpacaeval.jsonl.gz", share=0.0, smallest_gap=0.3)
 
 

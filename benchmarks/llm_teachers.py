@@ -26,8 +26,8 @@ from choices import row
 from reward_heads import Judged, judged_sets
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from blender_core.bfloat16_support import computes_bfloat16
-from blender_core.gguf_file import gguf_file
+from blender_core.models.bfloat16 import computes_bfloat16
+from blender_core.models.gguf import gguf_file
 from blender_core.rank.registry import resolve_ranker
 
 QUESTION_TOKENS, ANSWER_TOKENS, PAIR_ANSWER_TOKENS = 96, 224, 128

@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from blender_core.data.preferences import PreferenceRecord, read_records
 from blender_core.rank.answer_reader import AnswerReader, ReaderSettings
 from blender_core.rank.reward_head import RewardHead
-from blender_core.train.records import PreferenceRecord, read_records
-from blender_core.train.reward_head import JudgedVectors, choose_decay, fit_reward_head, pair_accuracy
+from blender_lab.reward_head.fit import JudgedVectors, choose_decay, fit_reward_head, pair_accuracy
 
 Features = NDArray[np.float32]
 JUDGED_PROMPTS, JUDGED_ANSWERS, HELD_OUT = 320, 5, 80

@@ -22,12 +22,12 @@ from statistics import fmean
 import numpy as np
 import torch
 
-from blender_core.train.checkpoint import load_checkpoint
-from blender_core.train.config import RankerTrainingConfig
-from blender_core.train.one_pass import OnePassForm, score_rows
-from blender_core.train.ranker import build_form, source_records, source_targets, train_ranker
+from blender_lab.ranker.checkpoint import load_checkpoint
+from blender_lab.ranker.config import RankerTrainingConfig
+from blender_lab.ranker.one_pass import OnePassForm, score_rows
+from blender_lab.ranker.train import build_form, source_records, source_targets, train_ranker
 
-RECIPE = Path(__file__).parents[1] / "blender_core" / "train" / "recipes" / "embedded.toml"
+RECIPE = Path(__file__).parents[1] / "blender_lab" / "recipes" / "embedded.toml"
 MOST = 25
 """Held-out records a source."""
 

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from blender_core.data.preferences import PreferenceRecord, read_records
 from blender_core.rank.aggregate import max_logits
-from blender_core.rank.ranking import Ranking
 from blender_core.rank.registry import resolve_ranker
-from blender_core.train.records import PreferenceRecord, read_records
+from blender_core.types.ranking import Ranking
 
 LEADERS = (1, 2, 3, 4, 6, 11)
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blender_core.lazy_exports import lazy_exports
+from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from blender_core.answer import Answer, Price, ToolCall, Usage
     from blender_core.blender import Blender
     from blender_core.fuse.gen_fuser import GenFuser
     from blender_core.fuse.guard import FusionGuard
@@ -25,43 +24,44 @@ if TYPE_CHECKING:
     from blender_core.members.adapters import as_member
     from blender_core.members.member import FunctionMember, Member
     from blender_core.members.openai_member import OpenAIMember
-    from blender_core.outcome import MemberOutcome, Status
-    from blender_core.prompt import Message, Prompt
     from blender_core.rank.member_prior import MemberPrior
     from blender_core.rank.pair_ranker import PairRanker
     from blender_core.rank.protocol import Ranker
-    from blender_core.rank.ranking import Ranking
-    from blender_core.result import BlendResult, CandidateRecord
+    from blender_core.types.answer import Answer, Price, ToolCall, Usage
+    from blender_core.types.outcome import MemberOutcome, Status
+    from blender_core.types.prompt import Message, Prompt
+    from blender_core.types.ranking import Ranking
+    from blender_core.types.result import BlendResult, CandidateRecord
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Answer": "answer",
-    "BlendResult": "result",
-    "Blender": "blender",
-    "Budget": "gather.policy",
-    "CandidateRecord": "result",
-    "FunctionMember": "members.member",
-    "FusePolicy": "fuse.policy",
-    "FusionGuard": "fuse.guard",
-    "GatherPolicy": "gather.policy",
-    "GenFuser": "fuse.gen_fuser",
-    "LLMFuser": "fuse.llm_fuser",
-    "Member": "members.member",
-    "MemberOutcome": "outcome",
-    "MemberPrior": "rank.member_prior",
-    "Message": "prompt",
-    "OpenAIMember": "members.openai_member",
-    "PairRanker": "rank.pair_ranker",
-    "Price": "answer",
-    "Prompt": "prompt",
-    "Ranker": "rank.protocol",
-    "Ranking": "rank.ranking",
-    "RetryPolicy": "gather.policy",
-    "Status": "outcome",
-    "ToolCall": "answer",
-    "Usage": "answer",
-    "as_member": "members.adapters",
+    "Answer": "blender_core.types.answer",
+    "BlendResult": "blender_core.types.result",
+    "Blender": "blender_core.blender",
+    "Budget": "blender_core.gather.policy",
+    "CandidateRecord": "blender_core.types.result",
+    "FunctionMember": "blender_core.members.member",
+    "FusePolicy": "blender_core.fuse.policy",
+    "FusionGuard": "blender_core.fuse.guard",
+    "GatherPolicy": "blender_core.gather.policy",
+    "GenFuser": "blender_core.fuse.gen_fuser",
+    "LLMFuser": "blender_core.fuse.llm_fuser",
+    "Member": "blender_core.members.member",
+    "MemberOutcome": "blender_core.types.outcome",
+    "MemberPrior": "blender_core.rank.member_prior",
+    "Message": "blender_core.types.prompt",
+    "OpenAIMember": "blender_core.members.openai_member",
+    "PairRanker": "blender_core.rank.pair_ranker",
+    "Price": "blender_core.types.answer",
+    "Prompt": "blender_core.types.prompt",
+    "Ranker": "blender_core.rank.protocol",
+    "Ranking": "blender_core.types.ranking",
+    "RetryPolicy": "blender_core.gather.policy",
+    "Status": "blender_core.types.outcome",
+    "ToolCall": "blender_core.types.answer",
+    "Usage": "blender_core.types.answer",
+    "as_member": "blender_core.members.adapters",
 }
 
 __all__ = [

@@ -7,7 +7,6 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
-from blender_core.concurrency import run_sync, stream_sync
 from blender_core.errors import ConfigurationError
 from blender_core.events import BlendEvent, Finished
 from blender_core.fuse.guard import FusionGuard
@@ -16,17 +15,18 @@ from blender_core.fuse.policy import FuseWhen, resolve_fuse_when
 from blender_core.fuse.protocol import Fuser
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.policy import GatherPolicy
+from blender_core.gather.semaphore import SharedSlots
 from blender_core.members.adapters import as_members
 from blender_core.members.member import Member
 from blender_core.pipeline import BlendCall, BlendPlan
-from blender_core.prompt import Prompt, PromptLike
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import check_ranker, resolve_ranker
-from blender_core.result import BlendResult
-from blender_core.slots import SharedSlots
-from blender_core.standing import Accept
+from blender_core.runtime.threads import run_sync, stream_sync
+from blender_core.selection import Accept
+from blender_core.types.prompt import Prompt, PromptLike
+from blender_core.types.result import BlendResult
 
 __all__ = ["Blender"]
 

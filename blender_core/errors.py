@@ -23,10 +23,7 @@ A message says what happened, the values, and the remedy.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from blender_core.outcome import MemberOutcome
+from typing import Any, Protocol
 
 __all__ = [
     "BlendError",
@@ -115,15 +112,44 @@ class MemberTimeoutError(MemberError):
     """A member did not answer in time."""
 
 
+class Outcome(Protocol):
+    """What an error tells of a ``MemberOutcome``; errors stand below all other rooms and cannot name the class."""
+
+    @property
+    def member(self) -> str:
+        """The member's name."""
+        ...
+
+    @property
+    def ok(self) -> bool:
+        """Whether it answered."""
+        ...
+
+    @property
+    def status(self) -> Any:
+        """How it ended, a ``Status``."""
+        ...
+
+    @property
+    def reason(self) -> str | None:
+        """What went wrong, if something did."""
+        ...
+
+    @property
+    def error(self) -> BaseException | None:
+        """The exception, if there was one."""
+        ...
+
+
 class QuorumError(BlendError):
     """Fewer members answered than the quorum asks for.
 
     Args:
         needed: The quorum.
-        outcomes: One record for every member.
+        outcomes: One ``MemberOutcome`` for every member.
     """
 
-    def __init__(self, needed: int, outcomes: Sequence[MemberOutcome]) -> None:
+    def __init__(self, needed: int, outcomes: Sequence[Outcome]) -> None:
         answered = sum(outcome.ok for outcome in outcomes)
         causes = "; ".join(
             f"{outcome.member}: {outcome.status.value}" + (f" ({outcome.reason})" if outcome.reason else "")
@@ -139,7 +165,7 @@ class QuorumError(BlendError):
         first_error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
         self.__cause__ = first_error
 
-    def __reduce__(self) -> tuple[type[QuorumError], tuple[int, tuple[MemberOutcome, ...]]]:
+    def __reduce__(self) -> tuple[type[QuorumError], tuple[int, tuple[Outcome, ...]]]:
         return type(self), (self.needed, self.outcomes)
 
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blender_core.outcome import MemberOutcome
-from blender_core.rank.ranking import Ranking
+from blender_core.types.outcome import MemberOutcome
+from blender_core.types.ranking import Ranking
 
 if TYPE_CHECKING:
-    from blender_core.result import BlendResult
+    from blender_core.types.result import BlendResult
 
 __all__ = [
     "BlendEvent",

@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from blender_core.answer import Answer, Usage, ended_by_length
 from blender_core.errors import QuorumError, RankerError
 from blender_core.events import FusionRejected, FusionStarted, Ranked, Token
 from blender_core.fuse.guard import FusionGuard
@@ -25,19 +24,20 @@ from blender_core.fuse.run import FusionRefused, run_fusion
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.gatherer import gather
 from blender_core.gather.policy import GatherPolicy
+from blender_core.gather.semaphore import SharedSlots
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
-from blender_core.outcome import MemberOutcome, Status
-from blender_core.prompt import Prompt
-from blender_core.rank.distinct import distinct_candidates
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
-from blender_core.rank.ranking import Ranking
 from blender_core.rank.run import run_ranking
-from blender_core.result import BlendResult, CandidateRecord, Timings
-from blender_core.slots import SharedSlots
-from blender_core.standing import Accept, Standing, judge, set_aside
-from blender_core.votes import normalised_call
+from blender_core.selection import Accept, Standing, judge, set_aside
+from blender_core.text.distinct import distinct_candidates
+from blender_core.types.answer import Answer, Usage, ended_by_length
+from blender_core.types.outcome import MemberOutcome, Status
+from blender_core.types.prompt import Prompt
+from blender_core.types.ranking import Ranking
+from blender_core.types.result import BlendResult, CandidateRecord, Timings
+from blender_core.types.votes import normalised_call
 
 __all__ = ["BlendCall", "BlendPlan"]
 

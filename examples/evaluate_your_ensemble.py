@@ -12,15 +12,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from blender_core.evaluate.benchmark import run_benchmark
-from blender_core.evaluate.benchmark_rankers import benchmark_rankers
-from blender_core.evaluate.benchmark_table import main_cells, markdown
-from blender_core.evaluate.figures import save_figures
+from blender_core.data.mixinstruct import MixRecord
 from blender_core.members.adapters import as_members
-from blender_core.mixinstruct.gather import GatherSettings, gather_answers, gathered_records
-from blender_core.mixinstruct.journal import Journal
-from blender_core.mixinstruct.records import MixRecord
-from blender_core.mixinstruct.scoring import scored_by_check
+from blender_lab.evaluate.benchmark import run_benchmark
+from blender_lab.evaluate.benchmark_rankers import benchmark_rankers
+from blender_lab.evaluate.benchmark_table import main_cells, markdown
+from blender_lab.evaluate.figures import save_figures
+from blender_lab.mix.gather import GatherSettings, gather_answers, gathered_records
+from blender_lab.mix.journal import Journal
+from blender_lab.mix.scoring import scored_by_check
 from langchain_blender.local import open_chat_models
 
 # what is asked, and the word or number that a right answer contains

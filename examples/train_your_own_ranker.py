@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 
 from blender_core.rank import EmbeddedRanker, Ranker
-from blender_core.train import RankerTrainingConfig, finish_ranker, train_ranker
-from blender_core.train.loop import StepReport
+from blender_lab.ranker import RankerTrainingConfig, finish_ranker, train_ranker
+from blender_lab.ranker.loop import StepReport
 
 # question, what it is about, the answer that says what to do
 QUESTIONS = [

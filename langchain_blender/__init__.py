@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blender_core.extras import require_installed
-from blender_core.lazy_exports import lazy_exports
+from blender_core.runtime.extras import require_installed
+from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from langchain_blender.chat_model import BlendedLLM
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from langchain_blender.members import LangChainMember
 
 _HOMES = {
-    "BlendedLLM": "chat_model",
-    "LangChainMember": "members",
-    "local_chat_models": "local",
-    "open_chat_models": "local",
+    "BlendedLLM": "langchain_blender.chat_model",
+    "LangChainMember": "langchain_blender.members",
+    "local_chat_models": "langchain_blender.local",
+    "open_chat_models": "langchain_blender.local",
 }
 
 __all__ = ["BlendedLLM", "LangChainMember", "local_chat_models", "open_chat_models"]

@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.outputs import ChatGeneration, Generation
 
-from blender_core.outcome import Status
+from blender_core.types.outcome import Status
 
 __all__ = ["WholeAnswersCache", "is_whole"]
 

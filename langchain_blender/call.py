@@ -9,10 +9,10 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 
-from blender_core.answer import Answer
 from blender_core.errors import ConfigurationError
 from blender_core.fuse.policy import Decision, FuseContext, FuseWhen, resolve_fuse_when
-from blender_core.prompt import Prompt
+from blender_core.types.answer import Answer
+from blender_core.types.prompt import Prompt
 from langchain_blender.messages import to_prompt
 from langchain_blender.tools import acceptance, wants_structure
 from langchain_blender.tracing import BlendRun

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from blender_core.errors import ConfigurationError
 from blender_core.events import BlendEvent
-from blender_core.result import BlendResult
+from blender_core.types.result import BlendResult
 from langchain_blender.call import PreparedCall, prepare_call
 from langchain_blender.ensemble import EnsembleChatModel
 from langchain_blender.members import why_no_tools

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from blender_core.extras import require
+from blender_core.runtime.extras import require
 
 __all__ = ["violation"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
-from blender_core.endpoints import Endpoint, endpoints_from_environment
-from blender_core.extras import require
 from blender_core.local import DEFAULT_MODELS, LocalModel, LocalServer, local_ensemble
+from blender_core.members.endpoints import Endpoint, endpoints_from_environment
+from blender_core.runtime.extras import require
 
 __all__ = ["local_chat_models", "open_chat_models"]
 
@@ -42,7 +42,7 @@ def open_chat_models(
         DownloadError: A local model's file cannot be had.
 
     Examples:
-        >>> from blender_core.endpoints import Endpoint
+        >>> from blender_core.members.endpoints import Endpoint
         >>> with open_chat_models([Endpoint("http://127.0.0.1:8080/v1", "qwen")]) as chat_models:
         ...     chat_models[0].name
         'qwen'

@@ -11,12 +11,12 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import RunnableBindingBase
 
-from blender_core.answer import Answer, Price
-from blender_core.concurrency import iterate_in_thread
 from blender_core.errors import ConfigurationError, MemberError, NoPartError
 from blender_core.members.member import Member
-from blender_core.prompt import Prompt
-from blender_core.thinking import ThinkingFilter
+from blender_core.runtime.threads import iterate_in_thread
+from blender_core.text.thinking import ThinkingFilter
+from blender_core.types.answer import Answer, Price
+from blender_core.types.prompt import Prompt
 from langchain_blender.composition import (
     change_model,
     first_step,

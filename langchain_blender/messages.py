@@ -20,10 +20,10 @@ from langchain_core.messages import (
 )
 from langchain_core.prompt_values import ChatPromptValue
 
-from blender_core.answer import Answer, ToolCall, Usage
 from blender_core.errors import MemberError
-from blender_core.prompt import Prompt
-from blender_core.thinking import split_thinking
+from blender_core.text.thinking import split_thinking
+from blender_core.types.answer import Answer, ToolCall, Usage
+from blender_core.types.prompt import Prompt
 from langchain_blender.turns import from_turn, to_turn
 
 __all__ = ["message_text", "refusal_of", "to_answer", "to_messages", "to_prompt", "usage_of"]

@@ -14,9 +14,9 @@ from langchain_core.messages.tool import tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from blender_core.events import BlendEvent, Finished, FusionRejected, Token
-from blender_core.result import BlendResult
-from blender_core.stop_sequences import StopFilter, cut_at_stop
-from blender_core.thinking import split_thinking
+from blender_core.text.stop_sequences import StopFilter, cut_at_stop
+from blender_core.text.thinking import split_thinking
+from blender_core.types.result import BlendResult
 
 __all__ = ["ChunkWriter", "blended_message", "summed_usage"]
 

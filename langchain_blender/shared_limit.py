@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from blender_core.slots import SharedSlots
+from blender_core.gather.semaphore import SharedSlots
 
 __all__ = ["SharedLimits"]
 

@@ -10,8 +10,8 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ValidationError
 
-from blender_core.answer import Answer, ToolCall
 from blender_core.errors import ConfigurationError
+from blender_core.types.answer import Answer, ToolCall
 from langchain_blender.json_schema import violation
 
 __all__ = ["acceptance", "convert_tools", "normalised_choice", "wants_structure"]

@@ -11,9 +11,9 @@ from typing import Any, cast
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.tool import tool_call as langchain_call
 
-from blender_core.answer import ToolCall
-from blender_core.media import Media, MediaKind
-from blender_core.prompt import Message
+from blender_core.types.answer import ToolCall
+from blender_core.types.media import Media, MediaKind
+from blender_core.types.prompt import Message
 
 __all__ = ["from_turn", "to_turn"]
 

@@ -10,7 +10,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from blender_core.answer import Answer, Usage
+from blender_core.types.answer import Answer, Usage
 from langchain_blender.messages import usage_of
 
 __all__ = ["UsageCounter"]

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blender_core.extras import require_installed
-from blender_core.lazy_exports import lazy_exports
+from blender_core.runtime.extras import require_installed
+from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from llamaindex_blender.llm import BlendedLLM
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["BlendedLLM", "LlamaIndexMember", "local_llms", "open_llms"]
 
-_HOMES = {"BlendedLLM": "llm", "LlamaIndexMember": "members", "local_llms": "local", "open_llms": "local"}
+_HOMES = {
+    "BlendedLLM": "llamaindex_blender.llm",
+    "LlamaIndexMember": "llamaindex_blender.members",
+    "local_llms": "llamaindex_blender.local",
+    "open_llms": "llamaindex_blender.local",
+}
 
 
 # every module below needs it, and would say less

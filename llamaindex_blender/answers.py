@@ -15,8 +15,8 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from blender_core.answer import Answer, ToolCall, Usage
-from blender_core.thinking import split_thinking
+from blender_core.text.thinking import split_thinking
+from blender_core.types.answer import Answer, ToolCall, Usage
 
 __all__ = ["other_blocks", "to_answer", "usage_of"]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage
 
-from blender_core.answer import Answer
 from blender_core.errors import ConfigurationError
 from blender_core.fuse.policy import Decision, FuseContext, FuseWhen, resolve_fuse_when
-from blender_core.prompt import Prompt
+from blender_core.types.answer import Answer
+from blender_core.types.prompt import Prompt
 from llamaindex_blender.members import KNOWN_OPTIONS
 from llamaindex_blender.messages import to_prompt
 from llamaindex_blender.tools import acceptance, describe, normalised_choice

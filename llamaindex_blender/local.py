@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from llama_index.core.llms import LLM
 
-from blender_core.endpoints import Endpoint, endpoints_from_environment
-from blender_core.extras import require
 from blender_core.local import DEFAULT_MODELS, LocalModel, LocalServer, local_ensemble
+from blender_core.members.endpoints import Endpoint, endpoints_from_environment
+from blender_core.runtime.extras import require
 
 __all__ = ["local_llms", "open_llms"]
 
@@ -41,7 +41,7 @@ def open_llms(
         DownloadError: A local model's file cannot be had.
 
     Examples:
-        >>> from blender_core.endpoints import Endpoint
+        >>> from blender_core.members.endpoints import Endpoint
         >>> with open_llms([Endpoint("http://127.0.0.1:8080/v1", "qwen")]) as llms:
         ...     llms[0].metadata.model_name
         'qwen'

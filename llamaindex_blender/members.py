@@ -11,12 +11,12 @@ from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.types import ChatResponse, LLMMetadata
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
-from blender_core.answer import Answer, Price, ToolCall
-from blender_core.concurrency import iterate_in_thread
 from blender_core.errors import ConfigurationError, MemberError, NoPartError
 from blender_core.members.member import Member
-from blender_core.prompt import Prompt
-from blender_core.thinking import ThinkingFilter, split_thinking
+from blender_core.runtime.threads import iterate_in_thread
+from blender_core.text.thinking import ThinkingFilter, split_thinking
+from blender_core.types.answer import Answer, Price, ToolCall
+from blender_core.types.prompt import Prompt
 from llamaindex_blender.answers import to_answer
 from llamaindex_blender.blocking import blocks_event_loop
 from llamaindex_blender.messages import NativeInput, calls_of_message, to_messages

@@ -24,10 +24,10 @@ from llama_index.core.base.llms.types import (
     VideoBlock,
 )
 
-from blender_core.answer import ToolCall
 from blender_core.errors import MemberError
-from blender_core.media import Media, MediaKind
-from blender_core.prompt import Message, Prompt
+from blender_core.types.answer import ToolCall
+from blender_core.types.media import Media, MediaKind
+from blender_core.types.prompt import Message, Prompt
 from llamaindex_blender.tools import read_arguments
 
 __all__ = ["MEMBER_KEY", "NativeInput", "calls_of_message", "to_messages", "to_prompt"]

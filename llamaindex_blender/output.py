@@ -18,9 +18,9 @@ from llama_index.core.base.llms.types import (
 )
 
 from blender_core.events import BlendEvent, Finished, FusionRejected, Token
-from blender_core.result import BlendResult
-from blender_core.stop_sequences import StopFilter, cut_at_stop
-from blender_core.thinking import split_thinking
+from blender_core.text.stop_sequences import StopFilter, cut_at_stop
+from blender_core.text.thinking import split_thinking
+from blender_core.types.result import BlendResult
 from llamaindex_blender.answers import other_blocks
 from llamaindex_blender.messages import MEMBER_KEY
 

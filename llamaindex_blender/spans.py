@@ -13,9 +13,9 @@ from llama_index.core.instrumentation.span import active_span_id
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import active_instrument_tags
 
-from blender_core.answer import Answer
 from blender_core.members.member import Member
-from blender_core.prompt import Prompt
+from blender_core.types.answer import Answer
+from blender_core.types.prompt import Prompt
 
 __all__ = ["TracedMember"]
 

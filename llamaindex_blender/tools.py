@@ -10,8 +10,8 @@ from llama_index.core.tools import AsyncBaseTool, BaseTool, ToolMetadata, ToolOu
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, create_model
 from pydantic.json_schema import JsonSchemaValue
 
-from blender_core.answer import Answer, ToolCall
 from blender_core.errors import ConfigurationError, MemberError
+from blender_core.types.answer import Answer, ToolCall
 
 __all__ = ["DescribedTool", "acceptance", "as_tool", "describe", "normalised_choice", "read_arguments"]
 

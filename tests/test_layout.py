@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = [name for name in ("blender_core", "langchain_blender", "llamaindex_blender") if (ROOT / name).is_dir()]
+PACKAGES = [
+    name
+    for name in ("blender_core", "blender_lab", "langchain_blender", "llamaindex_blender")
+    if (ROOT / name).is_dir()
+]
 FRAMEWORKS = {
     "blender_core": {"langchain", "langchain_core", "langgraph", "langchain_openai", "llama_index"},
+    "blender_lab": {"langchain", "langchain_core", "langgraph", "langchain_openai", "llama_index"},
     "langchain_blender": {"llama_index"},
     "llamaindex_blender": {"langchain", "langchain_core", "langgraph", "langchain_openai"},
 }

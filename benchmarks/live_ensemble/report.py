@@ -19,11 +19,11 @@ from pathlib import Path
 from statistics import fmean, median
 
 from blender_core import MemberPrior
-from blender_core.evaluate.benchmark_table import write_between_markers
-from blender_core.evaluate.significance import bootstrap_mean, holm, paired_test
-from blender_core.mixinstruct.checks import passes
-from blender_core.mixinstruct.records import MixRecord, joined_prompt, read_mix, write_mix
+from blender_core.data.mixinstruct import MixRecord, joined_prompt, read_mix, write_mix
 from blender_core.rank.registry import resolve_ranker
+from blender_lab.evaluate.benchmark_table import write_between_markers
+from blender_lab.evaluate.significance import bootstrap_mean, holm, paired_test
+from blender_lab.mix.checks import passes
 
 HERE = Path(__file__).parent
 Pick = Callable[[MixRecord], int]

@@ -21,9 +21,9 @@ from typing import Any
 
 from made_pairs import SOURCES
 
-from blender_core.rank.final_answer import final_answer
-from blender_core.train.records import PreferenceRecord, read_records, split_development
-from blender_core.train.targets import model_strengths
+from blender_core.data.preferences import PreferenceRecord, read_records, split_development
+from blender_core.text.final_answer import final_answer
+from blender_lab.ranker.targets import model_strengths
 
 CHOICE, NUMBER = "train/mmlu_pro.jsonl.gz", "train/zeroeval.jsonl.gz"
 CHOICES, NUMBERS = 500, 400  # records made of each

@@ -19,8 +19,8 @@ from typing import Any
 from questions import is_correct
 from recorded import HERE, Case, read_cases
 
-from blender_core.evaluate.local_encoder import local_encoder
-from blender_core.evaluate.significance import bootstrap_mean, paired_test
+from blender_core.local.encoder import local_encoder
+from blender_core.models.text_encoder import TextEncoder
 from blender_core.rag import (
     EmbeddingGroundedness,
     EvidenceGroundedness,
@@ -30,7 +30,7 @@ from blender_core.rag import (
 )
 from blender_core.rank import Ranking
 from blender_core.rank.registry import resolve_ranker
-from blender_core.rank.text_encoder import TextEncoder
+from blender_lab.evaluate.significance import bootstrap_mean, paired_test
 
 CONTEXTS = (0, 600)
 WEIGHTS = (1.0, 4.0, 16.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -9,14 +10,14 @@ import typer
 from blender_core import __version__
 from blender_core.cli.ask import ask
 from blender_core.cli.compare import compare
-from blender_core.cli.evaluate import evaluate
-from blender_core.cli.mix import mix
 from blender_core.cli.models import models
 from blender_core.cli.output import EXIT_CODES
 from blender_core.cli.rank import rank
-from blender_core.cli.train import train
 
-__all__ = ["app"]
+__all__ = ["ENTRY_POINT_GROUP", "app"]
+
+ENTRY_POINT_GROUP = "blended_llm.commands"
+"""Entry points of this group are commands: a function, or a ``typer.Typer`` with commands of its own."""
 
 app = typer.Typer(
     help="Blend several LLMs into one: gather every answer, rank them, fuse the best.",
@@ -43,8 +44,13 @@ def _options(
     """Blend several LLMs into one: gather every answer, rank them, fuse the best."""
 
 
-for _command in (ask, rank, compare, mix, models):
+for _command in (ask, rank, compare, models):
     app.command(epilog=EXIT_CODES)(_command)
 
-app.add_typer(train, name="train")
-app.add_typer(evaluate, name="eval")
+# a package adds its commands as the adapters add their members
+for _entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
+    _added = _entry.load()
+    if isinstance(_added, typer.Typer):
+        app.add_typer(_added, name=_entry.name)
+    else:
+        app.command(_entry.name, epilog=EXIT_CODES)(_added)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from blender_core.blender import Blender
     from blender_core.members.member import Member
-    from blender_core.prompt import Prompt
-    from blender_core.result import BlendResult
+    from blender_core.types.prompt import Prompt
+    from blender_core.types.result import BlendResult
 
 __all__ = ["ask"]
 
@@ -106,7 +106,7 @@ def _fuser(name: str, members: Sequence[Member]) -> Member | str | None:
 
 
 def _prompt(question: str, system: str | None) -> Prompt:
-    from blender_core.prompt import Prompt
+    from blender_core.types.prompt import Prompt
 
     text = read_text("-") if question == "-" else question
     if not text.strip():

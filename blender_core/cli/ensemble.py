@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from blender_core.endpoints import Endpoint, endpoints_from_environment
+from blender_core.members.endpoints import Endpoint, endpoints_from_environment
 from blender_core.members.member import Member
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from blender_core.cli.output import console, read_text, reported, write_json
 from blender_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from blender_core.rank.ranking import Ranking
+    from blender_core.types.ranking import Ranking
 
 __all__ = ["rank"]
 

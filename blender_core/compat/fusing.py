@@ -8,11 +8,11 @@ from typing import Any
 
 from blender_core.compat.configs import GenFuserConfig
 from blender_core.errors import CheckpointError, ConfigurationError, FusionError
-from blender_core.extras import require
 from blender_core.fuse.gen_fuser_prompt import PublishedLayout, fit
 from blender_core.fuse.model_placement import model_placement
-from blender_core.quiet_loading import quiet_loading
-from blender_core.sealed_tokenizer import SealedTokenizer
+from blender_core.models.quiet_loading import quiet_loading
+from blender_core.models.sealed_tokenizer import SealedTokenizer
+from blender_core.runtime.extras import require
 
 __all__ = ["CompatFuser"]
 
@@ -52,7 +52,7 @@ class CompatFuser:
         import transformers
         from transformers.utils.hub import cached_file
 
-        from blender_core.rank.pairrm.scorer import resolve_device, resolve_dtype
+        from blender_core.models.devices import resolve_device, resolve_dtype
 
         if config.load_in_4bit and config.load_in_8bit:
             raise ConfigurationError("load_in_4bit and load_in_8bit are both set; choose one")

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from blender_core.answer import Usage
-from blender_core.computing_thread import stop_if_given_up
 from blender_core.errors import BlendError, CheckpointError, ConfigurationError, DownloadError, FusionError
-from blender_core.extras import require
 from blender_core.fuse.gen_fuser_prompt import ChatLayout, FittedInput, FusionLayout, PaperLayout, PublishedLayout, fit
 from blender_core.fuse.gen_fuser_settings import GenFuserSettings, stored_settings
 from blender_core.fuse.model_placement import model_placement
 from blender_core.fuse.protocol import FusedText, FusionInput
-from blender_core.quiet_loading import quiet_loading
+from blender_core.models.quiet_loading import quiet_loading
+from blender_core.runtime.computing_thread import stop_if_given_up
+from blender_core.runtime.extras import require
+from blender_core.types.answer import Usage
 
 __all__ = ["GenFuser"]
 
@@ -149,7 +149,7 @@ class GenFuser:
             require(module, feature="GenFuser.from_pretrained", extra="torch")
         import transformers
 
-        from blender_core.rank.pairrm.scorer import resolve_device, resolve_dtype
+        from blender_core.models.devices import resolve_device, resolve_dtype
 
         place = resolve_device(device)
         # T5 overflows in float16, so that is never chosen unasked
@@ -348,7 +348,7 @@ def _t5_layout(path: str, source: Mapping[str, Any], prompt_format: str) -> Publ
     # transformers 5 rebuilds T5's tokenizer and changes its ids, so the file is read as it is
     from transformers.utils.hub import cached_file
 
-    from blender_core.sealed_tokenizer import SealedTokenizer
+    from blender_core.models.sealed_tokenizer import SealedTokenizer
 
     layout = PaperLayout if prompt_format == "paper" else PublishedLayout
     return layout(SealedTokenizer.from_file(Path(str(cached_file(path, "tokenizer.json", **source)))))

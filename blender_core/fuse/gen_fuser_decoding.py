@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import StoppingCriteria
 
-from blender_core.computing_thread import ComputingThread, stop_if_given_up
 from blender_core.errors import FusionError
+from blender_core.runtime.computing_thread import ComputingThread, stop_if_given_up
 
 __all__ = ["WrittenIds", "finish_reason", "generate_batch", "stream_ids"]
 

@@ -6,14 +6,14 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from blender_core.answer import Answer
 from blender_core.errors import ConfigurationError, FusionError
 from blender_core.fuse.protocol import FusedText, FusionInput
 from blender_core.gather.spending import cost_of
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
-from blender_core.prompt import Message, Prompt
-from blender_core.sanitize import neutralise
+from blender_core.text.control_markers import neutralise
+from blender_core.types.answer import Answer
+from blender_core.types.prompt import Message, Prompt
 
 __all__ = ["LLMFuser", "fusion_prompt"]
 

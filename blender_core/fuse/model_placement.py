@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blender_core.errors import ConfigurationError
-from blender_core.extras import require
+from blender_core.runtime.extras import require
 
 __all__ = ["QUANTIZATIONS", "model_placement"]
 

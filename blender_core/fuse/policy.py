@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from blender_core.errors import ConfigurationError
-from blender_core.rank.final_answer import short_answer
-from blender_core.rank.ranking import Ranking
+from blender_core.text.final_answer import short_answer
+from blender_core.types.ranking import Ranking
 
 __all__ = ["Decision", "FuseContext", "FusePolicy", "FuseWhen", "resolve_fuse_when"]
 

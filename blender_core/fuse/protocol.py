@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from blender_core.answer import Usage
+from blender_core.types.answer import Usage
 
 if TYPE_CHECKING:
     from blender_core.members.member import Member
-    from blender_core.prompt import Prompt
+    from blender_core.types.prompt import Prompt
 
 __all__ = ["FusedText", "Fuser", "FusionInput"]
 
@@ -62,8 +62,8 @@ class Fuser(Protocol):
     the engine uses them where they exist. May be called from several threads at once.
 
     One that computes in native code of this process sets ``computes_locally = True``. Its threads are then told when
-    nobody waits for them any more (``stop_if_given_up`` of ``blender_core.computing_thread`` raises in them), and the
-    end of the program, which would abort below them, waits for them some seconds.
+    nobody waits for them any more: ``stop_if_given_up`` of ``blender_core.runtime.computing_thread`` raises in them.
+    Killing them at exit crashes the process, so the exit waits some seconds for them.
     """
 
     @property

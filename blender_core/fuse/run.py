@@ -8,12 +8,12 @@ from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from blender_core.answer import ended_by_length
-from blender_core.concurrency import call_in_thread, compute_in_thread, drain, iterate_in_thread, retrieve
 from blender_core.errors import FusionError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
-from blender_core.slots import SharedSlots
+from blender_core.gather.semaphore import SharedSlots
+from blender_core.runtime.threads import call_in_thread, compute_in_thread, drain, iterate_in_thread, retrieve
+from blender_core.types.answer import ended_by_length
 
 __all__ = ["FusionRefused", "run_fusion"]
 

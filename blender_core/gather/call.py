@@ -9,18 +9,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from blender_core.answer import Answer, ToolCall
-from blender_core.concurrency import call_in_thread
 from blender_core.errors import EmptyAnswerError, MemberError, RefusedError
 from blender_core.events import BlendEvent, MemberRetrying, MemberStarted
 from blender_core.gather.classify import Failure, classify
 from blender_core.gather.policy import GatherPolicy
+from blender_core.gather.semaphore import SharedSlots
 from blender_core.gather.spending import Spending, cost_of
 from blender_core.members.member import Member
-from blender_core.outcome import MemberOutcome, Status
-from blender_core.prompt import Prompt
-from blender_core.slots import SharedSlots
-from blender_core.votes import normalised_call
+from blender_core.runtime.threads import call_in_thread
+from blender_core.types.answer import Answer, ToolCall
+from blender_core.types.outcome import MemberOutcome, Status
+from blender_core.types.prompt import Prompt
+from blender_core.types.votes import normalised_call
 
 __all__ = ["CallRuntime", "MemberCall", "ask"]
 

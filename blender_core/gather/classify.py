@@ -22,7 +22,7 @@ from blender_core.errors import (
     RateLimitedError,
     RefusedError,
 )
-from blender_core.outcome import Status
+from blender_core.types.outcome import Status
 
 __all__ = ["Failure", "classify"]
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from blender_core.concurrency import drain
 from blender_core.errors import MemberTimeoutError
 from blender_core.events import MemberAnswered, MemberFailed
 from blender_core.gather.call import CallRuntime, MemberCall
 from blender_core.gather.policy import GatherPolicy
+from blender_core.gather.semaphore import SharedSlots
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
-from blender_core.outcome import MemberOutcome, Status
-from blender_core.prompt import Prompt
-from blender_core.slots import SharedSlots
+from blender_core.runtime.threads import drain
+from blender_core.types.outcome import MemberOutcome, Status
+from blender_core.types.prompt import Prompt
 
 __all__ = ["gather"]
 

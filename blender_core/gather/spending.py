@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from numbers import Real
 
-from blender_core.answer import Answer, Usage
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.gather.policy import Budget
 from blender_core.members.member import Member
+from blender_core.types.answer import Answer, Usage
 
 __all__ = ["Spending"]
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import IO, Literal, TypeAlias
 
 from blender_core.errors import DownloadError, MissingExtraError
-from blender_core.extras import require
 from blender_core.local.catalog import LocalModel, ModelPackage
+from blender_core.runtime.extras import require
 
 __all__ = ["CACHE_VARIABLE", "Progress", "Stage", "cache_directory", "fetch"]
 

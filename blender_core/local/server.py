@@ -22,9 +22,9 @@ from types import TracebackType
 from typing import IO, Literal, Self
 
 from blender_core.errors import CheckpointError, ConfigurationError
-from blender_core.extras import require_installed
 from blender_core.local.catalog import DEFAULT_MODELS, LocalModel
 from blender_core.local.download import Progress, fetch
+from blender_core.runtime.extras import require_installed
 
 __all__ = ["LocalEnsemble", "LocalServer", "local_ensemble"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from blender_core.answer import Answer, Price
-from blender_core.concurrency import call_in_thread, run_sync
 from blender_core.errors import ConfigurationError, NoPartError
-from blender_core.prompt import Prompt
+from blender_core.runtime.threads import call_in_thread, run_sync
+from blender_core.types.answer import Answer, Price
+from blender_core.types.prompt import Prompt
 
 __all__ = ["FunctionMember", "Member"]
 

@@ -14,13 +14,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from blender_core.answer import Answer, Price, ToolCall, Usage
 from blender_core.errors import ConfigurationError, MemberError
-from blender_core.extras import require
 from blender_core.members.member import Member
 from blender_core.members.openai_turns import api_turns
-from blender_core.prompt import Prompt
-from blender_core.thinking import ThinkingFilter, split_thinking
+from blender_core.runtime.extras import require
+from blender_core.text.thinking import ThinkingFilter, split_thinking
+from blender_core.types.answer import Answer, Price, ToolCall, Usage
+from blender_core.types.prompt import Prompt
 
 __all__ = ["OpenAIMember"]
 

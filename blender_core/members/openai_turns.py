@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from blender_core.answer import ToolCall
-from blender_core.media import Media
-from blender_core.prompt import Message
+from blender_core.types.answer import ToolCall
+from blender_core.types.media import Media
+from blender_core.types.prompt import Message
 
 __all__ = ["api_turns"]
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blender_core.lazy_exports import lazy_exports
+from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from blender_core.rag.blend import GroundedBlender, GroundedResult
@@ -47,28 +47,28 @@ if TYPE_CHECKING:
     from blender_core.rag.sources import GroundedCandidate, LinkedSource, Source, SourceUnion, unite_sources
 
 _HOMES = {
-    "CitationReport": "citations",
-    "EmbeddingGroundedness": "groundedness",
-    "EvidenceGroundedness": "evidence",
-    "GroundedBlender": "blend",
-    "GroundedCandidate": "sources",
-    "GroundedRanker": "grounded_ranker",
-    "GroundedRanking": "grounded_ranker",
-    "GroundedResult": "blend",
-    "Groundedness": "groundedness",
-    "LexicalGroundedness": "groundedness",
-    "LinkedSource": "sources",
-    "NLIGroundedness": "nli",
-    "PassageRanking": "passage_ranking",
-    "RewrittenText": "citations",
-    "Source": "sources",
-    "SourceUnion": "sources",
-    "SourcedMember": "member",
-    "StreamedCitations": "citations",
-    "is_abstention": "groundedness",
-    "rank_passages": "passage_ranking",
-    "rewrite_citations": "citations",
-    "unite_sources": "sources",
+    "CitationReport": "blender_core.rag.citations",
+    "EmbeddingGroundedness": "blender_core.rag.groundedness",
+    "EvidenceGroundedness": "blender_core.rag.evidence",
+    "GroundedBlender": "blender_core.rag.blend",
+    "GroundedCandidate": "blender_core.rag.sources",
+    "GroundedRanker": "blender_core.rag.grounded_ranker",
+    "GroundedRanking": "blender_core.rag.grounded_ranker",
+    "GroundedResult": "blender_core.rag.blend",
+    "Groundedness": "blender_core.rag.groundedness",
+    "LexicalGroundedness": "blender_core.rag.groundedness",
+    "LinkedSource": "blender_core.rag.sources",
+    "NLIGroundedness": "blender_core.rag.nli",
+    "PassageRanking": "blender_core.rag.passage_ranking",
+    "RewrittenText": "blender_core.rag.citations",
+    "Source": "blender_core.rag.sources",
+    "SourceUnion": "blender_core.rag.sources",
+    "SourcedMember": "blender_core.rag.member",
+    "StreamedCitations": "blender_core.rag.citations",
+    "is_abstention": "blender_core.rag.groundedness",
+    "rank_passages": "blender_core.rag.passage_ranking",
+    "rewrite_citations": "blender_core.rag.citations",
+    "unite_sources": "blender_core.rag.sources",
 }
 
 __all__ = [

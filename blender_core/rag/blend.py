@@ -16,15 +16,15 @@ from blender_core.fuse.protocol import Fuser
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.policy import GatherPolicy
 from blender_core.pipeline import BlendCall
-from blender_core.prompt import Prompt
 from blender_core.rag.call import GroundedCall, GroundedSettings
 from blender_core.rag.citations import CitationReport
 from blender_core.rag.grounded_ranker import GroundedRanker
 from blender_core.rag.member import candidate_of
 from blender_core.rag.sources import LinkedSource
 from blender_core.rank.protocol import Ranker
-from blender_core.result import BlendResult
-from blender_core.standing import Accept
+from blender_core.selection import Accept
+from blender_core.types.prompt import Prompt
+from blender_core.types.result import BlendResult
 
 __all__ = ["GroundedBlender", "GroundedResult"]
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from blender_core.answer import Answer
 from blender_core.errors import RankerError
 from blender_core.events import BlendEvent, FusionRejected, FusionStarted, MemberAnswered, Ranked, Token
 from blender_core.fuse.protocol import Fuser
-from blender_core.outcome import MemberOutcome
 from blender_core.rag.citations import CitationReport, StreamedCitations, rewrite_citations
 from blender_core.rag.citing_fuser import CitingFuser
 from blender_core.rag.grounded_ranker import GroundedRanker, GroundedRanking
 from blender_core.rag.groundedness import LexicalGroundedness
 from blender_core.rag.member import candidate_of
 from blender_core.rag.sources import GroundedCandidate, LinkedSource, unite_sources
-from blender_core.rank.ranking import Ranking
-from blender_core.result import BlendResult
-from blender_core.standing import Accept
+from blender_core.selection import Accept
+from blender_core.types.answer import Answer
+from blender_core.types.outcome import MemberOutcome
+from blender_core.types.ranking import Ranking
+from blender_core.types.result import BlendResult
 
 __all__ = ["GroundedCall", "GroundedSettings"]
 

@@ -12,8 +12,8 @@ from blender_core.rag.groundedness import Groundedness, is_abstention
 from blender_core.rag.passages import relevant_passages
 from blender_core.rag.sources import GroundedCandidate
 from blender_core.rank.protocol import Ranker
-from blender_core.rank.ranking import Ranking
 from blender_core.rank.registry import check_ranker, resolve_ranker
+from blender_core.types.ranking import Ranking
 
 __all__ = ["GroundedRanker", "GroundedRanking"]
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from blender_core.errors import ConfigurationError
+from blender_core.models.text_encoder import Encode, unit_vectors
 from blender_core.rag.sources import GroundedCandidate
-from blender_core.rank.text_encoder import Encode, unit_vectors
 
 __all__ = [
     "EmbeddingGroundedness",

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, cast
 
-from blender_core.answer import Answer, Usage
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
-from blender_core.prompt import Prompt
 from blender_core.rag.sources import GroundedCandidate
+from blender_core.types.answer import Answer, Usage
+from blender_core.types.prompt import Prompt
 
 __all__ = ["SourcedMember", "candidate_of"]
 
@@ -84,7 +84,7 @@ class SourcedMember(Member):
             return self._writer(prompt).generate(prompt)
         if self._answer is None:
             # through the asynchronous function
-            from blender_core.concurrency import run_sync
+            from blender_core.runtime.threads import run_sync
 
             return run_sync(lambda: self.agenerate(prompt))
         return self._wrap(self._answer(prompt))

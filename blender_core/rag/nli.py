@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
 from blender_core.errors import CheckpointError, RankerError
-from blender_core.pretrained import LoadOptions, load_encoder, takes_load_options
+from blender_core.models.loading import LoadOptions, load_encoder, takes_load_options
 from blender_core.rag.groundedness import sentences, without_citations
 from blender_core.rag.sources import GroundedCandidate
 
@@ -55,14 +55,14 @@ class NLIGroundedness:
             name_or_path: A folder or a hub repository.
             max_tokens: Window in tokens for a pair; default is the model's. A long passage loses its middle.
             token_budget: Most tokens in a forward pass, pads included.
-            **load: Where it comes from and how it is kept: ``blender_core.pretrained.LoadOptions``.
+            **load: Where it comes from and how it is kept: ``blender_core.models.loading.LoadOptions``.
 
         Returns:
             The measure.
 
         Raises:
             CheckpointError: No label is called entailment.
-            BlendError: It cannot be had or loaded; see ``blender_core.pretrained.load_encoder``.
+            BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
         """
         model = load_encoder(
             "AutoModelForSequenceClassification",

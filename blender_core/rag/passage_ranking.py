@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blender_core.errors import ConfigurationError, RankerError
-from blender_core.rank.distinct import distinct_candidates
 from blender_core.rank.protocol import Ranker
+from blender_core.text.distinct import distinct_candidates
 
 __all__ = ["PassageRanking", "rank_passages"]
 

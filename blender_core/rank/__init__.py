@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blender_core.lazy_exports import lazy_exports
-from blender_core.rank.distinct import DistinctCandidates, distinct_candidates
 from blender_core.rank.protocol import Ranker
-from blender_core.rank.ranking import Ranking
+from blender_core.runtime.lazy_exports import lazy_exports
+from blender_core.text.distinct import DistinctCandidates, distinct_candidates
+from blender_core.types.ranking import Ranking
 
 if TYPE_CHECKING:
+    from blender_core.models.text_encoder import TextEncoder
     from blender_core.rank.bi_encoder import BiEncoderRanker
     from blender_core.rank.combination import CombinedRanker
     from blender_core.rank.cross_encoder import CrossEncoderRanker
@@ -23,25 +24,24 @@ if TYPE_CHECKING:
     from blender_core.rank.pair_ranker import PairRanker
     from blender_core.rank.random_ranker import RandomRanker
     from blender_core.rank.reward_head import RewardHeadRanker
-    from blender_core.rank.text_encoder import TextEncoder
 
 _HOMES = {
-    "BiEncoderRanker": "bi_encoder",
-    "CombinedRanker": "combination",
-    "CrossEncoderRanker": "cross_encoder",
-    "EmbeddedRanker": "embedded",
-    "EmbeddingConsensusRanker": "embedding_consensus",
-    "Judgement": "llm_judge",
-    "LLMJudge": "llm_judge",
-    "LexicalConsensusRanker": "lexical_consensus",
-    "LongestRanker": "length",
-    "MLMScoringRanker": "mlm_scoring",
-    "MemberPrior": "member_prior",
-    "MemberStrength": "member_prior",
-    "PairRanker": "pair_ranker",
-    "RandomRanker": "random_ranker",
-    "RewardHeadRanker": "reward_head",
-    "TextEncoder": "text_encoder",
+    "BiEncoderRanker": "blender_core.rank.bi_encoder",
+    "CombinedRanker": "blender_core.rank.combination",
+    "CrossEncoderRanker": "blender_core.rank.cross_encoder",
+    "EmbeddedRanker": "blender_core.rank.embedded",
+    "EmbeddingConsensusRanker": "blender_core.rank.embedding_consensus",
+    "Judgement": "blender_core.rank.llm_judge",
+    "LLMJudge": "blender_core.rank.llm_judge",
+    "LexicalConsensusRanker": "blender_core.rank.lexical_consensus",
+    "LongestRanker": "blender_core.rank.length",
+    "MLMScoringRanker": "blender_core.rank.mlm_scoring",
+    "MemberPrior": "blender_core.rank.member_prior",
+    "MemberStrength": "blender_core.rank.member_prior",
+    "PairRanker": "blender_core.rank.pair_ranker",
+    "RandomRanker": "blender_core.rank.random_ranker",
+    "RewardHeadRanker": "blender_core.rank.reward_head",
+    "TextEncoder": "blender_core.models.text_encoder",
 }
 
 __all__ = [

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blender_core.bfloat16_support import computes_bfloat16
 from blender_core.errors import ConfigurationError, RankerError
-from blender_core.gguf_file import gguf_file
-from blender_core.pretrained import loading, require_transformers
-from blender_core.rank.pairrm.batches import token_batches
+from blender_core.models.batches import token_batches
+from blender_core.models.bfloat16 import computes_bfloat16
+from blender_core.models.gguf import gguf_file
+from blender_core.models.loading import loading, require_transformers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +100,7 @@ class AnswerReader:
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        from blender_core.rank.pairrm.scorer import resolve_device
+        from blender_core.models.devices import resolve_device
 
         file = gguf_file(settings.model, feature="AnswerReader.load")
         where = str(file.parent) if file is not None else os.fspath(Path(settings.model).expanduser())

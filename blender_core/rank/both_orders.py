@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from blender_core.rank.protocol import Ranker
-from blender_core.rank.ranking import Ranking
+from blender_core.types.ranking import Ranking
 
 __all__ = ["BothOrders", "compare_both_orders"]
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from blender_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from blender_core.train.records import PreferenceRecord
+    from blender_core.data.preferences import PreferenceRecord
 
 __all__ = [
     "TEMPERATURES",

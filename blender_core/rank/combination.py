@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 
 from blender_core.errors import ConfigurationError, RankerError
-from blender_core.rank.distinct import distinct_candidates
 from blender_core.rank.protocol import Ranker
-from blender_core.rank.ranking import Ranking
 from blender_core.rank.registry import resolve_ranker
+from blender_core.text.distinct import distinct_candidates
+from blender_core.types.ranking import Ranking
 
 __all__ = ["CombinedRanker", "Gate"]
 

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
-from blender_core.pretrained import LoadOptions, load_encoder, takes_load_options
-from blender_core.rank.distinct import distinct_candidates
-from blender_core.rank.framed_tokens import tokens_cut
-from blender_core.rank.ranking import Ranking
+from blender_core.models.framing import tokens_cut
+from blender_core.models.loading import LoadOptions, load_encoder, takes_load_options
+from blender_core.text.distinct import distinct_candidates
+from blender_core.types.ranking import Ranking
 
 if TYPE_CHECKING:
-    from blender_core.rank.encoder_model import EncoderModel
+    from blender_core.models.encoder import EncoderModel
 
 __all__ = ["CrossEncoderRanker", "PairPredictor"]
 
@@ -88,14 +88,14 @@ class CrossEncoderRanker:
             temperature: Divides the margin before the sigmoid.
             max_tokens: Window in tokens for prompt and candidate; default is the model's.
             token_budget: Most tokens in a forward pass, pads included.
-            **load: Where it comes from and how it is kept: ``blender_core.pretrained.LoadOptions``.
+            **load: Where it comes from and how it is kept: ``blender_core.models.loading.LoadOptions``.
 
         Returns:
             The ranker.
 
         Raises:
             CheckpointError: It is no classifier with one logit.
-            BlendError: It cannot be had or loaded; see ``blender_core.pretrained.load_encoder``.
+            BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
         """
         model = load_encoder(
             "AutoModelForSequenceClassification",

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from blender_core.rank.distinct import distinct_candidates
-from blender_core.rank.ranking import Ranking
-from blender_core.rank.text_encoder import Encode, unit_vectors
+from blender_core.models.text_encoder import Encode, unit_vectors
+from blender_core.text.distinct import distinct_candidates
+from blender_core.types.ranking import Ranking
 
 __all__ = ["EmbeddingConsensusRanker"]
 

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from blender_core.rank.distinct import DistinctCandidates, distinct_candidates
-from blender_core.rank.final_answer import final_answer, merge_units, short_answer
-from blender_core.rank.ranking import Ranking
+from blender_core.text.distinct import DistinctCandidates, distinct_candidates
+from blender_core.text.final_answer import final_answer, merge_units, short_answer
+from blender_core.types.ranking import Ranking
 
 __all__ = ["Agreement", "LexicalConsensusRanker", "measure_agreement"]
 

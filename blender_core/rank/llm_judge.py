@@ -15,15 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from blender_core.answer import Answer, Usage
-from blender_core.concurrency import call_in_thread, run_sync
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.members.adapters import as_member
-from blender_core.prompt import Message, Prompt
-from blender_core.rank.distinct import distinct_candidates
-from blender_core.rank.ranking import Ranking
 from blender_core.rank.verdict import read_verdict
-from blender_core.sanitize import neutralise
+from blender_core.runtime.threads import call_in_thread, run_sync
+from blender_core.text.control_markers import neutralise
+from blender_core.text.distinct import distinct_candidates
+from blender_core.types.answer import Answer, Usage
+from blender_core.types.prompt import Message, Prompt
+from blender_core.types.ranking import Ranking
 
 __all__ = ["Judgement", "LLMJudge", "judge_prompt"]
 

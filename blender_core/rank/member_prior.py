@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from blender_core.errors import ConfigurationError
-from blender_core.rank.distinct import distinct_candidates
 from blender_core.rank.member_prior_checks import is_finite, ranking_problem, state_problem
 from blender_core.rank.member_strengths import Verdict, fit_verdicts, strengths_from_scores
-from blender_core.rank.ranking import Ranking
+from blender_core.text.distinct import distinct_candidates
+from blender_core.types.ranking import Ranking
 
 __all__ = ["MemberPrior", "MemberStrength"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from blender_core.rank.member_strengths import Verdict
-from blender_core.rank.ranking import Ranking
+from blender_core.types.ranking import Ranking
 
 __all__ = ["is_finite", "ranking_problem", "state_problem"]
 

@@ -13,14 +13,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 from blender_core.errors import CheckpointError, RankerError
-from blender_core.pretrained import LoadOptions, load_encoder, takes_load_options
-from blender_core.rank.distinct import distinct_candidates
-from blender_core.rank.framed_tokens import tokens_cut
-from blender_core.rank.ranking import Ranking
+from blender_core.models.framing import tokens_cut
+from blender_core.models.loading import LoadOptions, load_encoder, takes_load_options
+from blender_core.text.distinct import distinct_candidates
+from blender_core.types.ranking import Ranking
 
 if TYPE_CHECKING:
-    from blender_core.rank.encoder_model import EncoderModel
-    from blender_core.rank.framed_tokens import FramedText
+    from blender_core.models.encoder import EncoderModel
+    from blender_core.models.framing import FramedText
 
 __all__ = ["MLMScoringRanker"]
 
@@ -80,14 +80,14 @@ class MLMScoringRanker:
             max_tokens: Window in tokens for prompt and candidate; default is the model's.
             token_budget: Most tokens in a forward pass, pads included. Where the output layer is hidden from
                 ``get_output_embeddings``, the logits take ``token_budget * vocabulary`` numbers.
-            **load: Where it comes from and how it is kept: ``blender_core.pretrained.LoadOptions``.
+            **load: Where it comes from and how it is kept: ``blender_core.models.loading.LoadOptions``.
 
         Returns:
             The ranker.
 
         Raises:
             CheckpointError: It is no masked language model.
-            BlendError: It cannot be had or loaded; see ``blender_core.pretrained.load_encoder``.
+            BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
         """
         model = load_encoder(
             "AutoModelForMaskedLM",

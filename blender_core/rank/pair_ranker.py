@@ -18,13 +18,13 @@ from blender_core.rank.pairrm.comparing import bubble_matrix, ordered_matrix, sp
 from blender_core.rank.pairrm.request import EncodedRequest, encode_pairs, encode_request
 from blender_core.rank.pairrm.settings import PairRankerSettings
 from blender_core.rank.protocol import Ranker
-from blender_core.rank.ranking import Ranking, direct_confidence
+from blender_core.types.ranking import Ranking, direct_confidence
 
 if TYPE_CHECKING:
+    from blender_core.data.preferences import PreferenceRecord
     from blender_core.rank.pairrm.onnx_scorer import OnnxPairScorer
     from blender_core.rank.pairrm.scorer import PairScorer
     from blender_core.rank.pairrm.tokens import PairTokenizer
-    from blender_core.train.records import PreferenceRecord
 
 __all__ = ["PairRanker"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from blender_core.rank.ranking import Ranking
+from blender_core.types.ranking import Ranking
 
 __all__ = ["Ranker"]
 

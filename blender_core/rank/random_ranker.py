@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from blender_core.normal_form import normal_form
-from blender_core.rank.distinct import distinct_candidates
-from blender_core.rank.ranking import Ranking
+from blender_core.text.distinct import distinct_candidates
+from blender_core.text.unicode import normal_form
+from blender_core.types.ranking import Ranking
 
 __all__ = ["RandomRanker"]
 

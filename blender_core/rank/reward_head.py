@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from blender_core.errors import CheckpointError, RankerError
 from blender_core.rank.answer_reader import AnswerReader, ReaderSettings
-from blender_core.rank.distinct import distinct_candidates
 from blender_core.rank.kept_vectors import KeptVectors, ReadsAnswers
-from blender_core.rank.ranking import Ranking
+from blender_core.text.distinct import distinct_candidates
+from blender_core.types.ranking import Ranking
 
 if TYPE_CHECKING:
     import numpy as np
@@ -168,7 +168,7 @@ class RewardHeadRanker:
 
 
 def _read_head(path: Path) -> RewardHead:
-    from blender_core.extras import require
+    from blender_core.runtime.extras import require
 
     safetensors = require("safetensors.numpy", feature="RewardHeadRanker.load", extra="torch")
     try:

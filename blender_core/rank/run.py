@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from blender_core.concurrency import compute_in_thread
 from blender_core.errors import RankerError
 from blender_core.rank.protocol import Ranker
-from blender_core.rank.ranking import Ranking
+from blender_core.runtime.threads import compute_in_thread
+from blender_core.types.ranking import Ranking
 
 __all__ = ["RankingRun", "run_ranking"]
 

@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-from blender_core.answer import Answer, Price, Usage
 from blender_core.errors import ConfigurationError
 from blender_core.fuse.protocol import FusedText, FusionInput
 from blender_core.members.member import Member
-from blender_core.prompt import Prompt
-from blender_core.rank.ranking import Ranking
+from blender_core.types.answer import Answer, Price, Usage
+from blender_core.types.prompt import Prompt
+from blender_core.types.ranking import Ranking
 
 __all__ = ["FakeFuser", "FakeMember", "FakeRanker", "Step"]
 

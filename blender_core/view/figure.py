@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from blender_core.errors import ConfigurationError
-from blender_core.extras import require
-from blender_core.rank.ranking import Ranking
+from blender_core.runtime.extras import require
+from blender_core.types.ranking import Ranking
 from blender_core.view import wording
 
 __all__ = ["new_figure", "ranking_figure"]

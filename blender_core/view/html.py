@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from blender_core.rank.ranking import Ranking
-from blender_core.result import BlendResult, CandidateRecord
+from blender_core.types.ranking import Ranking
+from blender_core.types.result import BlendResult, CandidateRecord
 from blender_core.view import wording
 
 __all__ = ["ranking_html", "result_html"]

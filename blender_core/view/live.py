@@ -22,7 +22,7 @@ from blender_core.events import (
     Ranked,
     Token,
 )
-from blender_core.outcome import MemberOutcome
+from blender_core.types.outcome import MemberOutcome
 from blender_core.view import wording
 
 __all__ = ["LiveBlend", "watch_in_lines"]

@@ -10,8 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from blender_core.rank.ranking import Ranking
-from blender_core.result import BlendResult, CandidateRecord
+from blender_core.types.ranking import Ranking
+from blender_core.types.result import BlendResult, CandidateRecord
 from blender_core.view import wording
 
 __all__ = ["answer_panel", "bare_table", "candidate_table", "ranking_table", "result_table", "summary"]

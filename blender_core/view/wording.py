@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-from blender_core.outcome import MemberOutcome
-from blender_core.result import BlendResult, CandidateRecord
+from blender_core.types.outcome import MemberOutcome
+from blender_core.types.result import BlendResult, CandidateRecord
 
 __all__ = [
     "by_rank",

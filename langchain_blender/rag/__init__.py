@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blender_core.lazy_exports import lazy_exports
+from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from langchain_blender.rag.blended_rag import BlendedRAG
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from langchain_blender.rag.retriever import BlendedRetriever
 
 _HOMES = {
-    "BlendedRAG": "blended_rag",
-    "BlendedRetriever": "retriever",
-    "EncoderEmbeddings": "encoder_embeddings",
-    "PairRankerCompressor": "compressor",
-    "RetrievalChainMember": "chain_member",
-    "local_embeddings": "encoder_embeddings",
-    "retrieval_chain": "numbered_context",
+    "BlendedRAG": "langchain_blender.rag.blended_rag",
+    "BlendedRetriever": "langchain_blender.rag.retriever",
+    "EncoderEmbeddings": "langchain_blender.rag.encoder_embeddings",
+    "PairRankerCompressor": "langchain_blender.rag.compressor",
+    "RetrievalChainMember": "langchain_blender.rag.chain_member",
+    "local_embeddings": "langchain_blender.rag.encoder_embeddings",
+    "retrieval_chain": "langchain_blender.rag.numbered_context",
 }
 
 __all__ = [

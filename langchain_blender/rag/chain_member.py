@@ -18,11 +18,11 @@ from langchain_core.runnables import (
 )
 from langchain_core.runnables.base import RunnableBindingBase
 
-from blender_core.answer import Usage
-from blender_core.concurrency import run_sync
 from blender_core.errors import ConfigurationError, MemberError, RefusedError
-from blender_core.prompt import Prompt
 from blender_core.rag import GroundedCandidate, SourcedMember
+from blender_core.runtime.threads import run_sync
+from blender_core.types.answer import Usage
+from blender_core.types.prompt import Prompt
 from langchain_blender.composition import is_async_only, is_native_async
 from langchain_blender.members import LangChainMember
 from langchain_blender.messages import to_answer

@@ -9,10 +9,10 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, model_validator
 
-from blender_core.concurrency import call_in_thread
 from blender_core.errors import ConfigurationError
 from blender_core.rag import rank_passages
 from blender_core.rank.registry import check_ranker, resolve_ranker
+from blender_core.runtime.threads import call_in_thread
 from langchain_blender.rag.documents import SCORE_KEY, with_metadata
 
 __all__ = ["PairRankerCompressor"]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from langchain_core.embeddings import Embeddings
 
-from blender_core.concurrency import call_in_thread
-from blender_core.rank.text_encoder import Encode, TextEncoder
+from blender_core.models.text_encoder import Encode, TextEncoder
+from blender_core.runtime.threads import call_in_thread
 
 __all__ = ["EncoderEmbeddings", "local_embeddings"]
 
@@ -57,6 +57,6 @@ def local_embeddings(load: Callable[..., TextEncoder] = TextEncoder.from_pretrai
         DownloadError: No source gave the weights.
         MissingExtraError: The ``demo`` or the ``torch`` extra is not installed.
     """
-    from blender_core.evaluate.local_encoder import local_encoder
+    from blender_core.local.encoder import local_encoder
 
     return EncoderEmbeddings(load(local_encoder(), device="cpu", local_files_only=True))

@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable
 
 from blender_core.errors import ConfigurationError
-from blender_core.prompt import Prompt
+from blender_core.types.prompt import Prompt
 from langchain_blender.composition import first_step
 from langchain_blender.messages import to_prompt
 

@@ -16,18 +16,18 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
-from blender_core.answer import Answer
-from blender_core.concurrency import call_in_thread, run_sync
 from blender_core.errors import ConfigurationError, MemberError, QuorumError
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.gatherer import gather
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
-from blender_core.outcome import MemberOutcome
-from blender_core.prompt import Prompt
 from blender_core.rag import GroundedCandidate, SourceUnion, rank_passages, unite_sources
 from blender_core.rank.registry import check_ranker, resolve_ranker
+from blender_core.runtime.threads import call_in_thread, run_sync
+from blender_core.types.answer import Answer
+from blender_core.types.outcome import MemberOutcome
+from blender_core.types.prompt import Prompt
 from langchain_blender.composition import is_async_only, is_native_async
 from langchain_blender.rag.documents import BLEND_KEY, SCORE_KEY, to_source, with_metadata
 from langchain_blender.tracing import in_config

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blender_core.lazy_exports import lazy_exports
+from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from llamaindex_blender.rag.encoder_embedding import EncoderEmbedding, local_embedding
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from llamaindex_blender.rag.synthesizer import BlendedSynthesizer
 
 _HOMES = {
-    "BlendedQueryEngine": "query_engine",
-    "BlendedSynthesizer": "synthesizer",
-    "EncoderEmbedding": "encoder_embedding",
-    "PairRankerEvaluator": "evaluator",
-    "PairRankerRerank": "rerank",
-    "QueryEngineMember": "engine_member",
-    "local_embedding": "encoder_embedding",
+    "BlendedQueryEngine": "llamaindex_blender.rag.query_engine",
+    "BlendedSynthesizer": "llamaindex_blender.rag.synthesizer",
+    "EncoderEmbedding": "llamaindex_blender.rag.encoder_embedding",
+    "PairRankerEvaluator": "llamaindex_blender.rag.evaluator",
+    "PairRankerRerank": "llamaindex_blender.rag.rerank",
+    "QueryEngineMember": "llamaindex_blender.rag.engine_member",
+    "local_embedding": "llamaindex_blender.rag.encoder_embedding",
 }
 
 __all__ = [

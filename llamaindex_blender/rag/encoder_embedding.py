@@ -8,7 +8,7 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
-from blender_core.rank.text_encoder import Encode, TextEncoder
+from blender_core.models.text_encoder import Encode, TextEncoder
 
 __all__ = ["EncoderEmbedding", "local_embedding"]
 
@@ -49,7 +49,7 @@ class EncoderEmbedding(BaseEmbedding):
         return self._vectors([query])[0]
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
-        from blender_core.concurrency import call_in_thread
+        from blender_core.runtime.threads import call_in_thread
 
         return await call_in_thread(self._get_query_embedding, query)
 
@@ -67,6 +67,6 @@ def local_embedding(load: Callable[..., TextEncoder] = TextEncoder.from_pretrain
         DownloadError: No source gave the weights.
         MissingExtraError: The ``demo`` or the ``torch`` extra is not installed.
     """
-    from blender_core.evaluate.local_encoder import ENCODER_NAME, local_encoder
+    from blender_core.local.encoder import ENCODER_NAME, local_encoder
 
     return EncoderEmbedding(load(local_encoder(), local_files_only=True), model_name=ENCODER_NAME)

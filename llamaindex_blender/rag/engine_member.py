@@ -13,8 +13,8 @@ from llama_index.core.response_synthesizers import BaseSynthesizer
 from llama_index.core.schema import QueryBundle
 
 from blender_core.errors import ConfigurationError
-from blender_core.prompt import Prompt
 from blender_core.rag import GroundedCandidate, SourcedMember
+from blender_core.types.prompt import Prompt
 from llamaindex_blender.rag.asynchronous import is_asynchronous
 from llamaindex_blender.rag.nodes import to_source
 

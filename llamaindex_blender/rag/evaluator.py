@@ -11,11 +11,11 @@ from llama_index.core.evaluation.pairwise import EvaluationSource
 from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
 from llama_index.core.prompts.mixin import PromptDictType
 
-from blender_core.concurrency import call_in_thread
 from blender_core.errors import ConfigurationError
 from blender_core.rank.both_orders import BothOrders, compare_both_orders
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import check_ranker, resolve_ranker
+from blender_core.runtime.threads import call_in_thread
 
 __all__ = ["PairRankerEvaluator"]
 

@@ -29,9 +29,9 @@ from blender_core.fuse.protocol import Fuser
 from blender_core.gather.policy import GatherPolicy
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
-from blender_core.prompt import Prompt
 from blender_core.rag import GroundedBlender, GroundedRanker, GroundedResult
 from blender_core.rank.protocol import Ranker
+from blender_core.types.prompt import Prompt
 from llamaindex_blender.rag.engine_member import QueryEngineMember, QueryInput
 from llamaindex_blender.rag.nodes import linked_node
 from llamaindex_blender.rag.text_stream import StreamedText, astream_text, stream_text

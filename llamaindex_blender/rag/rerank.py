@@ -11,11 +11,11 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from llama_index_instrumentation import get_dispatcher
 from pydantic import ConfigDict, field_serializer, model_validator
 
-from blender_core.concurrency import call_in_thread
 from blender_core.errors import ConfigurationError
 from blender_core.rag import rank_passages
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import check_ranker, resolve_ranker
+from blender_core.runtime.threads import call_in_thread
 
 __all__ = ["PairRankerRerank"]
 

@@ -25,9 +25,9 @@ from blender_core.fuse.policy import FuseWhen
 from blender_core.fuse.protocol import Fuser
 from blender_core.gather.policy import GatherPolicy
 from blender_core.members.member import Member
-from blender_core.prompt import Prompt
 from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedRanker, GroundedResult, Source, SourcedMember
 from blender_core.rank.protocol import Ranker
+from blender_core.types.prompt import Prompt
 from llamaindex_blender.blocking import blocks_event_loop
 from llamaindex_blender.members import LlamaIndexMember
 from llamaindex_blender.rag.text_stream import StreamedText, astream_text, stream_text

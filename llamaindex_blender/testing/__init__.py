@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blender_core.lazy_exports import lazy_exports
+from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from llamaindex_blender.testing.conformance import LLMConformance
     from llamaindex_blender.testing.scripted_llm import ScriptedCall, ScriptedLLM, call_first_tool
 
 _HOMES = {
-    "LLMConformance": "conformance",
-    "ScriptedCall": "scripted_llm",
-    "ScriptedLLM": "scripted_llm",
-    "call_first_tool": "scripted_llm",
+    "LLMConformance": "llamaindex_blender.testing.conformance",
+    "ScriptedCall": "llamaindex_blender.testing.scripted_llm",
+    "ScriptedLLM": "llamaindex_blender.testing.scripted_llm",
+    "call_first_tool": "llamaindex_blender.testing.scripted_llm",
 }
 
 __all__ = ["LLMConformance", "ScriptedCall", "ScriptedLLM", "call_first_tool"]

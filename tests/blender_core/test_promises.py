@@ -113,7 +113,7 @@ def test_ctrl_c_inside_a_running_loop_ends_the_call(monkeypatch):
             finally:
                 ended.set()
 
-    import blender_core.concurrency as concurrency
+    import blender_core.runtime.threads as concurrency
 
     class Interrupted(concurrency.queue.Queue):
         def get(self, *args, **kwargs):

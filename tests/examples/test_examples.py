@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from blender_core.endpoints import ENDPOINTS_VARIABLE
+from blender_core.members.endpoints import ENDPOINTS_VARIABLE
 from blender_core.testing import ScriptedServer
 
 FOLDER = Path(__file__).parents[2] / "examples"

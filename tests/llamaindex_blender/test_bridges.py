@@ -9,8 +9,8 @@ from llama_index.core.llms import ChatMessage, ImageBlock, MockLLM, TextBlock
 from llama_index.core.tools import FunctionTool
 
 from blender_core import Message, Prompt
-from blender_core.media import Media
 from blender_core.testing import FakeMember, FakeRanker
+from blender_core.types.media import Media
 from langchain_blender import BlendedLLM as LangChainBlend
 from langchain_blender.messages import to_messages as to_langchain
 from langchain_blender.messages import to_prompt as from_langchain

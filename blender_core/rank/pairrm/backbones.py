@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from blender_core.extras import require
 from blender_core.rank.pairrm.backbone_shape import BACKBONES, BackboneShape
+from blender_core.runtime.extras import require
 
 __all__ = ["BACKBONES", "BackboneShape", "build_backbone", "hidden_at", "pooled"]
 

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from blender_core.errors import CheckpointError
+from blender_core.models.hub import LEGACY_WEIGHTS, SAFETENSORS, SAFETENSORS_INDEX
 from blender_core.rank.pairrm.backbones import BackboneShape
 from blender_core.rank.pairrm.deberta import DebertaShape
-from blender_core.rank.pairrm.hub import LEGACY_WEIGHTS, SAFETENSORS, SAFETENSORS_INDEX
 from blender_core.rank.pairrm.model import PairRankerModel
 from blender_core.rank.pairrm.settings import PairRankerSettings
 

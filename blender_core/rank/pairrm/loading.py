@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from blender_core.errors import CheckpointError, ConfigurationError
-from blender_core.extras import require
-from blender_core.rank.pairrm.hub import checkpoint_folder
+from blender_core.models.hub import checkpoint_folder
 from blender_core.rank.pairrm.settings import PairRankerSettings
 from blender_core.rank.pairrm.tokens import PairTokenizer
+from blender_core.runtime.extras import require
 
 if TYPE_CHECKING:
     from blender_core.rank.pairrm.onnx_scorer import OnnxPairScorer

@@ -11,16 +11,10 @@ from typing import Any
 import onnxruntime
 
 from blender_core.errors import CheckpointError, ConfigurationError
+from blender_core.models.batches import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET
+from blender_core.models.hub import ONNX_FILES
 from blender_core.rank.pairrm.backbone_shape import BACKBONES, BackboneShape
-from blender_core.rank.pairrm.batches import (
-    CPU_TOKEN_BUDGET,
-    GPU_TOKEN_BUDGET,
-    batched_logits,
-    check_vocabulary,
-    pad,
-)
-from blender_core.rank.pairrm.hub import ONNX_FILES
-from blender_core.rank.pairrm.tokens import EncodedPair, PairTokenizer
+from blender_core.rank.pairrm.tokens import EncodedPair, PairTokenizer, batched_logits, check_vocabulary, pad
 
 __all__ = ["ONNX_INPUTS", "ONNX_METADATA", "OnnxPairScorer", "load_onnx_scorer"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blender_core.rank.distinct import DistinctCandidates, distinct_candidates
+from blender_core.text.distinct import DistinctCandidates, distinct_candidates
 
 if TYPE_CHECKING:
     from blender_core.rank.pairrm.tokens import EncodedPair, EncodedText, PairTokenizer

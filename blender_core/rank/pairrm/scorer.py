@@ -7,15 +7,16 @@ from pathlib import Path
 
 import torch
 
-from blender_core.errors import CheckpointError, ConfigurationError, RankerError
+from blender_core.errors import CheckpointError, RankerError
+from blender_core.models.batches import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET
+from blender_core.models.devices import resolve_device, resolve_dtype
 from blender_core.rank.pairrm.backbones import BackboneShape
-from blender_core.rank.pairrm.batches import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET, batched_logits, check_vocabulary, pad
 from blender_core.rank.pairrm.checkpoint import load_model
 from blender_core.rank.pairrm.model import PairRankerModel
 from blender_core.rank.pairrm.settings import PairRankerSettings
-from blender_core.rank.pairrm.tokens import EncodedPair, PairTokenizer
+from blender_core.rank.pairrm.tokens import EncodedPair, PairTokenizer, batched_logits, check_vocabulary, pad
 
-__all__ = ["PairScorer", "load_scorer", "resolve_device", "resolve_dtype"]
+__all__ = ["PairScorer", "load_scorer"]
 
 
 class PairScorer:
@@ -118,37 +119,3 @@ def load_scorer(
         )
     model.to(device=place, dtype=precision)
     return PairScorer(model, tokenizer.pad_id, token_budget)
-
-
-def resolve_device(name: str) -> torch.device:
-    """``"auto"`` is CUDA, else Apple's MPS, else the CPU; anything else is a torch device.
-
-    Raises:
-        ConfigurationError: Torch does not know the device, or this machine does not have it.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigurationError(f"device {name!r} is unknown: {error}") from error
-    missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
-    if missing.get(device.type, False):
-        raise ConfigurationError(f"device {name!r} is not available on this machine; use device='auto' or 'cpu'")
-    return device
-
-
-def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """``"auto"`` is float32 on a CPU and float16 elsewhere, as in the reference.
-
-    Raises:
-        ConfigurationError: The name is none of float32, float16, bfloat16.
-    """
-    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if name == "auto":
-        return torch.float32 if device.type == "cpu" else torch.float16
-    if name not in known:
-        raise ConfigurationError(f"dtype {name!r} is unknown; choose 'auto' or one of {', '.join(sorted(known))}")
-    return known[name]

@@ -7,13 +7,29 @@ one of the special or marker ids.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from blender_core.errors import CheckpointError
-from blender_core.sealed_tokenizer import SealedTokenizer
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["MARKERS", "EncodedPair", "EncodedText", "PairTokenizer"]
+from blender_core.errors import CheckpointError, RankerError
+from blender_core.models.batches import token_batches
+from blender_core.models.sealed_tokenizer import SealedTokenizer
+
+__all__ = [
+    "MARKERS",
+    "EncodedPair",
+    "EncodedText",
+    "PairBatch",
+    "PairTokenizer",
+    "batched_logits",
+    "check_vocabulary",
+    "pad",
+]
 
 MARKERS = ("<|source|>", "<|candidate1|>", "<|candidate2|>", "<|candidate|>")
 """The marker tokens, in the order in which the reference adds them to the vocabulary."""
@@ -177,3 +193,89 @@ def _special_names(tokenizer: SealedTokenizer) -> tuple[str, str, str]:
         else:
             return names
     raise problem or CheckpointError(f"{tokenizer.source} has no special tokens")
+
+
+Ints = npt.NDArray[np.int64]
+
+
+class PairBatch(NamedTuple):
+    """Padded pairs.
+
+    Attributes:
+        ids: Token ids, shape [batch, length].
+        mask: 1 at tokens, 0 at pads, shape [batch, length].
+        positions: Places of the three markers, shape [batch, 3].
+    """
+
+    ids: Ints
+    mask: Ints
+    positions: Ints
+
+
+def pad(pairs: Sequence[EncodedPair], pad_id: int) -> PairBatch:
+    """Put pairs into arrays, pads at the end.
+
+    Args:
+        pairs: At least one.
+        pad_id: Id that fills short sequences.
+
+    Returns:
+        The arrays.
+    """
+    shape = (len(pairs), max(len(pair.ids) for pair in pairs))
+    ids, mask = np.full(shape, pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for row, pair in enumerate(pairs):
+        ids[row, : len(pair.ids)] = pair.ids
+        mask[row, : len(pair.ids)] = 1
+    return PairBatch(ids, mask, np.array([pair.positions for pair in pairs], dtype=np.int64))
+
+
+def batched_logits(
+    pairs: Sequence[EncodedPair],
+    token_budget: int,
+    run: Callable[[Sequence[EncodedPair]], Sequence[float]],
+    precision: str,
+) -> list[float]:
+    """Run pairs in batches and check what comes out.
+
+    Args:
+        pairs: Any number of pairs.
+        token_budget: Most tokens in a batch, pads included.
+        run: Gives the logits of one batch.
+        precision: What the network computes in, for the message.
+
+    Returns:
+        One finite float for each pair, in the order of ``pairs``.
+
+    Raises:
+        RankerError: The network gave ``nan`` or an infinity.
+    """
+    logits = [math.nan] * len(pairs)
+    for batch in token_batches([len(pair.ids) for pair in pairs], token_budget):
+        for index, logit in zip(batch, run([pairs[index] for index in batch]), strict=True):
+            logits[index] = float(logit)
+    wrong = [logit for logit in logits if not math.isfinite(logit)]
+    if wrong:
+        raise RankerError(
+            f"{len(wrong)} of {len(pairs)} comparisons are not finite ({wrong[0]} in {precision}); "
+            "load the checkpoint with dtype='float32'"
+        )
+    return logits
+
+
+def check_vocabulary(tokenizer: PairTokenizer, rows: int, source: str) -> None:
+    """Refuse a tokenizer with ids that the network has no embedding for.
+
+    Args:
+        tokenizer: The tokenizer.
+        rows: Rows of the network's word embeddings.
+        source: Where both came from, for the message.
+
+    Raises:
+        CheckpointError: There is such an id.
+    """
+    if tokenizer.largest_id >= rows:
+        raise CheckpointError(
+            f"{source}: the tokenizer has ids up to {tokenizer.largest_id}, the network {rows} embeddings; "
+            "tokenizer.json belongs to another checkpoint"
+        )

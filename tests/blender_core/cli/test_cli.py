@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from blender_core.cli.app import app
-from blender_core.endpoints import Endpoint
 from blender_core.errors import ConfigurationError
+from blender_core.members.endpoints import Endpoint
 from blender_core.testing.scripted_server import Reply, ScriptedServer
 
 COMMAND = [sys.executable, "-m", "blender_core.cli"]

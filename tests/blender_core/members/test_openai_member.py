@@ -12,11 +12,11 @@ import pytest
 from blender_core import Blender, Budget, Price, Prompt, Status, ToolCall, Usage
 from blender_core.errors import ConfigurationError, MemberError, QuorumError
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
-from blender_core.media import Media
 from blender_core.members.openai_member import OpenAIMember
-from blender_core.prompt import Message
 from blender_core.testing import FakeMember
 from blender_core.testing.scripted_server import Reply, ScriptedServer
+from blender_core.types.media import Media
+from blender_core.types.prompt import Message
 
 PROMPT = Prompt.of("Why is the sky blue?")
 FAST_RETRY = GatherPolicy(timeout=10, retry=RetryPolicy(retries=2, first_wait_s=0.01))

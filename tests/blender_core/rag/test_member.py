@@ -2,12 +2,12 @@
 
 import pytest
 
-from blender_core.answer import Answer
 from blender_core.errors import MemberError
 from blender_core.events import Token
-from blender_core.prompt import Message, Prompt
 from blender_core.rag import GroundedBlender, GroundedCandidate, Source, SourcedMember
 from blender_core.testing import FakeMember
+from blender_core.types.answer import Answer
+from blender_core.types.prompt import Message, Prompt
 
 FUSION = Prompt((Message("user", "Fuse."),), purpose="fuse")
 SOURCE = Source("The server listens on port 8080 of every interface, as long as no host is set.")

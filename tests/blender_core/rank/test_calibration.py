@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blender_core.data.preferences import PreferenceRecord
 from blender_core.errors import ConfigurationError
 from blender_core.rank.calibration import (
     TEMPERATURES,
@@ -18,7 +19,6 @@ from blender_core.rank.calibration import (
     judged_pairs,
     log_loss,
 )
-from blender_core.train.records import PreferenceRecord
 
 finite = st.floats(-50, 50)
 

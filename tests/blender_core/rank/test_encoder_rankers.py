@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from blender_core.errors import CheckpointError, ConfigurationError, DownloadError, RankerError  # noqa: E402
+from blender_core.models.framing import FramingTokenizer  # noqa: E402
 from blender_core.rank import (  # noqa: E402
     BiEncoderRanker,
     CrossEncoderRanker,
@@ -24,7 +25,6 @@ from blender_core.rank import (  # noqa: E402
     Ranker,
     TextEncoder,
 )
-from blender_core.rank.framed_tokens import FramingTokenizer  # noqa: E402
 
 WORDS = ["sun", "moon", "star", "sea", "hill", "tree", "bird", "fish", "road", "door", "bread", "salt"]
 PROMPT = "sun moon star"

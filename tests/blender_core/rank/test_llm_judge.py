@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blender_core import FunctionMember
-from blender_core.answer import Usage
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.rank import LLMJudge, Ranker
 from blender_core.rank.llm_judge import judge_prompt
 from blender_core.testing import FakeMember
+from blender_core.types.answer import Usage
 
 SHOWN = re.compile(r"<answer_a>\n(.*)\n</answer_a>\n<answer_b>\n(.*)\n</answer_b>", re.DOTALL)
 

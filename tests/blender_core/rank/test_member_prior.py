@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from blender_core import Blender, MemberPrior
 from blender_core.errors import ConfigurationError
-from blender_core.rank.ranking import Ranking
 from blender_core.testing import FakeMember, FakeRanker
+from blender_core.types.ranking import Ranking
 
 NAMES = ["a", "b", "c", "d"]
 

@@ -119,7 +119,7 @@ asyncio.run(main())
 HANGING = """
 import threading
 from blender_core import Blender
-from blender_core import computing_thread
+from blender_core.runtime import computing_thread
 
 class Hanging:
     name = "hanging"

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from blender_core.errors import ConfigurationError
-from blender_core.rank.ranking import Ranking
+from blender_core.types.ranking import Ranking
 from blender_core.view.figure import ranking_figure
 
 

@@ -9,8 +9,8 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 
 from blender_core.errors import ConfigurationError, MemberError
-from blender_core.prompt import Prompt
 from blender_core.rag import GroundedCandidate, Source
+from blender_core.types.prompt import Prompt
 from langchain_blender.rag import RetrievalChainMember, retrieval_chain
 from langchain_blender.testing import FakeChatModel
 

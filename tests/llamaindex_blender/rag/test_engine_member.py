@@ -17,7 +17,7 @@ from llama_index.core.vector_stores import SimpleVectorStore
 from pydantic import BaseModel
 
 from blender_core.errors import QuorumError
-from blender_core.prompt import Prompt
+from blender_core.types.prompt import Prompt
 from llamaindex_blender.rag import BlendedQueryEngine, QueryEngineMember
 from llamaindex_blender.testing import ScriptedLLM
 

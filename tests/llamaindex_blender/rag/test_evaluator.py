@@ -9,7 +9,7 @@ from llama_index.core.schema import NodeWithScore, TextNode
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.llm_judge import LLMJudge
-from blender_core.rank.ranking import Ranking
+from blender_core.types.ranking import Ranking
 from llamaindex_blender.rag.evaluator import PairRankerEvaluator
 from llamaindex_blender.testing import ScriptedLLM
 

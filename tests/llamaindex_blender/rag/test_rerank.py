@@ -19,8 +19,8 @@ from llama_index_instrumentation.event_handlers.base import BaseEventHandler
 from pydantic import ValidationError
 
 from blender_core.errors import ConfigurationError
-from blender_core.rank.ranking import Ranking
 from blender_core.testing import FakeRanker
+from blender_core.types.ranking import Ranking
 from llamaindex_blender.rag.rerank import PairRankerRerank
 
 TEXTS = ["one", "one two three", "one two"]

@@ -9,8 +9,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from blender_core.errors import ConfigurationError, RankerError  # noqa: E402
+from blender_core.models.devices import resolve_device, resolve_dtype  # noqa: E402
 from blender_core.rank.pairrm.checkpoint import load_model  # noqa: E402
-from blender_core.rank.pairrm.scorer import PairScorer, resolve_device, resolve_dtype  # noqa: E402
+from blender_core.rank.pairrm.scorer import PairScorer  # noqa: E402
 from blender_core.rank.pairrm.settings import PairRankerSettings  # noqa: E402
 from blender_core.rank.pairrm.tokens import EncodedPair  # noqa: E402
 

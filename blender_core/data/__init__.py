@@ -1,0 +1,1 @@
+"""Records of preference data and of MixInstruct, and the files they are read from."""

@@ -1,0 +1,1 @@
+"""Loading and running pretrained models: devices, checkpoints, tokenizers, batches."""

@@ -1,0 +1,43 @@
+"""Find the torch device and dtype that a name stands for."""
+
+from __future__ import annotations
+
+import torch
+
+from blender_core.errors import ConfigurationError
+
+__all__ = ["resolve_device", "resolve_dtype"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """``"auto"`` is CUDA, else Apple's MPS, else the CPU; anything else is a torch device.
+
+    Raises:
+        ConfigurationError: Torch does not know the device, or this machine does not have it.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigurationError(f"device {name!r} is unknown: {error}") from error
+    missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
+    if missing.get(device.type, False):
+        raise ConfigurationError(f"device {name!r} is not available on this machine; use device='auto' or 'cpu'")
+    return device
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """``"auto"`` is float32 on a CPU and float16 elsewhere, as in the reference.
+
+    Raises:
+        ConfigurationError: The name is none of float32, float16, bfloat16.
+    """
+    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.float16
+    if name not in known:
+        raise ConfigurationError(f"dtype {name!r} is unknown; choose 'auto' or one of {', '.join(sorted(known))}")
+    return known[name]

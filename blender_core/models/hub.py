@@ -1,0 +1,84 @@
+"""A checkpoint's folder: a local one as it is, a hub repository through huggingface_hub's cache."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blender_core.errors import CheckpointError, DownloadError
+from blender_core.runtime.extras import require
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["LEGACY_WEIGHTS", "ONNX_FILES", "SAFETENSORS", "checkpoint_folder"]
+
+SAFETENSORS = "model.safetensors"
+SAFETENSORS_INDEX = "model.safetensors.index.json"
+LEGACY_WEIGHTS = "pytorch_model.bin"
+
+ONNX_FILES = {"float32": "model.onnx", "int8": "model.int8.onnx"}
+"""ONNX files by what their weights are kept in, the preferred one first."""
+
+_SMALL_FILES = ("config.json", "ranker_config.json", "tokenizer.json", "added_tokens.json")
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def checkpoint_folder(
+    name_or_path: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    onnx: bool = False,
+) -> Path:
+    """Find or fetch a checkpoint.
+
+    Args:
+        name_or_path: A folder, or a repository such as ``"llm-blender/PairRM"``.
+        revision: Branch, tag or commit of the repository.
+        cache_dir: Cache folder; default huggingface_hub's.
+        local_files_only: Use the cache only. ``HF_HUB_OFFLINE=1`` means the same.
+        onnx: Fetch the ONNX files in place of torch's weights.
+
+    Returns:
+        A folder with the config, the tokenizer and one weights file. Legacy weights are fetched only where
+        the repository has no safetensors.
+
+    Raises:
+        CheckpointError: It is neither a folder nor a repository name.
+        DownloadError: The repository cannot be had.
+        MissingExtraError: ``huggingface_hub`` is not installed.
+    """
+    folder = Path(name_or_path)
+    if folder.is_dir():
+        return folder
+    name = os.fspath(name_or_path)
+    if not _REPOSITORY.fullmatch(name):
+        raise CheckpointError(f"{name!r} is neither a folder nor a hub repository such as 'llm-blender/PairRM'")
+
+    def fetch(patterns: Sequence[str]) -> Path:
+        hub = require("huggingface_hub", feature="loading a checkpoint from the hub", extra="torch")
+        try:
+            return Path(
+                hub.snapshot_download(
+                    name,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    local_files_only=local_files_only,
+                    allow_patterns=list(patterns),
+                )
+            )
+        except Exception as error:  # the hub raises its own, httpx's and OS errors
+            raise DownloadError(
+                f"{name} (revision {revision or 'main'}) cannot be had: {type(error).__name__}: {error}. "
+                "Check the name and the connection, or pass a folder that holds the checkpoint."
+            ) from error
+
+    if onnx:
+        return fetch([*_SMALL_FILES, *ONNX_FILES.values()])
+    folder = fetch([*_SMALL_FILES, SAFETENSORS, SAFETENSORS_INDEX, "model-*-of-*.safetensors"])
+    found = any((folder / name).is_file() for name in (SAFETENSORS, SAFETENSORS_INDEX))
+    return folder if found else fetch([*_SMALL_FILES, LEGACY_WEIGHTS])

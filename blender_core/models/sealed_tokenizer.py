@@ -1,0 +1,181 @@
+"""A tokenizer in which no text can write a control token.
+
+``[SEP]``, ``</s>`` or ``<|candidate1|>`` in a user's text must stay text. Cutting such strings out of the text is
+not enough: normalisers turn look-alikes (full-width letters, for example) into them, and a Unigram vocabulary
+holds them as ordinary pieces. So every control token of a ``tokenizer.json`` is renamed to a secret string before
+the file is loaded. Whoever knows the secret can write the token; a text cannot.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from blender_core.errors import CheckpointError
+from blender_core.models.token_ids import token_ids
+
+__all__ = ["SealedTokenizer"]
+
+
+class SealedTokenizer:
+    """Reads a ``tokenizer.json`` and seals its control tokens. Safe to use from several threads.
+
+    The ids of other text are those of the file itself: truncation, padding and the template that adds special
+    tokens are switched off, the rest is kept.
+
+    Args:
+        definition: The contents of a ``tokenizer.json``, parsed.
+        extra: More control tokens than the file marks as special. Those it lacks get the next free ids, in this
+            order.
+        source: Where it came from, for messages.
+
+    Raises:
+        CheckpointError: It is no tokenizer.
+
+    Examples:
+        >>> definition = {
+        ...     "version": "1.0",
+        ...     "added_tokens": [{"id": 1, "content": "[SEP]", "single_word": False, "lstrip": False,
+        ...                       "rstrip": False, "normalized": False, "special": True}],
+        ...     "pre_tokenizer": {"type": "Whitespace"},
+        ...     "model": {"type": "WordLevel", "vocab": {"?": 0, "[SEP]": 1, "a": 2}, "unk_token": "?"},
+        ... }
+        >>> tokenizer = SealedTokenizer(definition)
+        >>> tokenizer.encode("a [SEP]"), tokenizer.encode("a" + tokenizer.spelling("[SEP]"))
+        ([2, 0, 0, 0], [2, 1])
+    """
+
+    def __init__(
+        self, definition: Mapping[str, Any], *, extra: Sequence[str] = (), source: str = "tokenizer.json"
+    ) -> None:
+        special = [token["content"] for token in definition.get("added_tokens", []) if token.get("special")]
+        names = dict.fromkeys([*extra, *special])
+        self._secret = {name: f"<|{secrets.token_hex(16)}|>" for name in names}
+        self.source = source
+        try:
+            tokenizer = Tokenizer.from_str(json.dumps(_renamed(definition, self._secret)))
+        except Exception as error:  # the Rust side raises bare exceptions
+            raise CheckpointError(f"{source} is not a tokenizer that `tokenizers` can read: {error}") from error
+        tokenizer.add_tokens(
+            [self._secret[name] for name in extra if tokenizer.token_to_id(self._secret[name]) is None]
+        )
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._control_ids = frozenset(self.control_id(name) for name in names)
+
+    @classmethod
+    def from_file(cls, path: Path, *, extra: Sequence[str] = ()) -> SealedTokenizer:
+        """Read a ``tokenizer.json``.
+
+        Args:
+            path: The file.
+            extra: More control tokens than the file marks as special.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            CheckpointError: The file cannot be read as a tokenizer.
+        """
+        try:
+            definition = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+        if not isinstance(definition, dict):
+            raise CheckpointError(f"{path} holds no tokenizer, but a JSON {type(definition).__name__}")
+        return cls(definition, extra=extra, source=str(path))
+
+    @property
+    def largest_id(self) -> int:
+        """The largest id that can occur."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True)) - 1
+
+    def control_id(self, name: str) -> int:
+        """Id of a control token.
+
+        Args:
+            name: Its public name, for example ``"[SEP]"``.
+
+        Returns:
+            The id.
+
+        Raises:
+            CheckpointError: The tokenizer has no such control token.
+        """
+        found = self._tokenizer.token_to_id(self._secret[name]) if name in self._secret else None
+        if found is None:
+            raise CheckpointError(f"{self.source} has no token {name}; it belongs to another kind of model")
+        return int(found)
+
+    def spelling(self, name: str) -> str:
+        """The secret string that stands for a control token in ``encode``.
+
+        Args:
+            name: Its public name.
+
+        Returns:
+            A string that no text holds, new for every loaded tokenizer.
+
+        Raises:
+            CheckpointError: The tokenizer has no such control token.
+        """
+        self.control_id(name)
+        return self._secret[name]
+
+    def encode(self, text: str) -> list[int]:
+        """Encode text, without adding anything.
+
+        Args:
+            text: Any text; only a ``spelling`` in it becomes a control token.
+
+        Returns:
+            The ids.
+        """
+        return token_ids(self._tokenizer, text)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of a text stands in it.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            First and behind-last character of each token of ``encode(text)``.
+        """
+        return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Turn ids into text; control tokens are left out.
+
+        Args:
+            ids: Token ids.
+
+        Returns:
+            The text.
+        """
+        return str(self._tokenizer.decode([token_id for token_id in ids if token_id not in self._control_ids]))
+
+
+def _renamed(definition: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    model = dict(definition.get("model") or {})
+    vocabulary = model.get("vocab")
+    if isinstance(vocabulary, list):
+        model["vocab"] = [[names.get(piece, piece), score] for piece, score in vocabulary]
+    elif isinstance(vocabulary, dict):
+        # these models find their unknown token by name
+        unknown = names.get(model.get("unk_token", ""))
+        if unknown is not None:
+            model["unk_token"] = unknown
+        model["vocab"] = {names.get(piece, piece): token_id for piece, token_id in vocabulary.items()}
+    added = [
+        # "special" decides nothing here
+        {**token, "content": names.get(token["content"], token["content"]), "special": False}
+        for token in definition.get("added_tokens", [])
+    ]
+    return {**definition, "model": model, "added_tokens": added, "post_processor": None}

@@ -1,0 +1,368 @@
+"""Threads and event loops: how synchronous code meets the asynchronous core.
+
+Threads here are daemons made for one call. Pools are not used: a member that hangs for ever would keep the
+interpreter from leaving, and the pool would run dry. Threads that compute in native code are the exception
+(``computing_thread``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from typing import Any, TypeVar
+
+from blender_core.runtime.computing_thread import ComputingThread
+
+__all__ = [
+    "call_in_thread",
+    "compute_in_thread",
+    "drain",
+    "iterate_in_thread",
+    "retrieve",
+    "run_sync",
+    "stream_sync",
+]
+
+T = TypeVar("T")
+_END = object()
+# tasks that do not heed their cancellation are left behind after this many seconds
+_DRAIN_S = 0.05
+# longest wait for a thread whose loop was told to stop
+_JOIN_S = 1.0
+
+
+async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    """Run a blocking function in a daemon thread of its own, with the context variables copied.
+
+    Cancelling the wait abandons the thread: Python cannot stop it, but nothing waits for it either.
+
+    Args:
+        function: Any blocking callable.
+        *args: Its positional arguments.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        What the function returns; its exception is raised here, wrapped in a ``RuntimeError`` if it is no
+        ``Exception``.
+    """
+    future, work = _prepare(lambda: function(*args, **kwargs))
+    threading.Thread(target=work, daemon=True, name="blended-llm-call").start()
+    return await future
+
+
+async def compute_in_thread(function: Callable[[], T], /) -> T:
+    """Like ``call_in_thread``, for work in native code such as a ranker's or a local fuser's.
+
+    Work that is left behind ends at its next ``stop_if_given_up``. The end of the interpreter waits a few seconds
+    for it.
+
+    Args:
+        function: Any blocking callable.
+
+    Returns:
+        As from ``call_in_thread``.
+    """
+    future, work = _prepare(function)
+    thread = ComputingThread(work)
+    thread.start()
+    try:
+        return await future
+    finally:
+        thread.given_up.set()
+
+
+def _prepare(function: Callable[[], T]) -> tuple[asyncio.Future[T], Callable[[], None]]:
+    """A future of the running loop, and the work of the thread that fills it."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def deliver(result: Any, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(_mere(error))
+
+    def work() -> None:
+        result, caught = None, None
+        try:
+            result = context.run(function)
+        except BaseException as error:
+            caught = error
+        _post(loop, deliver, result, caught)
+
+    return future, work
+
+
+async def iterate_in_thread(make_iterator: Callable[[], Iterator[T]], *, computes: bool = False) -> AsyncIterator[T]:
+    """Walk a blocking iterator in a daemon thread and hand its items over one by one.
+
+    Args:
+        make_iterator: Makes the iterator; called in the thread.
+        computes: Its items are computed in native code: the thread is a ``ComputingThread``.
+
+    Yields:
+        The iterator's items; its exception is raised here, wrapped as by ``call_in_thread``. Leaving early stops the
+        thread at its next item, or at its next ``stop_if_given_up``.
+    """
+    loop = asyncio.get_running_loop()
+    items: asyncio.Queue[tuple[Any, BaseException | None]] = asyncio.Queue()
+    context = contextvars.copy_context()
+    left = threading.Event()
+
+    def walk() -> None:
+        iterator = make_iterator()
+        try:
+            for item in iterator:
+                if left.is_set():
+                    return
+                _post(loop, items.put_nowait, (item, None))
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+
+    def work() -> None:
+        caught: BaseException | None = None
+        try:
+            context.run(walk)
+        except BaseException as error:
+            caught = error
+        _post(loop, items.put_nowait, (_END, caught))
+
+    name = "blended-llm-stream"
+    if computes:
+        ComputingThread(work, name=name, given_up=left).start()
+    else:
+        threading.Thread(target=work, daemon=True, name=name).start()
+    try:
+        while True:
+            item, error = await items.get()
+            if error is not None:
+                raise _mere(error)
+            if item is _END:
+                return
+            yield item
+    finally:
+        left.set()
+
+
+def run_sync(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine from synchronous code, also where an event loop is already running (Jupyter).
+
+    Args:
+        make_coroutine: Makes the coroutine; called in the thread that runs it.
+
+    Returns:
+        The coroutine's result; its exception is raised here.
+
+    Examples:
+        >>> async def answer():
+        ...     return 42
+        >>> run_sync(answer)
+        42
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _run(make_coroutine)
+    box: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
+    context = contextvars.copy_context()
+    handle = _Handle()
+
+    async def main() -> T:
+        handle.attach()
+        return await make_coroutine()
+
+    def work() -> None:
+        try:
+            box.put((context.run(_run, main), None))
+        except BaseException as error:
+            box.put((None, error))
+
+    thread = threading.Thread(target=work, daemon=True, name="blended-llm-loop")
+    thread.start()
+    try:
+        result, error = box.get()
+    except BaseException:
+        # Ctrl-C in a notebook: the call has to end too
+        handle.cancel()
+        thread.join(_JOIN_S)
+        raise
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
+
+
+def stream_sync(make_iterator: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
+    """Walk an asynchronous iterator from synchronous code; it runs in a loop in a thread of its own.
+
+    Args:
+        make_iterator: Makes the asynchronous iterator; called in that thread.
+
+    Yields:
+        Its items as they come. Leaving early cancels what is left.
+    """
+    items: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
+    context = contextvars.copy_context()
+    handle = _Handle()
+
+    async def pump() -> None:
+        handle.attach()
+        iterator = make_iterator()
+        try:
+            async for item in iterator:
+                items.put((item, None))
+        finally:
+            close = getattr(iterator, "aclose", None)
+            if close is not None:
+                await close()
+
+    def work() -> None:
+        caught: BaseException | None = None
+        try:
+            context.run(_run, pump)
+        except BaseException as error:
+            caught = error
+        items.put((_END, caught))
+
+    thread = threading.Thread(target=work, daemon=True, name="blended-llm-loop")
+    thread.start()
+    finished = False
+    try:
+        while True:
+            item, error = items.get()
+            finished = item is _END or error is not None
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+    finally:
+        if not finished:
+            handle.cancel()
+            thread.join(_JOIN_S)
+
+
+async def drain(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait a moment for their end; one that does not heed it is left behind.
+
+    Args:
+        tasks: Tasks of the running loop.
+    """
+    if not tasks:
+        return
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=_DRAIN_S)
+    for task in tasks:
+        task.add_done_callback(retrieve)
+
+
+def retrieve(task: asyncio.Task[Any]) -> None:
+    """Read the end of a task that nobody waits for, so that the loop does not warn about it.
+
+    Args:
+        task: A task that is done.
+    """
+    if not task.cancelled():
+        task.exception()
+
+
+def _mere(error: BaseException) -> Exception:
+    """An error of another thread, wrapped where it would mean something to coroutines and loops here."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    wrapped = RuntimeError(f"{type(error).__name__} was raised: {error}")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+class _Handle:
+    """Cancels a coroutine that runs in another thread's loop, also if it has not begun yet."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+
+    def attach(self) -> None:
+        """Say from inside the coroutine which task it is."""
+        task = asyncio.current_task()
+        assert task is not None
+        with self._lock:
+            self._running = asyncio.get_running_loop(), task
+            if self._cancelled:
+                task.cancel()
+
+    def cancel(self) -> None:
+        """Cancel it, from any thread."""
+        with self._lock:
+            self._cancelled = True
+            if self._running is not None:
+                _post(self._running[0], self._running[1].cancel)
+
+
+def _run(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Like ``asyncio.run``, but waits for nothing that does not want to end.
+
+    ``asyncio.run`` waits for every leftover task and for the default executor's threads, so a member that
+    ignores its cancellation would hold the caller. Here they get a moment, then the loop is closed.
+    """
+    runner = asyncio.Runner(loop_factory=_make_loop)
+    loop = runner.get_loop()
+    try:
+        return runner.run(make_coroutine())
+    finally:
+        try:
+            left = asyncio.all_tasks(loop)
+            loop.run_until_complete(drain(left))
+            loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), _JOIN_S))
+        finally:
+            # what is left can neither run nor warn any more
+            for task in asyncio.all_tasks(loop):
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+            loop.close()
+
+
+def _make_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(_DaemonExecutor())
+    return loop
+
+
+class _DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
+    """A daemon thread for each job, so that ``asyncio.to_thread`` in a member holds nobody either."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[T]:
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        threading.Thread(target=work, daemon=True, name="blended-llm-executor").start()
+        return future
+
+
+def _post(loop: asyncio.AbstractEventLoop, callback: Callable[..., Any], *args: Any) -> None:
+    """Hand a result to a loop that may have closed meanwhile; then nobody waits for it any more."""
+    if loop.is_closed():
+        return
+    try:
+        loop.call_soon_threadsafe(callback, *args)
+    except RuntimeError:
+        # closed between the check and the call
+        return

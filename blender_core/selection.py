@@ -1,0 +1,91 @@
+"""Which answers stay in the running: those that were accepted, and those that won a vote on tool calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from blender_core.types.answer import Answer
+from blender_core.types.outcome import MemberOutcome
+from blender_core.types.votes import vote_on_tool_calls
+
+__all__ = ["Accept", "Standing", "judge", "set_aside"]
+
+Accept = Callable[[Answer], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The answers that are still in the running.
+
+    Attributes:
+        outcomes: The members whose answers are, in the ensemble's order; at least one.
+        set_aside: Member's index -> why its answer is not.
+        decided: The winner, where there is nothing left to rank.
+        reason: Why nothing will be fused, in words; empty where that is still open.
+        problem: What degrades the result, in words; ``None`` where nothing does.
+    """
+
+    outcomes: tuple[MemberOutcome, ...]
+    set_aside: Mapping[int, str]
+    decided: MemberOutcome | None = None
+    reason: str = ""
+    problem: str | None = None
+
+
+def judge(accept: Accept | None, outcome: MemberOutcome) -> str | None:
+    """Why an answer cannot be used, or ``None``.
+
+    Args:
+        accept: The caller's judgement, or ``None`` to accept everything.
+        outcome: A member's record.
+
+    Returns:
+        The reason; an error of the judgement itself is one.
+    """
+    if accept is None or outcome.answer is None:
+        return None
+    try:
+        return accept(outcome.answer)
+    except Exception as error:
+        return f"accept raised {type(error).__name__}: {error}"
+
+
+def set_aside(answered: Sequence[MemberOutcome], problems: Mapping[int, str]) -> Standing:
+    """Set aside what cannot be used, then let the rest vote on tool calls.
+
+    Args:
+        answered: The members that answered, in the ensemble's order; at least one.
+        problems: Member's index -> why its answer was not accepted. Where none was, all stay.
+
+    Returns:
+        The answers that stay.
+    """
+    aside = dict(problems)
+    problem = None
+    if len(aside) == len(answered):
+        problem = f"no answer was acceptable: {next(iter(aside.values()))}"
+        aside = {}
+    left = tuple(outcome for outcome in answered if outcome.index not in aside)
+    vote = vote_on_tool_calls([_answer(outcome) for outcome in left])
+    if vote is not None:
+        winners = {left[position].index for position in vote.tied or vote.winners}
+        aside |= {outcome.index: "outvoted on tool calls" for outcome in left if outcome.index not in winners}
+        # tied calls are ranked, and never fused
+        chosen = None if vote.tied else left[vote.winners[0]]
+        standing = tuple(outcome for outcome in left if outcome.index in winners)
+        return Standing(standing, aside, chosen, vote.reason, problem)
+    texts = tuple(outcome for outcome in left if not _answer(outcome).tool_calls)
+    aside |= {
+        outcome.index: "outvoted: most members answered in text" for outcome in left if _answer(outcome).tool_calls
+    }
+    if len(texts) == 1:
+        return Standing(texts, aside, texts[0], "a single answer", problem)
+    if not any(_answer(outcome).text.strip() for outcome in texts):
+        return Standing(texts, aside, texts[0], "no answer holds text that could be ranked", problem)
+    return Standing(texts, aside, problem=problem)
+
+
+def _answer(outcome: MemberOutcome) -> Answer:
+    assert outcome.answer is not None
+    return outcome.answer

@@ -1,0 +1,1 @@
+"""What travels through a call: prompts, answers, outcomes, rankings, results."""

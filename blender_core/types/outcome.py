@@ -1,0 +1,77 @@
+"""How each member ended: exactly one record a member, whatever happened."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from blender_core.errors import MemberError
+from blender_core.types.answer import Answer, Usage
+
+__all__ = ["MemberOutcome", "Status"]
+
+
+class Status(StrEnum):
+    """How a member ended."""
+
+    OK = "ok"
+    TIMEOUT = "timeout"
+    RATE_LIMITED = "rate_limited"
+    REFUSED = "refused"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+    NO_PART = "no_part"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberOutcome:
+    """The one record of one member in one call.
+
+    Attributes:
+        member: The member's name.
+        index: The member's place in the ensemble.
+        status: How it ended.
+        answer: The answer; set exactly when the status is ``ok``.
+        reason: What went wrong, in words, where something did.
+        error: The exception, where there was one.
+        attempts: Calls made, retries included; 0 if it was never started.
+        latency_s: Seconds from its start to its end, on a monotonic clock; 0.0 if it was never started.
+        usage: Tokens used, ``None`` where unknown (a cancelled call may still have cost something).
+        cost: Cost in the price's currency, ``None`` where unknown.
+
+    Examples:
+        >>> MemberOutcome("a", 0, Status.TIMEOUT, reason="no answer within 2 s").ok
+        False
+    """
+
+    member: str
+    index: int
+    status: Status
+    answer: Answer | None = None
+    reason: str | None = None
+    error: BaseException | None = field(default=None, compare=False)
+    attempts: int = 0
+    latency_s: float = 0.0
+    usage: Usage | None = None
+    cost: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it answered."""
+        return self.status is Status.OK
+
+    def __reduce__(self) -> tuple[type[MemberOutcome], tuple[Any, ...]]:
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        if not _travels(self.error):
+            values["error"] = MemberError(self.reason or type(self.error).__name__)
+        return type(self), tuple(values.values())
+
+
+def _travels(error: BaseException | None) -> bool:
+    """Whether it can be pickled and read again: many providers' errors are written, but cannot be made anew."""
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:
+        return False

@@ -1,0 +1,182 @@
+"""The result of ranking: who is best, by how much, and how sure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from blender_core.errors import ConfigurationError
+from blender_core.types.cycles import find_cycles
+
+__all__ = ["Ranking", "direct_confidence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """An order over the candidates of one prompt.
+
+    Attributes:
+        order: Candidate indices, best first; every index once.
+        scores: One score for each candidate, by candidate index; higher is better. The scale is the ranker's
+            own and compares candidates of one prompt only. ``-inf`` marks a blank candidate.
+        ranker: Name of the ranker.
+        confidence: Probability in [0.5, 1] that the first of ``order`` is better than the second; 1.0 where
+            nothing competes with it, 0.5 for a tie or where the ranker cannot say.
+        comparisons: ``comparisons[i][j]`` is the logit that candidate i is better than j, ``nan`` where the
+            two were not compared; ``None`` for a ranker that does not compare pairs. Rows that belong to
+            duplicates repeat the row of the first copy.
+        ties: Groups of candidate indices that share a score, for example duplicates.
+        cut: Candidate index -> number of tokens that did not fit the ranker's window (-1 is the prompt).
+        temperature: What a margin in scores is divided by, before the sigmoid that makes it a probability.
+
+    Examples:
+        >>> ranking = Ranking.from_scores([0.2, 1.5, 0.2], ranker="example")
+        >>> ranking.order, ranking.ranks, ranking.ties
+        ((1, 0, 2), (2, 1, 2), ((0, 2),))
+    """
+
+    order: tuple[int, ...]
+    scores: tuple[float, ...]
+    ranker: str
+    confidence: float = 0.5
+    comparisons: tuple[tuple[float, ...], ...] | None = None
+    ties: tuple[tuple[int, ...], ...] = ()
+    cut: Mapping[int, int] = field(default_factory=dict)
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if sorted(self.order) != list(range(len(self.scores))):
+            raise ConfigurationError(
+                f"order {self.order} is not a permutation of the {len(self.scores)} candidates; "
+                "a Ranking needs every index exactly once"
+            )
+
+    @classmethod
+    def from_scores(
+        cls,
+        scores: Sequence[float],
+        *,
+        ranker: str,
+        comparisons: Sequence[Sequence[float]] | None = None,
+        confidence: float | None = None,
+        temperature: float = 1.0,
+        cut: Mapping[int, int] | None = None,
+    ) -> Ranking:
+        """Order candidates by score; equal scores keep their input order and are reported as ties.
+
+        Args:
+            scores: One number for each candidate, higher is better.
+            ranker: Name of the ranker.
+            comparisons: Matrix of logits, where there is one.
+            confidence: Probability that the first is better than the second. Left out, it is
+                ``sigmoid((s_1 - s_2) / temperature)``.
+            temperature: Divides the margin before the sigmoid; fitted on data where the ranker has one.
+            cut: Tokens cut by candidate index.
+
+        Returns:
+            The ranking.
+        """
+        values = tuple(float(score) for score in scores)
+        # nan cannot be ordered: it counts as the worst
+        keys = [-math.inf if math.isnan(value) else value for value in values]
+        order = tuple(sorted(range(len(values)), key=lambda index: (-keys[index], index)))
+        groups: dict[float, list[int]] = {}
+        for index in order:
+            groups.setdefault(keys[index], []).append(index)
+        ties = tuple(tuple(group) for group in groups.values() if len(group) > 1)
+        if confidence is None:
+            confidence = _confidence([keys[index] for index in order], temperature)
+        return cls(
+            order=order,
+            scores=tuple(keys),
+            ranker=ranker,
+            confidence=confidence,
+            comparisons=None if comparisons is None else tuple(tuple(map(float, row)) for row in comparisons),
+            ties=ties,
+            cut=dict(cut or {}),
+            temperature=temperature,
+        )
+
+    @property
+    def best(self) -> int:
+        """Index of the best candidate."""
+        return self.order[0]
+
+    @property
+    def cycles(self) -> tuple[tuple[int, ...], ...]:
+        """Groups of candidates that beat each other in a circle; empty where one order fits all comparisons.
+
+        Candidates of such a group are ordered by the aggregation, but no order agrees with every comparison.
+        """
+        return () if self.comparisons is None else find_cycles(self.comparisons)
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Rank of each candidate by index, 1 is best; candidates with equal scores share the lower number."""
+        ranks = [0] * len(self.order)
+        for position, index in enumerate(self.order):
+            previous = self.order[position - 1] if position else None
+            tied = previous is not None and self.scores[previous] == self.scores[index]
+            ranks[index] = ranks[previous] if tied and previous is not None else position + 1
+        return tuple(ranks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The ranking as plain JSON types; ``-inf`` and ``nan`` become ``None``."""
+        return {
+            "ranker": self.ranker,
+            "order": list(self.order),
+            "ranks": list(self.ranks),
+            "scores": [_finite(score) for score in self.scores],
+            "confidence": self.confidence,
+            "comparisons": None
+            if self.comparisons is None
+            else [[_finite(value) for value in row] for row in self.comparisons],
+            "ties": [list(group) for group in self.ties],
+            "cycles": [list(group) for group in self.cycles],
+            "cut": {str(index): tokens for index, tokens in self.cut.items()},
+        }
+
+    def _repr_html_(self) -> str:
+        from blender_core.view.html import ranking_html
+
+        return ranking_html(self)
+
+
+def direct_confidence(ranking: Ranking, temperature: float = 1.0) -> float:
+    """Confidence that comes from the comparison of the first two alone.
+
+    Args:
+        ranking: With ``comparisons``; where the first two were not compared, their scores stand in.
+        temperature: Divides the logit before the sigmoid.
+
+    Returns:
+        ``sigmoid(comparisons[first][second] / temperature)``; 0.5 for a tie and where the first loses the direct
+        comparison; 1.0 where nothing but blanks competes.
+
+    Examples:
+        >>> ranking = Ranking.from_scores([0.0, 2.0], ranker="example", comparisons=[[0.0, -1.0], [1.0, 0.0]])
+        >>> round(direct_confidence(ranking), 4)
+        0.7311
+    """
+    if len(ranking.order) < 2 or ranking.scores[ranking.order[1]] == -math.inf:
+        return 1.0
+    first, second = ranking.order[:2]
+    if ranking.scores[first] == ranking.scores[second]:
+        return 0.5
+    logit = math.nan if ranking.comparisons is None else ranking.comparisons[first][second]
+    if math.isnan(logit):
+        logit = ranking.scores[first] - ranking.scores[second]
+    return 1.0 / (1.0 + math.exp(-max(0.0, logit) / temperature))
+
+
+def _confidence(ordered: Sequence[float], temperature: float) -> float:
+    if len(ordered) < 2 or ordered[1] == -math.inf != ordered[0]:
+        return 1.0
+    margin = 0.0 if ordered[0] == ordered[1] else (ordered[0] - ordered[1]) / temperature
+    return 1.0 / (1.0 + math.exp(-min(margin, 700.0)))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,212 @@
+"""The result of one call: the text, who won, every member's record, and what it took."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from blender_core.types.answer import Answer, Usage
+from blender_core.types.outcome import MemberOutcome, Status
+from blender_core.types.ranking import Ranking
+
+__all__ = ["BlendResult", "CandidateRecord", "Timings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Wall-clock seconds by stage, on a monotonic clock.
+
+    Attributes:
+        gather: Asking the members.
+        rank: Ranking their answers.
+        fuse: Fusing the best; 0.0 where nothing was fused.
+        total: The whole call.
+    """
+
+    gather: float
+    rank: float
+    fuse: float
+    total: float
+
+    def to_dict(self) -> dict[str, float]:
+        """The seconds by stage."""
+        return {"gather": self.gather, "rank": self.rank, "fuse": self.fuse, "total": self.total}
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRecord:
+    """One member's part in a call. Its properties bear the names of the keys in ``to_dict``.
+
+    Attributes:
+        outcome: How the member ended.
+        score: The ranker's score of its answer, ``None`` where there is none.
+        rank: Its rank, 1 is best, ``None`` where it was not ranked.
+        fused: Whether its answer went into the fused text.
+        invalid: Why the answer was set aside before ranking, where it was (a schema it does not meet, a
+            minority in a vote on tool calls).
+    """
+
+    outcome: MemberOutcome
+    score: float | None = None
+    rank: int | None = None
+    fused: bool = False
+    invalid: str | None = None
+
+    @property
+    def model(self) -> str:
+        """The member's name."""
+        return self.outcome.member
+
+    @property
+    def text(self) -> str | None:
+        """The answer's text, ``None`` where the member did not answer."""
+        return None if self.outcome.answer is None else self.outcome.answer.text
+
+    @property
+    def status(self) -> Status:
+        """How the member ended."""
+        return self.outcome.status
+
+    @property
+    def reason(self) -> str | None:
+        """What went wrong, in words, where something did."""
+        return self.outcome.reason
+
+    @property
+    def attempts(self) -> int:
+        """Calls made, retries included."""
+        return self.outcome.attempts
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds from the member's start to its end."""
+        return self.outcome.latency_s
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as plain JSON types; ``None`` stands for unknown."""
+        outcome, answer = self.outcome, self.outcome.answer
+        return {
+            "model": outcome.member,
+            "text": self.text,
+            "status": outcome.status.value,
+            "reason": outcome.reason,
+            "score": self.score if self.score is None or math.isfinite(self.score) else None,
+            "rank": self.rank,
+            "fused": self.fused,
+            "invalid": self.invalid,
+            "latency_s": round(outcome.latency_s, 4),
+            "attempts": outcome.attempts,
+            "usage": None if outcome.usage is None else outcome.usage.to_dict(),
+            "cost": outcome.cost,
+            "finish_reason": None if answer is None else answer.finish_reason,
+            "tool_calls": []
+            if answer is None
+            else [
+                {"name": call.name, "arguments": _plain(call.arguments), "id": call.id} for call in answer.tool_calls
+            ],
+        }
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON types; what JSON does not know becomes its text."""
+    return json.loads(
+        json.dumps(value, default=lambda other: dict(other) if isinstance(other, Mapping) else str(other))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BlendResult:
+    """Everything about one call of the blend.
+
+    Attributes:
+        text: The final text.
+        answer: The answer that is returned verbatim; ``None`` where the text is fused.
+        winner: Name of the member whose answer ranked first.
+        winner_index: Its place in the ensemble.
+        candidates: One record a member, in the ensemble's order.
+        ranking: The ranking over the members that answered and were not set aside; ``None`` with a single one
+            or a vote on tool calls.
+        fused: Names of the members whose answers were fused, best first; empty where nothing was fused.
+        decision: Why it was fused or not, in words.
+        degraded: What went wrong on the way, in words; empty where nothing did. Failed members alone do not
+            degrade a result.
+        timings: Seconds by stage.
+        usage: Tokens of all calls that said what they used.
+        usage_known: Whether every call that was started said what it used.
+        cost: Sum of all known costs, ``None`` where none is known.
+        fuser: Name of the fuser that wrote the text, where it is fused.
+        cut: Tokens that did not fit a window: ``"ranker"`` or ``"fuser"`` -> candidate's member name or
+            ``"prompt"`` -> tokens.
+        finish_reason: Why the final text ended, in the words of its provider; ``None`` where that is not known.
+    """
+
+    text: str
+    answer: Answer | None
+    winner: str
+    winner_index: int
+    candidates: tuple[CandidateRecord, ...]
+    ranking: Ranking | None
+    fused: tuple[str, ...]
+    decision: str
+    degraded: tuple[str, ...]
+    timings: Timings
+    usage: Usage
+    usage_known: bool
+    cost: float | None = None
+    fuser: str | None = None
+    cut: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    finish_reason: str | None = None
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether something went wrong on the way."""
+        return bool(self.degraded)
+
+    @property
+    def failed(self) -> tuple[MemberOutcome, ...]:
+        """The outcomes of the members that did not answer."""
+        return tuple(record.outcome for record in self.candidates if not record.outcome.ok)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON types."""
+        return {
+            "text": self.text,
+            "winner": self.winner,
+            "degraded": self.is_degraded,
+            "degraded_reasons": list(self.degraded),
+            "decision": self.decision,
+            "candidates": [record.to_dict() for record in self.candidates],
+            "ranking": None if self.ranking is None else self.ranking.to_dict(),
+            "confidence": None if self.ranking is None else self.ranking.confidence,
+            "fused": list(self.fused),
+            "fuser": self.fuser,
+            "timings_s": {stage: round(seconds, 4) for stage, seconds in self.timings.to_dict().items()},
+            "usage": self.usage.to_dict(),
+            "usage_known": self.usage_known,
+            "cost": self.cost,
+            "cut": {stage: dict(tokens) for stage, tokens in self.cut.items()},
+            "finish_reason": self.finish_reason,
+        }
+
+    def __repr__(self) -> str:
+        answered = sum(record.outcome.ok for record in self.candidates)
+        how = f"fused from {', '.join(self.fused)}" if self.fused else f"picked from {self.winner}"
+        mark = f", degraded: {'; '.join(self.degraded)}" if self.degraded else ""
+        text = self.text if len(self.text) <= 60 else self.text[:57] + "..."
+        return (
+            f"BlendResult({text!r}, {how}, {answered}/{len(self.candidates)} answered, "
+            f"{self.timings.total:.2f} s{mark})"
+        )
+
+    def __rich__(self) -> Any:
+        from blender_core.view.table import result_table
+
+        return result_table(self)
+
+    def _repr_html_(self) -> str:
+        from blender_core.view.html import result_html
+
+        return result_html(self)

@@ -1,0 +1,1 @@
+"""The commands train, eval and mix; `blended-llm` finds them by entry point."""

@@ -1,0 +1,120 @@
+"""`blended-llm eval`: measure rankers on data they were not trained on."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blender_core.cli.output import EXIT_CODES, console, reported, write_json
+from blender_core.errors import BlendError
+from blender_lab.cli.evaluate_blend import Encoder, MaxTokens, add_blend_command
+
+if TYPE_CHECKING:
+    from blender_core.rank.protocol import Ranker
+
+__all__ = ["evaluate", "without_nan"]
+
+evaluate = typer.Typer(
+    help="Measure on preference data.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@evaluate.command(epilog=EXIT_CODES)
+def ranker(
+    data: Annotated[
+        str, typer.Option(envvar="BLENDER_DATA", help="Folder with the sets below eval/.")
+    ] = "../shared/data",
+    ranker: Annotated[
+        str,
+        typer.Option(
+            help="embedded, reward-head, consensus, longest, random, bi-encoder, embedding-consensus, a folder or hub "
+            "name of a trained ranker, cross-encoder:MODEL, mlm-scoring:MODEL or judge:URL:MODEL."
+        ),
+    ] = "embedded",
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Only this set; may be repeated.", show_default="all that are there"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first records of each set.", show_default="all")] = None,
+    encoder: Encoder = None,
+    max_tokens: MaxTokens = None,
+    embedding_consensus: Annotated[
+        bool | None,
+        typer.Option(
+            "--embedding-consensus/--no-embedding-consensus",
+            help="Embedding consensus as a baseline on blend sets; needs torch, and fetches its encoder once (91 MB).",
+            show_default="where torch is installed",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the numbers as JSON.")] = False,
+) -> None:
+    """Measure a ranker: accuracy on pair sets, score of the picked answer on blend sets."""
+    with reported():
+        from rich.text import Text
+
+        from blender_lab.evaluate.benchmark_rankers import benchmark_rankers
+        from blender_lab.evaluate.ranker import evaluate_ranker
+        from blender_lab.evaluate.table import blend_table, pair_table
+
+        measured = benchmark_rankers([ranker], encoder=encoder, max_tokens=max_tokens)[ranker]
+        with console(stderr=True).status("") as status:
+
+            def agreement() -> Ranker | None:
+                status.update("text encoder of embedding consensus")
+                return _agreement(embedding_consensus, encoder, measured)
+
+            numbers = evaluate_ranker(
+                measured,
+                data,
+                sets=sets,
+                limit=limit,
+                progress=lambda name: status.update(Text(name)),
+                embedding_consensus=agreement,
+            )
+        if as_json:
+            write_json(without_nan(numbers.to_dict()))
+            return
+        out = console(stderr=False)
+        if not out.is_terminal:
+            out.width = max(out.width, 160)
+        if numbers.pairs:
+            out.print(pair_table(numbers))
+        if numbers.blends:
+            out.print(blend_table(numbers))
+
+
+def _agreement(wanted: bool | None, encoder: str | None, measured: Ranker) -> Ranker | None:
+    """Embedding consensus; where nobody asked for it, what is missing for it costs one line and not the run."""
+    from blender_lab.evaluate.benchmark_rankers import EMBEDDING_CONSENSUS, benchmark_rankers
+
+    if wanted is False or measured.name == EMBEDDING_CONSENSUS:
+        return None if wanted is False else measured
+    asked = wanted is True or encoder is not None
+    if not asked and importlib.util.find_spec("torch") is None:
+        typer.echo("blended-llm: no column embedding consensus: torch is not installed", err=True)
+        return None
+    try:
+        return benchmark_rankers([EMBEDDING_CONSENSUS], encoder=encoder)[EMBEDDING_CONSENSUS]
+    except (BlendError, OSError) as error:
+        if asked:
+            raise
+        typer.echo(f"blended-llm: no column embedding consensus: {error}", err=True)
+        return None
+
+
+def without_nan(value: Any) -> Any:
+    """The same plain types with ``None`` for numbers that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: without_nan(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+add_blend_command(evaluate)

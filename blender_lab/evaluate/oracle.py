@@ -1,0 +1,216 @@
+"""Who is better, according to whom: an oracle's verdicts on pairs, or a score.
+
+MixInstruct's oracle is ChatGPT's verdict on every pair (LLM-Blender, section 3.2). Where there are no verdicts, a score
+of each answer takes their place: the greater one is better, equal ones tie.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+from blender_core.data.mixinstruct import MixRecord, Verdict
+from blender_core.errors import ConfigurationError
+
+__all__ = ["Oracle", "ScoreOracle", "TieConvention", "VerdictOracle", "filled_scores", "resolve_oracle"]
+
+
+class TieConvention(StrEnum):
+    """What "Same good" and "Same bad" are worth when verdicts are added up.
+
+    Attributes:
+        CANCEL: A win counts 1, a loss -1, both kinds of tie nothing: what ``llm-blender`` 0.0.2 computes, where the
+            half points of a tie cancel.
+        POINTS: A win counts 1, "Same good" one half for both, "Same bad" and a loss nothing: how the authors
+            recomputed their table in an issue (LLM-Blender #6).
+    """
+
+    CANCEL = "cancel"
+    POINTS = "points"
+
+
+_WORTH = {
+    TieConvention.CANCEL: {
+        Verdict.A_IS_BETTER: (1.0, -1.0),
+        Verdict.B_IS_BETTER: (-1.0, 1.0),
+        Verdict.SAME_GOOD: (0.0, 0.0),
+        Verdict.SAME_BAD: (0.0, 0.0),
+    },
+    TieConvention.POINTS: {
+        Verdict.A_IS_BETTER: (1.0, 0.0),
+        Verdict.B_IS_BETTER: (0.0, 1.0),
+        Verdict.SAME_GOOD: (0.5, 0.5),
+        Verdict.SAME_BAD: (0.0, 0.0),
+    },
+}
+
+
+class Oracle(Protocol):
+    """Knows which candidates of a record are better."""
+
+    @property
+    def name(self) -> str:
+        """Shown in reports."""
+        ...
+
+    def scores(self, record: MixRecord, pool: Sequence[int]) -> tuple[float, ...] | None:
+        """Strength of every candidate among those of the pool.
+
+        Args:
+            record: The record.
+            pool: Indices of the candidates that count as opponents.
+
+        Returns:
+            One number a candidate, greater is better, ``nan`` where the oracle says nothing; ``None`` where it says
+            nothing on the whole record.
+        """
+        ...
+
+    def verdict(self, record: MixRecord, first: int, second: int) -> Verdict | None:
+        """Verdict on two candidates, ``first`` as A; ``None`` where there is none."""
+        ...
+
+
+class VerdictOracle:
+    """The verdicts of ``cmp_results``.
+
+    Args:
+        ties: What ties are worth.
+
+    Examples:
+        >>> record = MixRecord.from_dict({"instruction": "?", "candidates": [{"model": m, "text": m} for m in "abc"],
+        ...     "cmp_results": {"a,b": "A is better", "b,c": "Same good", "a,c": "Same bad"}})
+        >>> VerdictOracle().scores(record, [0, 1, 2])
+        (0.5, -0.5, 0.0)
+        >>> VerdictOracle(TieConvention.POINTS).scores(record, [0, 1, 2])
+        (0.5, 0.25, 0.25)
+    """
+
+    name = "verdicts"
+
+    def __init__(self, ties: TieConvention | str = TieConvention.CANCEL) -> None:
+        try:
+            self._worth = _WORTH[TieConvention(ties)]
+        except ValueError as error:
+            raise ConfigurationError(f"ties is {ties!r}; choose one of {', '.join(TieConvention)}") from error
+
+    def scores(self, record: MixRecord, pool: Sequence[int]) -> tuple[float, ...] | None:
+        """Mean worth of a candidate's verdicts against the pool; see ``Oracle.scores``.
+
+        Where every pair was judged this orders like the sum of the verdicts, which the paper takes; where some are
+        missing it does not favour who was judged more often. A pair judged in both orders counts once, half a point
+        for each.
+        """
+        if not record.cmp_results:
+            return None
+        places = {model: index for index, model in reversed(list(enumerate(record.models)))}
+        opponents = set(pool)
+        worth: dict[tuple[int, int], list[float]] = {}
+        for (first, second), verdict in record.cmp_results.items():
+            i, j = places.get(first), places.get(second)
+            if i is None or j is None or i == j:
+                continue
+            for_first, for_second = self._worth[verdict]
+            worth.setdefault((i, j), []).append(for_first)
+            worth.setdefault((j, i), []).append(for_second)
+        totals: list[list[float]] = [[] for _ in record.candidates]
+        for (i, j), points in worth.items():
+            if j in opponents:
+                totals[i].append(math.fsum(points) / len(points))
+        return tuple(math.fsum(points) / len(points) if points else math.nan for points in totals)
+
+    def verdict(self, record: MixRecord, first: int, second: int) -> Verdict | None:
+        """The verdict that was given; see ``Oracle.verdict``."""
+        return record.verdict(record.models[first], record.models[second])
+
+
+class ScoreOracle:
+    """A score of each answer.
+
+    Args:
+        metric: Its name in the candidates' ``scores``.
+        good: Equal scores from this one on are "Same good", below it "Same bad". ``None``: every tie is good.
+
+    Examples:
+        >>> record = MixRecord.from_dict({"instruction": "?", "candidates": [
+        ...     {"text": "x", "scores": {"right": 0}}, {"text": "y", "scores": {"right": 1}}]})
+        >>> ScoreOracle("right").scores(record, [0, 1]), ScoreOracle("right").verdict(record, 0, 1)
+        ((0.0, 1.0), <Verdict.B_IS_BETTER: 'B is better'>)
+    """
+
+    def __init__(self, metric: str, *, good: float | None = None) -> None:
+        self.name = metric
+        self._good = good
+
+    def scores(self, record: MixRecord, pool: Sequence[int]) -> tuple[float, ...] | None:
+        """The scores; see ``Oracle.scores``. An answer that is blank and has no score gets the lowest of its record."""
+        return filled_scores(record, self.name)
+
+    def verdict(self, record: MixRecord, first: int, second: int) -> Verdict | None:
+        """The greater score wins; see ``Oracle.verdict``."""
+        scores = filled_scores(record, self.name)
+        if scores is None or math.isnan(scores[first] + scores[second]):
+            return None
+        if scores[first] != scores[second]:
+            return Verdict.A_IS_BETTER if scores[first] > scores[second] else Verdict.B_IS_BETTER
+        return Verdict.SAME_GOOD if self._good is None or scores[first] >= self._good else Verdict.SAME_BAD
+
+
+def filled_scores(record: MixRecord, metric: str) -> tuple[float, ...] | None:
+    """A metric's values with ``nan`` for missing ones.
+
+    Args:
+        record: The record.
+        metric: The metric's name.
+
+    Returns:
+        One value a candidate. A blank answer without a value gets the lowest one of the record, so that a member
+        does not gain by saying nothing. ``None`` where no candidate has a value.
+    """
+    values = record.scores(metric)
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    lowest = min(known)
+    return tuple(
+        value if value is not None else math.nan if candidate.answered else lowest
+        for value, candidate in zip(values, record.candidates, strict=True)
+    )
+
+
+def resolve_oracle(oracle: str, records: Iterable[MixRecord], *, ties: TieConvention | str = "cancel") -> Oracle:
+    """Find the oracle.
+
+    Args:
+        oracle: ``"verdicts"``, the name of a score, or ``"auto"``: verdicts where there are some, else the only
+            score, else ``"correct"`` or ``"score"`` where there is one of these.
+        records: The records.
+        ties: What ties among verdicts are worth.
+
+    Returns:
+        The oracle.
+
+    Raises:
+        ConfigurationError: The records hold no such thing, or ``"auto"`` finds more than one score.
+    """
+    verdicts = VerdictOracle(ties)
+    names: set[str] = set()
+    judged = False
+    for record in records:
+        judged = judged or bool(record.cmp_results)
+        names.update(name for candidate in record.candidates for name in candidate.scores)
+    found = [*(["verdicts"] if judged else []), *sorted(names)]
+    if oracle in found:
+        return verdicts if oracle == "verdicts" else ScoreOracle(oracle)
+    if oracle == "auto":
+        if judged:
+            return verdicts
+        usual: list[str] = [name for name in ("correct", "score") if name in names]
+        plain = usual[:1] or sorted(names)
+        if len(plain) == 1:
+            return ScoreOracle(plain[0])
+    raise ConfigurationError(
+        f"the oracle {oracle!r} cannot be had; the records hold {', '.join(found) or 'neither verdicts nor scores'}"
+    )

@@ -1,0 +1,1 @@
+"""Train a linear reward head on the hidden states of a language model."""

@@ -1,0 +1,1 @@
+"""What every training run shares: settings files, data sources, precision, resuming, logs."""

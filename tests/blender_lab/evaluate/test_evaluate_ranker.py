@@ -1,0 +1,306 @@
+"""Measuring rankers, on made sets whose numbers can be worked out by hand."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from blender_core.cli.app import app
+from blender_core.errors import ConfigurationError, DownloadError
+from blender_core.rank import Ranking
+from blender_core.rank.embedding_consensus import EmbeddingConsensusRanker
+from blender_core.rank.length import LongestRanker
+from blender_lab.evaluate import evaluate_ranker
+from blender_lab.evaluate.pair_sets import wilson_interval
+from blender_lab.evaluate.table import blend_table, pair_table
+
+
+class Shortest:
+    name = "shortest"
+
+    def rank(self, prompt, candidates):
+        return Ranking.from_scores([-len(text) for text in candidates], ranker=self.name)
+
+
+class First:
+    """Prefers what stands on the left, whatever it says."""
+
+    name = "first"
+
+    def rank(self, prompt, candidates):
+        scores = [float(-place) for place in range(len(candidates))]
+        return Ranking.from_scores(scores, ranker=self.name, confidence=0.8)
+
+
+class LeftLeaning:
+    """Reads pairs: the logit of length, and 2.5 for whatever is on the left."""
+
+    name = "left-leaning"
+
+    def __init__(self, position_bias=0.0):
+        self.position_bias = position_bias
+
+    def ordered_logits(self, prompt, candidates):
+        return [[0.0 if a is b else len(a) - len(b) + 2.5 for b in candidates] for a in candidates]
+
+    def rank(self, prompt, candidates):
+        scores = [float(len(text)) for text in candidates]
+        return Ranking.from_scores(scores, ranker=self.name, confidence=0.9)
+
+
+def pair(first, second, label):
+    return {
+        "id": "1",
+        "source": "s",
+        "instruction": "p",
+        "candidates": [{"text": first}, {"text": second}],
+        "comparisons": [[0, 1, label]],
+    }
+
+
+def blend(*scored, source="s"):
+    return {
+        "id": "1",
+        "source": source,
+        "instruction": "p",
+        "candidates": [{"model": model, "text": text, "score": score} for model, text, score in scored],
+        "comparisons": [],
+    }
+
+
+def write(folder, name, records):
+    (folder / "eval").mkdir(exist_ok=True)
+    with gzip.open(folder / "eval" / f"{name}.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+
+
+@pytest.fixture
+def data(tmp_path):
+    write(
+        tmp_path,
+        "hhh",
+        [pair("aaaa", "b", "A"), pair("a", "bbbb", "B"), pair("a", "bbb", "A"), pair("aa", "b", "tie")],
+    )
+    write(
+        tmp_path,
+        "blend_open11",
+        [
+            blend(("x", "long text", 0.2), ("y", "short", 0.8), ("z", "mid text", 0.5)),
+            blend(("x", "long text again", 0.6), ("y", "short", 0.4)),
+            blend(("y", "no score", None)),
+        ],
+    )
+    return tmp_path
+
+
+def test_pair_numbers(data):
+    longest = evaluate_ranker(LongestRanker(), data, sets=["hhh"]).pairs[0]
+    assert (longest.pairs, longest.ties, longest.shorter_pairs) == (3, 1, 1)
+    assert longest.accuracy == longest.longer == pytest.approx(2 / 3)
+    assert longest.shorter_accuracy == 0.0
+    shortest = evaluate_ranker(Shortest(), data, sets=["hhh"]).pairs[0]
+    assert shortest.accuracy == pytest.approx(1 / 3)
+    assert shortest.shorter_accuracy == 1.0
+    assert shortest.low < shortest.accuracy < shortest.high
+
+
+def test_equal_scores_count_half(tmp_path):
+    write(tmp_path, "hhh", [pair("aa", "bb", "A"), pair("aa", "bb", "B")])
+    row = evaluate_ranker(LongestRanker(), tmp_path).pairs[0]
+    assert row.accuracy == row.longer == 0.5
+    assert math.isnan(row.shorter_accuracy)
+
+
+def test_verdicts_in_both_orders(data):
+    # one that looks at the text alone says the same in both orders, one that looks at the place never does
+    assert evaluate_ranker(LongestRanker(), data, sets=["hhh"]).pairs[0].consistency == 1.0
+    assert evaluate_ranker(First(), data, sets=["hhh"]).pairs[0].consistency == 0.0
+
+
+def test_a_single_pass_beside_both_orders(tmp_path):
+    # the longer one is right, by 4, 2, 1 and 4 characters; a bias of 2.5 overrides the 2 and the 1, on the right
+    sets = [pair("aaaaa", "b", "A"), pair("a", "bbb", "B"), pair("a", "bb", "B"), pair("a", "bbbbb", "B")]
+    write(tmp_path, "hhh", sets)
+    raw = evaluate_ranker(LeftLeaning(), tmp_path).pairs[0]
+    assert raw.accuracy == 1.0
+    assert raw.one_order_accuracy == 0.5
+    assert raw.consistency == 0.5
+    unbiased = evaluate_ranker(LeftLeaning(position_bias=2.5), tmp_path).pairs[0]
+    assert unbiased.one_order_accuracy == 1.0
+    assert unbiased.consistency == 0.5  # what the network says, not what is made of it
+    assert math.isnan(evaluate_ranker(LongestRanker(), tmp_path).pairs[0].one_order_accuracy)
+
+
+def test_calibration_error_of_the_confidence(data):
+    # always 0.9, right on two of three
+    row = evaluate_ranker(LeftLeaning(), data, sets=["hhh"]).pairs[0]
+    assert row.calibration_error == pytest.approx(0.9 - 2 / 3)
+    assert math.isnan(evaluate_ranker(LongestRanker(), data, sets=["hhh"]).pairs[0].calibration_error)
+
+
+def test_embedding_consensus_beside_the_pick(data):
+    def letters(texts):
+        return [[text.count(letter) + 0.01 for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
+
+    agreement = EmbeddingConsensusRanker(letters)
+    row = evaluate_ranker(Shortest(), data, sets=["blend_open11"], embedding_consensus=lambda: agreement).blends[0]
+    assert row.embedding_consensus == pytest.approx((0.2 + 0.6) / 2)  # "long text" shares most with the others
+    assert row.picked == pytest.approx((0.8 + 0.4) / 2)
+    own = evaluate_ranker(agreement, data, sets=["blend_open11"], embedding_consensus=lambda: agreement).blends[0]
+    assert own.picked == own.embedding_consensus == row.embedding_consensus
+
+
+@pytest.mark.parametrize("agreement", [None, lambda: None])
+def test_without_embedding_consensus(data, agreement):
+    row = evaluate_ranker(Shortest(), data, sets=["blend_open11"], embedding_consensus=agreement).blends[0]
+    assert math.isnan(row.embedding_consensus)
+
+
+def test_embedding_consensus_is_made_for_blend_sets_alone(data):
+    def never():
+        raise AssertionError("a pair set has no agreement")
+
+    assert evaluate_ranker(Shortest(), data, sets=["hhh"], embedding_consensus=never).pairs
+    with pytest.raises(ConfigurationError, match="unknown"):
+        evaluate_ranker(Shortest(), data, sets=["blend_open11", "nonsense"], embedding_consensus=never)
+
+
+def test_blend_numbers(data):
+    row = evaluate_ranker(Shortest(), data, sets=["blend_open11"]).blends[0]
+    assert row.prompts == 2
+    assert row.candidates == 2.5
+    assert row.picked == pytest.approx((0.8 + 0.4) / 2)
+    assert row.longest == pytest.approx((0.2 + 0.6) / 2)
+    assert row.random == pytest.approx((0.5 + 0.5) / 2)
+    assert row.oracle == pytest.approx((0.8 + 0.6) / 2)
+    assert (row.best_member, row.best_single) == ("y", pytest.approx(0.6))
+
+
+def test_only_the_named_source_of_a_set_counts(tmp_path):
+    records = [blend(("m", "a", 1.0), source="alpacaeval_bon_tulu2dpo13b"), blend(("m", "a", 0.0), source="other")]
+    write(tmp_path, "blend_alpacaeval", records)
+    assert evaluate_ranker(Shortest(), tmp_path).blends[0].picked == 1.0
+
+
+def test_limit_and_progress(data):
+    seen = []
+    numbers = evaluate_ranker(LongestRanker(), data, limit=1, progress=seen.append)
+    assert seen == ["hhh", "blend_open11"]
+    assert numbers.pairs[0].pairs == numbers.blends[0].prompts == 1
+    assert json.loads(json.dumps(numbers.to_dict()))["ranker"] == "longest"
+
+
+def test_missing_sets(tmp_path, data):
+    with pytest.raises(ConfigurationError, match="no evaluation sets"):
+        evaluate_ranker(LongestRanker(), data / "eval")
+    with pytest.raises(ConfigurationError, match="unknown"):
+        evaluate_ranker(LongestRanker(), data, sets=["nonsense"])
+    with pytest.raises(ConfigurationError, match="none of"):
+        evaluate_ranker(LongestRanker(), data, sets=["llmbar"])
+    with pytest.raises(ConfigurationError, match="limit is 0"):
+        evaluate_ranker(LongestRanker(), data, limit=0)
+
+
+def test_tables_show_the_numbers(data):
+    numbers = evaluate_ranker(LongestRanker(), data)
+    console = Console(width=160, record=True, quiet=True)
+    with console.capture() as capture:
+        console.quiet = False
+        console.print(pair_table(numbers), blend_table(numbers))
+    text = capture.get()
+    assert "66.7" in text
+    assert "0.600 y" in text
+
+
+def test_tables_show_names_as_they_are(tmp_path):
+    write(tmp_path, "blend_open11", [blend(("m[/4bit]", "a", 1.0), ("n", "bb", 0.0))])
+    ranker = Shortest()
+    ranker.name = "mine[q4]"
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(blend_table(evaluate_ranker(ranker, tmp_path)))
+    assert "m[/4bit]" in capture.get()
+    assert "mine[q4]" in capture.get()
+
+
+def test_tables_hold_no_nan(tmp_path):
+    write(tmp_path, "blend_open11", [blend(("m", "a", 1.0), ("n", "bb", 0.0))])
+    write(tmp_path, "blend_zeroeval", [blend(("m", "a", None))])
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(blend_table(evaluate_ranker(Shortest(), tmp_path)))
+    assert "nan" not in capture.get()
+    assert "1.000" in capture.get()
+
+
+def test_wilson_interval():
+    low, high = wilson_interval(1.0, 20)
+    assert high == 1.0
+    assert 0.8 < low < 0.9
+    assert wilson_interval(0.0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.slow
+def test_command_line(data):
+    command = [sys.executable, "-m", "blender_core.cli", "eval", "ranker", "--data", str(data), "--ranker", "longest"]
+    command.append("--no-embedding-consensus")
+    table, numbers = (
+        subprocess.run([*command, *how], check=True, capture_output=True, text=True).stdout for how in ([], ["--json"])
+    )
+    assert "hhh" in table
+    assert json.loads(numbers)["pairs"][0]["name"] == "hhh"
+    assert json.loads(numbers)["blends"][0]["embedding_consensus"] is None
+
+
+def evaluated(data, *more):
+    command = ["eval", "ranker", "--data", str(data), "--ranker", "longest", "--json", *more]
+    return CliRunner().invoke(app, command)
+
+
+@pytest.mark.local_models
+def test_the_command_measures_embedding_consensus(tmp_path):
+    pytest.importorskip("torch")
+    texts = ["The capital of France is Paris.", "Paris is France's capital city.", "I like to eat bread with butter."]
+    answers = [(str(place), text, 0.5 if place < 2 else 0.0) for place, text in enumerate(texts)]
+    write(tmp_path, "blend_open11", [blend(*answers)])
+    done = evaluated(tmp_path)
+    assert done.exit_code == 0, done.output
+    row = json.loads(done.stdout)["blends"][0]
+    assert (row["picked"], row["embedding_consensus"]) == (0.0, 0.5)
+
+
+def test_what_embedding_consensus_lacks_costs_one_line(data, monkeypatch):
+    def refuse(names, **settings):
+        if "embedding-consensus" in names:
+            raise DownloadError("the encoder cannot be had")
+        return {name: LongestRanker() for name in names}
+
+    monkeypatch.setattr("blender_lab.evaluate.benchmark_rankers.benchmark_rankers", refuse)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    done = evaluated(data)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["blends"][0]["embedding_consensus"] is None
+    assert "no column embedding consensus: the encoder cannot be had" in done.stderr
+    # who asks for it is told that it failed
+    for asked in (["--embedding-consensus"], ["--encoder", "mine"]):
+        assert evaluated(data, *asked).exit_code == 1
+
+
+def test_without_torch_nothing_is_fetched_for_embedding_consensus(data, monkeypatch):
+    def load(names, **settings):
+        assert names == ["longest"]
+        return {"longest": LongestRanker()}
+
+    monkeypatch.setattr("blender_lab.evaluate.benchmark_rankers.benchmark_rankers", load)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    done = evaluated(data)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["blends"][0]["embedding_consensus"] is None
+    assert "torch is not installed" in done.stderr
