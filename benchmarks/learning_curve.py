@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import fmean
 
 from blender_core.data.preferences import read_records
+from blender_core.rank.baselines import LongestRanker
 from blender_core.rank.embedded import EmbeddedRanker
-from blender_core.rank.length import LongestRanker
 from blender_core.rank.protocol import Ranker
 from blender_lab.ranker.checkpoint import load_average
 from blender_lab.ranker.config import RankerTrainingConfig, SourceConfig

@@ -25,8 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from blender_core.data.preferences import PreferenceRecord, read_records
-from blender_core.rank.answer_reader import AnswerReader, ReaderSettings
-from blender_core.rank.reward_head import RewardHead
+from blender_core.rank.reward_head import FeatureExtractor, ReaderSettings, RewardHead
 from blender_lab.reward_head.fit import JudgedVectors, choose_decay, fit_reward_head, pair_accuracy
 
 Features = NDArray[np.float32]
@@ -71,7 +70,7 @@ def write_features(data: Path, out: Path, name: str, model: str, layers: int) ->
     """Read every answer once; a killed run goes on."""
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    reader = AnswerReader.load(
+    reader = FeatureExtractor.load(
         ReaderSettings(model, layers, prompt_tokens=96, answer_tokens=224, precision="bfloat16"), device="cpu"
     )
     for part, records in judged_sets(data).items():

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 
 from blender_core.data.preferences import PreferenceRecord, read_records
-from blender_core.rank.aggregate import max_logits
+from blender_core.rank.comparisons import max_logits
 from blender_core.rank.registry import resolve_ranker
 from blender_core.types.ranking import Ranking
 

@@ -15,7 +15,7 @@ from blender_core.fuse.policy import FuseWhen, resolve_fuse_when
 from blender_core.fuse.protocol import Fuser
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.policy import GatherPolicy
-from blender_core.gather.semaphore import SharedSlots
+from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.members.adapters import as_members
 from blender_core.members.member import Member
 from blender_core.pipeline import BlendCall, BlendPlan
@@ -52,7 +52,7 @@ class Blender:
         deadline: Wall-clock seconds for the whole call. ``None`` is no limit.
         quorum: Answers needed; fewer raise ``QuorumError``.
         policy: A whole gather policy, in place of ``timeout`` and ``quorum``.
-        slots: Slots that this blender shares with others; default are its own, as many as the policy's
+        semaphore: Slots that this blender shares with others; default are its own, as many as the policy's
             ``max_concurrency``.
         gather_share: Share of the deadline after which gathering ends if the quorum is met.
         member_prior: What earlier rankings say of each member; you hold it and may save it. Every ranking is blended
@@ -83,7 +83,7 @@ class Blender:
         deadline: float | None = None,
         quorum: int = 1,
         policy: GatherPolicy | None = None,
-        slots: SharedSlots | None = None,
+        semaphore: SharedSemaphore | None = None,
         gather_share: float = 0.7,
         member_prior: MemberPrior | None = None,
         clock: Callable[[], float] | None = None,
@@ -94,8 +94,8 @@ class Blender:
         adapted = as_members(members)
         _check(adapted, top_k, deadline, gather_share, policy)
         check_ranker(ranker)
-        if slots is None and policy.max_concurrency is not None:
-            slots = SharedSlots(policy.max_concurrency)
+        if semaphore is None and policy.max_concurrency is not None:
+            semaphore = SharedSemaphore(policy.max_concurrency)
         self._ranker = ranker
         self._plan = BlendPlan(
             members=tuple(zip(_unique_names(adapted), adapted, strict=True)),
@@ -107,7 +107,7 @@ class Blender:
             guard=guard or FusionGuard(),
             top_k=top_k,
             policy=policy,
-            slots=slots,
+            semaphore=semaphore,
             deadline=deadline,
             gather_share=gather_share,
             member_prior=member_prior,

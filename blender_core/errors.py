@@ -10,7 +10,7 @@ BlendError
 │   ├── EmptyAnswerError               it answered with nothing
 │   ├── RefusedError                   it refused, or a content filter removed the answer
 │   ├── RateLimitedError               it was over its quota; may carry retry_after
-│   ├── NoPartError                    it cannot do what the call asks for, such as calling tools
+│   ├── UnsupportedError                    it cannot do what the call asks for, such as calling tools
 │   └── MemberTimeoutError             it did not answer in time
 ├── QuorumError                        fewer answers than the quorum; names every member's cause
 ├── RankerError                        a ranker gave no usable ranking
@@ -104,7 +104,7 @@ class RateLimitedError(MemberError):
         self.retry_after = retry_after
 
 
-class NoPartError(MemberError):
+class UnsupportedError(MemberError):
     """A member cannot do what the call asks for, such as calling tools, and so takes no part in it."""
 
 

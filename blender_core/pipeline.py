@@ -24,13 +24,13 @@ from blender_core.fuse.run import FusionRefused, run_fusion
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.gatherer import gather
 from blender_core.gather.policy import GatherPolicy
-from blender_core.gather.semaphore import SharedSlots
+from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.run import run_ranking
-from blender_core.selection import Accept, Standing, judge, set_aside
+from blender_core.selection import Accept, Selection, judge, set_aside
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.answer import Answer, Usage, ended_by_length
 from blender_core.types.outcome import MemberOutcome, Status
@@ -59,7 +59,7 @@ class BlendPlan:
         guard: Looks a fused text over.
         top_k: How many answers are fused at most.
         policy: The gather policy.
-        slots: Limits how many members run at once, or ``None``.
+        semaphore: Limits how many members run at once, or ``None``.
         deadline: Wall-clock seconds for the whole call, or ``None``.
         gather_share: Share of the deadline after which gathering ends if the quorum is met.
         member_prior: Strength of the members from earlier rankings, or ``None``.
@@ -73,7 +73,7 @@ class BlendPlan:
     guard: FusionGuard
     top_k: int
     policy: GatherPolicy
-    slots: SharedSlots | None
+    semaphore: SharedSemaphore | None
     deadline: float | None
     gather_share: float
     member_prior: MemberPrior | None = None
@@ -124,22 +124,22 @@ class BlendCall:
         clock = self._runtime.clock
         outcomes = await self._gather()
         gathered = clock()
-        standing = set_aside([outcome for outcome in outcomes if outcome.ok], self._problems)
-        if standing.problem is not None:
-            self._degraded.append(standing.problem)
+        selection = set_aside([outcome for outcome in outcomes if outcome.ok], self._problems)
+        if selection.problem is not None:
+            self._degraded.append(selection.problem)
         ranking: Ranking | None = None
-        if standing.decided is None:
-            ranking = await self._rank(standing.outcomes)
-            winner = standing.outcomes[ranking.best]
+        if selection.decided is None:
+            ranking = await self._rank(selection.outcomes)
+            winner = selection.outcomes[ranking.best]
         else:
-            winner = standing.decided
+            winner = selection.decided
         ranked = clock()
-        self._announce(standing, ranking, winner)
+        self._announce(selection, ranking, winner)
         fused: FusedText | None = None
         sources: tuple[MemberOutcome, ...] = ()
-        decision = Decision(False, standing.reason)
-        if ranking is not None and not standing.reason:
-            decision, sources = self._decide(standing.outcomes, ranking)
+        decision = Decision(False, selection.reason)
+        if ranking is not None and not selection.reason:
+            decision, sources = self._decide(selection.outcomes, ranking)
             if decision.fuse:
                 fused = await self._fuse(sources)
         text = fused.text if fused is not None else _text_of(winner)
@@ -155,7 +155,7 @@ class BlendCall:
         )
         return self._result(
             outcomes,
-            standing,
+            selection,
             ranking,
             winner,
             fused,
@@ -175,7 +175,7 @@ class BlendCall:
             plan.members,
             self._prompt,
             self._policy,
-            slots=plan.slots,
+            semaphore=plan.semaphore,
             spending=self._spending,
             runtime=self._runtime,
             soft_limit_s=soft,
@@ -222,9 +222,9 @@ class BlendCall:
             return ranking
         return blended
 
-    def _announce(self, standing: Standing, ranking: Ranking | None, winner: MemberOutcome) -> None:
+    def _announce(self, selection: Selection, ranking: Ranking | None, winner: MemberOutcome) -> None:
         if ranking is not None:
-            names = tuple(outcome.member for outcome in standing.outcomes)
+            names = tuple(outcome.member for outcome in selection.outcomes)
             self._runtime.emit(Ranked(ranking, names, _text_of(winner), winner.member))
 
     # -- fuse --------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ class BlendCall:
                 limit_s=min(limits) if limits else None,
                 emit_token=(lambda text: self._runtime.emit(Token(text))) if self._streaming else None,
                 in_threads=self._runtime.in_threads,
-                slots=plan.slots,
+                semaphore=plan.semaphore,
                 may_be_cut=ended_by_length(_answer_of(sources[0]).finish_reason),
             )
         except FusionRefused as refused:
@@ -295,7 +295,7 @@ class BlendCall:
     def _result(
         self,
         outcomes: Sequence[MemberOutcome],
-        standing: Standing,
+        selection: Selection,
         ranking: Ranking | None,
         winner: MemberOutcome,
         fused: FusedText | None,
@@ -303,7 +303,7 @@ class BlendCall:
         decision: Decision,
         timings: Timings,
     ) -> BlendResult:
-        place = {outcome.index: position for position, outcome in enumerate(standing.outcomes)}
+        place = {outcome.index: position for position, outcome in enumerate(selection.outcomes)}
         in_fusion = {outcome.index for outcome in sources}
         records = []
         for outcome in outcomes:
@@ -317,11 +317,11 @@ class BlendCall:
                     if ranking is not None and position is not None
                     else (1 if position is not None and not scored else None),
                     fused=outcome.index in in_fusion,
-                    invalid=standing.set_aside.get(outcome.index),
+                    invalid=selection.set_aside.get(outcome.index),
                 )
             )
         # a member that takes no part calls no model
-        called = [outcome for outcome in outcomes if outcome.attempts and outcome.status is not Status.NO_PART]
+        called = [outcome for outcome in outcomes if outcome.attempts and outcome.status is not Status.UNSUPPORTED]
         used = [outcome.usage for outcome in called]
         costs = [outcome.cost for outcome in called]
         if decision.fuse:

@@ -9,13 +9,13 @@ from blender_core.types.answer import Answer
 from blender_core.types.outcome import MemberOutcome
 from blender_core.types.votes import vote_on_tool_calls
 
-__all__ = ["Accept", "Standing", "judge", "set_aside"]
+__all__ = ["Accept", "Selection", "judge", "set_aside"]
 
 Accept = Callable[[Answer], str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Selection:
     """The answers that are still in the running.
 
     Attributes:
@@ -51,7 +51,7 @@ def judge(accept: Accept | None, outcome: MemberOutcome) -> str | None:
         return f"accept raised {type(error).__name__}: {error}"
 
 
-def set_aside(answered: Sequence[MemberOutcome], problems: Mapping[int, str]) -> Standing:
+def set_aside(answered: Sequence[MemberOutcome], problems: Mapping[int, str]) -> Selection:
     """Set aside what cannot be used, then let the rest vote on tool calls.
 
     Args:
@@ -73,17 +73,17 @@ def set_aside(answered: Sequence[MemberOutcome], problems: Mapping[int, str]) ->
         aside |= {outcome.index: "outvoted on tool calls" for outcome in left if outcome.index not in winners}
         # tied calls are ranked, and never fused
         chosen = None if vote.tied else left[vote.winners[0]]
-        standing = tuple(outcome for outcome in left if outcome.index in winners)
-        return Standing(standing, aside, chosen, vote.reason, problem)
+        selection = tuple(outcome for outcome in left if outcome.index in winners)
+        return Selection(selection, aside, chosen, vote.reason, problem)
     texts = tuple(outcome for outcome in left if not _answer(outcome).tool_calls)
     aside |= {
         outcome.index: "outvoted: most members answered in text" for outcome in left if _answer(outcome).tool_calls
     }
     if len(texts) == 1:
-        return Standing(texts, aside, texts[0], "a single answer", problem)
+        return Selection(texts, aside, texts[0], "a single answer", problem)
     if not any(_answer(outcome).text.strip() for outcome in texts):
-        return Standing(texts, aside, texts[0], "no answer holds text that could be ranked", problem)
-    return Standing(texts, aside, problem=problem)
+        return Selection(texts, aside, texts[0], "no answer holds text that could be ranked", problem)
+    return Selection(texts, aside, problem=problem)
 
 
 def _answer(outcome: MemberOutcome) -> Answer:

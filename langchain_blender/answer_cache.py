@@ -13,7 +13,7 @@ from blender_core.types.outcome import Status
 __all__ = ["WholeAnswersCache", "is_whole"]
 
 # a refusal is an answer of its kind: it would come again; and who takes no part is not missed
-_SETTLED = frozenset({Status.OK.value, Status.REFUSED.value, Status.NO_PART.value})
+_SETTLED = frozenset({Status.OK.value, Status.REFUSED.value, Status.UNSUPPORTED.value})
 
 
 class WholeAnswersCache(BaseCache):

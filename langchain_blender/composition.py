@@ -21,9 +21,17 @@ from langchain_core.runnables import (
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 
-from blender_core.errors import NoPartError
+from blender_core.errors import UnsupportedError
 
-__all__ = ["change_model", "first_step", "holds_graph", "is_async_only", "is_native_async", "model_of", "name_of_late"]
+__all__ = [
+    "change_model",
+    "configured_name",
+    "first_step",
+    "holds_graph",
+    "is_async_only",
+    "is_native_async",
+    "model_of",
+]
 
 Change = Callable[[Runnable[Any, Any]], Runnable[Any, Any]]
 
@@ -41,7 +49,7 @@ def model_of(runnable: Runnable[Any, Any]) -> BaseLanguageModel[Any] | None:
     return part if isinstance(part, BaseLanguageModel) else None
 
 
-def name_of_late(runnable: Runnable[Any, Any]) -> str | None:
+def configured_name(runnable: Runnable[Any, Any]) -> str | None:
     """The name of a model that is made when it is called, as ``init_chat_model(configurable_fields=...)`` does.
 
     Args:
@@ -60,7 +68,7 @@ def change_model(runnable: Runnable[Any, Any], change: Change, *, verbatim: bool
 
     Args:
         runnable: Any runnable; stays as it is.
-        change: Makes the new model of the old. A fallback for which it raises ``NoPartError`` is left out.
+        change: Makes the new model of the old. A fallback for which it raises ``UnsupportedError`` is left out.
         verbatim: The model's message must come out as it is: a chain that ends in a parser does not do.
 
     Returns:
@@ -166,7 +174,7 @@ def _change_fallbacks(
         return None
     usable = []
     for fallback in runnable.fallbacks:
-        with contextlib.suppress(NoPartError):
+        with contextlib.suppress(UnsupportedError):
             branch = change_model(fallback, change, verbatim=verbatim)
             if branch is not None:
                 usable.append(branch)

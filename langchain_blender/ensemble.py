@@ -219,7 +219,7 @@ class EnsembleChatModel(ChildRunChatModel):
             guard=self.guard,
             deadline=self.deadline,
             policy=policy,
-            slots=self.limits.slots(policy.max_concurrency),
+            semaphore=self.limits.semaphore(policy.max_concurrency),
             gather_share=self.gather_share,
             member_prior=self.member_prior,
         )

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import RunnableBindingBase
 
-from blender_core.errors import ConfigurationError, MemberError, NoPartError
+from blender_core.errors import ConfigurationError, MemberError, UnsupportedError
 from blender_core.members.member import Member
 from blender_core.runtime.threads import iterate_in_thread
 from blender_core.text.thinking import ThinkingFilter
@@ -19,12 +19,12 @@ from blender_core.types.answer import Answer, Price
 from blender_core.types.prompt import Prompt
 from langchain_blender.composition import (
     change_model,
+    configured_name,
     first_step,
     holds_graph,
     is_async_only,
     is_native_async,
     model_of,
-    name_of_late,
 )
 from langchain_blender.messages import to_answer, to_messages
 from langchain_blender.tracing import member_config
@@ -174,8 +174,8 @@ class LangChainMember(Member):
         if tools:
             try:
                 return _with_tools(self.runnable, tools, options)
-            except NoPartError as error:
-                raise NoPartError(
+            except UnsupportedError as error:
+                raise UnsupportedError(
                     f"{self.name} cannot call tools ({error}), so it takes no part in calls with tools"
                 ) from error
         options.pop("tool_choice", None)
@@ -213,7 +213,7 @@ def why_no_tools(member: Member, tools: list[Any]) -> str | None:
         return None if member.can_call_tools(tools) else "it says so"
     try:
         _with_tools(member.runnable, tools, {})
-    except NoPartError as error:
+    except UnsupportedError as error:
         return str(error)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
@@ -225,23 +225,23 @@ def _with_tools(runnable: Runnable[Any, Any], tools: list[Any], options: Mapping
     own = copy.deepcopy(tools)
     bound = change_model(runnable, lambda model: _bind(model, own, options), verbatim=True)
     if bound is None:
-        raise NoPartError("it does not end in a model that could")
+        raise UnsupportedError("it does not end in a model that could")
     return bound
 
 
 def _bind(model: Runnable[Any, Any], tools: list[Any], options: Mapping[str, Any]) -> Runnable[Any, Any]:
     bind_tools = getattr(model, "bind_tools", None)
     if bind_tools is None:
-        raise NoPartError("it has no bind_tools")
+        raise UnsupportedError("it has no bind_tools")
     if isinstance(model, BaseChatModel) and (model.profile or {}).get("tool_calling") is False:
-        raise NoPartError("its profile says so")
+        raise UnsupportedError("its profile says so")
     try:
         of_tools = {key: value for key, value in options.items() if key in _TOOL_OPTIONS}
         bound: Runnable[Any, Any] = bind_tools(tools, **of_tools)
     except NotImplementedError as error:
-        raise NoPartError("it does not implement bind_tools") from error
+        raise UnsupportedError("it does not implement bind_tools") from error
     except Exception as error:
-        raise NoPartError(f"{type(error).__name__}: {error}") from error
+        raise UnsupportedError(f"{type(error).__name__}: {error}") from error
     return bound.bind(**{key: value for key, value in options.items() if key not in _TOOL_OPTIONS})
 
 
@@ -259,7 +259,7 @@ def _metadata_of(runnable: Runnable[Any, Any]) -> Mapping[str, Any]:
 def _name_of(runnable: Runnable[Any, Any]) -> str:
     model = model_of(runnable)
     if model is None:
-        return name_of_late(runnable) or runnable.get_name()
+        return configured_name(runnable) or runnable.get_name()
     if model.name:
         return model.name
     stated = model._get_ls_params().get("ls_model_name") if isinstance(model, BaseChatModel) else None

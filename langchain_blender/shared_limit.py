@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import threading
 
-from blender_core.gather.semaphore import SharedSlots
+from blender_core.gather.semaphore import SharedSemaphore
 
 __all__ = ["SharedLimits"]
 
 
 class SharedLimits:
-    """The slots of a blend, handed on to its copies: by limit, as a copy may have another one.
+    """The semaphore of a blend, handed on to its copies: by limit, as a copy may have another one.
 
     Examples:
         >>> limits = SharedLimits()
-        >>> limits.slots(2) is limits.slots(2), limits.slots(None) is None
+        >>> limits.semaphore(2) is limits.semaphore(2), limits.semaphore(None) is None
         (True, True)
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._slots: dict[int, SharedSlots] = {}
+        self._semaphore: dict[int, SharedSemaphore] = {}
 
-    def slots(self, limit: int | None) -> SharedSlots | None:
-        """The slots for a limit.
+    def semaphore(self, limit: int | None) -> SharedSemaphore | None:
+        """The semaphore for a limit.
 
         Args:
             limit: Most members at once; ``None`` is no limit.
@@ -34,7 +34,7 @@ class SharedLimits:
         if limit is None:
             return None
         with self._lock:
-            return self._slots.setdefault(limit, SharedSlots(limit))
+            return self._semaphore.setdefault(limit, SharedSemaphore(limit))
 
     def __deepcopy__(self, _memo: object) -> SharedLimits:
         return self

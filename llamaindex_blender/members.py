@@ -11,7 +11,7 @@ from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.types import ChatResponse, LLMMetadata
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
-from blender_core.errors import ConfigurationError, MemberError, NoPartError
+from blender_core.errors import ConfigurationError, MemberError, UnsupportedError
 from blender_core.members.member import Member
 from blender_core.runtime.threads import iterate_in_thread
 from blender_core.text.thinking import ThinkingFilter, split_thinking
@@ -90,7 +90,7 @@ class LlamaIndexMember(Member):
             The answer with its tool calls, and the usage where the response holds it.
 
         Raises:
-            NoPartError: The call has tools and the LLM cannot call any.
+            UnsupportedError: The call has tools and the LLM cannot call any.
             MemberError: A tool call cannot be read.
         """
         messages, options = to_messages(prompt), self._options(prompt)
@@ -168,7 +168,7 @@ class LlamaIndexMember(Member):
     def _tool_caller(self) -> FunctionCallingLLM:
         if isinstance(self.llm, FunctionCallingLLM) and self.metadata.is_function_calling_model:
             return self.llm
-        raise NoPartError(
+        raise UnsupportedError(
             f"{self.name} cannot call tools (it is no function-calling LLM, or its metadata says so), so it takes "
             "no part in calls with tools"
         )

@@ -13,7 +13,7 @@ from blender_core.compat.comparing import PairComparer, check_candidates, joined
 from blender_core.compat.configs import BlenderConfig, GenFuserConfig, RankerConfig, with_options
 from blender_core.compat.sampling import sample_candidates
 from blender_core.errors import ConfigurationError
-from blender_core.rank.bubble import bubble_run
+from blender_core.rank.comparisons import bubble_run
 from blender_core.rank.pair_ranker import PairRanker
 
 if TYPE_CHECKING:

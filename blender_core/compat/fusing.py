@@ -9,9 +9,9 @@ from typing import Any
 from blender_core.compat.configs import GenFuserConfig
 from blender_core.errors import CheckpointError, ConfigurationError, FusionError
 from blender_core.fuse.gen_fuser_prompt import PublishedLayout, fit
-from blender_core.fuse.model_placement import model_placement
-from blender_core.models.quiet_loading import quiet_loading
-from blender_core.models.sealed_tokenizer import SealedTokenizer
+from blender_core.models.loading import quiet_loading
+from blender_core.models.placement import model_placement
+from blender_core.models.tokenizers import SealedTokenizer
 from blender_core.runtime.extras import require
 
 __all__ = ["CompatFuser"]

@@ -11,7 +11,7 @@ import torch
 from transformers import StoppingCriteria
 
 from blender_core.errors import FusionError
-from blender_core.runtime.computing_thread import ComputingThread, stop_if_given_up
+from blender_core.runtime.threads import ComputingThread, stop_if_given_up
 
 __all__ = ["WrittenIds", "finish_reason", "generate_batch", "stream_ids"]
 

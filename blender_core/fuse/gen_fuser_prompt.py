@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from blender_core.errors import CheckpointError, FusionError
 from blender_core.fuse.llm_fuser import fusion_prompt
 from blender_core.fuse.protocol import FusionInput
-from blender_core.models.sealed_tokenizer import SealedTokenizer
+from blender_core.models.tokenizers import SealedTokenizer
 
 __all__ = ["ChatLayout", "FittedInput", "FusionLayout", "PaperLayout", "PublishedLayout", "fit"]
 

@@ -62,7 +62,7 @@ class Fuser(Protocol):
     the engine uses them where they exist. May be called from several threads at once.
 
     One that computes in native code of this process sets ``computes_locally = True``. Its threads are then told when
-    nobody waits for them any more: ``stop_if_given_up`` of ``blender_core.runtime.computing_thread`` raises in them.
+    nobody waits for them any more: ``stop_if_given_up`` of ``blender_core.runtime.threads`` raises in them.
     Killing them at exit crashes the process, so the exit waits some seconds for them.
     """
 

@@ -11,7 +11,7 @@ from typing import Any
 from blender_core.errors import FusionError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
-from blender_core.gather.semaphore import SharedSlots
+from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.runtime.threads import call_in_thread, compute_in_thread, drain, iterate_in_thread, retrieve
 from blender_core.types.answer import ended_by_length
 
@@ -45,7 +45,7 @@ async def run_fusion(
     limit_s: float | None,
     emit_token: Callable[[str], None] | None,
     in_threads: bool,
-    slots: SharedSlots | None = None,
+    semaphore: SharedSemaphore | None = None,
     may_be_cut: bool = False,
 ) -> FusedText:
     """Fuse.
@@ -57,7 +57,7 @@ async def run_fusion(
         limit_s: Seconds the fuser gets; ``None`` is no limit.
         emit_token: Takes pieces of text as they come; ``None`` asks for the whole.
         in_threads: The caller is synchronous: prefer the fuser's synchronous methods.
-        slots: Limits how many members and fusers run at once; waiting for one counts into the limit.
+        semaphore: Limits how many members and fusers run at once; waiting for one counts into the limit.
         may_be_cut: Whether a text that a limit of tokens cut off is used; for where the best candidate was, too.
 
     Returns:
@@ -70,7 +70,7 @@ async def run_fusion(
     streamed = _Streamed(judge, emit_token)
     pieces = None if emit_token is None else _pieces(fuser, request, in_threads)
     work = _whole(fuser, request, judge, in_threads) if pieces is None else streamed.collect(pieces)
-    task = asyncio.create_task(_in_slot(work, slots))
+    task = asyncio.create_task(_in_slot(work, semaphore))
     # where this call is cancelled in the moment in which the task ends, nobody else reads how
     task.add_done_callback(retrieve)
     try:
@@ -94,9 +94,9 @@ async def run_fusion(
     return fused
 
 
-async def _in_slot(work: Coroutine[Any, Any, FusedText], slots: SharedSlots | None) -> FusedText:
+async def _in_slot(work: Coroutine[Any, Any, FusedText], semaphore: SharedSemaphore | None) -> FusedText:
     try:
-        async with slots or nullcontext():
+        async with semaphore or nullcontext():
             return await work
     except (asyncio.CancelledError, KeyboardInterrupt, Exception):
         raise

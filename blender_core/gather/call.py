@@ -13,7 +13,7 @@ from blender_core.errors import EmptyAnswerError, MemberError, RefusedError
 from blender_core.events import BlendEvent, MemberRetrying, MemberStarted
 from blender_core.gather.classify import Failure, classify
 from blender_core.gather.policy import GatherPolicy
-from blender_core.gather.semaphore import SharedSlots
+from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending, cost_of
 from blender_core.members.member import Member
 from blender_core.runtime.threads import call_in_thread
@@ -75,7 +75,7 @@ class MemberCall:
         runtime: Clock, sleep, randomness, events.
         attempts: Calls made so far.
         stage_ends_at: When gathering ends at the latest, by the clock; ``None`` is no limit.
-        slots: Limits how many members run at once; ``None`` is no limit.
+        semaphore: Limits how many members run at once; ``None`` is no limit.
         started_at: When it was first called, by the clock.
     """
 
@@ -87,7 +87,7 @@ class MemberCall:
     spending: Spending
     runtime: CallRuntime
     stage_ends_at: float | None = None
-    slots: SharedSlots | None = None
+    semaphore: SharedSemaphore | None = None
     attempts: int = 0
     started_at: float | None = None
     _last_failure: tuple[Failure, BaseException] | None = None
@@ -99,7 +99,7 @@ class MemberCall:
             The outcome. Being cancelled from outside is the one thing that leaves as an exception.
         """
         while True:
-            async with self.slots or nullcontext():
+            async with self.semaphore or nullcontext():
                 outcome, wait = await self._turn()
             if outcome is not None:
                 return outcome

@@ -18,9 +18,9 @@ from blender_core.errors import (
     EmptyAnswerError,
     MemberError,
     MemberTimeoutError,
-    NoPartError,
     RateLimitedError,
     RefusedError,
+    UnsupportedError,
 )
 from blender_core.types.outcome import Status
 
@@ -105,8 +105,8 @@ def _classify_own(error: BaseException) -> tuple[Status, bool] | None:
         return Status.REFUSED, False
     if isinstance(error, MemberTimeoutError):
         return Status.TIMEOUT, True
-    if isinstance(error, NoPartError):
-        return Status.NO_PART, False
+    if isinstance(error, UnsupportedError):
+        return Status.UNSUPPORTED, False
     if isinstance(error, EmptyAnswerError | MemberError):
         return Status.ERROR, False
     return None

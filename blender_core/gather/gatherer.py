@@ -13,7 +13,7 @@ from blender_core.errors import MemberTimeoutError
 from blender_core.events import MemberAnswered, MemberFailed
 from blender_core.gather.call import CallRuntime, MemberCall
 from blender_core.gather.policy import GatherPolicy
-from blender_core.gather.semaphore import SharedSlots
+from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
 from blender_core.runtime.threads import drain
@@ -31,7 +31,7 @@ async def gather(
     prompt: Prompt,
     policy: GatherPolicy,
     *,
-    slots: SharedSlots | None,
+    semaphore: SharedSemaphore | None,
     spending: Spending,
     runtime: CallRuntime,
     soft_limit_s: float | None = None,
@@ -44,7 +44,7 @@ async def gather(
         members: The ensemble: unique name and member.
         prompt: What to ask.
         policy: Timeouts, quorum, grace, retries.
-        slots: Limits how many members run at once; ``None`` asks all at once.
+        semaphore: Limits how many members run at once; ``None`` asks all at once.
         spending: The call's spending; decides whether more may be started.
         runtime: Clock, sleep, randomness, events.
         soft_limit_s: Seconds after which gathering ends if the quorum is met; ``None`` is no limit.
@@ -56,7 +56,7 @@ async def gather(
         One outcome a member, in the ensemble's order.
     """
     calls = [
-        MemberCall(member, name, index, prompt, policy, spending, runtime, slots=slots)
+        MemberCall(member, name, index, prompt, policy, spending, runtime, semaphore=semaphore)
         for index, (name, member) in enumerate(members)
     ]
     run = _Gathering(calls, policy, runtime, soft_limit_s, hard_limit_s, counts)

@@ -6,10 +6,10 @@ import asyncio
 import threading
 from collections import deque
 
-__all__ = ["SharedSlots"]
+__all__ = ["SharedSemaphore"]
 
 
-class SharedSlots:
+class SharedSemaphore:
     """Limits how many members run at once over all calls of one blend, whatever loop each call runs in.
 
     Args:
@@ -17,7 +17,7 @@ class SharedSlots:
 
     Examples:
         >>> async def use():
-        ...     async with SharedSlots(1):
+        ...     async with SharedSemaphore(1):
         ...         return "in"
         >>> asyncio.run(use())
         'in'
@@ -50,7 +50,7 @@ class SharedSlots:
     async def __aexit__(self, *_exc: object) -> None:
         self._release()
 
-    def __deepcopy__(self, _memo: object) -> SharedSlots:
+    def __deepcopy__(self, _memo: object) -> SharedSemaphore:
         # a copy of a blend shares its limit
         return self
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from blender_core.errors import ConfigurationError, NoPartError
+from blender_core.errors import ConfigurationError, UnsupportedError
 from blender_core.runtime.threads import call_in_thread, run_sync
 from blender_core.types.answer import Answer, Price
 from blender_core.types.prompt import Prompt
@@ -148,8 +148,8 @@ class FunctionMember(Member):
         """Call the function with the flattened prompt.
 
         Raises:
-            NoPartError: The call has tools, which a function of text cannot call.
+            UnsupportedError: The call has tools, which a function of text cannot call.
         """
         if prompt.options.get("tools"):
-            raise NoPartError(f"{self.name} is a function of text and cannot call tools; it takes no part here")
+            raise UnsupportedError(f"{self.name} is a function of text and cannot call tools; it takes no part here")
         return Answer(self._function(prompt.text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from blender_core.runtime.computing_thread import stop_if_given_up
+from blender_core.runtime.threads import stop_if_given_up
 
 __all__ = ["CPU_TOKEN_BUDGET", "GPU_TOKEN_BUDGET", "token_batches"]
 

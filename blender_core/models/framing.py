@@ -14,7 +14,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from blender_core.errors import CheckpointError
-from blender_core.models.sealed_tokenizer import SealedTokenizer
+from blender_core.models.tokenizers import SealedTokenizer
 
 __all__ = ["FramedText", "FramingTokenizer", "tokens_cut"]
 

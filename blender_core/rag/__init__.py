@@ -33,23 +33,23 @@ from blender_core.runtime.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from blender_core.rag.blend import GroundedBlender, GroundedResult
     from blender_core.rag.citations import CitationReport, RewrittenText, StreamedCitations, rewrite_citations
-    from blender_core.rag.evidence import EvidenceGroundedness
     from blender_core.rag.grounded_ranker import GroundedRanker, GroundedRanking
     from blender_core.rag.groundedness import (
         EmbeddingGroundedness,
+        EvidenceGroundedness,
         Groundedness,
         LexicalGroundedness,
+        NLIGroundedness,
         is_abstention,
     )
     from blender_core.rag.member import SourcedMember
-    from blender_core.rag.nli import NLIGroundedness
     from blender_core.rag.passage_ranking import PassageRanking, rank_passages
     from blender_core.rag.sources import GroundedCandidate, LinkedSource, Source, SourceUnion, unite_sources
 
 _HOMES = {
     "CitationReport": "blender_core.rag.citations",
     "EmbeddingGroundedness": "blender_core.rag.groundedness",
-    "EvidenceGroundedness": "blender_core.rag.evidence",
+    "EvidenceGroundedness": "blender_core.rag.groundedness",
     "GroundedBlender": "blender_core.rag.blend",
     "GroundedCandidate": "blender_core.rag.sources",
     "GroundedRanker": "blender_core.rag.grounded_ranker",
@@ -58,7 +58,7 @@ _HOMES = {
     "Groundedness": "blender_core.rag.groundedness",
     "LexicalGroundedness": "blender_core.rag.groundedness",
     "LinkedSource": "blender_core.rag.sources",
-    "NLIGroundedness": "blender_core.rag.nli",
+    "NLIGroundedness": "blender_core.rag.groundedness",
     "PassageRanking": "blender_core.rag.passage_ranking",
     "RewrittenText": "blender_core.rag.citations",
     "Source": "blender_core.rag.sources",

@@ -6,18 +6,23 @@ All measures are in [0, 1] and look at the answer's claims one by one, against t
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Unpack, runtime_checkable
 
-from blender_core.errors import ConfigurationError
+from blender_core.errors import CheckpointError, ConfigurationError, RankerError
+from blender_core.models.loading import LoadOptions, load_encoder, takes_load_options
 from blender_core.models.text_encoder import Encode, unit_vectors
 from blender_core.rag.sources import GroundedCandidate
 
 __all__ = [
     "EmbeddingGroundedness",
+    "EvidenceGroundedness",
     "Groundedness",
     "LexicalGroundedness",
+    "NLIGroundedness",
     "content_words",
     "is_abstention",
     "sentences",
@@ -245,3 +250,174 @@ def _is_fact(word: str) -> bool:
 
 
 _FUNCTION_STEMS = frozenset(map(_stem, _FUNCTION_WORDS))
+
+
+# what the support of a sentence is worth that only repeats words of the question
+_REPEATS = 0.3
+
+
+class EvidenceGroundedness:
+    """How well single sentences of an answer's sources bear out both the question and the answer. Needs no model.
+
+    For a sentence of the answer and one of its sources two shares are taken: of the answer's claims that the source
+    sentence contains, and of the question's words that it contains. Their product is 1 where one place in the sources
+    speaks of the whole question and states the whole answer, and small where a fact was taken from a place that is
+    about something else. The best source sentence counts; longer answers average over their sentences, by claims.
+
+    Words count by their rarity among the sentences of all candidates' sources. Words of the question that no source
+    has are left out; where that leaves none, only the claims count. A sentence that only repeats words of the question
+    counts 0.3 times. ``docs/rag.md`` says how well it picks.
+
+    Examples:
+        >>> from blender_core.rag import GroundedCandidate, Source
+        >>> sources = (Source("The server listens on port 8080. The client gives up after 30 seconds."),)
+        >>> candidates = [GroundedCandidate(answer, sources) for answer in ("Port 8080.", "Port 30.", "Port 99.")]
+        >>> [round(share, 2) for share in EvidenceGroundedness().score("Which port does the server use?", candidates)]
+        [1.0, 0.0, 0.0]
+    """
+
+    name = "evidence"
+
+    def score(self, question: str, candidates: Sequence[GroundedCandidate]) -> list[float]:
+        """Measure; see ``Groundedness.score``."""
+        read = [
+            [set(content_words(part)) for source in one.sources for part in sentences(source.text)]
+            for one in candidates
+        ]
+        places = {frozenset(words) for group in read for words in group}
+        seen = Counter(word for words in places for word in words)
+        # a word that no source has is the rarest of all
+        rarity = {word: math.log1p(len(places) / count) for word, count in seen.items()}
+        unseen = math.log1p(2 * len(places))
+        asked = set(content_words(question))
+        found = {word: rarity[word] for word in sorted(asked) if word in rarity}
+        return [_support(one, group, asked, found, rarity, unseen) for one, group in zip(candidates, read, strict=True)]
+
+
+def _support(
+    candidate: GroundedCandidate,
+    read: Sequence[set[str]],
+    asked: set[str],
+    found: Mapping[str, float],
+    rarity: Mapping[str, float],
+    unseen: float,
+) -> float:
+    total = supported = 0.0
+    for sentence in sentences(without_citations(candidate.answer)):
+        words = set(content_words(sentence))
+        fresh = words - asked
+        claims = {word: rarity.get(word, unseen) for word in sorted(fresh or words)}
+        weight = math.fsum(claims.values())
+        best = max((_share(claims, place) * _share(found, place) for place in read), default=0.0)
+        total += weight
+        supported += weight * best * (1.0 if fresh else _REPEATS)
+    return round(supported / total, 6) if total else 0.0
+
+
+def _share(weights: Mapping[str, float], place: set[str]) -> float:
+    """Share of the words, by weight, that a sentence has; 1 where there are no words."""
+    total = math.fsum(weights.values())
+    return math.fsum(weight for word, weight in weights.items() if word in place) / total if total else 1.0
+
+
+Entail = Callable[[list[tuple[str, str]]], Any]
+"""Takes ``(premise, hypothesis)`` pairs, returns n probabilities of entailment."""
+
+
+class NLIGroundedness:
+    """Probability that the best passage entails a sentence of the answer, averaged over the sentences.
+
+    Falke et al. 2019 and Laban et al. 2022 (SummaC, zero-shot) rate summaries this way. One forward for each
+    sentence with each passage.
+
+    Args:
+        entail: Takes ``(premise, hypothesis)`` pairs, returns the probability of entailment of each. It must be safe
+            to call from several threads. ``from_pretrained`` makes one.
+
+    Examples:
+        >>> from blender_core.rag import GroundedCandidate, Source
+        >>> measure = NLIGroundedness(lambda pairs: [float(said in read) for read, said in pairs])
+        >>> measure.score("?", [GroundedCandidate("B.", (Source("A."), Source("A. B.")))])
+        [1.0]
+    """
+
+    name = "entailment"
+
+    def __init__(self, entail: Entail) -> None:
+        self._entail = entail
+
+    @classmethod
+    @takes_load_options()
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        max_tokens: int | None = None,
+        token_budget: int = 4096,
+        **load: Unpack[LoadOptions],
+    ) -> NLIGroundedness:
+        """Load a classifier with an entailment label, such as ``cross-encoder/nli-deberta-v3-base``.
+
+        Args:
+            name_or_path: A folder or a hub repository.
+            max_tokens: Window in tokens for a pair; default is the model's. A long passage loses its middle.
+            token_budget: Most tokens in a forward pass, pads included.
+            **load: Where it comes from and how it is kept: ``blender_core.models.loading.LoadOptions``.
+
+        Returns:
+            The measure.
+
+        Raises:
+            CheckpointError: No label is called entailment.
+            BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
+        """
+        model = load_encoder(
+            "AutoModelForSequenceClassification",
+            name_or_path,
+            feature="NLIGroundedness.from_pretrained",
+            max_tokens=max_tokens,
+            token_budget=token_budget,
+            **load,
+        )
+        labels = {int(index): str(label).lower() for index, label in (model.config.id2label or {}).items()}
+        index = next((index for index, label in labels.items() if label.startswith("entail")), None)
+        if index is None:
+            raise CheckpointError(
+                f"{os.fspath(name_or_path)} has the labels {sorted(labels.values())}; groundedness needs one that is "
+                "called entailment"
+            )
+
+        def entail(pairs: list[tuple[str, str]]) -> list[float]:
+            rows = [model.tokenizer.pair(premise, said, model.max_tokens) for premise, said in pairs]
+            return model.values(rows, lambda logits: logits.softmax(-1)[:, index])
+
+        return cls(entail)
+
+    def score(self, question: str, candidates: Sequence[GroundedCandidate]) -> list[float]:
+        """Measure; see ``Groundedness.score``.
+
+        Raises:
+            RankerError: The model gave something other than one number for each pair.
+        """
+        import numpy as np
+
+        claims = [sentences(without_citations(candidate.answer)) for candidate in candidates]
+        pairs = list(
+            dict.fromkeys(
+                (source.text, said)
+                for candidate, group in zip(candidates, claims, strict=True)
+                for said in group
+                for source in candidate.sources
+            )
+        )
+        chances = np.asarray(self._entail(pairs) if pairs else [], dtype=np.float64)
+        if chances.shape != (len(pairs),) or not np.isfinite(chances).all():
+            raise RankerError(
+                f"the entailment model gave shape {chances.shape} for {len(pairs)} pairs; give one finite number each"
+            )
+        known = dict(zip(pairs, chances.tolist(), strict=True))
+        scores = []
+        for candidate, group in zip(candidates, claims, strict=True):
+            best = [max((known[(source.text, said)] for source in candidate.sources), default=0.0) for said in group]
+            scores.append(round(sum(best) / len(best), 6) if best else 0.0)
+        return scores

@@ -65,7 +65,7 @@ def rank_passages(
         RankerError: The ranker failed.
 
     Examples:
-        >>> from blender_core.rank.length import LongestRanker
+        >>> from blender_core.rank.baselines import LongestRanker
         >>> ranked = rank_passages(LongestRanker(), "?", ["a", "ccc", "bb", "dddd"], budget=3)
         >>> ranked.order, ranked.read
         ((1, 2, 0, 3), 3)

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
 from blender_core.models.segments import SegmentedText, SegmentLayout
-from blender_core.models.token_ids import token_ids
+from blender_core.models.tokenizers import token_ids
 from blender_core.rank.lexical_consensus import measure_agreement
-from blender_core.runtime.computing_thread import stop_if_given_up
+from blender_core.runtime.threads import stop_if_given_up
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.ranking import Ranking
 

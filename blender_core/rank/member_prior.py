@@ -17,18 +17,284 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blender_core.errors import ConfigurationError
-from blender_core.rank.member_prior_checks import is_finite, ranking_problem, state_problem
-from blender_core.rank.member_strengths import Verdict, fit_verdicts, strengths_from_scores
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.ranking import Ranking
 
-__all__ = ["MemberPrior", "MemberStrength"]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float64]
+
+__all__ = [
+    "MemberPrior",
+    "MemberStrength",
+    "Verdict",
+    "VerdictFit",
+    "fit_verdicts",
+    "is_finite",
+    "ranking_problem",
+    "state_problem",
+    "strengths_from_scores",
+]
+
+_EM_STEPS = 50
+_SPREAD_STEPS = 12
+_NEWTON_STEPS = 25
+_SMALLEST_SHARE = 1e-6  # of a Newton step
+_SMALLEST_TRUST = 0.05
+# the extras' variance in squared logits before any verdict, and how many members that belief counts for
+_SPREAD, _SPREAD_MEMBERS = 0.25, 4.0
+
+
+class Verdict(NamedTuple):
+    """A verdict on two members' answers to one prompt.
+
+    Attributes:
+        first: Name of a member.
+        second: Name of another.
+        margin: The ranker's score of the first answer minus that of the second; ``None`` where it is not known.
+        won: 1 where the first is better, 0 where the second is, between for doubt.
+        weight: How much the verdict counts.
+    """
+
+    first: str
+    second: str
+    margin: float | None
+    won: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictFit:
+    """What verdicts say of the ranker and of the members.
+
+    Attributes:
+        trust: Factor of the ranker's scores; 1 is what the ranker claims for itself.
+        extra: What its scores do not show of each member, on the ranker's scale, shape (members,).
+        covariance: Of ``extra``.
+    """
+
+    trust: float
+    extra: Array
+    covariance: Array
+
+
+def fit_verdicts(
+    index: Mapping[str, int], verdicts: Sequence[Verdict], strengths: Array, *, temperature: float, factor: float
+) -> VerdictFit:
+    """Fit trust and extras to verdicts.
+
+    Args:
+        index: Place by member.
+        verdicts: At least one. Those without a margin say nothing about the trust.
+        strengths: What the scores say of the members, shape (members,).
+        temperature: The ranker's: a margin divided by it is the logit that the ranker claims.
+        factor: Weight of a strength against the score of a text.
+
+    Returns:
+        The posterior mode, with the covariance there.
+    """
+    import numpy as np
+
+    first = np.array([index[verdict.first] for verdict in verdicts])
+    second = np.array([index[verdict.second] for verdict in verdicts])
+    won = np.array([verdict.won for verdict in verdicts])
+    weights = np.array([verdict.weight for verdict in verdicts])
+    known = np.array([verdict.margin is not None for verdict in verdicts])
+    margins = np.array([verdict.margin or 0.0 for verdict in verdicts])
+    ahead = strengths[first] - strengths[second]
+    rows, size = np.arange(len(verdicts)), len(index)
+    design = np.zeros((len(verdicts), size + 1))
+    design[:, 0] = np.where(known, margins + factor * ahead, 0.0) / temperature
+    design[rows, 1 + first] += 1.0
+    design[rows, 1 + second] -= 1.0
+    offset = np.where(known, 0.0, ahead) / temperature
+    start = np.zeros(size + 1)
+    start[0] = 1.0
+    solution, spread = start.copy(), _SPREAD
+    covariance: npt.NDArray[Any] = np.zeros((size + 1, size + 1))
+    for _ in range(_SPREAD_STEPS):
+        # the trust is off by a factor of itself or so
+        precision = np.diag(np.r_[1.0, np.full(size, 1.0 / spread)])
+        solution, curvature = _posterior_mode(design, offset, weights, won, precision, start, solution)
+        covariance = np.linalg.inv(curvature)
+        extra = solution[1:]
+        seen = float(extra @ extra) + float(np.trace(covariance[1:, 1:]))
+        spread = (seen + _SPREAD_MEMBERS * _SPREAD) / (size + _SPREAD_MEMBERS)
+    return VerdictFit(
+        max(float(solution[0]), _SMALLEST_TRUST), temperature * solution[1:], temperature**2 * covariance[1:, 1:]
+    )
+
+
+def _posterior_mode(
+    design: Array, offset: Array, weights: Array, won: Array, precision: Array, start: Array, solution: Array
+) -> tuple[Array, Array]:
+    """The best coefficients of the logistic regression, and the curvature there.
+
+    Newton's method. A step that would make things worse is halved: from margins of many logits a whole step jumps
+    over the mode, and the next one jumps further.
+    """
+    import numpy as np
+
+    def badness(at: Array) -> float:
+        logits = design @ at + offset
+        away = at - start
+        return float(weights @ (np.logaddexp(0.0, logits) - won * logits)) + 0.5 * float(away @ precision @ away)
+
+    now = badness(solution)
+    for step_number in range(_NEWTON_STEPS + 1):
+        chance = 1.0 / (1.0 + np.exp(-np.clip(design @ solution + offset, -60.0, 60.0)))
+        curvature: Array = (design.T * (weights * chance * (1.0 - chance))) @ design + precision
+        if step_number == _NEWTON_STEPS:
+            break
+        step = np.linalg.solve(curvature, design.T @ (weights * (won - chance)) - precision @ (solution - start))
+        share, then = 1.0, badness(solution + step)
+        while then > now and share > _SMALLEST_SHARE:
+            share /= 2.0
+            then = badness(solution + share * step)
+        if then > now:
+            break
+        solution, now = solution + share * step, then
+        if float(np.abs(step).max()) < 1e-8:
+            break
+    return solution, curvature
+
+
+def strengths_from_scores(
+    index: Mapping[str, int], margins: Mapping[tuple[str, str], tuple[float, float, float]], freedom: int
+) -> tuple[Array, Array]:
+    """Strengths from a ranker's scores, without labels: empirical Bayes by expectation maximisation.
+
+    Args:
+        index: Place by member.
+        margins: By pair of members the weight, the weighted margin and the weighted squared margin.
+        freedom: Degrees of freedom behind the squares.
+
+    Returns:
+        Posterior mean, shape (members,), and covariance; zeros where nothing is known.
+    """
+    import numpy as np
+
+    size = len(index)
+    laplacian, right, squares = np.zeros((size, size)), np.zeros(size), 0.0
+    for (first, second), (weight, linear, square) in margins.items():
+        i, j = index[first], index[second]
+        laplacian[[i, j], [i, j]] += weight
+        laplacian[[i, j], [j, i]] -= weight
+        right[i] += linear
+        right[j] -= linear
+        squares += square
+    if freedom == 0 or squares <= 0.0:
+        return np.zeros(size), np.zeros((size, size))
+    within = between = squares / freedom
+    mean: npt.NDArray[Any] = np.zeros(size)
+    covariance: npt.NDArray[Any] = np.zeros((size, size))
+    for _ in range(_EM_STEPS):
+        covariance = np.linalg.inv(laplacian / within + np.eye(size) / between)
+        mean = covariance @ right / within
+        residual = squares - 2.0 * float(mean @ right) + float(mean @ laplacian @ mean)
+        within = max((residual + float(np.trace(laplacian @ covariance))) / freedom, 1e-9 * squares / freedom)
+        between = max((float(mean @ mean) + float(np.trace(covariance))) / size, 1e-9 * squares / freedom)
+    return mean, covariance
+
+
+Pair = tuple[str, str]
+
+# of scores, in temperatures too, and of counts: beyond it the squares lose what matters
+_LARGEST = 1e9
+# a margin is the difference of two scores
+_LARGEST_MARGIN = 2.001 * _LARGEST
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    try:
+        return math.isfinite(value)
+    except (OverflowError, TypeError, ValueError):
+        return False
+
+
+def ranking_problem(ranking: Ranking) -> str | None:
+    """Why a prior cannot learn from a ranking, in words.
+
+    Args:
+        ranking: As a ranker gave it.
+
+    Returns:
+        The problem with its remedy, or ``None``.
+    """
+    if not 1.0 / _LARGEST <= ranking.temperature <= _LARGEST:
+        return f"the ranking's temperature is {ranking.temperature}; it must be finite and above 0"
+    known = [score for score in ranking.scores if math.isfinite(score)]
+    largest = max(map(abs, known), default=0.0)
+    if not largest <= _LARGEST * min(1.0, ranking.temperature):
+        return (
+            f"scores of {ranking.ranker!r} reach {largest:g} at temperature {ranking.temperature:g}, too far to learn "
+            f"from; scale them below {_LARGEST:g}, as a score and divided by the temperature"
+        )
+    return None
+
+
+def state_problem(
+    *,
+    temperature: float,
+    counts: Mapping[str, int],
+    answers: Mapping[str, int],
+    margins: Mapping[Pair, tuple[float, float, float]],
+    judged: Mapping[Pair, tuple[float, float]],
+    rated: Sequence[Verdict],
+) -> str | None:
+    """Why the saved state of a prior cannot be used, in words.
+
+    Args:
+        temperature: The ranker's.
+        counts: Of prompts and the like, by name of the field.
+        answers: Answers seen, by member.
+        margins: By pair the weight, the weighted margin and the weighted squared margin.
+        judged: By pair how often judged, and how often the first won.
+        rated: Verdicts with margins.
+
+    Returns:
+        The first problem, or ``None``.
+    """
+    if not 1.0 / _LARGEST <= temperature <= _LARGEST:
+        return f"temperature is {temperature}; it must be finite and above 0"
+    for name, count in (*answers.items(), *counts.items()):
+        if not 0 <= count <= _LARGEST:
+            return f"the count of {name!r} is {count}"
+    problems = (_margin_problems(answers, margins), _judged_problems(judged), _rated_problems(rated, temperature))
+    return next((problem for found in problems for problem in found), None)
+
+
+def _margin_problems(answers: Mapping[str, int], margins: Mapping[Pair, tuple[float, float, float]]) -> Iterator[str]:
+    for pair, (weight, linear, square) in margins.items():
+        if pair[0] == pair[1] or not answers.keys() >= set(pair):
+            yield f"margins speak of {pair}, which are not two of the members in answers"
+        sound = 0.0 < weight <= _LARGEST and 0.0 <= square <= weight * _LARGEST_MARGIN**2
+        if not (sound and abs(linear) <= weight * _LARGEST_MARGIN):
+            yield f"margins of {pair} are {weight}, {linear}, {square}"
+
+
+def _judged_problems(judged: Mapping[Pair, tuple[float, float]]) -> Iterator[str]:
+    for pair, (count, wins) in judged.items():
+        if pair[0] == pair[1] or not 0.0 <= wins <= count <= _LARGEST:
+            yield f"{pair} were judged {count} times with {wins} wins of the first"
+
+
+def _rated_problems(rated: Sequence[Verdict], temperature: float) -> Iterator[str]:
+    largest = _LARGEST_MARGIN * min(1.0, temperature)
+    for verdict in rated:
+        sound = verdict.margin is not None and abs(verdict.margin) <= largest
+        if verdict.first == verdict.second or not (sound and 0.0 <= verdict.won <= 1.0 and 0.0 < verdict.weight <= 1.0):
+            yield f"rated holds {tuple(verdict)}"
+
 
 _FORMAT = 2
 _READ_FORMATS = (1, 2)

@@ -6,27 +6,204 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from blender_core.errors import ConfigurationError
-from blender_core.rank.aggregate import aggregate, symmetrise
+from blender_core.errors import CheckpointError, ConfigurationError
+from blender_core.models.hub import checkpoint_folder
 from blender_core.rank.calibration import Calibration, JudgedPair, fit_calibration
-from blender_core.rank.pairrm.comparing import bubble_matrix, ordered_matrix, spread_ordered
-from blender_core.rank.pairrm.request import EncodedRequest, encode_pairs, encode_request
+from blender_core.rank.comparisons import aggregate, bubble_matrix, ordered_matrix, spread_ordered, symmetrise
 from blender_core.rank.pairrm.settings import PairRankerSettings
+from blender_core.rank.pairrm.tokens import PairTokenizer
 from blender_core.rank.protocol import Ranker
+from blender_core.runtime.extras import require
+from blender_core.text.distinct import DistinctCandidates, distinct_candidates
 from blender_core.types.ranking import Ranking, direct_confidence
 
 if TYPE_CHECKING:
     from blender_core.data.preferences import PreferenceRecord
     from blender_core.rank.pairrm.onnx_scorer import OnnxPairScorer
     from blender_core.rank.pairrm.scorer import PairScorer
-    from blender_core.rank.pairrm.tokens import PairTokenizer
+    from blender_core.rank.pairrm.tokens import EncodedPair, EncodedText, PairTokenizer
 
-__all__ = ["PairRanker"]
+__all__ = [
+    "BACKENDS",
+    "EncodedRequest",
+    "LoadedParts",
+    "PairRanker",
+    "encode_pairs",
+    "encode_request",
+    "load_parts",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRequest:
+    """A prompt and its distinct candidates as ids.
+
+    Attributes:
+        source: The prompt.
+        texts: The distinct candidates, in an order that does not depend on how they were given.
+        distinct: The way back to all candidates.
+        cut: Candidate index -> tokens that did not fit; -1 is the prompt.
+    """
+
+    source: EncodedText
+    texts: tuple[EncodedText, ...]
+    distinct: DistinctCandidates
+    cut: dict[int, int]
+
+
+def encode_request(
+    tokenizer: PairTokenizer,
+    prompt: str,
+    candidates: Sequence[str],
+    source_max_length: int,
+    candidate_max_length: int,
+) -> EncodedRequest:
+    """Encode a prompt and its candidates once each.
+
+    What a short prompt leaves of its room goes to the candidates, half each: the reference's rule for one request.
+
+    Args:
+        tokenizer: The checkpoint's.
+        prompt: The prompt.
+        candidates: At least one answer.
+        source_max_length: Most tokens of the prompt.
+        candidate_max_length: Most tokens of a candidate beside a full prompt.
+
+    Returns:
+        The request.
+
+    Raises:
+        ConfigurationError: ``candidates`` is empty or holds something that is not a string.
+    """
+    by_text = distinct_candidates(candidates)
+    source = tokenizer.source(prompt, source_max_length)
+    room = candidate_max_length + (source_max_length - len(source.ids)) // 2
+    encoded = [tokenizer.candidate(text, room) for text in by_text.texts]
+    # texts that the network cannot tell apart are duplicates too; a fixed order of the rest makes every number
+    # independent of the order in which candidates were given
+    unique = sorted({text.ids for text in encoded}, key=lambda ids: (len(ids), ids))
+    place = {ids: index for index, ids in enumerate(unique)}
+    positions = tuple(None if p is None else place[encoded[p].ids] for p in by_text.positions)
+    # the reversed walk keeps the first text of each
+    first = {place[text.ids]: number for number, text in reversed(list(enumerate(encoded)))}
+    cut = {index: encoded[p].cut for index, p in enumerate(by_text.positions) if p is not None and encoded[p].cut}
+    return EncodedRequest(
+        source=source,
+        texts=tuple(encoded[first[index]] for index in range(len(unique))),
+        distinct=DistinctCandidates(tuple(by_text.texts[first[index]] for index in range(len(unique))), positions),
+        cut={-1: source.cut, **cut} if source.cut else cut,
+    )
+
+
+def encode_pairs(
+    tokenizer: PairTokenizer,
+    comparisons: Sequence[tuple[str, str, str]],
+    source_max_length: int,
+    candidate_max_length: int,
+) -> list[EncodedPair]:
+    """Encode comparisons as they are, each text once.
+
+    Args:
+        tokenizer: The checkpoint's.
+        comparisons: Prompt, left and right answer of each.
+        source_max_length: Most tokens of a prompt.
+        candidate_max_length: Most tokens of a candidate beside a full prompt.
+
+    Returns:
+        One pair for each comparison.
+    """
+    sources = {prompt: tokenizer.source(prompt, source_max_length) for prompt, _, _ in comparisons}
+    known: dict[tuple[str, int], EncodedText] = {}
+    pairs = []
+    for prompt, left, right in comparisons:
+        source = sources[prompt]
+        room = candidate_max_length + (source_max_length - len(source.ids)) // 2
+        for text in (left, right):
+            if (text, room) not in known:
+                known[text, room] = tokenizer.candidate(text, room)
+        pairs.append(tokenizer.pair(source, known[left, room], known[right, room]))
+    return pairs
+
+
+BACKENDS = ("onnx", "torch")
+"""What can run the network."""
+
+
+class LoadedParts(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        scorer: The network.
+        tokenizer: Its tokenizer.
+        settings: What its config says.
+    """
+
+    scorer: PairScorer | OnnxPairScorer
+    tokenizer: PairTokenizer
+    settings: PairRankerSettings
+
+
+def load_parts(
+    name_or_path: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    backend: str = "torch",
+    token_budget: int | None = None,
+    threads: int | None = None,
+) -> LoadedParts:
+    """Load a checkpoint; ``PairRanker.from_pretrained`` says what each argument means.
+
+    Raises:
+        CheckpointError: Files are missing or are not a PairRanker's.
+        ConfigurationError: The backend, the device or the dtype cannot work.
+        DownloadError: The repository cannot be had.
+        MissingExtraError: What the backend needs is not installed.
+    """
+    if backend not in BACKENDS:
+        raise ConfigurationError(f"backend {backend!r} is unknown; choose 'torch' or 'onnx'")
+    if threads is not None and (backend == "torch" or threads < 1):
+        raise ConfigurationError(
+            f"threads={threads} with backend={backend!r}: it is at least 1 and for 'onnx'; torch has "
+            "torch.set_num_threads"
+        )
+    if backend == "torch":
+        for module in ("torch", "safetensors"):
+            require(module, feature="PairRanker.from_pretrained", extra="torch")
+    folder = checkpoint_folder(
+        name_or_path,
+        revision=revision,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        onnx=backend == "onnx",
+    )
+    settings = PairRankerSettings.from_folder(folder)
+    if not (folder / "tokenizer.json").is_file():
+        raise CheckpointError(
+            f"{folder} has no tokenizer.json; load its tokenizer once with transformers 4 and "
+            "save_pretrained() it there"
+        )
+    tokenizer = PairTokenizer.from_file(folder / "tokenizer.json")
+    scorer: PairScorer | OnnxPairScorer
+    if backend == "onnx":
+        from blender_core.rank.pairrm.onnx_scorer import load_onnx_scorer
+
+        scorer = load_onnx_scorer(
+            folder, tokenizer, device=device, dtype=dtype, token_budget=token_budget, threads=threads
+        )
+    else:
+        from blender_core.rank.pairrm.scorer import load_scorer
+
+        scorer = load_scorer(folder, settings, tokenizer, device=device, dtype=dtype, token_budget=token_budget)
+    return LoadedParts(scorer, tokenizer, settings)
 
 
 class PairRanker:
@@ -147,7 +324,7 @@ class PairRanker:
             DownloadError: The repository cannot be had.
             MissingExtraError: torch, safetensors or huggingface_hub is not installed.
         """
-        from blender_core.rank.pairrm.loading import load_parts
+        from blender_core.rank.pair_ranker import load_parts
 
         scorer, tokenizer, settings = load_parts(
             name_or_path,

@@ -26,13 +26,13 @@ def _consensus() -> Ranker:
 
 
 def _longest() -> Ranker:
-    from blender_core.rank.length import LongestRanker
+    from blender_core.rank.baselines import LongestRanker
 
     return LongestRanker()
 
 
 def _random() -> Ranker:
-    from blender_core.rank.random_ranker import RandomRanker
+    from blender_core.rank.baselines import RandomRanker
 
     return RandomRanker()
 

@@ -8,24 +8,76 @@ interpreter from leaving, and the pool would run dry. Threads that compute in na
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import contextvars
 import queue
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from blender_core.runtime.computing_thread import ComputingThread
+from blender_core.errors import BlendError
 
 __all__ = [
+    "ComputingThread",
     "call_in_thread",
     "compute_in_thread",
     "drain",
     "iterate_in_thread",
     "retrieve",
     "run_sync",
+    "stop_if_given_up",
     "stream_sync",
 ]
+
+# longest wait of the interpreter's end
+_EXIT_S = 5.0
+
+
+def stop_if_given_up() -> None:
+    """End work of a :class:`ComputingThread` whose result nobody waits for any more.
+
+    Raises:
+        BlendError: Nobody waits.
+    """
+    thread = threading.current_thread()
+    if isinstance(thread, ComputingThread) and thread.given_up.is_set():
+        raise BlendError("nobody waits for this result any more")
+
+
+class ComputingThread(threading.Thread):
+    """A daemon thread in native code, which the end of the interpreter waits for.
+
+    Args:
+        work: Run in the thread.
+        name: Of the thread.
+        given_up: Becomes the attribute; default an event of its own.
+
+    Attributes:
+        given_up: Set where nobody waits for the result any more; :func:`stop_if_given_up` heeds it.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[], None],
+        *,
+        name: str = "blended-llm-compute",
+        given_up: threading.Event | None = None,
+    ) -> None:
+        super().__init__(target=work, name=name, daemon=True)
+        self.given_up = given_up or threading.Event()
+
+
+@atexit.register
+def _wait_for_computing_threads() -> None:
+    left = [thread for thread in threading.enumerate() if isinstance(thread, ComputingThread)]
+    for thread in left:
+        thread.given_up.set()
+    until = time.monotonic() + _EXIT_S
+    for thread in left:
+        thread.join(max(0.0, until - time.monotonic()))
+
 
 T = TypeVar("T")
 _END = object()
@@ -87,7 +139,7 @@ def _prepare(function: Callable[[], T]) -> tuple[asyncio.Future[T], Callable[[],
         if error is None:
             future.set_result(result)
         else:
-            future.set_exception(_mere(error))
+            future.set_exception(_as_exception(error))
 
     def work() -> None:
         result, caught = None, None
@@ -145,7 +197,7 @@ async def iterate_in_thread(make_iterator: Callable[[], Iterator[T]], *, compute
         while True:
             item, error = await items.get()
             if error is not None:
-                raise _mere(error)
+                raise _as_exception(error)
             if item is _END:
                 return
             yield item
@@ -275,7 +327,7 @@ def retrieve(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _mere(error: BaseException) -> Exception:
+def _as_exception(error: BaseException) -> Exception:
     """An error of another thread, wrapped where it would mean something to coroutines and loops here."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error

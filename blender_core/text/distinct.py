@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from blender_core.errors import ConfigurationError
-from blender_core.text.unicode import normal_form
+from blender_core.text.unicode import normalize
 
 __all__ = ["DistinctCandidates", "distinct_candidates"]
 
@@ -89,4 +89,4 @@ def distinct_candidates(
 
 
 def _fold(text: str) -> str:
-    return " ".join(normal_form("NFC", text).split())
+    return " ".join(normalize("NFC", text).split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from blender_core.text.unicode import normal_form
+from blender_core.text.unicode import normalize
 
 __all__ = ["final_answer", "merge_units", "short_answer"]
 
@@ -138,7 +138,7 @@ def merge_units(answers: Sequence[str | None]) -> list[str | None]:
 
 def _plain(text: str) -> str:
     spaced = _AFTER_NUMBER.sub(" ", _RAISED.sub(lambda raised: f"^{raised.group()}", text))
-    return _BOLD.sub("", normal_form("NFKC", spaced).translate(_MINUS))
+    return _BOLD.sub("", normalize("NFKC", spaced).translate(_MINUS))
 
 
 def _normal(value: str) -> str | None:

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import Literal
 
-__all__ = ["normal_form"]
+__all__ = ["normalize"]
 
 # as in Unicode's Stream-Safe Text Format (UAX 15); no language needs as many
 _MOST_MARKS = 30
@@ -15,7 +15,7 @@ _MOST_MARKS = 30
 _MAYBE_MARKS = re.compile(r"(?:[^\w\s\x00-\x7f]|[\uff9e\uff9f])" f"{{{_MOST_MARKS + 1},}}")
 
 
-def normal_form(form: Literal["NFC", "NFKC"], text: str) -> str:
+def normalize(form: Literal["NFC", "NFKC"], text: str) -> str:
     """``unicodedata.normalize`` in linear time.
 
     Python sorts combining marks in quadratic time: a long run of them in mixed order takes minutes.
@@ -28,7 +28,7 @@ def normal_form(form: Literal["NFC", "NFKC"], text: str) -> str:
         The normal form; the text itself where more than 30 combining marks stand in a row.
 
     Examples:
-        >>> normal_form("NFKC", "e\u0301\u00bd") == "\u00e91\u20442"
+        >>> normalize("NFKC", "e\u0301\u00bd") == "\u00e91\u20442"
         True
     """
     if text.isascii() or any(_has_long_run(found.group()) for found in _MAYBE_MARKS.finditer(text)):

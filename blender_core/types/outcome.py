@@ -22,7 +22,7 @@ class Status(StrEnum):
     REFUSED = "refused"
     ERROR = "error"
     CANCELLED = "cancelled"
-    NO_PART = "no_part"
+    UNSUPPORTED = "unsupported"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from blender_core.text.unicode import normal_form
+from blender_core.text.unicode import normalize
 from blender_core.types.answer import Answer, ToolCall
 
 __all__ = ["ToolVote", "normalised_call", "vote_on_tool_calls"]
@@ -116,7 +116,7 @@ def _normalised(value: Any, level: int = 0) -> Any:
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, str):
-        text = normal_form("NFC", value).strip()
+        text = normalize("NFC", value).strip()
         if re.fullmatch(r"-?(0|[1-9]\d{0,14})", text):
             return int(text)
         if re.fullmatch(r"-?(0|[1-9]\d{0,14})\.\d{1,15}", text):

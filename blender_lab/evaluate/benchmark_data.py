@@ -11,8 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from blender_core.data.mixinstruct import MixCandidate, MixRecord, Verdict
-from blender_core.data.texts import prompt_text
+from blender_core.data.mixinstruct import MixCandidate, MixRecord, Verdict, prompt_text
 from blender_core.errors import ConfigurationError, DownloadError
 from blender_core.runtime.extras import require
 

@@ -94,8 +94,7 @@ def benchmark_rankers(
     if set(wanted) & set(ENCODER_RANKERS):
         from blender_core.local.encoder import local_encoder
         from blender_core.models.text_encoder import TextEncoder
-        from blender_core.rank.bi_encoder import BiEncoderRanker
-        from blender_core.rank.embedding_consensus import EmbeddingConsensusRanker
+        from blender_core.rank.embedding_rankers import BiEncoderRanker, EmbeddingConsensusRanker
 
         encode = TextEncoder.from_pretrained(encoder or local_encoder(), device="cpu" if encoder is None else "auto")
         if "bi-encoder" in wanted:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from blender_core.data.preferences import PreferenceRecord
-from blender_core.rank.length import LongestRanker
+from blender_core.rank.baselines import LongestRanker
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.protocol import Ranker
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blender_core.errors import ConfigurationError
-from blender_core.rank.bubble import bubble_run
+from blender_core.rank.comparisons import bubble_run
 
 if TYPE_CHECKING:
     import numpy as np

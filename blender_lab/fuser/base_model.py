@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from blender_core.errors import BlendError, CheckpointError, ConfigurationError
+from blender_core.fuse.gen_fuser import GenFuserSettings
 from blender_core.fuse.gen_fuser_prompt import ChatLayout, FusionLayout, PaperLayout, PublishedLayout
-from blender_core.fuse.gen_fuser_settings import GenFuserSettings
 from blender_core.models.gguf import gguf_file
-from blender_core.models.quiet_loading import quiet_loading
-from blender_core.models.sealed_tokenizer import SealedTokenizer
+from blender_core.models.loading import quiet_loading
+from blender_core.models.tokenizers import SealedTokenizer
 from blender_lab.fuser.config import FuserTrainingConfig, LoraConfig
 from blender_lab.fuser.encoding import ExampleEncoder
 

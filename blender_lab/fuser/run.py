@@ -20,7 +20,7 @@ from blender_lab.fuser.config import FuserTrainingConfig
 from blender_lab.fuser.examples import FusionExamples
 from blender_lab.fuser.ranking import rank_records
 from blender_lab.fuser.records import FusionRecord, Split, read_fusion_records, split_records
-from blender_lab.training.resume import check_same_run, keep_settings
+from blender_lab.training.resume import check_resumable, keep_settings
 
 __all__ = ["FuserTrainingResult", "fusion_splits", "train_fuser"]
 
@@ -114,7 +114,7 @@ def train_fuser(
     output.mkdir(parents=True, exist_ok=True)
     _check_optimizer(config.optimizer)
     if last_checkpoint(output) is not None or (output / _RESULT_FILE).is_file():
-        check_same_run(config, _FREE_SETTINGS)
+        check_resumable(config, _FREE_SETTINGS)
     keep_settings(config)
     if (output / _RESULT_FILE).is_file():
         return FuserTrainingResult(**json.loads((output / _RESULT_FILE).read_text(encoding="utf-8")))

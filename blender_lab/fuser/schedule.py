@@ -12,7 +12,7 @@ from transformers import Trainer, TrainerCallback
 
 from blender_lab.fuser.checkpoints import append_log, write_seconds
 from blender_lab.fuser.config import FuserTrainingConfig
-from blender_lab.training.save_interval import SavingPace
+from blender_lab.training.save_interval import SaveInterval
 
 __all__ = ["RunCallback", "ScheduledTrainer", "rate_at"]
 
@@ -59,7 +59,7 @@ class RunCallback(TrainerCallback):
         self._config = config
         self._log = log
         self._clock = clock
-        self._pace = SavingPace(config.save_every, clock)
+        self._pace = SaveInterval(config.save_every, clock)
         self._began = clock() - spent
         self._say = say
         self._row: dict[str, Any] = {}

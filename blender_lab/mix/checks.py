@@ -29,7 +29,7 @@ from types import MappingProxyType
 from typing import Any
 
 from blender_core.errors import ConfigurationError
-from blender_core.text.unicode import normal_form
+from blender_core.text.unicode import normalize
 
 __all__ = ["CHECK_KINDS", "passes", "validate_check"]
 
@@ -194,7 +194,7 @@ def _any(check: Mapping[str, Any], answer: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    return " ".join(normal_form("NFKC", text).replace("\u2019", "'").casefold().split())
+    return " ".join(normalize("NFKC", text).replace("\u2019", "'").casefold().split())
 
 
 def _bare(text: str) -> str:

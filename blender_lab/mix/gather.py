@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from blender_core.data.mixinstruct import Gathered, MixCandidate, MixRecord
-from blender_core.data.texts import without_surrogates
+from blender_core.data.mixinstruct import Gathered, MixCandidate, MixRecord, without_surrogates
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.events import BlendEvent, MemberAnswered, MemberFailed
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.gatherer import gather
 from blender_core.gather.policy import GatherPolicy
-from blender_core.gather.semaphore import SharedSlots
+from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
 from blender_core.runtime.threads import run_sync
@@ -171,7 +170,7 @@ class _Run:
         self._failures: dict[str, list[str]] = {name: [] for name in members}
         self._spending = Spending(settings.policy.budget, list(members.values()))
         limit = settings.policy.max_concurrency
-        self._slots = None if limit is None else SharedSlots(limit)
+        self._semaphore = None if limit is None else SharedSemaphore(limit)
 
     async def all(self, todo: Sequence[tuple[MixRecord, tuple[str, ...]]]) -> None:
         left = iter(todo)
@@ -197,7 +196,7 @@ class _Run:
 
         runtime = CallRuntime(asyncio.get_running_loop().time, asyncio.sleep, self._rng, take)
         await gather(
-            members, prompt, self._settings.policy, slots=self._slots, spending=self._spending, runtime=runtime
+            members, prompt, self._settings.policy, semaphore=self._semaphore, spending=self._spending, runtime=runtime
         )
         for name, reasons in self._failures.items():
             if len(reasons) >= self._settings.give_up_after:

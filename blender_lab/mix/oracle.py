@@ -22,8 +22,7 @@ from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.spending import Spending
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
-from blender_core.rank.llm_judge import judge_prompt
-from blender_core.rank.verdict import read_verdict
+from blender_core.rank.llm_judge import judge_prompt, read_verdict
 from blender_core.runtime.threads import run_sync
 from blender_core.types.outcome import MemberOutcome, Status
 from blender_core.types.prompt import Message, Prompt
@@ -195,7 +194,7 @@ def _reply(member: Member, question: Prompt, policy: GatherPolicy) -> MemberOutc
         )
         spending = Spending(policy.budget, [member])
         outcomes = await gather(
-            [(member.name, member)], question, policy, slots=None, spending=spending, runtime=runtime
+            [(member.name, member)], question, policy, semaphore=None, spending=spending, runtime=runtime
         )
         return outcomes[0]
 

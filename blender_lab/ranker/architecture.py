@@ -12,7 +12,7 @@ from torch import nn
 from blender_core.errors import ConfigurationError
 from blender_lab.ranker.sampling import Group
 
-__all__ = ["RankerForm", "Sides", "freeze_layers", "in_order"]
+__all__ = ["Architecture", "Sides", "freeze_layers", "in_order"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Sides:
     rows: int
 
 
-class RankerForm(Protocol):
+class Architecture(Protocol):
     """A network with the way it reads prompts and candidates."""
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blender_core.errors import ConfigurationError
-from blender_core.rank.pairrm.backbone_shape import POOLINGS
+from blender_core.rank.pairrm.settings import POOLINGS
 from blender_lab.ranker.corruption import CORRUPTIONS
 from blender_lab.training.setting_checks import LARGEST_SEED, PART, SHARE, Range, above, at_least, built, check_settings
 from blender_lab.training.settings_file import read_settings

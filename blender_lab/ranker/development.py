@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from blender_lab.ranker.architecture import RankerForm
+from blender_lab.ranker.architecture import Architecture
 from blender_lab.ranker.config import RankerTrainingConfig
 from blender_lab.ranker.packing import PackedTexts
 from blender_lab.ranker.sampling import Group
@@ -15,7 +15,7 @@ from blender_lab.ranker.targets import PairTarget
 
 __all__ = ["Evaluate", "HeldOut", "PairLogit", "development_evaluation", "held_out_groups", "pair_logits"]
 
-Evaluate = Callable[[RankerForm, int], dict[str, float]]
+Evaluate = Callable[[Architecture, int], dict[str, float]]
 """Takes the form and the step, returns numbers by name; those named after a source are accuracies."""
 
 # the pair form reads every pair, so a record of sixteen candidates would cost 120 rows
@@ -83,7 +83,7 @@ def held_out_groups(held_out: HeldOut, *, most_pairs: int | None = None) -> list
     return groups
 
 
-def pair_logits(form: RankerForm, groups: Sequence[Group], window: int) -> list[PairLogit]:
+def pair_logits(form: Architecture, groups: Sequence[Group], window: int) -> list[PairLogit]:
     """Score every pair of some groups, in both orders where the form reads an order.
 
     Args:
@@ -124,7 +124,7 @@ def development_evaluation(config: RankerTrainingConfig, held_out: dict[str, Hel
     """
     groups = {name: held_out_groups(one, most_pairs=_MOST_PAIRS if pairs else None) for name, one in held_out.items()}
 
-    def evaluate(form: RankerForm, step: int) -> dict[str, float]:
+    def evaluate(form: Architecture, step: int) -> dict[str, float]:
         numbers: dict[str, float] = {}
         for name, own in groups.items():
             logits = pair_logits(form, own, config.stages[0].max_tokens)

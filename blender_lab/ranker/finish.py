@@ -26,7 +26,7 @@ from blender_lab.ranker.model import longest_row
 from blender_lab.ranker.targets import PairTarget
 from blender_lab.ranker.tokenizer import load_tokenizer, segment_layout
 from blender_lab.ranker.train import data_folder, source_records, source_targets
-from blender_lab.training.resume import check_same_ranker
+from blender_lab.training.resume import check_resumable_ranker
 
 __all__ = ["development_numbers", "finish_ranker"]
 
@@ -62,7 +62,7 @@ def finish_ranker(
         ConfigurationError: The output holds a run with other settings, ``max_tokens`` is too small or more than the
             encoder reads, or there is no held-out record to fit with.
     """
-    check_same_ranker(config)
+    check_resumable_ranker(config)
     if records < 1:
         raise ConfigurationError(f"records is {records}; give at least 1")
     if config.form == "pair":

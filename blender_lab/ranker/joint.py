@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from blender_core.errors import ConfigurationError
 from blender_core.models.batches import token_batches
-from blender_core.rank.pairrm.backbones import BackboneShape
-from blender_core.rank.pairrm.model import PairRankerModel
+from blender_core.rank.pairrm.model import BackboneShape, PairRankerModel
 from blender_core.rank.pairrm.tokens import EncodedPair, EncodedText, PairTokenizer
 from blender_lab.ranker.architecture import Sides, freeze_layers, in_order
 from blender_lab.ranker.config import RankerTrainingConfig
@@ -86,7 +85,7 @@ class JointForm:
         return [list(self.tokenizer.candidate(_clean(text), longest).ids[2:-1]) for text in texts]
 
     def sides(self, groups: Sequence[Group], window: int) -> Sides:
-        """Score both sides of every pair; see ``RankerForm.sides``."""
+        """Score both sides of every pair; see ``Architecture.sides``."""
         pairs = [pair for group in groups for pair in self._pairs(group, window)]
         device = next(self.model.parameters()).device
         order: list[int] = []

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.models.hub import checkpoint_folder
-from blender_core.rank.pairrm.backbones import BackboneShape
 from blender_core.rank.pairrm.checkpoint import infer_shape, load_model, read_tensors
-from blender_core.rank.pairrm.model import PairRankerModel
+from blender_core.rank.pairrm.model import BackboneShape, PairRankerModel
 from blender_core.rank.pairrm.settings import BLENDED_FORMAT, PairRankerSettings
 from blender_core.rank.pairrm.tokens import PairTokenizer
 

@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from blender_core.errors import RankerError
-from blender_lab.ranker.architecture import RankerForm
+from blender_lab.ranker.architecture import Architecture
 from blender_lab.ranker.checkpoint import START_FILE, RunState, load_checkpoint, save_checkpoint, save_weights
 from blender_lab.ranker.config import RankerTrainingConfig
 from blender_lab.ranker.development import Evaluate
 from blender_lab.ranker.losses import group_loss
 from blender_lab.ranker.sampling import Group, GroupSampler, swap_pairs
 from blender_lab.training.run_log import RunLog
-from blender_lab.training.save_interval import SavingPace
+from blender_lab.training.save_interval import SaveInterval
 
 __all__ = ["LoopResult", "StepReport", "run_loop"]
 
@@ -67,7 +67,7 @@ class StepReport:
 
 def run_loop(
     config: RankerTrainingConfig,
-    form: RankerForm,
+    form: Architecture,
     sampler: GroupSampler,
     *,
     evaluate: Evaluate | None = None,
@@ -103,7 +103,7 @@ def run_loop(
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
     state = _begin(config, form, optimizer, scaler)
     began = clock() - state.seconds
-    pace = SavingPace(config.save_every, clock)
+    pace = SaveInterval(config.save_every, clock)
     recent: list[float] = []
     form.module.train()
     with RunLog(output, step=state.step, tensorboard=config.tensorboard) as log:
@@ -156,7 +156,7 @@ def run_loop(
     return LoopResult(state.step, state.seconds, state.sequences, mean, output / "log.csv")
 
 
-def _groups(config: RankerTrainingConfig, form: RankerForm, sampler: GroupSampler, step: int) -> list[Group]:
+def _groups(config: RankerTrainingConfig, form: Architecture, sampler: GroupSampler, step: int) -> list[Group]:
     groups = sampler.step(step)
     if form.reads_order:
         # a stream of its own: the draw of groups must not depend on the form
@@ -166,7 +166,7 @@ def _groups(config: RankerTrainingConfig, form: RankerForm, sampler: GroupSample
 
 def _step(
     config: RankerTrainingConfig,
-    form: RankerForm,
+    form: Architecture,
     groups: Sequence[Group],
     window: int,
     optimizer: torch.optim.Optimizer,
@@ -197,7 +197,7 @@ def _parts(groups: Sequence[Group], count: int) -> list[list[Group]]:
     return [by_length[start : start + size] for start in range(0, len(by_length), size)]
 
 
-def _evaluate(form: RankerForm, state: RunState, evaluate: Evaluate, log: RunLog, output: Path) -> dict[str, float]:
+def _evaluate(form: Architecture, state: RunState, evaluate: Evaluate, log: RunLog, output: Path) -> dict[str, float]:
     form.module.eval()
     with torch.no_grad():
         numbers = evaluate(form, state.step)
@@ -212,7 +212,10 @@ def _evaluate(form: RankerForm, state: RunState, evaluate: Evaluate, log: RunLog
 
 
 def _begin(
-    config: RankerTrainingConfig, form: RankerForm, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    config: RankerTrainingConfig,
+    form: Architecture,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> RunState:
     """Load the last checkpoint of the run, or what it begins with."""
     output = Path(config.output)

@@ -83,7 +83,7 @@ class OnePassForm:
         return self.model
 
     def sides(self, groups: Sequence[Group], window: int) -> Sides:
-        """Score both sides of every pair; see ``RankerForm.sides``."""
+        """Score both sides of every pair; see ``Architecture.sides``."""
         rows = [self.layout.join(group.prompt, answer, window) for group in groups for answer in group.answers]
         scores = score_rows(self.model, rows, tokens_per_batch=self._config.tokens_per_batch, precision=self._precision)
         left: list[int] = []

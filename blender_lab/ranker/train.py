@@ -12,7 +12,7 @@ from blender_core.data.preferences import PreferenceRecord, first_by_hash, split
 from blender_core.errors import ConfigurationError
 from blender_core.models.devices import resolve_device
 from blender_core.rank.registry import resolve_ranker
-from blender_lab.ranker.architecture import RankerForm
+from blender_lab.ranker.architecture import Architecture
 from blender_lab.ranker.config import RankerTrainingConfig, SourceConfig
 from blender_lab.ranker.corruption import REFUSALS, KnownTokens
 from blender_lab.ranker.development import HeldOut, development_evaluation
@@ -26,7 +26,7 @@ from blender_lab.ranker.packing import pack_texts
 from blender_lab.ranker.sampling import GroupSampler, PackedSource, length_weights
 from blender_lab.ranker.targets import PairTarget, model_strengths, pair_targets
 from blender_lab.ranker.tokenizer import known_tokens, load_tokenizer, segment_layout
-from blender_lab.training.resume import check_same_ranker, keep_settings
+from blender_lab.training.resume import check_resumable_ranker, keep_settings
 from blender_lab.training.sources import read_source
 
 __all__ = ["Texts", "build_form", "data_folder", "source_records", "source_targets", "train_ranker"]
@@ -71,7 +71,7 @@ def source_targets(source: SourceConfig, records: Sequence[PreferenceRecord]) ->
     ]
 
 
-def build_form(config: RankerTrainingConfig) -> tuple[RankerForm, Texts]:
+def build_form(config: RankerTrainingConfig) -> tuple[Architecture, Texts]:
     """Load the encoder of a run under the head of its form, on the run's device.
 
     Args:
@@ -140,7 +140,7 @@ def train_ranker(
     """
     import torch
 
-    check_same_ranker(config)
+    check_resumable_ranker(config)
     keep_settings(config)
     torch.set_num_threads(config.threads)
     form, texts = build_form(config)

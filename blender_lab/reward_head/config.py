@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blender_core.errors import ConfigurationError
-from blender_core.rank.answer_reader import ReaderSettings
+from blender_core.rank.reward_head import ReaderSettings
 from blender_lab.ranker.config import SourceConfig
 from blender_lab.training.setting_checks import LARGEST_SEED, PART, Range, at_least, built, check_settings
 from blender_lab.training.settings_file import read_settings

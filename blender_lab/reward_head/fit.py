@@ -17,10 +17,8 @@ import torch
 
 from blender_core.data.preferences import PreferenceRecord, split_development
 from blender_core.errors import ConfigurationError
-from blender_core.rank.answer_reader import AnswerReader
 from blender_core.rank.calibration import calibration_error
-from blender_core.rank.kept_vectors import KeptVectors, ReadsAnswers
-from blender_core.rank.reward_head import RewardHead, RewardHeadRanker
+from blender_core.rank.reward_head import AnswerFeatures, FeatureExtractor, RewardHead, RewardHeadRanker, VectorCache
 from blender_core.text.distinct import distinct_candidates
 from blender_lab.ranker.targets import PairTarget
 from blender_lab.ranker.train import data_folder, source_targets
@@ -49,7 +47,9 @@ class JudgedVectors:
     pairs: list[PairTarget]
 
 
-def judged_vectors(record: PreferenceRecord, pairs: Sequence[PairTarget], reader: ReadsAnswers) -> JudgedVectors | None:
+def judged_vectors(
+    record: PreferenceRecord, pairs: Sequence[PairTarget], reader: AnswerFeatures
+) -> JudgedVectors | None:
     """Read a record's answers.
 
     Args:
@@ -175,7 +175,7 @@ def train_reward_head(
     *,
     data: str | Path | None = None,
     report: Callable[[str, int, int], None] | None = None,
-    reader: ReadsAnswers | None = None,
+    reader: AnswerFeatures | None = None,
 ) -> dict[str, Any]:
     """Read every answer once, fit the head, and write the folder that ``RewardHeadRanker.load`` reads.
 
@@ -200,10 +200,10 @@ def train_reward_head(
     output = Path(config.output)
     settings = config.reader
 
-    def load() -> ReadsAnswers:
-        return reader or AnswerReader.load(settings, device=config.device, tokens_per_batch=config.tokens_per_batch)
+    def load() -> AnswerFeatures:
+        return reader or FeatureExtractor.load(settings, device=config.device, tokens_per_batch=config.tokens_per_batch)
 
-    kept = KeptVectors(settings if reader is None else reader.settings, output / "vectors", load)
+    kept = VectorCache(settings if reader is None else reader.settings, output / "vectors", load)
     train: dict[str, list[JudgedVectors]] = {}
     held_out: dict[str, list[JudgedVectors]] = {}
     for name, source in config.sources.items():

@@ -12,7 +12,7 @@ from blender_core.errors import ConfigurationError
 from blender_lab.ranker.config import RankerTrainingConfig
 from blender_lab.training.settings_file import read_settings
 
-__all__ = ["check_same_ranker", "check_same_run", "keep_settings"]
+__all__ = ["check_resumable", "check_resumable_ranker", "keep_settings"]
 
 _FILE = "config.json"
 # where, how fast and how long it trains, what is watched meanwhile, and what the export alone reads
@@ -33,7 +33,7 @@ class _Settings(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
 
-def check_same_ranker(config: RankerTrainingConfig) -> None:
+def check_resumable_ranker(config: RankerTrainingConfig) -> None:
     """Refuse settings other than those that a ranker's checkpoint was trained with.
 
     Args:
@@ -43,10 +43,10 @@ def check_same_ranker(config: RankerTrainingConfig) -> None:
         ConfigurationError: Another setting differs; the message names it.
     """
     if (Path(config.output) / "checkpoint.pt").is_file():
-        check_same_run(config, _FREE)
+        check_resumable(config, _FREE)
 
 
-def check_same_run(config: _Settings, free: Collection[str]) -> None:
+def check_resumable(config: _Settings, free: Collection[str]) -> None:
     """Refuse settings other than those that were kept in the output folder.
 
     Args:

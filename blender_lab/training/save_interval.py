@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-__all__ = ["SavingPace"]
+__all__ = ["SaveInterval"]
 
 # a save waits for this many times its own cost: a tenth of the time at most
 _WAIT = 9.0
 
 
-class SavingPace:
+class SaveInterval:
     """Decides after which steps a checkpoint is written.
 
     Args:
@@ -22,7 +22,7 @@ class SavingPace:
 
     Examples:
         >>> seconds = iter([0.0, 1.0, 3.0, 5.0, 20.0, 24.0])
-        >>> pace = SavingPace(0, lambda: next(seconds))
+        >>> pace = SaveInterval(0, lambda: next(seconds))
         >>> pace.due(1)
         True
         >>> pace.begin()

@@ -113,7 +113,7 @@ class BlendedRetriever(BaseRetriever):
             self._members,
             Prompt.of(query),
             policy,
-            slots=None,
+            semaphore=None,
             spending=Spending(policy.budget, members),
             runtime=runtime,
         )

@@ -12,7 +12,7 @@ from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
 from llama_index.core.prompts.mixin import PromptDictType
 
 from blender_core.errors import ConfigurationError
-from blender_core.rank.both_orders import BothOrders, compare_both_orders
+from blender_core.rank.comparisons import BothOrders, compare_both_orders
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import check_ranker, resolve_ranker
 from blender_core.runtime.threads import call_in_thread

@@ -239,12 +239,12 @@ def test_members_that_cannot_call_tools_do_not_count_for_the_quorum_of_a_call_wi
     members = [FakeMember("able", call), lambda text: "in words", lambda text: "in other words"]
     asked = Prompt((Message("user", "q"),), options={"tools": [{"type": "function", "function": {"name": "add"}}]})
     result = Blender(members, ranker=FakeRanker(), fuser=None, quorum=3).blend(asked)
-    assert [str(record.status) for record in result.candidates] == ["ok", "no_part", "no_part"]
+    assert [str(record.status) for record in result.candidates] == ["ok", "unsupported", "unsupported"]
     with pytest.raises(QuorumError, match="the quorum is 1"):
         Blender(members[1:], ranker=FakeRanker(), quorum=2).blend(asked)
 
 
-# -- time, budget, slots ---------------------------------------------------------------------------------
+# -- time, budget, semaphore ---------------------------------------------------------------------------------
 
 
 def test_a_retry_that_cannot_fit_the_deadline_is_not_begun():

@@ -400,7 +400,7 @@ def test_a_member_whose_bind_tools_fails_takes_no_part_and_the_reason_is_said(er
         llm = blend(broken_model(error, "broken"), model(calls(a=1, b=2), name="able")).bind_tools([add])
     message = llm.invoke("1 and 2")
     assert message.tool_calls
-    assert record(message, "broken")["status"] == "no_part"
+    assert record(message, "broken")["status"] == "unsupported"
     assert str(error) in record(message, "broken")["reason"]
 
 
@@ -435,7 +435,11 @@ def test_the_quorum_of_a_call_with_tools_is_out_of_the_members_that_take_part():
     llm = blend(model(calls(a=1, b=2), name="able"), *words, quorum=2, max_retries=0)
     message = llm.bind_tools([add]).invoke("1 and 2")
     assert message.tool_calls
-    assert [c["status"] for c in message.response_metadata["blend"]["candidates"]] == ["ok", "no_part", "no_part"]
+    assert [c["status"] for c in message.response_metadata["blend"]["candidates"]] == [
+        "ok",
+        "unsupported",
+        "unsupported",
+    ]
     assert message.response_metadata["blend"]["usage_known"]
     assert llm.invoke("In words?").text
 

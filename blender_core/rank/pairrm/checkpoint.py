@@ -16,9 +16,8 @@ from torch import Tensor
 
 from blender_core.errors import CheckpointError
 from blender_core.models.hub import LEGACY_WEIGHTS, SAFETENSORS, SAFETENSORS_INDEX
-from blender_core.rank.pairrm.backbones import BackboneShape
 from blender_core.rank.pairrm.deberta import DebertaShape
-from blender_core.rank.pairrm.model import PairRankerModel
+from blender_core.rank.pairrm.model import BackboneShape, PairRankerModel
 from blender_core.rank.pairrm.settings import PairRankerSettings
 
 __all__ = ["infer_shape", "load_model", "read_tensors"]

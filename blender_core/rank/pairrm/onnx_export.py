@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from blender_core.models.hub import ONNX_FILES
-from blender_core.rank.pairrm.backbones import pooled
 from blender_core.rank.pairrm.deberta import DebertaEncoder, RelativeProjection, distance_buckets
-from blender_core.rank.pairrm.model import PairRankerModel
+from blender_core.rank.pairrm.model import PairRankerModel, pooled
 from blender_core.rank.pairrm.onnx_scorer import ONNX_INPUTS, ONNX_METADATA
 from blender_core.runtime.extras import require
 

@@ -13,7 +13,7 @@ import onnxruntime
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.models.batches import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET
 from blender_core.models.hub import ONNX_FILES
-from blender_core.rank.pairrm.backbone_shape import BACKBONES, BackboneShape
+from blender_core.rank.pairrm.settings import BACKBONES, BackboneShape
 from blender_core.rank.pairrm.tokens import EncodedPair, PairTokenizer, batched_logits, check_vocabulary, pad
 
 __all__ = ["ONNX_INPUTS", "ONNX_METADATA", "OnnxPairScorer", "load_onnx_scorer"]

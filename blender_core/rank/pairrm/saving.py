@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from blender_core.errors import ConfigurationError
 from blender_core.models.hub import ONNX_FILES, SAFETENSORS
-from blender_core.rank.pairrm.backbone_shape import BackboneShape
 from blender_core.rank.pairrm.onnx_scorer import OnnxPairScorer
-from blender_core.rank.pairrm.settings import BLENDED_FORMAT, PairRankerSettings
+from blender_core.rank.pairrm.settings import BLENDED_FORMAT, BackboneShape, PairRankerSettings
 from blender_core.rank.pairrm.tokens import PairTokenizer
 
 if TYPE_CHECKING:

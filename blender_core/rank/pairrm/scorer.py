@@ -10,9 +10,8 @@ import torch
 from blender_core.errors import CheckpointError, RankerError
 from blender_core.models.batches import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET
 from blender_core.models.devices import resolve_device, resolve_dtype
-from blender_core.rank.pairrm.backbones import BackboneShape
 from blender_core.rank.pairrm.checkpoint import load_model
-from blender_core.rank.pairrm.model import PairRankerModel
+from blender_core.rank.pairrm.model import BackboneShape, PairRankerModel
 from blender_core.rank.pairrm.settings import PairRankerSettings
 from blender_core.rank.pairrm.tokens import EncodedPair, PairTokenizer, batched_logits, check_vocabulary, pad
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from blender_core.errors import CheckpointError, RankerError
 from blender_core.models.batches import token_batches
-from blender_core.models.sealed_tokenizer import SealedTokenizer
+from blender_core.models.tokenizers import SealedTokenizer
 
 __all__ = [
     "MARKERS",

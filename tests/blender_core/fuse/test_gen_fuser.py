@@ -26,7 +26,7 @@ from blender_core.errors import (  # noqa: E402
 from blender_core.fuse import FusedText, Fuser, FusionGuard, FusionInput  # noqa: E402
 from blender_core.fuse.gen_fuser_decoding import finish_reason  # noqa: E402
 from blender_core.fuse.gen_fuser_prompt import ChatLayout, PublishedLayout, fit  # noqa: E402
-from blender_core.models.sealed_tokenizer import SealedTokenizer  # noqa: E402
+from blender_core.models.tokenizers import SealedTokenizer  # noqa: E402
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
 REQUEST = FusionInput("Which licence?", ("the Apache licence", "some other one", "none"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from blender_core.errors import FusionError
 from blender_core.fuse.gen_fuser_prompt import PaperLayout, PublishedLayout, fit
-from blender_core.models.sealed_tokenizer import SealedTokenizer
+from blender_core.models.tokenizers import SealedTokenizer
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
 REQUESTS = json.loads((GOLDENS / "gen_fuser.json").read_text())

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from blender_core import Status
-from blender_core.errors import NoPartError
+from blender_core.errors import UnsupportedError
 from blender_core.gather import RetryPolicy, classify
 
 
@@ -38,7 +38,7 @@ def api_error(cls, status, body=None, **headers):
         (ConnectionResetError(), Status.ERROR, True),
         (asyncio.CancelledError(), Status.CANCELLED, False),
         (KeyError("x"), Status.ERROR, False),
-        (NoPartError("no tools"), Status.NO_PART, False),
+        (UnsupportedError("no tools"), Status.UNSUPPORTED, False),
     ],
 )
 def test_what_an_exception_means(error, status, retryable):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 
 from blender_core.errors import CheckpointError
-from blender_core.models.sealed_tokenizer import SealedTokenizer
+from blender_core.models.tokenizers import SealedTokenizer
 
 UNIGRAM = Path(__file__).parents[1] / "goldens" / "pairrm_tokenizer.json"
 CONTROLS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]

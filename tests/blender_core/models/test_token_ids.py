@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blender_core.models.token_ids import token_ids
+from blender_core.models.tokenizers import token_ids
 from blender_core.rank.embedded import EmbeddedRanker
 
 

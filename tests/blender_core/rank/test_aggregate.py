@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blender_core.errors import ConfigurationError
-from blender_core.rank.aggregate import (
+from blender_core.rank.comparisons import (
     AGGREGATIONS,
     aggregate,
     bradley_terry,

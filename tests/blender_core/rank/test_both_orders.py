@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from blender_core.rank.both_orders import compare_both_orders
+from blender_core.rank.comparisons import compare_both_orders
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.rank.llm_judge import LLMJudge
 from blender_core.types.ranking import Ranking

@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blender_core.errors import ConfigurationError
-from blender_core.rank.aggregate import bubble_best
-from blender_core.rank.bubble import bubble_run
+from blender_core.rank.comparisons import bubble_best, bubble_run
 
 margins = st.integers(1, 7).flatmap(
     lambda size: st.tuples(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from blender_core import PairRanker
 from blender_core.errors import ConfigurationError, DownloadError, RankerError
 from blender_core.rank import Ranker
-from blender_core.rank.aggregate import aggregate, bubble_best, symmetrise
+from blender_core.rank.comparisons import aggregate, bubble_best, symmetrise
 
 pytest.importorskip("torch")
 

@@ -10,8 +10,7 @@ import pytest
 
 from blender_core.errors import CheckpointError, RankerError
 from blender_core.rank import Ranker
-from blender_core.rank.answer_reader import ReaderSettings
-from blender_core.rank.reward_head import RewardHead, RewardHeadRanker
+from blender_core.rank.reward_head import ReaderSettings, RewardHead, RewardHeadRanker
 
 
 class Lengths:
@@ -48,10 +47,10 @@ def test_a_head_of_another_model():
 
 def test_saved_and_loaded_it_ranks_the_same(tmp_path, frozen_folder):
     pytest.importorskip("torch")
-    from blender_core.rank.answer_reader import AnswerReader
     from blender_core.rank.registry import resolve_ranker
+    from blender_core.rank.reward_head import FeatureExtractor
 
-    reader = AnswerReader.load(ReaderSettings(str(frozen_folder("decoder")), precision="float32"), device="cpu")
+    reader = FeatureExtractor.load(ReaderSettings(str(frozen_folder("decoder")), precision="float32"), device="cpu")
     rng = np.random.default_rng(0)
     head = RewardHead(rng.normal(size=64), rng.uniform(0.5, 1.5, 64), rng.normal(size=64))
     ranker = RewardHeadRanker(reader, head)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from blender_core.gather.semaphore import SharedSlots
+from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.runtime.threads import call_in_thread, iterate_in_thread, run_sync, stream_sync
 
 variable = contextvars.ContextVar("variable", default="unset")
@@ -126,12 +126,12 @@ def test_streaming_an_asynchronous_iterator():
 
 
 def test_slots_are_shared_between_event_loops_and_freed_by_cancellation():
-    slots, lock = SharedSlots(2), threading.Lock()
+    semaphore, lock = SharedSemaphore(2), threading.Lock()
     running, peak = 0, 0
 
     async def use(seconds):
         nonlocal running, peak
-        async with slots:
+        async with semaphore:
             with lock:
                 running += 1
                 peak = max(peak, running)
@@ -155,7 +155,7 @@ def test_slots_are_shared_between_event_loops_and_freed_by_cancellation():
     assert peak == 2
 
     async def both_free():
-        async with slots, slots:
+        async with semaphore, semaphore:
             return True
 
     assert asyncio.run(asyncio.wait_for(both_free(), 1))

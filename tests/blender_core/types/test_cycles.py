@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blender_core.rank import Ranking
-from blender_core.types.cycles import find_cycles
+from blender_core.types.ranking import find_cycles
 
 
 @st.composite

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from blender_core.cli.app import app
 from blender_core.errors import ConfigurationError, DownloadError
 from blender_core.rank import Ranking
-from blender_core.rank.embedding_consensus import EmbeddingConsensusRanker
-from blender_core.rank.length import LongestRanker
+from blender_core.rank.baselines import LongestRanker
+from blender_core.rank.embedding_rankers import EmbeddingConsensusRanker
 from blender_lab.evaluate import evaluate_ranker
 from blender_lab.evaluate.pair_sets import wilson_interval
 from blender_lab.evaluate.table import blend_table, pair_table

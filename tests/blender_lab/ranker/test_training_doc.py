@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from blender_core.rank.answer_reader import ReaderSettings
+from blender_core.rank.reward_head import ReaderSettings
 from blender_lab.ranker import RankerTrainingConfig, RewardHeadConfig
 from blender_lab.ranker import config as settings
 from blender_lab.training.formats import record_of_row

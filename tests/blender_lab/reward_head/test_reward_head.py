@@ -13,8 +13,7 @@ pytest.importorskip("transformers")
 from typer.testing import CliRunner  # noqa: E402
 
 from blender_core.errors import ConfigurationError  # noqa: E402
-from blender_core.rank.answer_reader import ReaderSettings  # noqa: E402
-from blender_core.rank.reward_head import RewardHeadRanker  # noqa: E402
+from blender_core.rank.reward_head import ReaderSettings, RewardHeadRanker  # noqa: E402
 from blender_lab.ranker.train import train_ranker  # noqa: E402
 from blender_lab.reward_head.config import RewardHeadConfig  # noqa: E402
 from blender_lab.reward_head.fit import (  # noqa: E402

@@ -6,13 +6,13 @@ import itertools
 
 import pytest
 
-from blender_lab.training.save_interval import SavingPace
+from blender_lab.training.save_interval import SaveInterval
 
 
 def run(every, *, step_takes, save_takes, steps=400):
     """Steps after which a run was saved, and the share of its time that saving took."""
     now = 0.0
-    pace = SavingPace(every, lambda: now)
+    pace = SaveInterval(every, lambda: now)
     saved, spent = [], 0.0
     for step in range(1, steps + 1):
         now += step_takes

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from blender_core.errors import CheckpointError
-from blender_core.rank.answer_reader import ReaderSettings
-from blender_core.rank.kept_vectors import KeptVectors
+from blender_core.rank.reward_head import ReaderSettings, VectorCache
 
 
 class Counting:
@@ -25,12 +24,12 @@ class Counting:
 
 def test_the_second_reading_comes_from_the_disk_and_is_the_same(tmp_path):
     reader = Counting()
-    first = KeptVectors(reader.settings, tmp_path, lambda: reader).vectors("prompt", ["a", "bb"])
+    first = VectorCache(reader.settings, tmp_path, lambda: reader).vectors("prompt", ["a", "bb"])
 
     def never():
         raise AssertionError("the reader was loaded")
 
-    again = KeptVectors(reader.settings, tmp_path, never).vectors("prompt", ["a", "bb"])
+    again = VectorCache(reader.settings, tmp_path, never).vectors("prompt", ["a", "bb"])
     assert first.dtype == again.dtype == np.float32
     assert np.array_equal(first, again)
     assert len(reader.calls) == 1
@@ -38,7 +37,7 @@ def test_the_second_reading_comes_from_the_disk_and_is_the_same(tmp_path):
 
 def test_the_reader_is_made_once(tmp_path):
     made = []
-    kept = KeptVectors(Counting.settings, tmp_path, lambda: made.append(1) or Counting())
+    kept = VectorCache(Counting.settings, tmp_path, lambda: made.append(1) or Counting())
     for text in ("a", "b", "c"):
         kept.vectors("prompt", [text])
     assert made == [1]
@@ -56,14 +55,14 @@ def test_the_reader_is_made_once(tmp_path):
 )
 def test_another_text_or_reader_is_read_anew(tmp_path, prompt, answers, settings):
     reader = Counting()
-    KeptVectors(reader.settings, tmp_path, lambda: reader).vectors("prompt", ["a", "bb"])
-    KeptVectors(settings, tmp_path, lambda: reader).vectors(prompt, answers)
+    VectorCache(reader.settings, tmp_path, lambda: reader).vectors("prompt", ["a", "bb"])
+    VectorCache(settings, tmp_path, lambda: reader).vectors(prompt, answers)
     assert len(reader.calls) == 2
 
 
 def test_without_writing_nothing_is_kept(tmp_path):
     reader = Counting()
-    kept = KeptVectors(reader.settings, tmp_path / "folder", lambda: reader, write=False)
+    kept = VectorCache(reader.settings, tmp_path / "folder", lambda: reader, write=False)
     kept.vectors("prompt", ["a"])
     kept.vectors("prompt", ["a"])
     assert len(reader.calls) == 2
@@ -72,7 +71,7 @@ def test_without_writing_nothing_is_kept(tmp_path):
 
 def test_a_damaged_file_is_named(tmp_path):
     reader = Counting()
-    kept = KeptVectors(reader.settings, tmp_path, lambda: reader)
+    kept = VectorCache(reader.settings, tmp_path, lambda: reader)
     kept.vectors("prompt", ["a"])
     (file,) = tmp_path.iterdir()
     file.write_bytes(b"half")

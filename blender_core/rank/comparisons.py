@@ -1,10 +1,4 @@
-"""From a matrix of pairwise logits to one score for each candidate.
-
-The input of every function here is the *ordered-pair matrix* ``M``: ``M[i][j]`` is the logit that candidate i
-is better than j, seen by a cross-encoder with i on the left and j on the right. ``nan`` marks a pair that was
-not run. A cross-encoder has a position bias, so ``M[i][j]`` is not ``-M[j][i]``; each aggregation deals with
-that in its own way.
-"""
+"""From pairwise comparisons to an order: which pairs to run, both orders, aggregation, the bubble run."""
 
 from __future__ import annotations
 
@@ -12,19 +6,30 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from blender_core.errors import ConfigurationError
+from blender_core.rank.protocol import Ranker
+from blender_core.types.ranking import Ranking
 
 __all__ = [
     "AGGREGATIONS",
+    "BothOrders",
     "BradleyTerry",
+    "BubbleRun",
+    "Run",
     "aggregate",
     "bradley_terry",
     "bubble_best",
+    "bubble_matrix",
+    "bubble_run",
+    "compare_both_orders",
     "max_logits",
     "max_wins",
+    "ordered_matrix",
+    "spread_ordered",
     "symmetrise",
 ]
 
@@ -271,3 +276,212 @@ def _negative_log_likelihood(
     logits = design @ solution
     losses = np.logaddexp(0.0, logits) - target * logits
     return float((weight * losses).sum() + 0.5 * solution @ penalty @ solution)
+
+
+@dataclass(frozen=True, slots=True)
+class BubbleRun:
+    """What a bubble run has found out.
+
+    Attributes:
+        best: Index of the last one standing.
+        losers: The loser of each comparison, in the order in which they fell.
+        strengths: One number for each candidate, in logits, with mean zero. The n - 1 comparisons connect the
+            candidates without a circle, so strengths exist whose differences are exactly the margins seen
+            (the Bradley-Terry fit of a tree). Nobody is above ``best``. Two candidates that never met are
+            ordered by the chain of comparisons between them only.
+    """
+
+    best: int
+    losers: tuple[int, ...]
+    strengths: tuple[float, ...]
+
+
+def bubble_run(compare: Callable[[int, int], float], permutation: Sequence[int]) -> BubbleRun:
+    """Let the current best meet each next candidate (LLM-Blender, section 3.3; ``_bubble_predict`` of 0.0.2).
+
+    Args:
+        compare: ``compare(i, j)`` is the symmetrised logit that i is better than j.
+        permutation: The order in which candidates are met; every index once. On a draw the later one stays, as
+            in the reference.
+
+    Returns:
+        The run.
+
+    Raises:
+        ConfigurationError: ``permutation`` is no permutation of ``range(n)``, n at least 1.
+
+    Examples:
+        >>> quality = [0.0, 3.0, 1.0]
+        >>> run = bubble_run(lambda i, j: quality[i] - quality[j], [2, 0, 1])
+        >>> run.best, run.losers, [round(strength, 2) for strength in run.strengths]
+        (1, (0, 2), [-1.33, 1.67, -0.33])
+    """
+    if not permutation or sorted(permutation) != list(range(len(permutation))):
+        raise ConfigurationError(f"permutation {list(permutation)} is none; pass every candidate index once")
+    strengths = {permutation[0]: 0.0}
+    best, losers = permutation[0], []
+    for challenger in permutation[1:]:
+        margin = compare(best, challenger)
+        strengths[challenger] = strengths[best] - margin
+        loser = challenger if margin > 0 else best
+        best = best if margin > 0 else challenger
+        losers.append(loser)
+    mean = math.fsum(strengths.values()) / len(strengths)
+    return BubbleRun(best, tuple(losers), tuple(strengths[index] - mean for index in range(len(strengths))))
+
+
+Run = Callable[[Sequence[tuple[int, int]]], Sequence[float]]
+"""Logits that the left one is better, for pairs of indices (left, right)."""
+
+
+def ordered_matrix(
+    run: Run, size: int, *, both_orders: bool = True, with_itself: frozenset[int] | set[int] = frozenset()
+) -> list[list[float]]:
+    """Compare every two of ``size`` texts, in one call.
+
+    Args:
+        run: Compares.
+        size: How many texts.
+        both_orders: Run each pair in both orders; else each text stands on the left about half of the time.
+        with_itself: Texts that also meet themselves.
+
+    Returns:
+        ``M[i][j]``, i on the left, shape [size, size]; ``nan`` where a pair was not run, 0 on the diagonal.
+    """
+    matrix = _not_run(size)
+    wanted = [
+        (i, j)
+        for i in range(size)
+        for j in range(size)
+        # in one order, odd and even sums take turns on the left
+        if (i != j and (both_orders or (i < j) == ((i + j) % 2 == 1))) or (i == j and i in with_itself)
+    ]
+    _fill(matrix, run, wanted)
+    return matrix
+
+
+def bubble_matrix(run: Run, size: int, *, both_orders: bool = True) -> tuple[tuple[float, ...], list[list[float]]]:
+    """Let each text meet the best so far, one comparison after the other.
+
+    Args:
+        run: Compares.
+        size: How many texts.
+        both_orders: Run each pair in both orders.
+
+    Returns:
+        Scores, and the matrix as from ``ordered_matrix``.
+    """
+    matrix = _not_run(size)
+
+    def compare(i: int, j: int) -> float:
+        _fill(matrix, run, [(i, j), (j, i)] if both_orders else [(i, j)])
+        return symmetrise([[0.0, matrix[i][j]], [matrix[j][i], 0.0]])[0][1]
+
+    return bubble_run(compare, range(size)).strengths, matrix
+
+
+def spread_ordered(
+    ordered: Sequence[Sequence[float]], positions: Sequence[int | None]
+) -> tuple[tuple[float, ...], ...]:
+    """The matrix for all candidates, from that of the distinct ones.
+
+    Args:
+        ordered: ``M[i][j]`` of distinct texts, i on the left.
+        positions: For each candidate the index into ``ordered``, or ``None`` for a blank.
+
+    Returns:
+        Shape [n, n]. A blank loses to any text by an infinite logit and draws with a blank.
+    """
+
+    def logit(i: int, j: int) -> float:
+        left, right = positions[i], positions[j]
+        if i == j:
+            return 0.0
+        if left is None or right is None:
+            return 0.0 if left is right else -math.inf if left is None else math.inf
+        return ordered[left][right]
+
+    return tuple(tuple(logit(i, j) for j in range(len(positions))) for i in range(len(positions)))
+
+
+def _fill(matrix: list[list[float]], run: Run, wanted: Sequence[tuple[int, int]]) -> None:
+    for (i, j), logit in zip(wanted, run(wanted), strict=True):
+        matrix[i][j] = logit
+
+
+def _not_run(size: int) -> list[list[float]]:
+    return [[0.0 if i == j else math.nan for j in range(size)] for i in range(size)]
+
+
+@runtime_checkable
+class _ComparesOrdered(Protocol):
+    def ordered_logits(self, prompt: str, candidates: list[str], /) -> tuple[tuple[float, ...], ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BothOrders:
+    """The logit that the first answer is better, from each order.
+
+    Attributes:
+        first_left: With the first answer shown first.
+        second_left: With the second answer shown first.
+
+    Examples:
+        >>> both = BothOrders(first_left=2.0, second_left=-1.0)
+        >>> both.disagree, both.mean
+        (True, 0.5)
+    """
+
+    first_left: float
+    second_left: float
+
+    @property
+    def disagree(self) -> bool:
+        """Whether each order finds another answer better."""
+        return self.first_left * self.second_left < 0
+
+    @property
+    def mean(self) -> float:
+        """The mean of both, which has no position bias."""
+        # the sum of infinities is one, or nan
+        return (self.first_left + self.second_left) / 2
+
+
+def compare_both_orders(ranker: Ranker, prompt: str, first: str, second: str) -> BothOrders:
+    """Compare two answers in both orders.
+
+    Args:
+        ranker: Any ranker. Of ``PairRanker`` and ``LLMJudge`` the raw logit of each order is taken, two forward
+            passes or calls; any other ranker ranks twice, its comparison or its difference of scores is the logit.
+        prompt: The prompt.
+        first: An answer.
+        second: Another one.
+
+    Returns:
+        The logits, 0 for copies of one text; a blank loses by an infinite one.
+
+    Raises:
+        RankerError: The ranker failed.
+
+    Examples:
+        >>> from blender_core.rank.baselines import LongestRanker
+        >>> compare_both_orders(LongestRanker(), "Which?", "a longer answer", "short").disagree
+        False
+    """
+    blanks = (not first.strip(), not second.strip())
+    if first.strip() == second.strip():
+        return BothOrders(0.0, 0.0)
+    if any(blanks):
+        logit = -math.inf if blanks[0] else math.inf
+        return BothOrders(logit, logit)
+    if isinstance(ranker, _ComparesOrdered):
+        (_, forward), (backward, _) = ranker.ordered_logits(prompt, [first, second])
+        return BothOrders(forward, -backward)
+    return BothOrders(_logit(ranker.rank(prompt, [first, second])), -_logit(ranker.rank(prompt, [second, first])))
+
+
+def _logit(ranking: Ranking) -> float:
+    if ranking.comparisons is not None and not math.isnan(ranking.comparisons[0][1]):
+        return ranking.comparisons[0][1]
+    first, second = ranking.scores
+    return 0.0 if first == second else first - second

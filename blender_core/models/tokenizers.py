@@ -1,10 +1,4 @@
-"""A tokenizer in which no text can write a control token.
-
-``[SEP]``, ``</s>`` or ``<|candidate1|>`` in a user's text must stay text. Cutting such strings out of the text is
-not enough: normalisers turn look-alikes (full-width letters, for example) into them, and a Unigram vocabulary
-holds them as ordinary pieces. So every control token of a ``tokenizer.json`` is renamed to a secret string before
-the file is loaded. Whoever knows the secret can write the token; a text cannot.
-"""
+"""Tokenizers whose control tokens no text can write, and token ids of texts of any length."""
 
 from __future__ import annotations
 
@@ -12,14 +6,38 @@ import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
 from blender_core.errors import CheckpointError
-from blender_core.models.token_ids import token_ids
 
-__all__ = ["SealedTokenizer"]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = [
+    "SealedTokenizer",
+    "token_ids",
+]
+
+# encoded in a few milliseconds
+_SHORT_CHARACTERS = 10_000
+
+
+def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Encode a text, without adding anything.
+
+    Args:
+        tokenizer: The tokenizer.
+        text: Any text that can be written as UTF-8.
+
+    Returns:
+        The ids.
+    """
+    if len(text) <= _SHORT_CHARACTERS:
+        return list(tokenizer.encode(text, add_special_tokens=False).ids)
+    # gives the same, but ``encode`` holds the interpreter's lock to its end, and with it every event loop
+    return list(tokenizer.encode_batch([text], add_special_tokens=False)[0].ids)
 
 
 class SealedTokenizer:

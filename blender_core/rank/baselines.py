@@ -1,4 +1,4 @@
-"""The chance baseline: an order drawn from a seed ("Random" in Table 2 of the LLM-Blender paper)."""
+"""Baselines: rank by length, or at random."""
 
 from __future__ import annotations
 
@@ -6,10 +6,30 @@ import hashlib
 from collections.abc import Sequence
 
 from blender_core.text.distinct import distinct_candidates
-from blender_core.text.unicode import normal_form
+from blender_core.text.unicode import normalize
 from blender_core.types.ranking import Ranking
 
-__all__ = ["RandomRanker"]
+__all__ = [
+    "LongestRanker",
+    "RandomRanker",
+]
+
+
+class LongestRanker:
+    """Scores a candidate by its length in characters.
+
+    Examples:
+        >>> LongestRanker().rank("Hi", ["Hello", "Hello there"]).best
+        1
+    """
+
+    name = "longest"
+
+    def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
+        """Rank by length; see ``Ranker.rank``. Length says nothing of quality, so the confidence is 0.5."""
+        distinct = distinct_candidates(candidates)
+        scores = distinct.spread_scores([len(text.strip()) for text in distinct.texts])
+        return Ranking.from_scores(scores, ranker=self.name, confidence=0.5)
 
 
 class RandomRanker:
@@ -42,7 +62,7 @@ class RandomRanker:
 
     def _draw(self, prompt: str, text: str) -> float:
         digest = hashlib.sha256()
-        for part in (str(self._seed), prompt, " ".join(normal_form("NFC", text).split())):
+        for part in (str(self._seed), prompt, " ".join(normalize("NFC", text).split())):
             data = part.encode("utf-8", "surrogatepass")
             # the length keeps ("ab", "c") and ("a", "bc") apart
             digest.update(len(data).to_bytes(8, "big") + data)

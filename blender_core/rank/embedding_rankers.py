@@ -1,8 +1,4 @@
-"""Agreement in meaning: the candidate nearest to all others.
-
-Minimum Bayes risk decoding (Kumar and Byrne 2004; Eikema and Aziz 2020) with the cosine similarity of embeddings as
-the utility and the candidates themselves as the sample.
-"""
+"""Rankers on embeddings: similarity to the prompt, and agreement with the other candidates."""
 
 from __future__ import annotations
 
@@ -13,7 +9,54 @@ from blender_core.models.text_encoder import Encode, unit_vectors
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.ranking import Ranking
 
-__all__ = ["EmbeddingConsensusRanker"]
+__all__ = [
+    "BiEncoderRanker",
+    "EmbeddingConsensusRanker",
+]
+
+
+class BiEncoderRanker:
+    """Scores a candidate by the cosine similarity of its embedding with the prompt's.
+
+    Similar is not correct: an encoder that was not trained on answers prefers those that repeat the prompt.
+
+    Args:
+        encode: Takes texts, returns an array ``[n, size]``: a ``TextEncoder``, ``SentenceTransformer.encode``, or
+            a function of your own. It must be safe to call from several threads.
+        encode_prompt: The same for prompts, where they need another prefix or model. Default: ``encode``.
+        name: Shown in results.
+
+    Examples:
+        >>> def letters(texts):
+        ...     return [[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
+        >>> BiEncoderRanker(letters).rank("capital of france", ["xyz", "france: capital paris"]).best
+        1
+    """
+
+    def __init__(self, encode: Encode, *, encode_prompt: Encode | None = None, name: str = "bi-encoder") -> None:
+        self._encode = encode
+        self._encode_prompt = encode_prompt
+        self.name = name
+
+    def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
+        """Rank by similarity to the prompt; see ``Ranker.rank``. Scores are in [-1, 1].
+
+        The similarities say nothing about probabilities, so the confidence is 0.5 unless nothing competes.
+        """
+        distinct = distinct_candidates(candidates)
+        if not distinct.texts:
+            return Ranking.from_scores(distinct.spread_scores([]), ranker=self.name)
+        if self._encode_prompt is None:
+            vectors = unit_vectors(self._encode, [prompt, *distinct.texts])
+            source, answers = vectors[0], vectors[1:]
+        else:
+            source = unit_vectors(self._encode_prompt, [prompt])[0]
+            answers = unit_vectors(self._encode, distinct.texts)
+        # rounded: what differs by the order of summing only is a tie
+        scores = [round(float(score), 9) for score in answers @ source]
+        return Ranking.from_scores(
+            distinct.spread_scores(scores), ranker=self.name, confidence=0.5 if len(scores) > 1 else None
+        )
 
 
 class EmbeddingConsensusRanker:
