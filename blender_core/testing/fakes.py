@@ -30,11 +30,14 @@ class FakeMember(Member):
         usage: Usage of answers that are given as text; default counts words.
         price: What its tokens cost.
         hang: Never answer.
-        stubborn: Do not heed a cancellation while waiting (asynchronous calls).
+        stubborn: Ignore a cancellation while waiting (asynchronous calls).
 
     Attributes:
         prompts: Every prompt it was asked, in order.
         cancelled: How many asynchronous calls were cancelled.
+
+    Raises:
+        ConfigurationError: The script is empty, or a step is none of these.
 
     Examples:
         >>> member = FakeMember("flaky", ConnectionError("reset"), "hello")
@@ -57,6 +60,12 @@ class FakeMember(Member):
         super().__init__(name, price=price)
         if not script and not hang:
             raise ConfigurationError(f"FakeMember({name!r}) has no script; give it at least one step, or hang=True")
+        for step in script:
+            if not (isinstance(step, str | Answer | BaseException) or callable(step)):
+                raise ConfigurationError(
+                    f"FakeMember({name!r}) has {step!r} as a step; a step is a text, an Answer, an exception or a "
+                    "function. Pass several steps as arguments of their own"
+                )
         self._script = script
         self._latency_s = latency_s
         self._usage = usage
