@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")
+
 from blender_core.data.preferences import PreferenceRecord
 from blender_lab.ranker.combine import RecordFeatures, fit_combination, record_features
 from blender_lab.ranker.finish import development_numbers
