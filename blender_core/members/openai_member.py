@@ -178,6 +178,18 @@ class OpenAIMember(Member):
         self._sync_client: Any = None
         self._async_clients: dict[asyncio.AbstractEventLoop, tuple[Any, AsyncIterator[None]]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # connections, locks and modules stay in their process; a copy opens its own
+        own = {"_openai", "_lock", "_sync_client", "_async_clients"}
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._openai = require("openai", feature="OpenAIMember", extra="demo")
+        self._lock = threading.Lock()
+        self._sync_client = None
+        self._async_clients = {}
+
     def generate(self, prompt: Prompt) -> Answer:
         """Ask the model, blocking.
 

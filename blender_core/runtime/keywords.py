@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from blender_core.errors import ConfigurationError
@@ -15,13 +15,16 @@ __all__ = ["check_keywords", "takes_keywords"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def takes_keywords(*shared: type, defaults: Mapping[str, Any], owner: str) -> Callable[[Function], Function]:
+def takes_keywords(
+    *shared: type, defaults: Mapping[str, Any], owner: str, also: Sequence[inspect.Parameter] = ()
+) -> Callable[[Function], Function]:
     """Show the keywords of TypedDicts in a function's signature, and refuse others by name.
 
     Args:
         *shared: The TypedDicts that ``**settings: Unpack[...]`` stands for.
         defaults: Default of each keyword, for the signature; the function itself gets only what the caller gave.
         owner: Name of the function or class, for the message.
+        also: Further keywords, such as those of a function that ``**settings`` are handed to.
 
     Returns:
         A decorator for a function that ends in ``**settings``.
@@ -50,6 +53,11 @@ def takes_keywords(*shared: type, defaults: Mapping[str, Any], owner: str) -> Ca
         keywords = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=kind)
             for name, kind in annotations.items()
+        ]
+        keywords += [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in also
+            if parameter.name not in signature.parameters and parameter.name not in annotations
         ]
         names = [parameter.name for parameter in (*own, *keywords) if parameter.name != "self"]
 

@@ -27,10 +27,11 @@ from blender_core.rag import (
     GroundedBlender,
     GroundedCandidate,
     GroundedResult,
+    GroundedSettings,
     Source,
     SourcedMember,
 )
-from blender_core.runtime.keywords import check_keywords
+from blender_core.runtime.keywords import takes_keywords
 from blender_core.types.prompt import Prompt
 from llamaindex_blender.blocking import blocks_event_loop
 from llamaindex_blender.members import LlamaIndexMember
@@ -40,8 +41,11 @@ from llamaindex_blender.spans import TracedMember
 __all__ = ["BlendedSynthesizer"]
 
 _Report = dict[str, Any]
-_OWN_ARGUMENTS = ("response_mode", "streaming", "output_cls", "callback_manager")
-_SYNTHESIZER_OPTIONS = tuple(set(inspect.signature(get_response_synthesizer).parameters) - {"llm"})
+_SYNTHESIZER_OPTIONS = [
+    parameter
+    for parameter in inspect.signature(get_response_synthesizer).parameters.values()
+    if parameter.name != "llm"
+]
 # the others write text whatever the output class
 _OBJECT_MODES = (ResponseMode.COMPACT, ResponseMode.REFINE, ResponseMode.TREE_SUMMARIZE)
 # the report of the call that is being made: synthesizers return text, and the response is put around it elsewhere
@@ -78,6 +82,7 @@ class BlendedSynthesizer(BaseSynthesizer):
         ('text text text text', 'long')
     """
 
+    @takes_keywords(GroundedSettings, defaults=GROUNDED_DEFAULTS, owner="BlendedSynthesizer", also=_SYNTHESIZER_OPTIONS)
     def __init__(
         self,
         llms: Sequence[LLM] | Mapping[str, LLM],
@@ -88,7 +93,6 @@ class BlendedSynthesizer(BaseSynthesizer):
         callback_manager: CallbackManager | None = None,
         **settings: Any,
     ) -> None:
-        check_keywords(settings, {*_OWN_ARGUMENTS, *GROUNDED_DEFAULTS, *_SYNTHESIZER_OPTIONS}, "BlendedSynthesizer")
         options = {name: value for name, value in settings.items() if name not in GROUNDED_DEFAULTS}
         blend: dict[str, Any] = {name: value for name, value in settings.items() if name in GROUNDED_DEFAULTS}
         named = list(llms.items()) if isinstance(llms, Mapping) else [(LlamaIndexMember(llm).name, llm) for llm in llms]
