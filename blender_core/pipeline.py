@@ -30,7 +30,7 @@ from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.run import run_ranking
-from blender_core.selection import Accept, Selection, judge, set_aside
+from blender_core.selection import Accept, Selection, check_answer, set_aside
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.answer import Answer, Usage, ended_by_length
 from blender_core.types.outcome import MemberOutcome, Status
@@ -200,7 +200,7 @@ class BlendCall:
 
     def _counts(self, outcome: MemberOutcome) -> bool:
         """Judge an answer as it comes, so that the grace does not start with one that cannot be used."""
-        problem = judge(self._accept, outcome)
+        problem = check_answer(self._accept, outcome)
         if problem is not None:
             self._problems[outcome.index] = problem
         return outcome.ok and problem is None

@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from blender_core.errors import ConfigurationError
 from blender_core.runtime.extras import require
+from blender_core.selection import tool_check
 from blender_core.types.answer import Answer, ToolCall
 
 __all__ = [
@@ -223,22 +224,12 @@ def acceptance(options: Mapping[str, Any], schema: Any) -> Callable[[Answer], st
         return None
     parameters = _parameters(tools)
     choice = options.get("tool_choice")
-    required = choice if choice not in (None, "auto", "none") else None
-
-    def check(answer: Answer) -> str | None:
-        if not answer.tool_calls:
-            if required is not None:
-                return f"answered in text where a tool call was required (tool_choice {required!r})"
-            return None if text_schema is None else _text_violation(answer.text, text_schema)
-        for call in answer.tool_calls:
-            problem = _call_violation(call, parameters, schema)
-            if problem is not None:
-                return problem
-        if required in parameters and all(call.name != required for call in answer.tool_calls):
-            return f"called {answer.tool_calls[0].name} where {required} was required"
-        return None
-
-    return check
+    return tool_check(
+        choice,
+        known=parameters,
+        call_problem=lambda call: _call_violation(call, parameters, schema),
+        text_problem=lambda text: None if text_schema is None else _text_violation(text, text_schema),
+    )
 
 
 def _parameters(tools: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

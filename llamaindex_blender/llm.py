@@ -5,7 +5,6 @@
 import asyncio
 import contextlib
 import contextvars
-import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +39,7 @@ from blender_core.blend_fields import BlendFields
 from blender_core.errors import ConfigurationError
 from blender_core.events import BlendEvent
 from blender_core.fuse.llm_fuser import LLMFuser
-from blender_core.fuse.policy import Decision, FuseContext, FuseWhen, resolve_fuse_when
+from blender_core.fuse.policy import Decision, FuseContext, FuseWhen, is_json, resolve_fuse_when
 from blender_core.fuse.protocol import Fuser
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
@@ -157,24 +156,13 @@ def unless_read_by_machine(fuse_when: FuseWhen) -> Callable[[FuseContext], Decis
 
 def _machine_form(text: str) -> str | None:
     fenced = _FENCED.search(text)
-    if any(_is_json(part) for part in (text, *(fenced.groups() if fenced else ()))):
+    if any(is_json(part) for part in (text, *(fenced.groups() if fenced else ()))):
         return "JSON"
     if _AGENT_STEP.search(text):
         return "an agent's step"
     if _VERDICT.search(text):
         return "a verdict"
     return next((name for name, form in _PARSED.items() if form.search(text)), None)
-
-
-def _is_json(text: str) -> bool:
-    stripped = text.strip()
-    if stripped[:1] not in ("{", "["):
-        return False
-    try:
-        json.loads(stripped)
-    except ValueError:
-        return False
-    return True
 
 
 # No `from __future__ import annotations`: pydantic resolves these annotations at run time.

@@ -12,7 +12,7 @@ from blender_core.text.final_answer import short_answer
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
 
-__all__ = ["Decision", "FuseContext", "FusePolicy", "FuseWhen", "resolve_fuse_when"]
+__all__ = ["Decision", "FuseContext", "FusePolicy", "FuseWhen", "is_json", "resolve_fuse_when"]
 
 _CODE_FENCE = re.compile(r"^[ \t]*(```|~~~)", re.MULTILINE)
 _CODE_LINE = re.compile(
@@ -94,7 +94,7 @@ class FusePolicy:
             return Decision(False, f"a clear winner (confidence {context.ranking.confidence:.2f})")
         if context.agreement > self.majority:
             return Decision(False, f"{context.agreement:.0%} of the answers are the same")
-        if not self.fuse_json and _is_json(best):
+        if not self.fuse_json and is_json(best):
             return Decision(False, "the best answer is JSON")
         if not self.fuse_code and _holds_code(best):
             return Decision(False, "the best answer holds code")
@@ -138,7 +138,8 @@ def resolve_fuse_when(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
     )
 
 
-def _is_json(text: str) -> bool:
+def is_json(text: str) -> bool:
+    """Whether a text is a JSON object or list."""
     stripped = text.strip()
     if stripped[:1] not in ("{", "["):
         return False

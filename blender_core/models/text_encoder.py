@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Vectors = npt.NDArray[np.float64]
 
-__all__ = ["Encode", "TextEncoder", "unit_vectors"]
+__all__ = ["Encode", "TextEncoder", "local_text_encoder", "unit_vectors", "vectors_of"]
 
 Encode = Callable[[list[str]], Any]
 """Takes n texts, returns an array ``[n, size]``; ``SentenceTransformer.encode`` is one."""
@@ -140,3 +140,34 @@ class TextEncoder:
                 pooled = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
             vectors[batch] = pooled.cpu().numpy()
         return unit_vectors(lambda _: vectors, texts) if texts else vectors
+
+
+def vectors_of(encode: Encode, texts: list[str]) -> list[list[float]]:
+    """Embed texts as plain lists, the form in which frameworks keep vectors.
+
+    Args:
+        encode: Takes n texts, returns an array ``[n, size]``.
+        texts: The texts.
+
+    Returns:
+        One vector a text; none for no text, whose shape an encoder need not know.
+    """
+    return [[float(value) for value in row] for row in encode(texts)] if texts else []
+
+
+def local_text_encoder(load: Callable[..., TextEncoder] = TextEncoder.from_pretrained) -> TextEncoder:
+    """Load all-MiniLM-L6-v2, fetched by hash once (91 MB); torch runs it on the CPU.
+
+    Args:
+        load: Loads the encoder's folder.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        DownloadError: No source gave the weights.
+        MissingExtraError: The ``demo`` or the ``torch`` extra is not installed.
+    """
+    from blender_core.local.encoder import local_encoder
+
+    return load(local_encoder(), device="cpu", local_files_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import copy
 import inspect
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Unpack, cast
@@ -269,8 +268,4 @@ def _member(chain: Any, name: str | None) -> Member:
         chain = RunnableLambda(chain)
     if isinstance(chain, Runnable):
         return RetrievalChainMember(chain, name=name)
-    member = as_member(chain)
-    if name is not None:
-        member = copy.copy(member)
-        member.name = name
-    return member
+    return as_member(chain, name=name)

@@ -25,7 +25,7 @@ from blender_core.rag import GroundedCandidate, SourcedMember
 from blender_core.runtime.threads import run_sync
 from blender_core.types.answer import Usage
 from blender_core.types.prompt import Prompt
-from langchain_blender.composition import is_async_only, is_native_async
+from langchain_blender.composition import RunnableMember
 from langchain_blender.members import LangChainMember
 from langchain_blender.messages import to_answer
 from langchain_blender.rag.documents import to_source
@@ -118,7 +118,7 @@ class ChainOutput:
     usage: Usage | None = None
 
 
-class RetrievalChainMember(SourcedMember):
+class RetrievalChainMember(RunnableMember, SourcedMember):
     """A chain that retrieves and answers, as a member.
 
     The chain may return a dict with ``answer`` (or ``result``, ``output``) and ``context`` (or
@@ -159,19 +159,8 @@ class RetrievalChainMember(SourcedMember):
         named = LangChainMember(writer, input="messages").name if isinstance(writer, Runnable) else None
         super().__init__(name or named or runnable.get_name(), llm=writer)
         self.runnable = runnable
-        self.blocks_event_loop = not is_native_async(runnable)
-        self._async_only = is_async_only(runnable)
+        self._runs(runnable)
         self._read = input if callable(input) else input_reader(runnable, self.name)
-
-    @property
-    def has_native_sync(self) -> bool:
-        """Whether ``invoke`` works."""
-        return not self._async_only
-
-    @property
-    def has_native_async(self) -> bool:
-        """Whether ``ainvoke`` is written for the event loop."""
-        return self._async_only or not self.blocks_event_loop
 
     def answer(self, prompt: Prompt) -> GroundedCandidate:
         """Invoke the chain, blocking.

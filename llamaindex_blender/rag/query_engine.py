@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import copy
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -407,8 +406,4 @@ def _metadata(result: GroundedResult, report: dict[str, Any]) -> dict[str, Any]:
 def _member(engine: Any, name: str | None) -> Member:
     if isinstance(engine, BaseQueryEngine):
         return QueryEngineMember(engine, name=name)
-    member = as_member(engine)
-    if name is not None:
-        member = copy.copy(member)
-        member.name = name
-    return member
+    return as_member(engine, name=name)
