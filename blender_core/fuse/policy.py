@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from blender_core.errors import ConfigurationError
 from blender_core.text.final_answer import short_answer
+from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
 
 __all__ = ["Decision", "FuseContext", "FusePolicy", "FuseWhen", "resolve_fuse_when"]
@@ -24,13 +25,13 @@ class FuseContext:
     """What a fuse policy may look at.
 
     Attributes:
-        prompt: The prompt, flattened.
+        prompt: The prompt; ``prompt.text`` is it as one text.
         candidates: The top-k answers, best first, duplicates removed.
         ranking: The ranking over all answers.
         agreement: Share of all ranked answers that are the same text as the best, itself included.
     """
 
-    prompt: str
+    prompt: Prompt
     candidates: tuple[str, ...]
     ranking: Ranking
     agreement: float = 0.0
@@ -63,7 +64,7 @@ class FusePolicy:
 
     Examples:
         >>> ranking = Ranking.from_scores([2.0, 1.9], ranker="example")
-        >>> FusePolicy()(FuseContext("Q", ('{"a": 1}', '{"a": 2}'), ranking)).reason
+        >>> FusePolicy()(FuseContext(Prompt.of("Q"), ('{"a": 1}', '{"a": 2}'), ranking)).reason
         'the best answer is JSON'
     """
 
