@@ -1,7 +1,7 @@
 """A linear reward head on the frozen states of a pretrained language model.
 
 With few judged prompts a linear head on a larger model's middle layers orders answers better than one on a small
-encoder (``research/ranker.md`` has the curves). It is a ranker of its own, and a teacher for smaller ones.
+encoder (``docs/ranker.md`` has the curves). It is a ranker of its own, and a teacher for smaller ones.
 """
 
 from __future__ import annotations
