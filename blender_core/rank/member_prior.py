@@ -329,7 +329,7 @@ class MemberPrior:
     Args:
         text_reliability: In (0, 1]: how far the ranker's view of one answer is to be trusted against the member's
             strength; 1 ignores the strengths. The default was chosen on held-out training prompts for the embedded
-            ranker (``docs/ranker.md``).
+            ranker (``research/ranker.md``).
 
     Raises:
         ConfigurationError: ``text_reliability`` is outside (0, 1].
