@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blender_core.cli.output import ExitCode, console, read_text, reported, write_json, write_text
+from blender_core.cli.output import (
+    Endpoints,
+    ExitCode,
+    LocalModels,
+    RankerName,
+    console,
+    read_text,
+    reported,
+    write_json,
+    write_text,
+)
 from blender_core.errors import ConfigurationError
 from blender_core.members.endpoints import Endpoint, endpoints_from_environment
-from blender_core.members.member import Member
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -120,21 +129,10 @@ def _progress(console: Console) -> Iterator[Progress]:
 
 def ask(
     prompt: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
-    model: Annotated[
-        list[str] | None, typer.Option(help="A local model, see `models`; may be repeated.", show_default=False)
-    ] = None,
-    endpoint: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL:MODEL",
-            help="A model of an OpenAI-compatible server; may be repeated. The key is $OPENAI_API_KEY.",
-            show_default=False,
-        ),
-    ] = None,
+    model: LocalModels = None,
+    endpoint: Endpoints = None,
     system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
-    ranker: Annotated[
-        str, typer.Option(help="embedded, reward-head, consensus, longest, random, or the folder of a trained ranker.")
-    ] = "embedded",
+    ranker: RankerName = "embedded",
     fuser: Annotated[
         str, typer.Option(help="llm: the best-ranked member fuses; none: only pick; or a member's name.")
     ] = "llm",
@@ -162,7 +160,6 @@ def ask(
     """
     with reported():
         from blender_core.blender import Blender
-        from blender_core.cli.ask import open_members
         from blender_core.gather.policy import GatherPolicy
         from blender_core.rank.registry import resolve_ranker
 
@@ -231,7 +228,7 @@ async def _watch(blender: Blender, prompt: Prompt, progress: Console) -> BlendRe
 
 
 def _show(result: BlendResult, progress: Console, *, as_json: bool) -> None:
-    from blender_core.view.table import answer_panel, candidate_table, summary
+    from blender_core.view.result import answer_panel, candidate_table, summary
 
     if as_json:
         write_json(result.to_dict())

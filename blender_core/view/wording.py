@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from blender_core.types.outcome import MemberOutcome
-from blender_core.types.result import BlendResult, CandidateRecord
+from blender_core.types.outcome import Status
+from blender_core.types.result import BlendResult
 
 __all__ = [
     "by_rank",
@@ -17,7 +19,6 @@ __all__ = [
     "score",
     "seconds",
     "sigmoid",
-    "status",
     "timings",
     "tokens",
 ]
@@ -94,37 +95,50 @@ def sigmoid(logit: float) -> float:
     return math.exp(logit) / (1.0 + math.exp(logit)) if logit > -700 else (0.0 if logit == logit else logit)
 
 
-def tokens(outcome: MemberOutcome) -> str:
-    """Tokens written, ``?`` where unknown, ``\u2013`` where nothing was called."""
-    if outcome.usage is None:
-        return "?" if outcome.attempts else "\u2013"
-    return f"{outcome.usage.output_tokens}"
+def tokens(candidate: Mapping[str, Any]) -> str:
+    """Write the tokens of an answer: ``?`` if unknown, ``\u2013`` if nobody was called."""
+    if candidate["usage"] is None:
+        return "?" if candidate["attempts"] else "\u2013"
+    return str(candidate["usage"]["output_tokens"])
 
 
-def status(record: CandidateRecord) -> str:
-    """How a member ended, in a word or two."""
-    if record.invalid is not None:
-        return "set aside"
-    return record.outcome.status.value.replace("_", " ")
+def reason(candidate: Mapping[str, Any]) -> str | None:
+    """Say why a member is out of the running; ``None`` if it is not.
 
+    Args:
+        candidate: One of ``BlendResult.to_dict()["candidates"]``.
 
-def reason(record: CandidateRecord) -> str | None:
-    """Why a member is out of the running, or ``None`` where it is not."""
-    why = record.invalid if record.outcome.ok else record.outcome.reason
-    if record.outcome.ok and why is None:
+    Returns:
+        Its status, and the reason if one is known.
+
+    Examples:
+        >>> reason({"status": "rate_limited", "reason": "quota exceeded", "invalid": None})
+        'rate limited: quota exceeded'
+    """
+    if candidate["invalid"]:
+        return f"set aside: {one_line(candidate['invalid'])}"
+    if candidate["status"] == Status.OK.value:
         return None
-    return f"{status(record)}: {one_line(why)}" if why else status(record)
+    status = str(candidate["status"]).replace("_", " ")
+    return f"{status}: {one_line(candidate['reason'])}" if candidate["reason"] else status
 
 
-def by_rank(result: BlendResult) -> list[CandidateRecord]:
-    """The members, best first; those without a rank come last, in the ensemble's order."""
+def by_rank(blend: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Order the candidates of a blend's record: best first, then those without a rank.
+
+    Args:
+        blend: ``BlendResult.to_dict()``.
+
+    Returns:
+        The candidates.
+    """
     return sorted(
-        result.candidates,
-        key=lambda record: (
-            record.rank is None,
-            record.rank or 0,
-            record.outcome.index != result.winner_index,
-            not record.outcome.ok,
+        blend["candidates"],
+        key=lambda one: (
+            one["rank"] is None,
+            one["rank"] or 0,
+            one["model"] != blend["winner"],
+            one["status"] != Status.OK.value,
         ),
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blender_core.cli.output import console, reported
+from blender_core.cli.output import Endpoints, LocalModels, console, reported
 from blender_core.errors import ConfigurationError
 from blender_core.members.endpoints import Endpoint
 
@@ -30,17 +30,8 @@ def mix(
         Path, typer.Argument(help="JSONL, plain or .gz: instruction, and perhaps id, input, output, task, check.")
     ],
     out: Annotated[Path, typer.Option(help="Where to; a name in .gz is compressed.", show_default=False)],
-    model: Annotated[
-        list[str] | None, typer.Option(help="A local model, see `models`; may be repeated.", show_default=False)
-    ] = None,
-    endpoint: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL:MODEL",
-            help="A model of an OpenAI-compatible server; may be repeated. The key is $OPENAI_API_KEY.",
-            show_default=False,
-        ),
-    ] = None,
+    model: LocalModels = None,
+    endpoint: Endpoints = None,
     ensemble: Annotated[
         list[str] | None,
         typer.Option(
@@ -359,27 +350,25 @@ def _judge_plan(judge: str, console: Console) -> PlannedMember:
 
 
 def _tell(out: Path, records: Sequence[MixRecord], names: Sequence[str], progress: Console) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
+    from blender_core.view.table import Column, Table
     from blender_lab.mix.scoring import CHECK_SCORE
 
-    # names of models and files may hold what rich reads as markup
-    title = Text(f"{len(records)} prompts in {out}", style="table.title")
-    table = Table(title=title, title_justify="left")
-    for heading in ("member", "answered", "failed", "right", "seconds, mean", "tokens, mean"):
-        table.add_column(heading, justify="left" if heading == "member" else "right")
+    rows = []
     for name in names:
         mine = [candidate for record in records for candidate in record.candidates if candidate.model == name]
         checked = [candidate.scores[CHECK_SCORE] for candidate in mine if CHECK_SCORE in candidate.scores]
         gathered = [candidate.gathered for candidate in mine if candidate.gathered is not None]
         tokens = [each.output_tokens for each in gathered if each.output_tokens is not None]
-        table.add_row(
-            Text(name),
-            str(sum(not candidate.failed for candidate in mine)),
-            str(sum(candidate.failed for candidate in mine)),
-            f"{sum(checked) / len(checked):.1%}" if checked else "-",
-            f"{sum(each.latency_s for each in gathered) / len(gathered):.2f}" if gathered else "-",
-            f"{sum(tokens) / len(tokens):.1f}" if tokens else "-",
+        rows.append(
+            [
+                name,
+                str(sum(not candidate.failed for candidate in mine)),
+                str(sum(candidate.failed for candidate in mine)),
+                f"{sum(checked) / len(checked):.1%}" if checked else "-",
+                f"{sum(each.latency_s for each in gathered) / len(gathered):.2f}" if gathered else "-",
+                f"{sum(tokens) / len(tokens):.1f}" if tokens else "-",
+            ]
         )
-    progress.print(table)
+    headings = ("answered", "failed", "right", "seconds, mean", "tokens, mean")
+    columns = [Column("member", name=True), *(Column(heading, number=True) for heading in headings)]
+    progress.print(Table(columns, rows, title=f"{len(records)} prompts in {out}"))
