@@ -21,9 +21,9 @@ from statistics import fmean, median
 from blender_core import MemberPrior
 from blender_core.data.mixinstruct import MixRecord, joined_prompt, read_mix, write_mix
 from blender_core.rank.registry import resolve_ranker
-from blender_lab.evaluate.benchmark_table import write_between_markers
-from blender_lab.evaluate.significance import bootstrap_mean, holm, paired_test
-from blender_lab.mix.checks import passes
+from blender_lab.evaluate.report import write_between_markers
+from blender_lab.evaluate.statistics import bootstrap_mean, holm, paired_test
+from blender_lab.mix.scoring import passes
 
 HERE = Path(__file__).parent
 Pick = Callable[[MixRecord], int]

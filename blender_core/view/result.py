@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from blender_core.types.ranking import Ranking
 from blender_core.types.result import BlendResult
 from blender_core.view import wording
-from blender_core.view.table import Cell, Column, Table, html_block
+from blender_core.view.table import Cell, Column, Emphasis, Table, html_block
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -225,11 +225,11 @@ def _members(blend: Mapping[str, Any], *, bars: bool) -> Table:
         *([Column("fused")] if fused else []),
         Column("answer", wide=True),
     ]
-    rows = []
+    rows: list[list[Cell | str]] = []
     for one, bar in zip(ordered, drawn, strict=True):
         won = one["model"] == blend["winner"]
         why = wording.reason(one)
-        plain = "best" if won else "" if why is None else "dim"
+        plain: Emphasis = "best" if won else "" if why is None else "dim"
         rows.append(
             [
                 Cell("\u2013" if one["rank"] is None else str(one["rank"]), plain),
@@ -264,7 +264,7 @@ def _ranked(ranking: Ranking, names: Sequence[str], texts: Sequence[str] | None 
     columns = [Column("#", number=True), Column("candidate", name=True), Column("score", number=True)]
     rows = []
     for index in ranking.order:
-        emphasis = "best" if ranking.ranks[index] == 1 else ""
+        emphasis: Emphasis = "best" if ranking.ranks[index] == 1 else ""
         row = [
             Cell(str(ranking.ranks[index]), emphasis),
             Cell(names[index], emphasis),

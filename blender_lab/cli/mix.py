@@ -148,7 +148,7 @@ def _check_target(prompts: Path, out: Path, journal_file: Path) -> None:
 
 def _prompts(path: Path, limit: int | None) -> list[MixRecord]:
     from blender_core.data.mixinstruct import read_mix
-    from blender_lab.mix.checks import validate_check
+    from blender_lab.mix.scoring import validate_check
 
     records = []
     for record in read_mix(path):
@@ -285,8 +285,8 @@ def _finish(
     settings: GatherSettings,
     progress: Console,
 ) -> list[MixRecord]:
-    from blender_lab.mix.oracle import judged_by_checks
     from blender_lab.mix.scoring import scored_by_check, scored_by_metrics
+    from blender_lab.mix.verdicts import judged_by_checks
 
     scored = [scored_by_check(record) for record in records]
     if metrics:
@@ -306,7 +306,7 @@ def _judged(
     from rich.progress import Progress
 
     from blender_lab.mix.ensemble import open_planned
-    from blender_lab.mix.oracle import judged_by_llm, unread_replies, verdict_agreement
+    from blender_lab.mix.verdicts import judged_by_llm, unread_replies, verdict_agreement
 
     judged = []
     pairs = sum(len(record.candidates) * (len(record.candidates) - 1) for record in records)

@@ -14,8 +14,7 @@ from typing import Any
 from blender_core.errors import ConfigurationError
 from blender_core.runtime.extras import require
 from blender_core.view.figure import new_figure
-from blender_lab.evaluate.benchmark_report import BenchmarkReport, Row
-from blender_lab.evaluate.selections import Kind
+from blender_lab.evaluate.report import BenchmarkReport, Kind, Row
 
 __all__ = ["quality_by_comparisons", "quality_by_effort", "rank_matrix", "save_figures", "win_pie"]
 

@@ -26,8 +26,8 @@ from blender_core.rank.llm_judge import judge_prompt, read_verdict
 from blender_core.runtime.threads import run_sync
 from blender_core.types.outcome import MemberOutcome, Status
 from blender_core.types.prompt import Message, Prompt
-from blender_lab.mix.checks import passes
 from blender_lab.mix.journal import Journal
+from blender_lab.mix.scoring import passes
 
 __all__ = [
     "judged_by_checks",
