@@ -50,10 +50,10 @@ def open_members(
     temperature: float | None,
     console: Console,
 ) -> Iterator[list[Member]]:
-    """Start what has to be started, and stop it in the end.
+    """Start local models and connect endpoints, and stop what was started in the end.
 
     Args:
-        models: Names of local models; none stands for the default ones where there are no endpoints either.
+        models: Names of local models; without models and endpoints the default ones.
         endpoints: Each ``URL:MODEL``; without models and endpoints those of ``BLENDED_LLM_ENDPOINTS``, if any.
         max_tokens: Longest answer in tokens.
         temperature: Sampling temperature; default is 0 for local models and the server's for endpoints.
@@ -150,7 +150,7 @@ def ask(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the whole result as JSON.")] = False,
     fail_if_degraded: Annotated[
-        bool, typer.Option("--fail-if-degraded", help="Exit with 3 where something went wrong on the way.")
+        bool, typer.Option("--fail-if-degraded", help="Exit with 3 if something went wrong on the way.")
     ] = False,
 ) -> None:
     """Ask several LLMs, rank their answers, fuse the best.

@@ -72,7 +72,7 @@ class ExitCode(IntEnum):
 
 
 def console(*, stderr: bool) -> Console:
-    """A rich console on one of the standard streams.
+    """Make a rich console on one of the standard streams.
 
     Args:
         stderr: Standard error, for progress; else standard output, for results.
@@ -118,7 +118,7 @@ def reported() -> Iterator[None]:
 
 
 def write_json(value: dict[str, Any], *, indent: int | None = 2) -> None:
-    """Write one JSON object to standard output; numbers that JSON cannot hold become ``null``.
+    """Write one JSON object to standard output; ``nan`` and infinities become ``null``.
 
     Args:
         value: The object.

@@ -36,7 +36,7 @@ _NUMBERS_UP_TO = 14
 
 
 def result_table(result: BlendResult) -> RenderableType:
-    """Show the whole result: every member, the final text, the decision, what went wrong, the times.
+    """Show the whole result: members, final text, decision, what went wrong, times.
 
     Args:
         result: The result of a call.
@@ -77,7 +77,7 @@ def result_html(result: BlendResult) -> str:
 
 
 def candidate_table(result: BlendResult) -> Table:
-    """Make a table of the members, best first, with their answers or the reason why there is none.
+    """Make a table of the members, best first, with their answers or what went wrong.
 
     Args:
         result: The result of a call.
@@ -89,7 +89,7 @@ def candidate_table(result: BlendResult) -> Table:
 
 
 def blend_table(blend: Mapping[str, Any]) -> Table:
-    r"""Make a table of the members, best first, with their scores as bars; its title says who won.
+    r"""Make a table of the members, best first, with scores as bars; its title says who won.
 
     Args:
         blend: ``message.response_metadata["blend"]`` of LangChain, ``response.raw["blend"]`` of LlamaIndex, or
@@ -352,7 +352,7 @@ def _cell(logit: float, row: str, column: str, with_number: bool) -> str:
     probability = wording.sigmoid(logit)
     if math.isnan(probability):
         return f'<td title="{row} and {column} were not compared">&middot;</td>'
-    # green where the row wins, red where it loses, the page's own colour in between
+    # green if the row wins, red if it loses, the page's own colour in between
     strength = abs(probability - 0.5) * 1.5
     colour = f"rgba(46,158,91,{strength:.2f})" if probability >= 0.5 else f"rgba(214,69,65,{strength:.2f})"
     number = f"{probability * 100:.0f}" if with_number else ""

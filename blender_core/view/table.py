@@ -127,14 +127,14 @@ class Table:
     breaks: Sequence[int] = ()
 
     def markdown(self) -> str:
-        """The table in GitHub's Markdown, without its title and emphasis."""
+        """Render the table in GitHub's Markdown, without its title and emphasis."""
         lines = [[column.heading for column in self.columns], *([_cell(one).text for one in row] for row in self.rows)]
         head, *body = ["| " + " | ".join(map(_escaped_markdown, line)) + " |" for line in lines]
         rule = "|" + "".join("---:|" if column.number else "---|" for column in self.columns)
         return "\n".join([head, rule, *body])
 
     def html(self) -> str:
-        """The table as a fragment of HTML; ``html_block`` gives it its style."""
+        """Render the table as a fragment of HTML; ``html_block`` gives it its style."""
         caption = f"<caption>{_escaped_html(self.title)}</caption>" if self.title else ""
         head = "".join(f"<th{_classes(column)}>{_escaped_html(column.heading)}</th>" for column in self.columns)
         rows = []

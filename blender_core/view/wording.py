@@ -28,7 +28,7 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 def printable(text: str) -> str:
-    r"""Text that cannot steer a terminal: control characters become ``\ufffd``.
+    r"""Replace control characters by ``\ufffd``, so that a text cannot steer a terminal.
 
     Args:
         text: A model's text; it is untrusted.
@@ -44,7 +44,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str, limit: int = 300) -> str:
-    """The text's beginning on one line.
+    """Cut a text to its beginning on one line.
 
     Args:
         text: Any text.
@@ -62,7 +62,7 @@ def one_line(text: str, limit: int = 300) -> str:
 
 
 def seconds(value: float) -> str:
-    """Seconds in words.
+    """Write seconds in words.
 
     Examples:
         >>> seconds(0.0421), seconds(3.14159), seconds(75)
@@ -74,7 +74,7 @@ def seconds(value: float) -> str:
 
 
 def score(value: float | None) -> str:
-    """A ranker's score, ``\u2013`` where there is none.
+    """Write a ranker's score, or ``\u2013`` without one.
 
     Examples:
         >>> score(1.23456), score(None)
@@ -84,7 +84,7 @@ def score(value: float | None) -> str:
 
 
 def sigmoid(logit: float) -> float:
-    """The probability that belongs to a logit; ``nan`` stays ``nan``.
+    """Convert a logit to a probability; ``nan`` stays ``nan``.
 
     Examples:
         >>> sigmoid(0.0), sigmoid(-1e9)
@@ -144,7 +144,7 @@ def by_rank(blend: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def headline(result: BlendResult) -> str:
-    """Where the final text comes from, in one line."""
+    """Say in one line who wrote the final text."""
     if result.fused:
         return printable(f"fused from {', '.join(result.fused)}")
     if result.text or result.answer is None or not result.answer.tool_calls:
@@ -153,7 +153,7 @@ def headline(result: BlendResult) -> str:
 
 
 def timings(result: BlendResult) -> str:
-    """Seconds by stage and tokens of the whole call, in one line."""
+    """Write seconds by stage and tokens of the whole call, in one line."""
     times = result.timings
     parts = [f"gather {seconds(times.gather)}", f"rank {seconds(times.rank)}"]
     if times.fuse:

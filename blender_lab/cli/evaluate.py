@@ -46,7 +46,7 @@ def ranker(
         typer.Option(
             "--embedding-consensus/--no-embedding-consensus",
             help="Embedding consensus as a baseline on blend sets; needs torch, and fetches its encoder once (91 MB).",
-            show_default="where torch is installed",
+            show_default="if torch is installed",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the numbers as JSON.")] = False,
@@ -86,7 +86,7 @@ def ranker(
 
 
 def _agreement(wanted: bool | None, encoder: str | None, measured: Ranker) -> Ranker | None:
-    """Embedding consensus; where nobody asked for it, what is missing for it costs one line and not the run."""
+    """Embedding consensus; if nobody asked for it and something is missing, a line says so."""
     from blender_lab.evaluate.benchmark_rankers import EMBEDDING_CONSENSUS, benchmark_rankers
 
     if wanted is False or measured.name == EMBEDDING_CONSENSUS:

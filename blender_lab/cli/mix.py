@@ -29,7 +29,7 @@ def mix(
     prompts: Annotated[
         Path, typer.Argument(help="JSONL, plain or .gz: instruction, and perhaps id, input, output, task, check.")
     ],
-    out: Annotated[Path, typer.Option(help="Where to; a name in .gz is compressed.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Target file; a name in .gz is compressed.", show_default=False)],
     model: LocalModels = None,
     endpoint: Endpoints = None,
     ensemble: Annotated[
@@ -58,7 +58,7 @@ def mix(
     retry_failed: Annotated[
         bool,
         typer.Option(
-            "--retry-failed", help="Ask again where a member failed, or a verdict could not be read, in an earlier run."
+            "--retry-failed", help="Repeat what failed in an earlier run, and verdicts that could not be read."
         ),
     ] = False,
     give_up_after: Annotated[int, typer.Option(help="Failures of a member in a row that end the run.")] = 10,
@@ -82,7 +82,7 @@ def mix(
     """Gather every member's answer to every prompt, score them, and write MixInstruct's schema.
 
     Every answer is on the disk before the next question, in OUT.journal: run the same command again after a kill
-    and it goes on. Members can be added later. Local models run one after the other, the others at the same time.
+    and it resumes. Members can be added later. Local models run one after the other, the others at the same time.
     """
     with reported():
         from blender_core.data.mixinstruct import write_mix

@@ -71,7 +71,7 @@ def run_benchmark(
             an oracle.
         ties: What ties among verdicts are worth.
         shared: What equal candidates get as GPT-Rank: the ``"min"`` of their ranks or the ``"average"``.
-        metrics: Metrics to compute against references, beside the scores that the records hold.
+        metrics: Metrics to compute against references, besides the scores that the records hold.
         against: Members to compare every row with; default the best two.
         systems: Models whose answers are finished blends, no members.
         exclude: Models to leave out.
@@ -218,7 +218,7 @@ def _picks(selection: Selection, scored: Sequence[ScoredRecord]) -> dict[str, fl
 
 
 def _effort(selection: Selection, scored: Sequence[ScoredRecord]) -> dict[str, float | None]:
-    """Latency, cost and tokens of an answer, where the records tell; a pick among members waits and pays for all."""
+    """Latency, cost and tokens of an answer, if known; a pick among members waits and pays for all."""
     keys = ("latency_s", "cost", "output_tokens")
     if selection.kind in (Kind.ORACLE, Kind.CHANCE):
         return dict.fromkeys(keys)
@@ -341,8 +341,8 @@ class Selection:
 
     Attributes:
         name: The row's name.
-        kind: What stands behind it.
-        weights: For each record the picked candidates with their shares, ``None`` where nothing could be picked.
+        kind: What it is.
+        weights: For each record the picked candidates with their shares, ``None`` if nothing could be picked.
         rankings: A ranker's rankings of the pools, one a record; empty for others.
         seconds: Seconds that each ranking took; empty for others.
     """
@@ -355,7 +355,7 @@ class Selection:
 
 
 def member(scored: Sequence[ScoredRecord], model: str, kind: Kind = Kind.MEMBER) -> Selection:
-    """One model's own answers.
+    """Select one model's own answers.
 
     Args:
         scored: The records.
@@ -363,7 +363,7 @@ def member(scored: Sequence[ScoredRecord], model: str, kind: Kind = Kind.MEMBER)
         kind: ``MEMBER`` or ``SYSTEM``.
 
     Returns:
-        The selection; ``None`` where the model has no answer.
+        The selection; ``None`` if the model has no answer.
     """
     picks: list[Weights | None] = []
     for one in scored:
@@ -373,7 +373,7 @@ def member(scored: Sequence[ScoredRecord], model: str, kind: Kind = Kind.MEMBER)
 
 
 def chance(scored: Sequence[ScoredRecord]) -> Selection:
-    """Every candidate of the pool with the same share: the expectation of a random pick, without its noise."""
+    """Select every candidate with the same share: a random pick without its noise."""
     picks: list[Weights] = [dict.fromkeys(one.pool, 1.0 / len(one.pool)) for one in scored]
     return Selection("chance", Kind.CHANCE, tuple(picks))
 
@@ -381,7 +381,7 @@ def chance(scored: Sequence[ScoredRecord]) -> Selection:
 def oracle_pick(
     scored: Sequence[ScoredRecord], name: str, values: Callable[[ScoredRecord], Sequence[float] | None]
 ) -> Selection:
-    """The best candidates of the pool by some values; equal ones share the pick.
+    """Select the best candidates of the pool by some values; equal ones share the pick.
 
     Args:
         scored: The records.

@@ -1,7 +1,7 @@
 """Who is better, according to whom: an oracle's verdicts on pairs, or a score.
 
-MixInstruct's oracle is ChatGPT's verdict on every pair (LLM-Blender, section 3.2). Where there are no verdicts, a score
-of each answer takes their place: the greater one is better, equal ones tie.
+MixInstruct's oracle is ChatGPT's verdict on every pair (LLM-Blender, section 3.2). Without verdicts a
+score of each answer decides: the greater one is better, equal ones tie.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class TieConvention(StrEnum):
     """What "Same good" and "Same bad" are worth when verdicts are added up.
 
     Attributes:
-        CANCEL: A win counts 1, a loss -1, both kinds of tie nothing: what ``llm-blender`` 0.0.2 computes, where the
+        CANCEL: A win counts 1, a loss -1, both kinds of tie nothing: what ``llm-blender`` 0.0.2 computes: its
             half points of a tie cancel.
         POINTS: A win counts 1, "Same good" one half for both, "Same bad" and a loss nothing: how the authors
             recomputed their table in an issue (LLM-Blender #6).
@@ -67,20 +67,20 @@ class Oracle(Protocol):
         ...
 
     def scores(self, record: MixRecord, pool: Sequence[int]) -> tuple[float, ...] | None:
-        """Strength of every candidate among those of the pool.
+        """Rate every candidate among those of the pool.
 
         Args:
             record: The record.
             pool: Indices of the candidates that count as opponents.
 
         Returns:
-            One number a candidate, greater is better, ``nan`` where the oracle says nothing; ``None`` where it says
+            One number a candidate, greater is better, ``nan`` if the oracle says nothing; ``None`` if it says
             nothing on the whole record.
         """
         ...
 
     def verdict(self, record: MixRecord, first: int, second: int) -> Verdict | None:
-        """Verdict on two candidates, ``first`` as A; ``None`` where there is none."""
+        """Look up the verdict on two candidates, ``first`` as A; ``None`` without one."""
         ...
 
 
@@ -108,9 +108,9 @@ class VerdictOracle:
             raise ConfigurationError(f"ties is {ties!r}; choose one of {', '.join(TieConvention)}") from error
 
     def scores(self, record: MixRecord, pool: Sequence[int]) -> tuple[float, ...] | None:
-        """Mean worth of a candidate's verdicts against the pool; see ``Oracle.scores``.
+        """Average the worth of a candidate's verdicts against the pool; see ``Oracle.scores``.
 
-        Where every pair was judged this orders like the sum of the verdicts, which the paper takes; where some are
+        If every pair was judged, this orders like the sum of the verdicts, which the paper takes. If some are
         missing it does not favour who was judged more often. A pair judged in both orders counts once, half a point
         for each.
         """
@@ -133,7 +133,7 @@ class VerdictOracle:
         return tuple(math.fsum(points) / len(points) if points else math.nan for points in totals)
 
     def verdict(self, record: MixRecord, first: int, second: int) -> Verdict | None:
-        """The verdict that was given; see ``Oracle.verdict``."""
+        """Look up the verdict that was given; see ``Oracle.verdict``."""
         return record.verdict(record.models[first], record.models[second])
 
 
@@ -156,11 +156,11 @@ class ScoreOracle:
         self._good = good
 
     def scores(self, record: MixRecord, pool: Sequence[int]) -> tuple[float, ...] | None:
-        """The scores; see ``Oracle.scores``. An answer that is blank and has no score gets the lowest of its record."""
+        """Look up the scores; a blank answer without one gets the lowest of its record."""
         return filled_scores(record, self.name)
 
     def verdict(self, record: MixRecord, first: int, second: int) -> Verdict | None:
-        """The greater score wins; see ``Oracle.verdict``."""
+        """Compare two scores, the greater wins; see ``Oracle.verdict``."""
         scores = filled_scores(record, self.name)
         if scores is None or math.isnan(scores[first] + scores[second]):
             return None
@@ -170,7 +170,7 @@ class ScoreOracle:
 
 
 def filled_scores(record: MixRecord, metric: str) -> tuple[float, ...] | None:
-    """A metric's values with ``nan`` for missing ones.
+    """Look up a metric's values, with ``nan`` for missing ones.
 
     Args:
         record: The record.
@@ -178,7 +178,7 @@ def filled_scores(record: MixRecord, metric: str) -> tuple[float, ...] | None:
 
     Returns:
         One value a candidate. A blank answer without a value gets the lowest one of the record, so that a member
-        does not gain by saying nothing. ``None`` where no candidate has a value.
+        does not gain by saying nothing. ``None`` if no candidate has a value.
     """
     values = record.scores(metric)
     known = [value for value in values if value is not None]
@@ -195,8 +195,8 @@ def resolve_oracle(oracle: str, records: Iterable[MixRecord], *, ties: TieConven
     """Find the oracle.
 
     Args:
-        oracle: ``"verdicts"``, the name of a score, or ``"auto"``: verdicts where there are some, else the only
-            score, else ``"correct"`` or ``"score"`` where there is one of these.
+        oracle: ``"verdicts"``, the name of a score, or ``"auto"``: verdicts if there are some, else the only
+            score, else ``"correct"`` or ``"score"``.
         records: The records.
         ties: What ties among verdicts are worth.
 
@@ -231,17 +231,17 @@ _SHARED = ("min", "average")
 
 
 def gpt_ranks(scores: Sequence[float], pool: Sequence[int] | None = None, *, shared: str = "min") -> tuple[float, ...]:
-    """Rank of each candidate, 1 is best.
+    """Rank each candidate by the oracle's scores; 1 is best.
 
     Args:
-        scores: The oracle's score of each candidate, greater is better; ``nan`` where there is none.
+        scores: The oracle's score of each candidate, greater is better; ``nan`` without one.
         pool: Indices of the candidates that are ranked among each other; ``None`` for all. A candidate outside of it,
             such as a fused answer, gets the rank that it would have if it joined the pool.
         shared: What equal candidates get: the ``"min"`` of their ranks, as in ``llm-blender`` 0.0.2, or the
             ``"average"``, which keeps the mean rank at (n + 1) / 2.
 
     Returns:
-        One rank a candidate, ``nan`` where it has no score.
+        One rank a candidate, ``nan`` if it has no score.
 
     Raises:
         ConfigurationError: ``shared`` is unknown.
@@ -296,7 +296,7 @@ class Against:
     def as_published(self) -> float:
         """The column of Table 2: better or the same good, the member's own answer not counted.
 
-        The paper does not say what happens where a method picks the member itself. Its Random row does: 37.75 is the
+        The paper does not say what happens if a method picks the member itself. Its Random row does: 37.75 is the
         mean of the members' entries if the member itself enters with 0 (37.95), not with 100 (47.0).
         """
         return self.better + self.same_good
@@ -315,10 +315,10 @@ def tally(member: str, outcomes: Iterable[tuple[float, Verdict | None]]) -> Agai
 
     Args:
         member: The member's name.
-        outcomes: Pairs of a weight and the verdict with the pick as A; ``None`` where the pick is the member itself.
+        outcomes: Pairs of a weight and the verdict with the pick as A; ``None`` if the pick is the member itself.
 
     Returns:
-        The shares; ``nan`` where there is nothing to add up.
+        The shares; ``nan`` if there is nothing to add up.
 
     Examples:
         >>> verdicts = [Verdict.A_IS_BETTER, Verdict.SAME_GOOD, None, Verdict.SAME_BAD]

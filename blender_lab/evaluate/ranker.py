@@ -54,7 +54,7 @@ BLEND_SETS: dict[str, str | None] = {
     "blend_mmlu_pro": None,
     "blend_zeroeval": None,
 }
-"""Blend sets, by file name below ``eval/``; where one is named, only records of that source count."""
+"""Blend sets, by file name below ``eval/``; if a source is named, only its records count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class RankerNumbers:
         return html_block(*(table.html() for rows, table in made if rows))
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers as plain types."""
+        """Convert the numbers to plain types."""
         return dataclasses.asdict(self)
 
 
@@ -163,7 +163,7 @@ class PairNumbers:
         high: Upper end of the 95% interval.
         longer: Accuracy of "the longer text is better".
         shorter_pairs: Pairs whose shorter answer is the better one.
-        shorter_accuracy: Accuracy on those; 0 for whoever only looks at length, ``nan`` where there are none.
+        shorter_accuracy: Accuracy on those; 0 for whoever only looks at length, ``nan`` without any.
         consistency: Share of pairs with the same verdict in both orders; for a ranker that reads two candidates at
             once, of its single passes.
         one_order_accuracy: Accuracy of a single pass in the stored order, the ranker's position bias taken off: half
@@ -274,9 +274,9 @@ class BlendNumbers:
         random: Mean score of all candidates.
         longest: Mean score of the longest candidate.
         consensus: Mean score of the lexical consensus ranker's first.
-        embedding_consensus: Mean score of the embedding consensus ranker's first; ``nan`` where it was not asked.
+        embedding_consensus: Mean score of the embedding consensus ranker's first; ``nan`` if it was not asked.
         best_single: Mean score of the best single member, among members that answered at least 90% of the
-            prompts; ``nan`` where there is none.
+            prompts; ``nan`` without one.
         best_member: Its name.
         oracle: Mean score of the best candidate.
     """
@@ -374,7 +374,7 @@ PUBLISHED: dict[str, str] = {
     "mtbench_human200": "GPT-4 81.0",
     "pandalm": "PandaLM-7B 71.0",
 }
-"""Published accuracy in percent by pair set, for comparison; ``docs/ranker.md`` says where they are from."""
+"""Published accuracy in percent by pair set, for comparison."""
 
 
 def _pair_table(numbers: RankerNumbers) -> Table:

@@ -127,7 +127,7 @@ def record_from_preferences(line: Mapping[str, Any]) -> MixRecord:
 
 
 def _own_names(models: Sequence[str]) -> list[str]:
-    """A name of its own for each candidate: its place where there is none, or one that came before."""
+    """A name of its own for each candidate: its place if it has none, or one that came before."""
     names: list[str] = []
     for place, model in enumerate(models):
         name = model or f"candidate {place}"
@@ -237,9 +237,9 @@ class ScoredRecord:
     Attributes:
         record: The record.
         pool: Indices of the members' candidates, the ones that are ranked and picked from.
-        columns: Metric -> one value for each candidate, ``nan`` where there is none. A metric without any value on
+        columns: Metric -> one value for each candidate, ``nan`` without one. A metric without any value on
             this record is left out.
-        ranks: The oracle's rank of each candidate, ``nan`` where there is none; ``None`` where it says nothing.
+        ranks: The oracle's rank of each candidate, ``nan`` without one; ``None`` if it says nothing.
         oracle_scores: The oracle's scores behind the ranks.
     """
 
@@ -319,14 +319,14 @@ def _compute(records: Sequence[MixRecord], metric: Metric) -> list[tuple[float, 
 
 
 def weighted(weights: Mapping[int, float] | None, values: Sequence[float] | None) -> float:
-    """Mean of a record's values under a selection.
+    """Average a record's values under a selection.
 
     Args:
-        weights: Candidate index -> share of the selection; ``None`` where nothing was selected.
+        weights: Candidate index -> share of the selection; ``None`` if nothing was selected.
         values: One value a candidate, or ``None``.
 
     Returns:
-        The mean; ``nan`` where something is missing.
+        The mean; ``nan`` if something is missing.
     """
     if weights is None or values is None:
         return math.nan

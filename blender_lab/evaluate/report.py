@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Kind(StrEnum):
-    """What stands behind a row of the table.
+    """Name the kinds of rows of the table.
 
     Attributes:
         MEMBER: One member's own answers.
@@ -49,15 +49,15 @@ class Row:
 
     Attributes:
         name: Its name; unique together with ``kind``.
-        kind: What stands behind it.
+        kind: What it is.
         prompts: Prompts with an answer.
         columns: Metric, ``"gpt_rank"`` or ``"top_3"`` -> mean over the prompts with its interval.
         against: Member -> how the answers compare with that member's.
-        by_task: Task -> mean of the primary column; empty where there is one task only.
+        by_task: Task -> mean of the primary column; empty if there is one task only.
         tests: Paired tests on the primary column, for rankers and systems: against the best member and chance.
         picks: Model -> share of the prompts on which it is picked; empty for members and systems.
         seconds: Mean seconds of one ranking; ``None`` for others.
-        latency_s: Mean seconds until the answer is there, ``None`` where the records do not tell. A ranker waits for
+        latency_s: Mean seconds until the answer is there, ``None`` if the records do not tell. A ranker waits for
             the slowest member.
         cost: Mean cost of an answer; a ranker pays for all members.
         output_tokens: Mean tokens written for an answer.
@@ -116,7 +116,7 @@ class BenchmarkReport:
 
         Args:
             name: Its name.
-            kind: Its kind, where a name stands for more than one row.
+            kind: Its kind, if more than one row has the name.
 
         Returns:
             The first such row.
@@ -148,7 +148,7 @@ class BenchmarkReport:
         return self.table()._repr_html_()
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers as plain JSON types; ``nan`` becomes ``None``."""
+        """Convert the numbers to plain JSON types; ``nan`` becomes ``None``."""
         plain = _plain(dataclasses.asdict(self))
         for row, source in zip(plain["rows"], self.rows, strict=True):
             for member, against in source.against.items():
@@ -235,7 +235,7 @@ def _breaks(rows: Sequence[Row]) -> list[int]:
 
 
 def write_between_markers(path: str | Path, marker: str, text: str) -> None:
-    """Replace what stands between ``<!-- marker -->`` and ``<!-- end marker -->`` in a document.
+    """Replace the text between ``<!-- marker -->`` and ``<!-- end marker -->``.
 
     Args:
         path: The document.
@@ -265,7 +265,7 @@ def check_markers(path: str | Path, marker: str) -> None:
 
 
 def _around_markers(path: Path, marker: str) -> tuple[str, str]:
-    """What stands before and after a place, the markers with it."""
+    """The text before and after a place, with the markers."""
     first, last = f"<!-- {marker} -->", f"<!-- end {marker} -->"
     try:
         document = path.read_text(encoding="utf-8")

@@ -41,7 +41,7 @@ class Estimate:
 
     Attributes:
         mean: The mean; ``nan`` without values.
-        low: Lower end; equal to the mean where there are fewer than two values.
+        low: Lower end; equal to the mean with fewer than two values.
         high: Upper end.
         count: Values behind it.
     """
@@ -101,7 +101,7 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
 
 
 def bootstrap_mean(values: Sequence[float], *, resamples: int = 2000, seed: int = 0) -> Estimate:
-    """Mean and percentile bootstrap interval (Efron 1979) by ``scipy.stats.bootstrap``.
+    """Compute a mean and its percentile bootstrap interval (Efron 1979) with scipy.
 
     Args:
         values: One value a prompt; ``nan`` is left out.
@@ -143,10 +143,10 @@ def bootstrap_mean(values: Sequence[float], *, resamples: int = 2000, seed: int 
 def paired_test(
     first: Sequence[float], second: Sequence[float], *, against: str, resamples: int = 9999, seed: int = 0
 ) -> PairedTest:
-    """Two-sided paired permutation test of the mean difference by ``scipy.stats.permutation_test``.
+    """Test a mean difference by a two-sided paired permutation test with scipy.
 
     Under the null hypothesis the two values of a prompt could change places, so signs of differences are flipped
-    (Fisher 1935; Smucker, Allan and Carterette 2007 for system comparisons). All flips are tried where there are few
+    (Fisher 1935; Smucker, Allan and Carterette 2007 for system comparisons). All flips are tried with few
     prompts.
 
     Args:
@@ -226,7 +226,7 @@ class RankCorrelation:
 
     Attributes:
         pearson: Pearson's r of the ranks of one member over the prompts, mean over the members: LLM-Blender's
-            ``cor_eval``. A member whose rank never changes is left out; ``nan`` where none is left.
+            ``cor_eval``. A member whose rank never changes is left out; ``nan`` if none is left.
         spearman: The same with Spearman's rho.
         footrule: Sum over the members of the distance between both ranks, mean over the prompts; 0 is perfect.
             Chance gives (n^2 - 1) / 3 for n members without ties.
@@ -243,10 +243,10 @@ class RankCorrelation:
 
 
 def rank_correlation(predicted: Sequence[Sequence[float]], oracle: Sequence[Sequence[float]]) -> RankCorrelation:
-    """Compare ranks.
+    """Compare a ranker's ranks with the oracle's.
 
     Args:
-        predicted: A ranker's ranks, shape [prompts, members], 1 is best; ``nan`` where a member has no answer.
+        predicted: A ranker's ranks, shape [prompts, members], 1 is best; ``nan`` if a member has no answer.
         oracle: The oracle's ranks, same shape.
 
     Returns:
@@ -288,7 +288,7 @@ def _correlated(method: Callable[..., Any], first: npt.NDArray[np.float64], seco
     return float(method(first, second).statistic)
 
 
-_FAR = 1e6  # stands for an infinite logit, so that sums stay finite
+_FAR = 1e6  # instead of an infinite logit, so that sums stay finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +314,7 @@ def comparison_curve(
     repeats: int = 20,
     seed: int = 0,
 ) -> ComparisonCurve:
-    """Compare part of the pairs.
+    """Measure the pick's quality if only part of the pairs is compared.
 
     Args:
         logits: For each prompt a matrix [n, n]: the logit that i is better than j, antisymmetric, as in

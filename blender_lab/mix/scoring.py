@@ -4,7 +4,7 @@ A check is a JSON object with a ``kind``:
 
 | kind | fields | passes if |
 |---|---|---|
-| ``contains`` | ``any``, ``all``, ``none``: lists of texts | any, all and none of them stand in it as whole words |
+| ``contains`` | ``any``, ``all``, ``none``: lists of texts | it contains any, all and none of them as whole words |
 | ``equals`` | ``any``: list of texts | the answer is one of them |
 | ``number`` | ``value``, ``tolerance`` (0) | the number that the answer ends on, or states, is the value |
 | ``regex`` | ``pattern``, ``match_case`` (false) | the pattern is found; ``^`` and ``$`` match at lines |
@@ -15,7 +15,7 @@ A check is a JSON object with a ``kind``:
 | ``case`` | ``case``: ``upper`` or ``lower`` | every letter is of that case |
 | ``all``, ``any`` | ``of``: list of checks | all, or any, of them pass |
 
-Case and white space do not count except where the check is about them, nor do marks around an answer such as quotes,
+Case and white space do not count unless the check is about them, nor do marks around an answer such as quotes,
 bold type or a final full stop. An empty answer passes no check.
 """
 
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 _NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\d])")
-# where an answer says which number it means; the last such place counts
+# an answer says which number it means; the last such place counts
 _STATED = re.compile(
     r"(?:=|\banswer(?:\s+is)?|\bis|\bare|\bequals|\btotal(?:\s+of)?|\bresult(?:\s+is)?)[\s:*$`\\({\[]*(?:boxed\{)?"
     r"(?P<number>[-+\u2212]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?!\d)(?!\s*(?:[-+*/\u00d7\u00f7x^]\s*\d|%\s+of\b))",
@@ -59,14 +59,14 @@ _AROUND = " \t\r\n\"'`*_.!\u201c\u201d\u2018\u2019"
 
 
 def passes(check: Mapping[str, Any], answer: str) -> bool:
-    """Whether an answer meets a check.
+    """Check an answer by a rule.
 
     Args:
         check: The check; the module says which there are.
         answer: The answer.
 
     Returns:
-        True where it is right by this rule.
+        True if it is right by this rule.
 
     Raises:
         ConfigurationError: The check is not one.
@@ -122,7 +122,7 @@ def _rule(check: Mapping[str, Any]) -> Callable[[Mapping[str, Any], str], bool]:
 
 def _contains(check: Mapping[str, Any], answer: str) -> bool:
     text = _folded(answer)
-    found = {word: _stands_in(word, text) for name in ("any", "all", "none") for word in check.get(name, ())}
+    found = {word: _contains_words(word, text) for name in ("any", "all", "none") for word in check.get(name, ())}
     return (
         all(found[word] for word in check.get("all", ()))
         and (not check.get("any") or any(found[word] for word in check["any"]))
@@ -213,7 +213,7 @@ def _bare(text: str) -> str:
     return _folded(text).strip(_AROUND)
 
 
-def _stands_in(word: str, folded_text: str) -> bool:
+def _contains_words(word: str, folded_text: str) -> bool:
     wanted = _folded(word)
     before = r"(?<!\w)" if wanted[:1].isalnum() else ""
     after = r"(?!\w)" if wanted[-1:].isalnum() else ""
@@ -294,7 +294,7 @@ CHECK_KINDS: tuple[str, ...] = tuple(_RULES)
 
 
 CHECK_SCORE = "check"
-"""Name under which the outcome of a check stands among a candidate's scores: 1 passed, 0 not."""
+"""Name of a check's outcome among a candidate's scores: 1 passed, 0 not."""
 
 
 def scored_by_check(record: MixRecord) -> MixRecord:
@@ -304,7 +304,7 @@ def scored_by_check(record: MixRecord) -> MixRecord:
         record: A record with candidates.
 
     Returns:
-        The scored record; as it is where it has no check.
+        The scored record; as it is if it has no check.
 
     Examples:
         >>> record = MixRecord.from_dict({"instruction": "2 + 2?", "check": {"kind": "number", "value": 4},
@@ -330,7 +330,7 @@ def scored_by_metrics(
     *,
     on_metric: Callable[[str], None] = lambda name: None,
 ) -> Iterator[MixRecord]:
-    """Score the candidates of records that have a reference; all texts of a metric go in at once.
+    """Score the candidates of records with a reference, all texts of a metric at once.
 
     Args:
         records: Records with candidates.
