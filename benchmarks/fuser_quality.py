@@ -19,7 +19,7 @@ from blender_core.fuse.gen_fuser import GenFuser
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import resolve_ranker
 from blender_lab.evaluate.metrics import Metric, resolve_metric
-from blender_lab.evaluate.significance import bootstrap_mean, holm, paired_test
+from blender_lab.evaluate.statistics import bootstrap_mean, holm, paired_test
 from blender_lab.fuser import FuserTrainingConfig, fusion_splits
 from blender_lab.fuser.base_model import load_base_model
 from blender_lab.fuser.examples import top_candidates

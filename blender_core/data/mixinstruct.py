@@ -228,7 +228,7 @@ class MixRecord:
         cmp_results: ``(model_A, model_B)`` -> verdict where A was shown first; ``None`` where nobody judged. Both
             orders of a pair may stand here, each with its own verdict.
         task: Kind of the prompt, ``""`` where it is not known.
-        check: Rule that tells whether an answer is right, see `blender_lab.mix.checks`; ``None`` for none.
+        check: Rule that tells whether an answer is right, see `blender_lab.mix.scoring`; ``None`` for none.
         extra: Further fields of the line, kept as they are.
 
     Examples:

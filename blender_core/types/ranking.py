@@ -175,7 +175,7 @@ class Ranking:
         }
 
     def _repr_html_(self) -> str:
-        from blender_core.view.html import ranking_html
+        from blender_core.view.result import ranking_html
 
         return ranking_html(self)
 

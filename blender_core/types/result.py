@@ -202,11 +202,11 @@ class BlendResult:
         )
 
     def __rich__(self) -> Any:
-        from blender_core.view.table import result_table
+        from blender_core.view.result import result_table
 
         return result_table(self)
 
     def _repr_html_(self) -> str:
-        from blender_core.view.html import result_html
+        from blender_core.view.result import result_html
 
         return result_html(self)

@@ -1,21 +1,31 @@
-"""Where the benchmark's records come from: MixInstruct on the hub, a file in its schema, or a preference file."""
+"""The benchmark's records: loaded from a file or the hub, scored by metrics, ranked by the oracle."""
 
 from __future__ import annotations
 
 import gzip
 import itertools
 import json
+import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from blender_core.data.mixinstruct import MixCandidate, MixRecord, Verdict, prompt_text
 from blender_core.errors import ConfigurationError, DownloadError
 from blender_core.runtime.extras import require
+from blender_lab.evaluate.metrics.registry import Metric, score_pairs
+from blender_lab.evaluate.oracle import Oracle, filled_scores, gpt_ranks
 
-__all__ = ["MIX_INSTRUCT", "load_records", "record_from_preferences"]
+__all__ = [
+    "MIX_INSTRUCT",
+    "ScoredRecord",
+    "load_records",
+    "record_from_preferences",
+    "score_records",
+    "weighted",
+]
 
 MIX_INSTRUCT = "llm-blender/mix-instruct"
 """MixInstruct on the hub: splits ``train`` (100,000), ``val`` and ``test`` (5,000 each, 4,771 with verdicts)."""
@@ -117,7 +127,7 @@ def record_from_preferences(line: Mapping[str, Any]) -> MixRecord:
 
 
 def _own_names(models: Sequence[str]) -> list[str]:
-    """A name of its own for each candidate: its place where there is none, or one that came before."""
+    """A name of its own for each candidate: its place if it has none, or one that came before."""
     names: list[str] = []
     for place, model in enumerate(models):
         name = model or f"candidate {place}"
@@ -218,3 +228,106 @@ def _from_line(text: str, where: str, number: int) -> MixRecord:
         return _with_own_names(MixRecord.from_dict(line))
     except (json.JSONDecodeError, ConfigurationError) as error:
         raise ConfigurationError(f"{where}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRecord:
+    """One record, ready.
+
+    Attributes:
+        record: The record.
+        pool: Indices of the members' candidates, the ones that are ranked and picked from.
+        columns: Metric -> one value for each candidate, ``nan`` without one. A metric without any value on
+            this record is left out.
+        ranks: The oracle's rank of each candidate, ``nan`` without one; ``None`` if it says nothing.
+        oracle_scores: The oracle's scores behind the ranks.
+    """
+
+    record: MixRecord
+    pool: tuple[int, ...]
+    columns: Mapping[str, tuple[float, ...]]
+    ranks: tuple[float, ...] | None
+    oracle_scores: tuple[float, ...] | None
+
+
+def score_records(
+    records: Sequence[MixRecord],
+    oracle: Oracle,
+    *,
+    metrics: Sequence[Metric] = (),
+    systems: Collection[str] = (),
+    exclude: Collection[str] = (),
+    shared: str = "min",
+    progress: Callable[[str], None] | None = None,
+) -> list[ScoredRecord]:
+    """Compute metrics, ask the oracle.
+
+    Args:
+        records: The records.
+        oracle: The oracle.
+        metrics: Metrics to compute against the records' references; a record without one is left out of them. A
+            metric that the records already hold is computed anew.
+        systems: Models that are no members: their answers, for example fused ones, are compared with the members'
+            but not picked.
+        exclude: Models that are left out altogether.
+        shared: What equal candidates get as rank, see ``gpt_ranks``.
+        progress: Called with the name of each metric before it runs.
+
+    Returns:
+        One scored record for each record that keeps a candidate.
+
+    Raises:
+        ConfigurationError: Metrics are asked for and no record has a reference, or nothing is left.
+        RankerError: A metric failed.
+    """
+    computed: dict[str, list[tuple[float, ...] | None]] = {}
+    for metric in metrics:
+        if progress is not None:
+            progress(metric.name)
+        computed[metric.name] = _compute(records, metric)
+    out = {*systems, *exclude}
+    scored = []
+    for place, record in enumerate(records):
+        pool = tuple(index for index, model in enumerate(record.models) if model not in out)
+        if not pool:
+            continue
+        names = sorted({name for candidate in record.candidates for name in candidate.scores} - set(computed))
+        columns = {name: values for name in names if (values := filled_scores(record, name)) is not None}
+        for name, rows in computed.items():
+            row = rows[place]
+            if row is not None:
+                columns[name] = row
+        scores = oracle.scores(record, pool)
+        ranks = None if scores is None else gpt_ranks(scores, pool, shared=shared)
+        scored.append(ScoredRecord(record, pool, columns, ranks, scores))
+    if not scored:
+        raise ConfigurationError(f"no candidate is left of {len(records)} records; exclude fewer models")
+    return scored
+
+
+def _compute(records: Sequence[MixRecord], metric: Metric) -> list[tuple[float, ...] | None]:
+    texts: list[str] = []
+    references: list[str] = []
+    for record in records:
+        if record.output.strip():
+            texts += record.texts
+            references += [record.output] * len(record.texts)
+    if not texts:
+        raise ConfigurationError(f"no record has a reference (output), which {metric.name} needs; leave the metric out")
+    values = iter(score_pairs(metric, texts, references))
+    return [tuple(next(values) for _ in record.texts) if record.output.strip() else None for record in records]
+
+
+def weighted(weights: Mapping[int, float] | None, values: Sequence[float] | None) -> float:
+    """Average a record's values under a selection.
+
+    Args:
+        weights: Candidate index -> share of the selection; ``None`` if nothing was selected.
+        values: One value a candidate, or ``None``.
+
+    Returns:
+        The mean; ``nan`` if something is missing.
+    """
+    if weights is None or values is None:
+        return math.nan
+    return math.fsum(weight * values[index] for index, weight in weights.items())

@@ -1,6 +1,6 @@
 """What do more pairs bring, and what does a larger encoder? Fine-tuning on growing parts of the training prompts.
 
-    python benchmarks/learning_curve.py --data DIR --out FOLDER [--encoder FOLDER ...] [--part 64 ...] [--steps 125]
+    python research/benchmarks/learning_curve.py --data DIR --out FOLDER [--encoder FOLDER ...] [--part 64 ...]
 
 The recipe is ``embedded.toml`` without its teacher; every run makes the same number of steps, so it reads about as many
 rows. A part of 64 is a 64th of each source's training prompts, and lies in the part of 16. Measured on held-out prompts

@@ -4,9 +4,9 @@ A linear reward head on the frozen hidden states of a pretrained model, fitted o
 prompts. The head is the same everywhere, so what differs is the model and the data. The judged prompts are
 ``train/alpacaeval`` (not for shipped weights, by its licence); the test is its held-out prompts and ``blend_open11``.
 
-    python benchmarks/reward_heads.py features --data DIR --out FOLDER --name minilm --model ENCODER_FOLDER
-    python benchmarks/reward_heads.py features --data DIR --out FOLDER --name qwen --model FILE.gguf --layers 12
-    python benchmarks/reward_heads.py curve --data DIR --out FOLDER
+    python research/benchmarks/reward_heads.py features --data DIR --out FOLDER --name minilm --model ENCODER_FOLDER
+    python research/benchmarks/reward_heads.py features --data DIR --out FOLDER --name qwen --model FILE.gguf
+    python research/benchmarks/reward_heads.py curve --data DIR --out FOLDER
 
 ``features`` keeps what it has every 16 prompts and goes on after a kill; ``curve`` prints the table.
 """

@@ -11,7 +11,7 @@ from blender_core.errors import RankerError, RefusedError
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
 from blender_core.testing.fakes import FakeMember
 from blender_lab.mix.journal import Journal
-from blender_lab.mix.oracle import (
+from blender_lab.mix.verdicts import (
     judged_by_checks,
     judged_by_llm,
     oracle_prompt,

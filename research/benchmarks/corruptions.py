@@ -1,6 +1,6 @@
 """Does a ranker see that an answer was made worse? Held-out answers beside worsened copies of themselves.
 
-    python benchmarks/corruptions.py --data DIR [--ranker FOLDER ...]
+    python research/benchmarks/corruptions.py --data DIR [--ranker FOLDER ...]
 
 The best answer to each held-out prompt (at most 40 a source), against its own copy: contradicted, cut short, with other
 numbers, repeated, shuffled; and against what stands in its place: the best answer to the source's next prompt

@@ -1,8 +1,8 @@
 """A local LLM as a teacher without training: how likely it finds an answer, and whether it says A or B.
 
-    python benchmarks/llm_teachers.py --data DIR --out FOLDER [--model qwen2.5-coder-0.5b] [--prompts 40]
+    python research/benchmarks/llm_teachers.py --data DIR --out FOLDER [--model qwen2.5-coder-0.5b] [--prompts 40]
 
-On the first of the prompts that choices between runs are made on (``benchmarks/choices.py``), five answers each:
+On the first of the prompts that choices between runs are made on (``choices.py``), five answers each:
 
 * ``likelihood``: the mean log-probability of an answer's tokens after the question,
 * ``verdict``: the model reads the question and two answers and is asked which is better; the difference of the logits

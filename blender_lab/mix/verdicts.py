@@ -26,8 +26,8 @@ from blender_core.rank.llm_judge import judge_prompt, read_verdict
 from blender_core.runtime.threads import run_sync
 from blender_core.types.outcome import MemberOutcome, Status
 from blender_core.types.prompt import Message, Prompt
-from blender_lab.mix.checks import passes
 from blender_lab.mix.journal import Journal
+from blender_lab.mix.scoring import passes
 
 __all__ = [
     "judged_by_checks",
@@ -52,16 +52,16 @@ _BAD = re.compile(
 
 
 def oracle_prompt(prompt: str, first: str, second: str, options: Mapping[str, Any] | None = None) -> Prompt:
-    """The prompt that asks a judge for one of MixInstruct's four verdicts.
+    """Make the prompt that asks a judge for one of MixInstruct's four verdicts.
 
     Args:
         prompt: What was asked.
-        first: The answer shown as A.
-        second: The answer shown as B.
-        options: Call options of the judge, such as ``temperature``.
+        first: The answer A.
+        second: The answer B.
+        options: Call options, as of ``judge_prompt``, which frames the texts.
 
     Returns:
-        The prompt; the texts are framed as in `blender_core.rank.llm_judge`.
+        The prompt.
 
     Examples:
         >>> "Same bad" in oracle_prompt("2 + 2?", "4", "5").messages[0].content
@@ -78,7 +78,7 @@ def read_oracle_verdict(reply: str) -> Verdict | None:
         reply: The reply.
 
     Returns:
-        The verdict, ``None`` where there is none or there are several.
+        The verdict, ``None`` without one or there are several.
 
     Examples:
         >>> read_oracle_verdict("**B is better.** It names the city.")
@@ -103,13 +103,13 @@ def read_oracle_verdict(reply: str) -> Verdict | None:
 
 
 def judged_by_checks(record: MixRecord) -> MixRecord:
-    """Verdicts that follow from the record's check: a right answer is better than a wrong one.
+    """Judge by the record's check: a right answer is better than a wrong one.
 
     Args:
         record: A record with candidates.
 
     Returns:
-        The record with a verdict on every pair in both orders; as it is where it has no check.
+        The record with a verdict on every pair in both orders; as it is if it has no check.
     """
     if record.check is None:
         return record
@@ -142,7 +142,7 @@ def judged_by_llm(
         journal: Keeps the verdicts.
         options: Call options for the judge. Default: temperature 0, at most 16 tokens.
         policy: Time limit and retries of each call. Default: 300 seconds, and the engine's retries.
-        retry_failed: Ask again where an earlier run could not read the reply.
+        retry_failed: Ask again if an earlier run could not read the reply.
         on_verdict: Called after each pair and order.
 
     Returns:
@@ -170,7 +170,7 @@ def judged_by_llm(
             if reply is None:
                 raise RankerError(
                     f"the judge {member.name} failed on record {record.id!r}: {outcome.reason}; "
-                    f"{journal.path} keeps what there is, run again to go on"
+                    f"{journal.path} keeps what there is, run again to resume"
                 ) from outcome.error
             verdict = read_oracle_verdict(reply)
             journal.add_verdict(member.name, question.text, verdict, reply)
@@ -202,14 +202,14 @@ def _reply(member: Member, question: Prompt, policy: GatherPolicy) -> MemberOutc
 
 
 def _text_of(outcome: MemberOutcome) -> str | None:
-    """The judge's words; ``""`` where it would not say any, ``None`` where the call failed."""
+    """The judge's words; ``""`` if it refused, ``None`` if the call failed."""
     if outcome.answer is not None:
         return outcome.answer.text
     return "" if outcome.status is Status.REFUSED or isinstance(outcome.error, EmptyAnswerError) else None
 
 
 def unread_replies(records: Sequence[MixRecord]) -> tuple[int, int]:
-    """How many of a judge's replies hold no verdict.
+    """Count a judge's replies that hold no verdict.
 
     Args:
         records: Judged records.
@@ -230,7 +230,7 @@ def unread_replies(records: Sequence[MixRecord]) -> tuple[int, int]:
 
 
 def verdict_agreement(records: Sequence[MixRecord]) -> tuple[int, int, int]:
-    """How consistent a judge is.
+    """Count how often a judge agrees with itself.
 
     Args:
         records: Judged records.

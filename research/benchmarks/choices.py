@@ -1,6 +1,6 @@
 """What choices between runs of the ranker are made on: 320 prompts of ``train/alpacaeval``, five answers each.
 
-    python benchmarks/choices.py --data DIR [--ranker FOLDER ...]
+    python research/benchmarks/choices.py --data DIR [--ranker FOLDER ...]
 
 ``encoder alone`` leaves the agreement between the answers out. Pairs at least 0.3 apart count; every prompt weighs the
 same in the accuracy, and every pair in the columns after it.

@@ -1,6 +1,6 @@
 """What the embedded ranker's window costs, and whether keeping the end of a long text helps.
 
-    python benchmarks/embedded_window.py --data DIR
+    python research/benchmarks/embedded_window.py --data DIR
 
 The encoder alone (no agreement among candidates) on held-out prompts of the training sources, so nothing is tuned on
 an evaluation set. ``cut`` is the share of answers that lose tokens; pairs count where at least one of the two is cut at

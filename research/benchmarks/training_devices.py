@@ -1,6 +1,6 @@
 """Does one configuration give the same kind of result on another device, or in another precision?
 
-    python benchmarks/training_devices.py --data DIR --out FOLDER [--steps 60] [--way cpu:float32:0 ...]
+    python research/benchmarks/training_devices.py --data DIR --out FOLDER [--steps 60] [--way cpu:float32:0 ...]
 
 A way is a device, a precision and a seed. Default: the CPU in bfloat16, in float32, and in bfloat16 with another seed;
 and every GPU that torch finds, in bfloat16. The recipe is ``embedded.toml`` without its teacher. For each way: held-out

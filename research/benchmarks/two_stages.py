@@ -1,6 +1,6 @@
 """What a second stage could bring: the best that a judge of the leaders could do after the first ranker.
 
-    python benchmarks/two_stages.py --data DIR [--ranker embedded] [--second reward-head]
+    python research/benchmarks/two_stages.py --data DIR [--ranker embedded] [--second reward-head]
 
 The first ranker orders all candidates; the leaders are the first k. Printed for each k: the mean score of a random
 leader, of the longest one, of the best one (no second stage can do better), and with ``--second`` of the one that
