@@ -161,23 +161,10 @@ class Blender(PairComparer):
         *,
         permutation: Sequence[int] | None = None,
     ) -> Any:
-        """Pick the worst candidate for each input.
-
-        Args:
-            inputs: n prompts.
-            candidates: The candidates of each.
-            instructions: Put before the inputs.
-            pairrm_cmp_type: As in ``get_best_of_n``.
-            return_all: Return all candidates, the worst one first.
-            batch_size: Changes nothing.
-            permutation: As in ``get_best_of_n``.
+        """Pick the worst candidate for each input; the arguments are those of ``get_best_of_n``.
 
         Returns:
-            n texts, or n lists of texts.
-
-        Raises:
-            ConfigurationError: The lists do not fit together, or an argument is unknown.
-            RankerError: The network gave no finite number.
+            n texts; with ``return_all`` n lists of texts, the worst one first.
         """
         return self._pick(inputs, candidates, instructions, pairrm_cmp_type, return_all, permutation, -1)
 

@@ -211,9 +211,7 @@ class OpenAIMember(Member):
                 text = parts.take(chunk)
                 if text:
                     yield text
-        if rest := parts.rest():
-            yield rest
-        yield parts.answer()
+        yield from parts.end()
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
         """Like ``stream``, without blocking the event loop."""
@@ -224,9 +222,8 @@ class OpenAIMember(Member):
                 text = parts.take(chunk)
                 if text:
                     yield text
-        if rest := parts.rest():
-            yield rest
-        yield parts.answer()
+        for part in parts.end():
+            yield part
 
     def close(self) -> None:
         """Close the connections of the blocking calls. Those of an event loop are closed with the loop."""
@@ -320,16 +317,14 @@ class _StreamParts:
         self._text.append(text)
         return self._filter.take(text)
 
-    def rest(self) -> str:
-        """Text that was held back while it could have been the start of a thought."""
-        return self._filter.rest()
-
-    def answer(self) -> Answer:
-        """The whole answer."""
+    def end(self) -> Iterator[str | Answer]:
+        """Yield the text that was held back, because it could have begun a thought, then the whole answer."""
+        if rest := self._filter.rest():
+            yield rest
         # the client hides the stream's own end mark; the usage comes after the last of the text
         if self._finish_reason is None and not self._counted:
             raise MemberError("the stream ended before the model was done; the server may have been stopped")
-        return Answer(
+        yield Answer(
             split_thinking("".join(self._text))[1],
             tool_calls=tuple(
                 _tool_call(call["name"], call["arguments"], call["id"]) for _, call in sorted(self._calls.items())

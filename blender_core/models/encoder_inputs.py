@@ -1,4 +1,4 @@
-"""One text, or a prompt with an answer, framed as a pretrained encoder wants it.
+"""Turn one text, or a prompt with an answer, into the token ids that a pretrained encoder expects.
 
 The special tokens and segment numbers come from the model's own ``tokenizer.json``. The texts go through a sealed
 tokenizer, so that no text can write a special token.
@@ -10,11 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from tokenizers import Tokenizer
+from typing import TYPE_CHECKING
 
 from blender_core.errors import CheckpointError
 from blender_core.models.tokenizers import SealedTokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 __all__ = ["EncoderInput", "EncoderTokenizer", "tokens_cut"]
 
@@ -62,6 +64,8 @@ class EncoderTokenizer:
     """
 
     def __init__(self, path: Path) -> None:
+        from tokenizers import Tokenizer
+
         self._sealed = SealedTokenizer.from_file(path)
         try:
             plain = Tokenizer.from_str(json.dumps(json.loads(path.read_text(encoding="utf-8"))))

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import Tokenizer
-
 from blender_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -71,6 +69,8 @@ class SealedTokenizer:
     def __init__(
         self, definition: Mapping[str, Any], *, extra: Sequence[str] = (), source: str = "tokenizer.json"
     ) -> None:
+        from tokenizers import Tokenizer
+
         special = [token["content"] for token in definition.get("added_tokens", []) if token.get("special")]
         names = dict.fromkeys([*extra, *special])
         self._secret = {name: f"<|{secrets.token_hex(16)}|>" for name in names}

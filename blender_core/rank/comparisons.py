@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from blender_core.errors import ConfigurationError
+from blender_core.rank.logistic_regression import fit_logistic, sigmoid
 from blender_core.rank.protocol import Ranker
 from blender_core.types.ranking import Ranking
 
@@ -118,21 +119,18 @@ class BradleyTerry:
     position_bias: float
 
 
-def bradley_terry(
-    ordered: Matrix, counts: Sequence[int] | None = None, *, ridge: float = 1e-6, max_steps: int = 50
-) -> BradleyTerry:
+def bradley_terry(ordered: Matrix, counts: Sequence[int] | None = None, *, ridge: float = 1e-6) -> BradleyTerry:
     """Fit strengths and a position bias by maximum likelihood.
 
     The model is ``P(i beats j, i on the left) = sigmoid(s[i] - s[j] + b)`` (Bradley and Terry 1952, with the
     order effect of Davidson and Beaver 1977). ``sigmoid(M[i][j])`` stands for the share of wins, so a sure
-    comparison weighs more than a hesitant one. Solved by Newton's method; the problem is convex.
+    comparison weighs more than a hesitant one.
 
     Args:
         ordered: Ordered-pair logits, shape [n, n]; ``nan`` where a pair was not run.
         counts: How many copies of each candidate there are; default one each.
         ridge: Weight of a Gaussian prior around zero. It keeps the answer finite where the comparisons do not
             connect all candidates.
-        max_steps: Newton steps at most.
 
     Returns:
         The fitted model.
@@ -146,33 +144,12 @@ def bradley_terry(
     weights = np.asarray(_checked_counts(counts, size), dtype=np.float64)
     logits = np.asarray(ordered, dtype=np.float64)
     left, right = np.nonzero(~np.isnan(logits) & ~np.eye(size, dtype=bool))
-    target = _sigmoid(logits[left, right])
     design = np.zeros((len(left), size + 1))
     design[np.arange(len(left)), left] = 1.0
     design[np.arange(len(left)), right] = -1.0
     design[:, size] = 1.0
-    pair_weight = weights[left] * weights[right]
-    penalty = ridge * np.eye(size + 1)
-    solution = np.zeros(size + 1)
-    loss = _negative_log_likelihood(design, target, pair_weight, penalty, solution)
-    for _ in range(max_steps):
-        expected = _sigmoid(design @ solution)
-        gradient = design.T @ (pair_weight * (target - expected)) - penalty @ solution
-        curvature = (design.T * (pair_weight * expected * (1 - expected))) @ design + penalty
-        step = np.linalg.solve(curvature, gradient)
-        # Newton overshoots where the sigmoid is flat: halve until the likelihood grows
-        scale = 1.0
-        while scale > 1e-8:
-            proposal = solution + scale * step
-            proposed = _negative_log_likelihood(design, target, pair_weight, penalty, proposal)
-            if proposed <= loss:
-                break
-            scale /= 2
-        else:
-            break
-        solution, loss = proposal, proposed
-        if float(np.abs(scale * step).max()) < 1e-10:
-            break
+    targets, pair_weights = sigmoid(logits[left, right]), weights[left] * weights[right]
+    solution, _ = fit_logistic(design, targets, pair_weights, ridge * np.eye(size + 1))
     strengths = solution[:size] - solution[:size].mean()
     return BradleyTerry(tuple(float(value) for value in strengths), float(solution[size]))
 
@@ -264,18 +241,6 @@ def _checked_counts(counts: Sequence[int] | None, size: int) -> tuple[int, ...]:
     if len(counts) != size or any(count < 1 for count in counts):
         raise ConfigurationError(f"counts {list(counts)} do not fit {size} candidates; pass one count >= 1 for each")
     return tuple(counts)
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * values)))
-
-
-def _negative_log_likelihood(
-    design: np.ndarray, target: np.ndarray, weight: np.ndarray, penalty: np.ndarray, solution: np.ndarray
-) -> float:
-    logits = design @ solution
-    losses = np.logaddexp(0.0, logits) - target * logits
-    return float((weight * losses).sum() + 0.5 * solution @ penalty @ solution)
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,17 +179,9 @@ class EmbeddedRanker:
         )
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
-        """Rank the candidates; see ``Ranker.rank``.
-
-        Args:
-            prompt: The prompt.
-            candidates: At least one answer; blanks come last, duplicates share a score.
-
-        Returns:
-            The ranking. ``comparisons[i][j]`` is the score of i minus the score of j.
+        """Rank the candidates; see ``Ranker.rank``. ``comparisons[i][j]`` is the score of i minus that of j.
 
         Raises:
-            ConfigurationError: No candidates, or one that is not a string.
             RankerError: The model gave a number that is not finite.
         """
         distinct = distinct_candidates(candidates)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.models.hub import checkpoint_folder
 from blender_core.models.loading import LoadOptions, takes_load_options
-from blender_core.rank.calibration import Calibration, JudgedPair, fit_calibration
+from blender_core.rank.calibration import Calibration, LabelledPair, fit_calibration
 from blender_core.rank.comparisons import aggregate, bubble_matrix, ordered_matrix, spread_ordered, symmetrise
 from blender_core.rank.pairrm.settings import PairRankerSettings
 from blender_core.rank.pairrm.tokens import PairTokenizer
@@ -386,8 +386,8 @@ class PairRanker:
         """Logit that favours the left one of two; taken off where one order is run."""
         return self._settings.position_bias
 
-    def calibrated(self, pairs: Iterable[JudgedPair | PreferenceRecord]) -> PairRanker:
-        """A ranker with temperature and position bias fitted on judged pairs; this one stays as it is.
+    def calibrated(self, pairs: Iterable[LabelledPair | PreferenceRecord]) -> PairRanker:
+        """A ranker with temperature and position bias fitted on labelled pairs; this one stays as it is.
 
         Every pair runs in both orders. The temperature belongs to the way this ranker runs, in both orders or one;
         ``rank``'s confidence is then, on pairs like these, as often right as it says.

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["DebertaEncoder", "DebertaShape", "RelativeProjection", "distance_buckets"]
+__all__ = ["DebertaEncoder", "DebertaShape", "Projections", "RelativeProjection", "distance_buckets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,10 @@ class RelativeProjection(NamedTuple):
     queries: Tensor
 
 
+Projections = Sequence[RelativeProjection]
+"""One for each layer, from ``DebertaEncoder.relative_projections``."""
+
+
 def distance_buckets(length: int, buckets: int, max_distance: int) -> Tensor:
     """Bucket of every distance that occurs in a sequence.
 
@@ -108,18 +112,12 @@ class DebertaEncoder(nn.Module):
         self.embeddings = _Embeddings(shape)
         self.encoder = _Layers(shape)
 
-    def relative_projections(self) -> tuple[RelativeProjection, ...]:
+    def relative_projections(self) -> Projections:
         """The distance table projected for each layer; constant while the weights are."""
         table = self.encoder.LayerNorm(self.encoder.rel_embeddings.weight)
         return tuple(block.attention.self.project_table(table) for block in self.encoder.blocks)
 
-    def forward(
-        self,
-        ids: Tensor,
-        mask: Tensor,
-        positions: Tensor,
-        projections: Sequence[RelativeProjection] | None = None,
-    ) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor, positions: Tensor, projections: Projections | None = None) -> Tensor:
         """Encode.
 
         Args:

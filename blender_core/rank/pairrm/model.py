@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
-from blender_core.rank.pairrm.deberta import DebertaEncoder, DebertaShape, RelativeProjection
+from blender_core.rank.pairrm.deberta import DebertaEncoder, DebertaShape, Projections
 from blender_core.rank.pairrm.settings import BACKBONES, BackboneShape
 from blender_core.runtime.extras import require
 
@@ -105,18 +103,12 @@ class PairRankerModel(nn.Module):
             nn.Linear(width, tasks),
         )
 
-    def relative_projections(self) -> tuple[RelativeProjection, ...] | None:
+    def relative_projections(self) -> Projections | None:
         """What DeBERTa can compute once for a loaded model; ``None`` for other encoders."""
         encoder = self.pretrained_model
         return encoder.relative_projections() if isinstance(encoder, DebertaEncoder) else None
 
-    def forward(
-        self,
-        ids: Tensor,
-        mask: Tensor,
-        positions: Tensor,
-        projections: Sequence[RelativeProjection] | None = None,
-    ) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor, positions: Tensor, projections: Projections | None = None) -> Tensor:
         """Logit that the left candidate is better than the right one.
 
         Args:
@@ -133,23 +125,9 @@ class PairRankerModel(nn.Module):
         return logits
 
     def side_scores(
-        self,
-        ids: Tensor,
-        mask: Tensor,
-        positions: Tensor,
-        projections: Sequence[RelativeProjection] | None = None,
+        self, ids: Tensor, mask: Tensor, positions: Tensor, projections: Projections | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Scores of the left and of the right candidate, whose difference is the logit.
-
-        Args:
-            ids: As in ``forward``, and so are the others.
-            mask: See there.
-            positions: See there.
-            projections: See there.
-
-        Returns:
-            Two tensors, shape [batch, tasks].
-        """
+        """Score the left and the right candidate; arguments as in ``forward``, two tensors of [batch, tasks]."""
         encoder = self.pretrained_model
         if isinstance(encoder, DebertaEncoder):
             hidden = encoder(ids, mask, positions, projections)

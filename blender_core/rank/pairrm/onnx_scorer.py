@@ -59,17 +59,7 @@ class OnnxPairScorer:
         return BackboneShape.from_config(self.encoder_config, str(self.path)).window if known else None
 
     def logits(self, pairs: Sequence[EncodedPair]) -> list[float]:
-        """Logit of each ordered pair; positive means the left candidate is better.
-
-        Args:
-            pairs: Any number of pairs.
-
-        Returns:
-            One finite float for each pair.
-
-        Raises:
-            RankerError: The network gave ``nan`` or an infinity.
-        """
+        """Compute the logit of each ordered pair; see ``PairScorer.logits``."""
         return batched_logits(pairs, self._token_budget, self._run, self.path.name)
 
     def _run(self, pairs: Sequence[EncodedPair]) -> list[float]:

@@ -147,15 +147,7 @@ class PairTokenizer:
         return self._encode("<|source|>", text, max_length)
 
     def candidate(self, text: str, max_length: int) -> EncodedText:
-        """Encode a candidate, to stand on either side of a pair.
-
-        Args:
-            text: The candidate.
-            max_length: Most tokens to keep, ``[CLS]``, marker and ``[SEP]`` included.
-
-        Returns:
-            The ids; the right end is cut.
-        """
+        """Encode a candidate for either side of a pair; arguments and result as in ``source``."""
         return self._encode("<|candidate|>", text, max_length)
 
     def pair(self, source: EncodedText, left: EncodedText, right: EncodedText) -> EncodedPair:
