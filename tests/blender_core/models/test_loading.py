@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import shutil
-from pathlib import Path
 
 import pytest
 
@@ -25,7 +23,6 @@ from blender_lab.evaluate.metrics.bleurt import Bleurt  # noqa: E402
 
 RANKING = [CrossEncoderRanker, MLMScoringRanker, TextEncoder, NLIGroundedness]
 METRICS = [BartScore, BertScore, Bleurt]
-GOLDENS = Path(__file__).parents[2] / "goldens"
 OTHERS = [GenFuser, PairRanker]
 PAIRS = [("sea hill", "sea"), ("moon", "sun moon star"), ("salt", "salt")]
 
@@ -49,7 +46,7 @@ def test_all_take_the_same_options(kind, tmp_path):
 
 
 @pytest.fixture
-def opened(tmp_path, word_tokenizer, save):
+def opened(tmp_path, word_tokenizer, save, save_t5):
     """A folder that the named loader opens, and a function that opens it."""
     loaders = {
         "feature extractor": lambda: FeatureExtractor.load(ReaderSettings(str(tmp_path)), device="cpu"),
@@ -60,9 +57,7 @@ def opened(tmp_path, word_tokenizer, save):
 
     def make(kind):
         if "fuser" in kind:
-            config = transformers.T5Config(vocab_size=512, d_model=16, d_kv=8, num_heads=2, d_ff=16, num_layers=2)
-            transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path)
-            shutil.copy(GOLDENS / "t5_tokenizer.json", tmp_path / "tokenizer.json")
+            save_t5(tmp_path, d_model=16, d_kv=8, num_heads=2, d_ff=16)
         else:
             tokenizer = word_tokenizer(tmp_path)
             save(tmp_path, "AutoModel")

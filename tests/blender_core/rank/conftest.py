@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
-
-
-@pytest.fixture(scope="session")
-def checkpoints():
-    """The module that builds checkpoints."""
-    spec = importlib.util.spec_from_file_location("pairrm_checkpoint", GOLDENS / "pairrm_checkpoint.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")
