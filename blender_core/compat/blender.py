@@ -260,7 +260,7 @@ class Blender(PairComparer):
         Args:
             inputs: n prompts.
             candidates: The candidates of each, best first.
-            instructions: They stand in a field of their own.
+            instructions: They have a field of their own.
             batch_size: Most inputs in one run of the model.
             **generate_kwargs: Arguments of ``generate``, over ``num_beams=4, max_new_tokens=128``, and
                 ``candidate_max_length``.
@@ -355,7 +355,7 @@ class Blender(PairComparer):
 def get_topk_candidates_from_ranks(
     ranks: Any, candidates: Sequence[Sequence[str]], top_k: int | None
 ) -> list[list[str]]:
-    """The candidates of best rank; in the old package this stands in ``blender.blender_utils``.
+    """Pick the candidates of best rank, as ``blender.blender_utils`` of the old package does.
 
     Args:
         ranks: Ranks of the candidates of each input, as from ``Blender.rank``; a lower one is better.
@@ -363,7 +363,7 @@ def get_topk_candidates_from_ranks(
         top_k: How many to keep; ``None`` for all.
 
     Returns:
-        Lists of texts, best first; where ranks are equal, the earlier candidate comes first.
+        Lists of texts, best first; if ranks are equal, the earlier candidate comes first.
 
     Examples:
         >>> get_topk_candidates_from_ranks([[3, 1, 2]], [["a", "b", "c"]], top_k=2)

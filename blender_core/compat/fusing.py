@@ -1,4 +1,4 @@
-"""A T5 fuser whose instructions and generation arguments come with the call, as in ``llm-blender``."""
+"""Fuse with T5; instructions and generation arguments come with the call."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class CompatFuser:
         Args:
             prompts: The inputs.
             candidates: The candidates of each, best first; not changed.
-            instructions: One for each input; stands in a field of its own.
+            instructions: One for each input; has a field of its own.
             batch_size: Most inputs in one run of the model.
             generation: Arguments of ``generate``, and ``candidate_max_length``.
 

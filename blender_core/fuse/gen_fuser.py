@@ -184,16 +184,16 @@ class GenFuser:
         quantization: str | None = None,
         **load: Unpack[LoadOptions],
     ) -> GenFuser:
-        """Load a fuser: ``llm-blender/gen_fuser_3b``, another T5 model, or a decoder-only chat model.
+        """Load ``llm-blender/gen_fuser_3b``, another T5 model, or a decoder-only chat model.
 
         A model that ``blended-llm train fuser`` made brings its lengths, its format and its ``generation`` along, in
-        ``gen_fuser.json``; they stand in for the defaults below.
+        ``gen_fuser.json``; they replace the defaults below.
 
         Args:
             name_or_path: A folder or a hub repository.
             name: Shown in results; default the last part of ``name_or_path``.
             max_length: Most tokens of the input. Default 1,024 for T5 as published; for a decoder-only model
-                what its window leaves beside ``max_new_tokens``.
+                what its window leaves next to ``max_new_tokens``.
             candidate_max_length: Most tokens of one candidate. Default 128 for T5 as published, else no limit
                 but the window.
             generation: Arguments of transformers' ``generate``, over the defaults: ``num_beams=4,
@@ -203,7 +203,7 @@ class GenFuser:
             stop: The text ends before the first of these strings.
             prompt_format: ``"published"`` (what ``Blender.fuse`` of ``llm-blender`` 0.0.2 feeds a T5 model),
                 ``"paper"`` (what its ``fuse_infer.py`` does), ``"chat"`` (a chat template around the prompt of
-                ``LLMFuser``), or ``"auto"``: published for T5, chat for a decoder-only model.
+                ``LLMFuser``). ``"auto"`` is published for T5, chat for a decoder-only model.
             device_map: Spreads a model over devices, as in transformers, for example ``"auto"``; ``device`` is then
                 not used. Needs ``accelerate`` (extra ``quantization``).
             quantization: ``"8bit"`` or ``"4bit"``, by ``bitsandbytes`` (extra ``quantization``); ``None`` for full
@@ -284,7 +284,7 @@ class GenFuser:
 
         Returns:
             The fused text. ``cut`` counts the tokens that did not fit; ``finish_reason`` is ``"stop"``, or ``"length"``
-            where ``max_new_tokens`` or ``max_time`` ended it, and then a blend gives the best candidate in its place.
+            if ``max_new_tokens`` or ``max_time`` ended it, and then a blend gives the best candidate in its place.
 
         Raises:
             FusionError: The window is too small, the device ran out of memory, or nothing was written.
@@ -294,7 +294,7 @@ class GenFuser:
     def fuse_batch(self, requests: Sequence[FusionInput], *, batch_size: int = 8) -> list[FusedText]:
         """Write one text for each request, several in one run of the model.
 
-        Shorter inputs are padded, so texts can differ from those of ``fuse`` where two words are about equally
+        Shorter inputs are padded, so texts can differ from those of ``fuse`` if two words are about equally
         likely.
 
         Args:
@@ -401,7 +401,7 @@ class _Defaults(NamedTuple):
 
 
 def _defaults(config: Any, stored: GenFuserSettings, generation: Mapping[str, Any]) -> _Defaults:
-    """What the model's folder says, else what was published for T5, else what the window leaves."""
+    """Choose what the folder says, else what was published for T5, else what the window leaves."""
     usual = _PUBLISHED_GENERATION if config.is_encoder_decoder else _CHAT_GENERATION
     options = {**usual, **stored.generation, **generation}
     candidate = stored.candidate_max_length or (_PUBLISHED_CANDIDATE if config.is_encoder_decoder else None)

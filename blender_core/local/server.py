@@ -120,7 +120,7 @@ class LocalServer:
 
     @property
     def api_key(self) -> str:
-        """Key the server asks for: a page in the user's browser can reach loopback too, and must not."""
+        """Key that keeps pages in the user's browser, which can reach loopback too, out."""
         return self._api_key
 
     @property
@@ -254,7 +254,7 @@ def _require_engine() -> None:
 
 
 def _converse(process: subprocess.Popen[bytes], settings: dict[str, object], report: dict[str, str]) -> None:
-    """Tell the new process what to serve, and take its one answer; an end without one leaves ``report`` empty."""
+    """Tell the new process what to serve, and read its answer into ``report``."""
     if process.stdin is None or process.stdout is None:
         return
     try:
@@ -266,7 +266,7 @@ def _converse(process: subprocess.Popen[bytes], settings: dict[str, object], rep
 
 
 def _end(process: subprocess.Popen[bytes], log: IO[bytes], report: dict[str, str]) -> None:
-    """End a server's process: closing its stdin asks it to; one that is loading does not listen and is killed."""
+    """End a server's process. Closing its stdin asks it to; one that still loads is killed."""
     if process.stdin is not None:
         with contextlib.suppress(OSError):  # it has died already, its pipe with it
             process.stdin.close()

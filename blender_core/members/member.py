@@ -18,12 +18,12 @@ class Member:
 
     Write ``generate`` or ``agenerate`` or both; the missing one follows from the other. Errors are raised and
     end in the member's outcome record: raise ``RateLimitedError``, ``RefusedError`` or ``MemberTimeoutError``
-    where they fit. A provider's own exceptions are understood too (see ``blender_core.gather.classify``).
+    if they fit. A provider's own exceptions are understood too (see ``blender_core.gather.classify``).
     Members do not retry: the engine has the only retry loop.
 
     Args:
         name: Shown in results; made unique inside an ensemble.
-        price: What its tokens cost, where cost matters.
+        price: What its tokens cost, if cost matters.
 
     Attributes:
         blocks_event_loop: ``agenerate`` does blocking work; the engine then calls ``generate`` in a thread.
@@ -94,7 +94,7 @@ class Member:
         yield answer
 
     def can_call_tools(self, tools: list[Any]) -> bool:
-        """Whether it takes part in a call with these tools; where that is not known, it does.
+        """Whether it takes part in a call with these tools; if that is not known, it does.
 
         Args:
             tools: Tools in the OpenAI form.
@@ -106,7 +106,7 @@ class Member:
 
     @property
     def context_window(self) -> int | None:
-        """Tokens that it reads and writes at most in one call, ``None`` where that is not known."""
+        """Tokens that it reads and writes at most in one call, ``None`` if that is not known."""
         return None
 
     @property
@@ -129,7 +129,7 @@ class FunctionMember(Member):
     Args:
         function: Takes the flattened prompt, returns the answer.
         name: Shown in results; default is the function's name.
-        price: What its tokens cost, where cost matters.
+        price: What its tokens cost, if cost matters.
 
     Examples:
         >>> FunctionMember(str.upper, name="shout").generate(Prompt.of("hi")).text

@@ -21,7 +21,7 @@ def token_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[in
 
     Yields:
         Indices into ``lengths``, longest first, so that memory runs out at once or not at all. Ends with a
-        ``BlendError`` where the call in whose thread this runs is over.
+        ``BlendError`` if the call in whose thread this runs is over.
 
     Examples:
         >>> list(token_batches([3, 9, 4, 8], token_budget=18))

@@ -53,10 +53,10 @@ class EncoderModel:
         return self._model.config
 
     def run(self, rows: Sequence[EncoderInput]) -> Iterator[tuple[list[int], Any, torch.Tensor]]:
-        """Forward passes over batches of similar length.
+        """Run forward passes over batches of similar length.
 
         Args:
-            rows: Framed texts.
+            rows: Encoded texts.
 
         Yields:
             Indices of a batch, the model's output for it, and its attention mask ``[batch, tokens]``.
@@ -70,12 +70,12 @@ class EncoderModel:
     def logits_at(
         self, rows: Sequence[EncoderInput], positions: Sequence[int]
     ) -> Iterator[tuple[list[int], torch.Tensor]]:
-        """The logits of one token of each text.
+        """Compute the logits of one token of each text.
 
         The output layer, which is most of a small masked language model's work, runs for that token alone.
 
         Args:
-            rows: Framed texts.
+            rows: Encoded texts.
             positions: For each text the place of its token.
 
         Yields:
@@ -92,10 +92,10 @@ class EncoderModel:
                 yield batch, logits[list(range(len(batch))), places].float()
 
     def values(self, rows: Sequence[EncoderInput], read: Callable[[torch.Tensor], torch.Tensor]) -> list[float]:
-        """One number for each text, read off the logits.
+        """Read one number for each text off the logits.
 
         Args:
-            rows: Framed texts.
+            rows: Encoded texts.
             read: Takes the logits ``[batch, labels]`` in float32, returns ``[batch]``.
 
         Returns:
@@ -157,7 +157,7 @@ class EncoderModel:
 
 
 def _only_wanted(layer: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """Narrow the states ``[batch, tokens, width]`` that come into an output layer to one token of each row."""
+    """Narrow an output layer's input ``[batch, tokens, width]`` to one token of each row."""
     wanted = _WANTED.get()
     if wanted is None or not inputs:
         return None

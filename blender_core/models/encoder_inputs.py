@@ -1,4 +1,4 @@
-"""Turn one text, or a prompt with an answer, into the token ids that a pretrained encoder expects.
+"""Turn a text, or a prompt with an answer, into the token ids of a pretrained encoder.
 
 The special tokens and segment numbers come from the model's own ``tokenizer.json``. The texts go through a sealed
 tokenizer, so that no text can write a special token.
@@ -42,7 +42,7 @@ class EncoderInput:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """Special tokens before, between and behind the texts, with segment numbers; one entry more than texts."""
+    """Special tokens before, between and behind the texts, with segment numbers."""
 
     special: tuple[tuple[int, ...], ...]
     special_segments: tuple[tuple[int, ...], ...]
@@ -54,7 +54,7 @@ class _Frame:
 
 
 class EncoderTokenizer:
-    """Frames texts; safe to use from several threads.
+    """Encodes texts with their special tokens. Safe to use from several threads.
 
     Args:
         path: A ``tokenizer.json`` with a template for special tokens.
@@ -77,7 +77,7 @@ class EncoderTokenizer:
         self._pair = _frame(plain, 2, path)
 
     def control_id(self, name: str) -> int:
-        """Id of a special token, such as ``"[MASK]"``.
+        """Return the id of a special token, such as ``"[MASK]"``.
 
         Raises:
             CheckpointError: The tokenizer has no such special token.
@@ -85,11 +85,11 @@ class EncoderTokenizer:
         return self._sealed.control_id(name)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text alone; lone surrogates become question marks."""
+        """Encode a text alone; lone surrogates become question marks."""
         return self._sealed.encode(text.encode("utf-8", "replace").decode("utf-8"))
 
     def single(self, text: str, max_tokens: int) -> EncoderInput:
-        """Frame one text; its end is cut where it is too long.
+        """Encode one text; its end is cut if it is too long.
 
         Args:
             text: The text.
@@ -103,9 +103,9 @@ class EncoderTokenizer:
         return _join(self._single, [ids[:room]], 0, max(0, len(ids) - room))
 
     def pair(self, prompt: str, answer: str, max_tokens: int) -> EncoderInput:
-        """Frame a prompt and an answer.
+        """Encode a prompt and an answer.
 
-        Each may use what the other leaves free, and gets half where both are too long. The prompt loses its
+        Each may use what the other leaves free, and gets half if both are too long. The prompt loses its
         middle, because a question often stands last; the answer its end.
 
         Args:
@@ -130,10 +130,10 @@ class EncoderTokenizer:
 
 
 def tokens_cut(rows: Sequence[EncoderInput]) -> dict[int, int]:
-    """What did not fit, as ``Ranking.cut`` reports it.
+    """Count the tokens that did not fit, as ``Ranking.cut`` reports them.
 
     Args:
-        rows: One prompt, framed with each of its answers.
+        rows: One prompt, encoded with each of its answers.
 
     Returns:
         Tokens cut off each answer by its index; under -1 the most that the prompt lost.

@@ -1,4 +1,4 @@
-"""Load pretrained models of transformers: the one place that decides device, dtype and errors.
+"""Load models of transformers: the one place that decides device, dtype and errors.
 
 Weights come from safetensors if a checkpoint has them, else from a ``.bin`` file of nothing but tensors. A
 checkpoint's own code is never run, and a checkpoint that lacks weights is refused.
@@ -115,7 +115,7 @@ class LoadOptions(TypedDict, total=False):
 
 
 class EncoderOptions(LoadOptions, total=False):
-    """Keywords that every ``from_pretrained`` of an encoder takes: those of `LoadOptions`, and two sizes.
+    """Keywords of every encoder's ``from_pretrained``: `LoadOptions` and two sizes.
 
     Attributes:
         max_tokens: Window in tokens, special ones included; longer texts are cut. Default: ``max_seq_length`` of a
@@ -182,7 +182,7 @@ def takes_load_options(
 
 
 def hub_options(load: LoadOptions) -> dict[str, Any]:
-    """The part of the options that transformers' ``from_pretrained`` and ``cached_file`` take.
+    """Pick the options that transformers' ``from_pretrained`` and ``cached_file`` take.
 
     Examples:
         >>> hub_options({"revision": "main", "device": "cpu"})
@@ -195,7 +195,7 @@ def require_transformers(feature: str) -> None:
     """Check that torch and transformers are there.
 
     Args:
-        feature: What the user asked for; it stands in the message.
+        feature: What the user asked for; it is named in the message.
 
     Raises:
         MissingExtraError: One of them is not installed.
@@ -206,7 +206,7 @@ def require_transformers(feature: str) -> None:
 
 @contextlib.contextmanager
 def loading(path: str, purpose: str) -> Iterator[None]:
-    """Load quietly, and turn what transformers, the hub and safetensors raise into errors of this package.
+    """Load quietly, and turn what transformers and the hub raise into this package's errors.
 
     Args:
         path: The folder or repository that is loaded.
@@ -256,7 +256,7 @@ def checkpoint_file(name_or_path: str, filename: str, load: LoadOptions) -> Path
 
 
 def optional_file(name_or_path: str, filename: str, load: LoadOptions) -> Path | None:
-    """Find one file of a folder or a repository; ``None`` if there is none, or the hub does not answer.
+    """Find one file; return ``None`` if there is none, or the hub does not answer.
 
     Args:
         name_or_path: A folder or a hub repository.

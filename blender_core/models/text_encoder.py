@@ -1,4 +1,4 @@
-"""Texts to vectors: what the embedding rankers need, and a ready-made encoder for pretrained folders."""
+"""Turn texts into vectors, with a pretrained encoder or a function of your own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _POOLINGS = ("cls", "mean")
 
 
 def unit_vectors(encode: Encode, texts: Sequence[str]) -> Vectors:
-    """Vectors of length one, so that a dot product is a cosine similarity.
+    """Encode texts as vectors of length one, so that a dot product is a cosine similarity.
 
     Args:
         encode: The encoder.
@@ -55,14 +55,14 @@ def unit_vectors(encode: Encode, texts: Sequence[str]) -> Vectors:
 
 
 class TextEncoder:
-    """A pretrained encoder with pooling, for folders in the layout of sentence-transformers and any other encoder.
+    """A pretrained encoder with pooling, of sentence-transformers or any other.
 
     Make one with ``from_pretrained``. Safe to call from several threads.
 
     Args:
         model: The loaded encoder.
         pooling: ``"mean"`` over a text's tokens (Reimers and Gurevych 2019, section 3), or ``"cls"``, the first.
-        prefix: Put before every text, where a model was trained with one, for example ``"query: "``.
+        prefix: Put before every text, for example ``"query: "``, if the model was trained with one.
 
     Raises:
         ConfigurationError: The pooling is unknown.

@@ -115,7 +115,7 @@ class SealedTokenizer:
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True)) - 1
 
     def control_id(self, name: str) -> int:
-        """Id of a control token.
+        """Return the id of a control token.
 
         Args:
             name: Its public name, for example ``"[SEP]"``.
@@ -132,7 +132,7 @@ class SealedTokenizer:
         return int(found)
 
     def spelling(self, name: str) -> str:
-        """The secret string that stands for a control token in ``encode``.
+        """Return the secret string that means a control token in ``encode``.
 
         Args:
             name: Its public name.
@@ -158,7 +158,7 @@ class SealedTokenizer:
         return token_ids(self._tokenizer, text)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where each token of a text stands in it.
+        """Find the place of each token in its text.
 
         Args:
             text: Any text.

@@ -1,4 +1,4 @@
-"""From a logit to a probability that can be believed: temperature, position bias, expected calibration error.
+"""Turn logits into calibrated probabilities: temperature, position bias, calibration error.
 
 Temperature scaling (Guo et al. 2017, section 4.2) divides every logit by one number, so it changes how sure a ranker is
 and never which candidate it prefers.
@@ -43,7 +43,9 @@ _LABELS = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was fitted, on how much, and what it changed. Losses and errors are those of the pairs that were fitted on.
+    """What was fitted, on how much, and what it changed.
+
+    Losses and errors are those of the pairs that were fitted on.
 
     Attributes:
         pairs: Labelled pairs used.
@@ -69,7 +71,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
-        """The inverse of ``to_dict``.
+        """Build from the result of ``to_dict``.
 
         Raises:
             TypeError: A field is missing or unknown.
@@ -77,12 +79,12 @@ class Calibration:
         return cls(**data)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON types."""
+        """Turn all fields into plain JSON types."""
         return asdict(self)
 
 
 def labelled_pairs(pairs: Iterable[LabelledPair | PreferenceRecord]) -> list[tuple[str, str, str, float]]:
-    """Labelled pairs with their labels as probabilities.
+    """Turn the labels of pairs into probabilities.
 
     Args:
         pairs: Tuples ``(prompt, a, b, label)``, or records, each of which gives all its comparisons.
@@ -113,11 +115,11 @@ def labelled_pairs(pairs: Iterable[LabelledPair | PreferenceRecord]) -> list[tup
 
 
 def fit_temperature(logits: Floats, targets: Floats, weights: Floats | None = None) -> float:
-    """The temperature with the largest likelihood of the labels.
+    """Find the temperature with the largest likelihood of the labels.
 
     The log loss of ``sigmoid(logit / T)`` is convex in ``1 / T``; the root of its slope is found by bisection. Logits
     that all agree with their labels have no best temperature: the loss falls as T does, and the lower bound is
-    given. Logits that tell nothing (all ties, more wrong than right) end at the upper bound. Where every
+    given. Logits that tell nothing (all ties, more wrong than right) end at the upper bound. If every
     temperature is equally good (no pairs, only logits of 0) it is 1.
 
     Args:
@@ -163,9 +165,9 @@ def fit_calibration(
     """Fit a pairwise cross-encoder's temperature and position bias.
 
     The position bias is the mean of ``(M[a][b] + M[b][a]) / 2``, with the left one first: it needs no label, and what
-    is said about the texts cancels out in it. The temperature is that of the logits the ranker goes by: of
-    ``(M[a][b] - M[b][a]) / 2``, or with one order of ``M[a][b] - bias`` and ``M[b][a] - bias``, as each text stands
-    on the left half of the time.
+    is said about the texts cancels out in it. The temperature is that of the logits the ranker uses. With both orders
+    these are ``(M[a][b] - M[b][a]) / 2``. With one order they are ``M[a][b] - bias`` and ``M[b][a] - bias``: each text
+    is on the left half of the time.
 
     Args:
         pairs: Labelled pairs, as for ``labelled_pairs``.
@@ -214,7 +216,7 @@ def fit_calibration(
 
 
 def log_loss(logits: Floats, targets: Floats) -> float:
-    """Mean cross-entropy of ``sigmoid(logits)`` in nats.
+    """Compute the mean cross-entropy of ``sigmoid(logits)`` in nats.
 
     Args:
         logits: Shape (pairs,).
@@ -232,12 +234,12 @@ def log_loss(logits: Floats, targets: Floats) -> float:
 
 
 def calibration_error(given: Floats, wanted: Floats, *, lowest: float = 0.0) -> float:
-    """Expected calibration error over ten equal bins of the probability (Guo et al. 2017).
+    """Compute the expected calibration error over ten equal bins (Guo et al. 2017).
 
     Args:
         given: Probabilities, shape (pairs,).
         wanted: What was true, in [0, 1], same shape.
-        lowest: The smallest probability there can be, where the bins begin; 0.5 for the confidence in a winner.
+        lowest: The smallest possible probability, at which the bins begin; 0.5 for the confidence in a winner.
 
     Returns:
         A number in [0, 1]; ``nan`` without pairs.

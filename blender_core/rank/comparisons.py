@@ -1,4 +1,4 @@
-"""From pairwise comparisons to an order: which pairs to run, both orders, aggregation, the bubble run."""
+"""Turn comparisons into an order: which pairs to run, aggregation, the bubble run."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ def symmetrise(ordered: Matrix) -> tuple[tuple[float, ...], ...]:
 
 
 def max_logits(ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[float, ...]:
-    """Mean margin of each candidate over all of them: the reference implementation's score.
+    """Compute the mean margin of each candidate over all: the reference implementation's score.
 
-    ``score[i] = (1 / n) * sum_j (M[i][j] - M[j][i])``, where the zero of the diagonal counts in the mean
-    (section 3.2 of the LLM-Blender paper, "MaxLogits", and the scores that ``llm-blender`` 0.0.2 returns).
-    Sums are exact, so the scores do not depend on the order of the candidates.
+    ``score[i] = (1 / n) * sum_j (M[i][j] - M[j][i])``; the zero of the diagonal counts in the mean. It is "MaxLogits"
+    of the LLM-Blender paper, section 3.2, and the score that ``llm-blender`` 0.0.2 returns. Sums are exact,
+    so the scores do not depend on the order of the candidates.
 
     Args:
-        ordered: Ordered-pair logits, shape [n, n]. Where one order of a pair is missing, the other stands for
-            both; a pair without any counts as a draw.
+        ordered: Ordered-pair logits, shape [n, n]. If one order of a pair is missing, the other is used
+            for both; a pair without any counts as a draw.
         counts: How many copies of each candidate there are; default one each.
 
     Returns:
@@ -84,7 +84,7 @@ def max_logits(ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[fl
 
 
 def max_wins(ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[float, ...]:
-    """Number of ordered comparisons each candidate wins ("MaxWins" in the LLM-Blender paper).
+    """Count the ordered comparisons that each candidate wins ("MaxWins" in the paper).
 
     Args:
         ordered: Ordered-pair logits, shape [n, n]. A logit of exactly zero is a win for nobody.
@@ -122,14 +122,14 @@ class BradleyTerry:
 def bradley_terry(ordered: Matrix, counts: Sequence[int] | None = None, *, ridge: float = 1e-6) -> BradleyTerry:
     """Fit strengths and a position bias by maximum likelihood.
 
-    The model is ``P(i beats j, i on the left) = sigmoid(s[i] - s[j] + b)`` (Bradley and Terry 1952, with the
-    order effect of Davidson and Beaver 1977). ``sigmoid(M[i][j])`` stands for the share of wins, so a sure
-    comparison weighs more than a hesitant one.
+    The model is ``P(i beats j, i on the left) = sigmoid(s[i] - s[j] + b)``: Bradley and Terry 1952, with the order
+    effect of Davidson and Beaver 1977. ``sigmoid(M[i][j])`` is taken as the share of wins, so a sure comparison
+    weighs more than a hesitant one.
 
     Args:
-        ordered: Ordered-pair logits, shape [n, n]; ``nan`` where a pair was not run.
+        ordered: Ordered-pair logits, shape [n, n]; ``nan`` if a pair was not run.
         counts: How many copies of each candidate there are; default one each.
-        ridge: Weight of a Gaussian prior around zero. It keeps the answer finite where the comparisons do not
+        ridge: Weight of a Gaussian prior around zero. It keeps the answer finite if the comparisons do not
             connect all candidates.
 
     Returns:
@@ -250,10 +250,9 @@ class BubbleRun:
     Attributes:
         best: Index of the last one standing.
         losers: The loser of each comparison, in the order in which they fell.
-        strengths: One number for each candidate, in logits, with mean zero. The n - 1 comparisons connect the
-            candidates without a circle, so strengths exist whose differences are exactly the margins seen
-            (the Bradley-Terry fit of a tree). Nobody is above ``best``. Two candidates that never met are
-            ordered by the chain of comparisons between them only.
+        strengths: One number for each candidate, in logits, with mean zero. Their differences
+            are exactly the margins seen (the Bradley-Terry fit of a tree). Nobody is above ``best``.
+            Two candidates that never met are ordered by the chain of comparisons between them only.
     """
 
     best: int
@@ -262,7 +261,7 @@ class BubbleRun:
 
 
 def bubble_run(compare: Callable[[int, int], float], permutation: Sequence[int]) -> BubbleRun:
-    """Let the current best meet each next candidate (LLM-Blender, section 3.3; ``_bubble_predict`` of 0.0.2).
+    """Let the current best meet each next candidate (LLM-Blender, section 3.3).
 
     Args:
         compare: ``compare(i, j)`` is the symmetrised logit that i is better than j.
@@ -311,7 +310,7 @@ def ordered_matrix(
         with_itself: Texts that also meet themselves.
 
     Returns:
-        ``M[i][j]``, i on the left, shape [size, size]; ``nan`` where a pair was not run, 0 on the diagonal.
+        ``M[i][j]``, i on the left, shape [size, size]; ``nan`` if a pair was not run, 0 on the diagonal.
     """
     matrix = _not_run(size)
     wanted = [
@@ -348,7 +347,7 @@ def bubble_matrix(run: Run, size: int, *, both_orders: bool = True) -> tuple[tup
 def spread_ordered(
     ordered: Sequence[Sequence[float]], positions: Sequence[int | None]
 ) -> tuple[tuple[float, ...], ...]:
-    """The matrix for all candidates, from that of the distinct ones.
+    """Spread the matrix of the distinct candidates over all of them.
 
     Args:
         ordered: ``M[i][j]`` of distinct texts, i on the left.

@@ -74,7 +74,7 @@ class CrossEncoderRanker:
         temperature: float = 1.0,
         **load: Unpack[EncoderOptions],
     ) -> CrossEncoderRanker:
-        """Load any encoder with one logit, for example ``OpenAssistant/reward-model-deberta-v3-large-v2``.
+        """Load an encoder with one logit: ``OpenAssistant/reward-model-deberta-v3-large-v2``.
 
         The score is the raw logit. A prompt that is too long loses its middle, a candidate its end; both are
         reported in ``Ranking.cut``. Reward models on decoder-only LLMs want a chat template: wrap those in an

@@ -1,10 +1,10 @@
-"""The ranker that ships with the package: a small int8 cross-encoder, run by onnxruntime, without torch.
+"""The ranker in the package: a small int8 cross-encoder, run by onnxruntime without torch.
 
 One pass over ``[CLS] prompt [SEP] answer [SEP]`` scores one candidate (MiniLM-L6 encoder, the mean hidden state of
 each segment, a small head). Agreement among the candidates is added with weights fitted on held-out training
 prompts. The logit that one candidate is better than another is the difference of their scores, so swapping two
-candidates negates it: there is no position bias. How good it is stands in ``docs/ranker.md``; what it was trained
-on, in the model card beside the weights.
+candidates negates it: there is no position bias. ``docs/ranker.md`` says how good it is; what it was trained
+on, in the model card next to the weights.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["EmbeddedRanker", "EmbeddedSettings"]
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedSettings:
-    """What ``ranker.json`` says beside the weights.
+    """What ``ranker.json`` says next to the weights.
 
     Attributes:
         layout: How prompt and answer share the window.
@@ -87,7 +87,7 @@ class EmbeddedRanker:
         tokenizer: The tokenizer that belongs to it.
         settings: The settings that belong to it.
         tokens_per_batch: Padded tokens in one forward pass; bounds the memory.
-        name: Stands in its rankings, so that scores of two trainings are not taken for one scale.
+        name: Named in its rankings, so that scores of two trainings are not taken for one scale.
 
     Examples:
         >>> ranker = EmbeddedRanker.load()
@@ -124,7 +124,7 @@ class EmbeddedRanker:
             tokens_per_batch: Padded tokens in one forward pass; bounds the memory.
 
         Returns:
-            The ranker; its name is ``"embedded"``, with the first digits of the model's sha256 where it is one of your
+            The ranker; its name is ``"embedded"``, with the first digits of the model's sha256 if it is one of your
             own.
 
         Raises:
@@ -166,7 +166,7 @@ class EmbeddedRanker:
         return self._settings
 
     def with_session(self, session: Any) -> EmbeddedRanker:
-        """The same ranker on another session, for example the float32 model to compare with.
+        """Make the same ranker on another session, for example of the float32 model.
 
         Args:
             session: An ``onnxruntime.InferenceSession`` with the same inputs and output.
@@ -179,7 +179,9 @@ class EmbeddedRanker:
         )
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
-        """Rank the candidates; see ``Ranker.rank``. ``comparisons[i][j]`` is the score of i minus that of j.
+        """Rank the candidates; see ``Ranker.rank``.
+
+        ``comparisons[i][j]`` is the score of i minus that of j, in logits.
 
         Raises:
             RankerError: The model gave a number that is not finite.
@@ -208,7 +210,7 @@ class EmbeddedRanker:
         )
 
     def score(self, prompt: str, texts: Sequence[str]) -> tuple[list[float], dict[int, int]]:
-        """The cross-encoder's own scores, without agreement.
+        """Compute the cross-encoder's own scores, without agreement.
 
         Args:
             prompt: The prompt.
@@ -238,7 +240,7 @@ class EmbeddedRanker:
         import numpy as np
 
         scores = [0.0] * len(rows)
-        # similar lengths together: little padding; by content where they are equal, because int8 scales depend on
+        # similar lengths together: little padding; by content if they are equal, because int8 scales depend on
         # the batch and the caller's order must not
         order = sorted(range(len(rows)), key=lambda index: (-len(rows[index].token_ids), rows[index].token_ids))
         start = 0

@@ -1,4 +1,4 @@
-"""Logistic regression with a Gaussian prior; Bradley-Terry strengths and the member prior are fitted by it."""
+"""Logistic regression with a Gaussian prior, for Bradley-Terry and the member prior."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def fit_logistic(
     prior_mean: Array | float = 0.0,
     start: Array | None = None,
 ) -> LogisticFit:
-    """Find the coefficients with the largest posterior: ``P(target) = sigmoid(design @ coefficients + offset)``.
+    """Find the coefficients with the largest posterior.
 
-    Newton's method on a convex problem. A step that would make things worse is halved: where the sigmoid is flat a
-    whole step jumps over the mode, and the next one jumps further.
+    The model is ``P(target) = sigmoid(design @ coefficients + offset)``. Newton's method solves it; the problem is
+    convex. A step that would make things worse is halved: if the sigmoid is flat, a whole step jumps over the mode.
 
     Args:
         design: Features of the n observations, shape [n, size].

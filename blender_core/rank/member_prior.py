@@ -1,11 +1,11 @@
-"""What the comparisons so far say of each member, and how it is blended with the score of a new answer.
+"""Learn each member's strength from past rankings, and blend it into new ones.
 
 A weak ranker sees little in one answer, but it sees every member on many prompts. Its own scores, without any label,
 tell how strong each member is; that knowledge helps to judge the member's next answer.
 
 The model is that of empirical Bayes (Efron and Morris 1973). On one prompt the ranker's score of member m's answer is
 ``prompt effect + strength of m + what is special about this answer``. Strengths are normal around 0 with a variance
-that is estimated from the scores themselves, so where members do not differ, nothing is blended in. Only sums over
+that is estimated from the scores themselves, so if members do not differ, nothing is blended in. Only sums over
 pairs of members are kept: the state is small, and the order of the prompts does not matter.
 
 Scores alone say what the ranker believes, right or wrong. A few prompts that the user judged say how far it is to be
@@ -57,8 +57,8 @@ class RatedPair(NamedTuple):
     Attributes:
         first: Name of a member.
         second: Name of another.
-        margin: The ranker's score of the first answer minus that of the second; ``None`` where it is not known.
-        won: 1 where the first is better, 0 where the second is, between for doubt.
+        margin: The ranker's score of the first answer minus that of the second; ``None`` if it is not known.
+        won: Probability that the first is better, in [0, 1].
         weight: How much the pair counts.
     """
 
@@ -138,7 +138,7 @@ def fit_ratings(
 def strengths_from_scores(
     index: Mapping[str, int], margins: Mapping[tuple[str, str], tuple[float, float, float]], freedom: int
 ) -> tuple[Array, Array]:
-    """Strengths from a ranker's scores, without labels: empirical Bayes by expectation maximisation.
+    """Estimate strengths from scores without labels, by expectation maximisation.
 
     Args:
         index: Place by member.
@@ -146,7 +146,7 @@ def strengths_from_scores(
         freedom: Degrees of freedom behind the squares.
 
     Returns:
-        Posterior mean, shape (members,), and covariance; zeros where nothing is known.
+        Posterior mean, shape (members,), and covariance; zeros if nothing is known.
     """
     import numpy as np
 
@@ -289,7 +289,9 @@ class _Known(NamedTuple):
 
 
 class MemberPrior:
-    """The strength of each member, learned from a ranker's scores without labels. Safe to use from several threads.
+    """Learns the strength of each member from a ranker's scores, without labels.
+
+    Safe to use from several threads.
 
     You hold it: give the same object to a ``Blender`` from start to start, save it, load it, or throw it away when the
     members change their nature. A blender uses it for every ranking and then adds that ranking to it.
@@ -406,8 +408,8 @@ class MemberPrior:
             smallest_gap: Ratings that differ by this much or less count as equal.
 
         Raises:
-            ConfigurationError: Names, scores and ratings differ in number, a rating is not finite, the ranking is of
-                another ranker than those before, or its scores are too large to learn from.
+            ConfigurationError: Names, scores and ratings differ in number, or a rating is not finite. Or the ranking
+                is of another ranker than those before, or its scores are too large to learn from.
 
         Examples:
             >>> prior = MemberPrior()
@@ -438,11 +440,11 @@ class MemberPrior:
             self._rated.extend(found)
 
     def strengths(self) -> dict[str, MemberStrength]:
-        """What is known of each member, by name."""
+        """Return what is known of each member, by name."""
         return self._known().strengths
 
     def _known(self) -> _Known:
-        """The strengths, and how far the ranker's scores are to be trusted."""
+        """Fit the strengths, and how far the ranker's scores are to be trusted."""
         with self._lock:
             answers, margins, judged = dict(self._answers), dict(self._margins), dict(self._judged)
             freedom, temperature, rated = self._freedom, self._temperature, list(self._rated)
@@ -527,7 +529,7 @@ class MemberPrior:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The state as plain JSON types; :meth:`from_dict` reads it back."""
+        """Turn the state into plain JSON types; :meth:`from_dict` reads it back."""
         with self._lock:
             return {
                 "format": _FORMAT,

@@ -1,4 +1,4 @@
-"""MLM-Scoring: how likely is a candidate's every token, given the prompt and the rest of the candidate?
+"""MLM-Scoring: how likely is each token, given the prompt and the rest of the candidate?
 
 Pseudo-log-likelihood (Salazar et al. 2020, "Masked Language Model Scoring", equation 2): each token of the candidate
 is masked once, and the log-probabilities of the true tokens are added up.
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["MLMScoringRanker"]
 
 _MASKS = ("[MASK]", "<mask>")
-# rows of one masked token each that are made at a time; bounds the memory beside the forward pass
+# rows of one masked token each that are made at a time; bounds the memory next to the forward pass
 _ROWS_AT_ONCE = 64
 
 
 class MLMScoringRanker:
-    """Scores a candidate by its pseudo-log-likelihood given the prompt, without any training on preferences.
+    """Scores a candidate by its pseudo-log-likelihood given the prompt; needs no labels.
 
     Costs one forward for each token of each candidate, so it is by far the dearest of the rankers. Fluent and
     common wording wins, not the right answer: in the LLM-Blender paper it does worse than chance (Table 2).
@@ -91,9 +91,10 @@ class MLMScoringRanker:
         return cls(model, per_token=per_token, name=name)
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
-        """Rank by pseudo-log-likelihood; see ``Ranker.rank``. Scores are natural logarithms, at most 0.
+        """Rank by pseudo-log-likelihood; see ``Ranker.rank``.
 
-        They say how likely a text is, not how good, so the confidence is 0.5 unless nothing competes.
+        Scores are natural logarithms, at most 0. They say how likely a text is, not how good. So the confidence is 0.5
+        unless nothing competes.
         """
         distinct = distinct_candidates(candidates)
         rows = [self._model.tokenizer.pair(prompt, text, self._model.max_tokens) for text in distinct.texts]
@@ -106,7 +107,7 @@ class MLMScoringRanker:
         )
 
     def token_scores(self, prompt: str, candidate: str) -> list[float]:
-        """Log-probability of each token of a candidate, given everything else.
+        """Compute the log-probability of each token of a candidate, given everything else.
 
         Args:
             prompt: The prompt.
@@ -144,7 +145,7 @@ class MLMScoringRanker:
         return parts
 
     def _masked(self, rows: Sequence[EncoderInput]) -> Iterator[tuple[list[tuple[int, int]], list[EncoderInput]]]:
-        """Copies of the rows with one token of the answer masked in each, some at a time."""
+        """Copy the rows with one token of the answer masked in each, some at a time."""
         every = [
             (row, token) for row, framed in enumerate(rows) for token in range(framed.answer[1] - framed.answer[0])
         ]

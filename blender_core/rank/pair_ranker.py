@@ -71,7 +71,7 @@ def encode_request(
         prompt: The prompt.
         candidates: At least one answer.
         source_max_length: Most tokens of the prompt.
-        candidate_max_length: Most tokens of a candidate beside a full prompt.
+        candidate_max_length: Most tokens of a candidate next to a full prompt.
 
     Returns:
         The request.
@@ -111,7 +111,7 @@ def encode_pairs(
         tokenizer: The checkpoint's.
         comparisons: Prompt, left and right answer of each.
         source_max_length: Most tokens of a prompt.
-        candidate_max_length: Most tokens of a candidate beside a full prompt.
+        candidate_max_length: Most tokens of a candidate next to a full prompt.
 
     Returns:
         One pair for each comparison.
@@ -188,7 +188,7 @@ def _load_parts(
 
 
 class PairRanker:
-    """Ranks candidates by comparing every ordered pair (LLM-Blender, Jiang et al. 2023, section 3).
+    """Ranks by comparing every ordered pair (LLM-Blender, Jiang et al. 2023, section 3).
 
     Make one with ``from_pretrained``. For a ranker that needs neither torch nor a download see ``embedded``.
     Loaded objects keep no state between calls and may be used from several threads.
@@ -221,13 +221,13 @@ class PairRanker:
             scorer: The network.
             tokenizer: Its tokenizer.
             source_max_length: Most tokens of the prompt, three special ones included.
-            candidate_max_length: Most tokens of a candidate beside a full prompt.
+            candidate_max_length: Most tokens of a candidate next to a full prompt.
             name: Shown in results.
             aggregation: How comparisons become scores: ``"max_logits"``, ``"max_wins"``,
                 ``"bradley_terry"`` or ``"bubble"``.
             both_orders: Run each pair in both orders. With one, each candidate is on the left half of the time.
             temperature: Divides the logit between the first two before the sigmoid of the confidence.
-            position_bias: Logit by which the left one of two is favoured; taken off where one order is run.
+            position_bias: Logit by which the left one of two is favoured; taken off if one order is run.
             calibration: Where temperature and bias come from.
 
         Raises:
@@ -264,7 +264,7 @@ class PairRanker:
         threads: int | None = None,
         **load: Unpack[LoadOptions],
     ) -> PairRanker:
-        """Load ``llm-blender/PairRM``, ``PairRM-hf``, ``pair-ranker``, or a folder that ``save_pretrained`` wrote.
+        """Load ``llm-blender/PairRM``, ``PairRM-hf``, ``pair-ranker``, or a saved folder.
 
         Nothing but the checkpoint itself is fetched. Weights come from ``model.safetensors`` or its shards, else
         from ``pytorch_model.bin`` read with ``weights_only=True``; ids from ``tokenizer.json``.
@@ -281,7 +281,7 @@ class PairRanker:
             temperature: Divides the logit between the first two before it becomes the confidence. Default what
                 the checkpoint was saved with, else 1.
             source_max_length: Most tokens of the prompt; default the checkpoint's (PairRM 1,224).
-            candidate_max_length: Most tokens of a candidate beside a full prompt; default the checkpoint's
+            candidate_max_length: Most tokens of a candidate next to a full prompt; default the checkpoint's
                 (PairRM 412). Room that a shorter prompt leaves goes to the candidates.
             token_budget: Most tokens in a batch, pads included; default 512 on a CPU, 16,384 elsewhere.
                 When a GPU runs out of memory the batch is halved.
@@ -320,7 +320,7 @@ class PairRanker:
         """Write a folder that ``from_pretrained`` loads again, with equal logits.
 
         Args:
-            folder: Made where it is missing; files of the same names are replaced.
+            folder: Made if it is missing; files of the same names are replaced.
             layout: ``"blended"`` is the project's own and keeps lengths, aggregation and calibration.
                 ``"pairrm-hf"`` is the one of ``llm-blender/PairRM-hf``, for the reference's class
                 ``DebertaV2PairRM``; it keeps none of these and holds DeBERTa only.
@@ -345,7 +345,7 @@ class PairRanker:
         It may be the folder of ``save_pretrained``: then both backends load it.
 
         Args:
-            folder: Made where it is missing; ``config.json``, ``tokenizer.json`` and ``model.onnx`` are written.
+            folder: Made if it is missing; ``config.json``, ``tokenizer.json`` and ``model.onnx`` are written.
             quantize: Also write ``model.int8.onnx``, for ``dtype="int8"``. Its logits differ: measure them.
 
         Raises:
@@ -360,7 +360,7 @@ class PairRanker:
 
     @staticmethod
     def embedded() -> Ranker:
-        """The small ranker that ships with the package: no torch, no download.
+        """Load the small ranker in the package: no torch, no download.
 
         It is another model than the paper's: ``blender_core.rank.embedded`` says what it is and how good it is.
 
@@ -378,23 +378,23 @@ class PairRanker:
 
     @property
     def calibration(self) -> Calibration | None:
-        """What ``calibrated`` fitted; kept by ``save_pretrained``. ``None`` where nothing was."""
+        """What ``calibrated`` fitted; kept by ``save_pretrained``. ``None`` if nothing was."""
         return self._settings.calibration
 
     @property
     def position_bias(self) -> float:
-        """Logit that favours the left one of two; taken off where one order is run."""
+        """Logit that favours the left one of two; taken off if one order is run."""
         return self._settings.position_bias
 
     def calibrated(self, pairs: Iterable[LabelledPair | PreferenceRecord]) -> PairRanker:
-        """A ranker with temperature and position bias fitted on labelled pairs; this one stays as it is.
+        """Fit temperature and position bias on labelled pairs; return a new ranker.
 
         Every pair runs in both orders. The temperature belongs to the way this ranker runs, in both orders or one;
         ``rank``'s confidence is then, on pairs like these, as often right as it says.
 
         Args:
             pairs: ``(prompt, a, b, label)``, the label ``"A"``, ``"B"``, ``"tie"`` or the probability that a is
-                better; or ``PreferenceRecord``. A few hundred that the network was not trained on. Where it gets all
+                better; or ``PreferenceRecord``. A few hundred that the network was not trained on. If it gets all
                 right the temperature is 0.05, the smallest; with nothing but ties 20, the largest.
 
         Returns:
@@ -436,7 +436,7 @@ class PairRanker:
         Returns:
             The ranking. ``comparisons[i][j]`` is the logit that i is better than j, averaged over both orders;
             ``scores`` come from the aggregation: by default the reference's mean of ``M[i][j] - M[j][i]`` over all
-            candidates. ``confidence`` is ``sigmoid(comparisons[first][second] / temperature)``, and 0.5 where the
+            candidates. ``confidence`` is ``sigmoid(comparisons[first][second] / temperature)``, and 0.5 if the
             scores put a candidate first that loses the direct comparison. ``cut`` counts tokens that did not fit.
 
         Raises:
@@ -490,7 +490,7 @@ class PairRanker:
         return forward if order == "ab" else backward
 
     def ordered_logits(self, prompt: str, candidates: Sequence[str]) -> tuple[tuple[float, ...], ...]:
-        """The network's raw output for every ordered pair, both orders always.
+        """Return the network's raw output for every ordered pair, both orders always.
 
         Args:
             prompt: The prompt.
@@ -518,12 +518,12 @@ class PairRanker:
         source_max_length: int | None = None,
         candidate_max_length: int | None = None,
     ) -> list[float]:
-        """The network's output for comparisons of any prompts, each text as it is: blanks and copies run too.
+        """Run comparisons of any prompts, each text as it is; blanks and copies run too.
 
         Args:
             comparisons: Prompt, left and right answer of each.
             source_max_length: Most tokens of a prompt; default the ranker's.
-            candidate_max_length: Most tokens of a candidate beside a full prompt; default the ranker's.
+            candidate_max_length: Most tokens of a candidate next to a full prompt; default the ranker's.
 
         Returns:
             One finite logit for each comparison; positive means the left answer is better.

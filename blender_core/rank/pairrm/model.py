@@ -1,4 +1,4 @@
-"""The PairRanker network: an encoder and a head that scores each candidate beside the source."""
+"""The PairRanker network: an encoder, and a head that scores each candidate."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def build_backbone(shape: BackboneShape) -> nn.Module:
 
 
 def hidden_at(encoder: nn.Module, ids: Tensor, mask: Tensor, positions: Tensor, pooling: str = "markers") -> Tensor:
-    """What the head reads of a transformers encoder's last hidden states.
+    """Compute what the head reads of a transformers encoder's last hidden states.
 
     Args:
         encoder: From ``build_backbone``.
@@ -58,7 +58,7 @@ def hidden_at(encoder: nn.Module, ids: Tensor, mask: Tensor, positions: Tensor, 
 
 
 def pooled(hidden: Tensor, mask: Tensor, positions: Tensor, pooling: str) -> Tensor:
-    """The states of some texts, out of those of their tokens; written so that it can be traced.
+    """Pool the states of tokens into those of texts; written so that it can be traced.
 
     Args:
         hidden: Shape [batch, length, hidden].
@@ -78,7 +78,7 @@ def pooled(hidden: Tensor, mask: Tensor, positions: Tensor, pooling: str) -> Ten
 
 
 class PairRankerModel(nn.Module):
-    """Compares two candidates that stand in one sequence.
+    """Compares two candidates in one sequence.
 
     Parameter names are those of the published checkpoints (``pretrained_model.*``, ``head_layer.1``,
     ``head_layer.4``).
@@ -104,12 +104,12 @@ class PairRankerModel(nn.Module):
         )
 
     def relative_projections(self) -> Projections | None:
-        """What DeBERTa can compute once for a loaded model; ``None`` for other encoders."""
+        """Compute what DeBERTa needs only once; ``None`` for other encoders."""
         encoder = self.pretrained_model
         return encoder.relative_projections() if isinstance(encoder, DebertaEncoder) else None
 
     def forward(self, ids: Tensor, mask: Tensor, positions: Tensor, projections: Projections | None = None) -> Tensor:
-        """Logit that the left candidate is better than the right one.
+        """Compute the logit that the left candidate is better than the right one.
 
         Args:
             ids: Token ids, shape [batch, length].
@@ -127,7 +127,7 @@ class PairRankerModel(nn.Module):
     def side_scores(
         self, ids: Tensor, mask: Tensor, positions: Tensor, projections: Projections | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Score the left and the right candidate; arguments as in ``forward``, two tensors of [batch, tasks]."""
+        """Score the left and the right candidate: two tensors of shape [batch, tasks]."""
         encoder = self.pretrained_model
         if isinstance(encoder, DebertaEncoder):
             hidden = encoder(ids, mask, positions, projections)

@@ -54,7 +54,7 @@ class OnnxPairScorer:
 
     @property
     def window(self) -> int | None:
-        """Most tokens of a pair; ``None`` where positions are relative and there is no limit."""
+        """Most tokens of a pair; ``None`` if positions are relative and there is no limit."""
         known = self.encoder_config.get("model_type") in BACKBONES
         return BackboneShape.from_config(self.encoder_config, str(self.path)).window if known else None
 
@@ -81,7 +81,7 @@ def load_onnx_scorer(
     Args:
         folder: Holds ``model.onnx``, ``model.int8.onnx`` or both.
         tokenizer: Its tokenizer.
-        device: ``"auto"`` (CUDA where onnxruntime offers it, else the CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        device: ``"auto"`` (CUDA if onnxruntime offers it, else the CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         dtype: ``"float32"``, ``"int8"``, or ``"auto"`` for the first of the two that is there.
         token_budget: Most tokens in a batch.
         threads: CPU threads of one forward pass; default onnxruntime's choice.
@@ -103,7 +103,7 @@ def load_onnx_scorer(
     if path is None:
         quantize = ", quantize=True" if dtype == "int8" else ""
         raise CheckpointError(
-            f"{folder} has no {' or '.join(wanted)}; where torch is installed, write it once with "
+            f"{folder} has no {' or '.join(wanted)}; if torch is installed, write it once with "
             f"PairRanker.from_pretrained(...).export_onnx(folder{quantize})"
         )
     options = onnxruntime.SessionOptions()

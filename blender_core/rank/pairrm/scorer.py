@@ -38,7 +38,7 @@ class PairScorer:
 
     @property
     def window(self) -> int | None:
-        """Most tokens of a pair; ``None`` where positions are relative and there is no limit."""
+        """Most tokens of a pair; ``None`` if positions are relative and there is no limit."""
         shape = self._model.shape
         return shape.window if isinstance(shape, BackboneShape) else None
 
@@ -48,7 +48,7 @@ class PairScorer:
         return self._model
 
     def logits(self, pairs: Sequence[EncodedPair]) -> list[float]:
-        """Logit of each ordered pair; positive means the left candidate is better.
+        """Compute the logit of each ordered pair; positive means the left candidate is better.
 
         Args:
             pairs: Any number of pairs.

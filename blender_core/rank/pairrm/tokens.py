@@ -1,7 +1,7 @@
-"""PairRanker's id layout: ``[CLS]<|source|>…[SEP] [CLS]<|candidate1|>…[SEP] [CLS]<|candidate2|>…[SEP]``.
+"""PairRanker's id layout.
 
-Each text is encoded once; a pair is put together from ids. Text of users is data: nothing in it can become
-one of the special or marker ids.
+A pair is ``[CLS]<|source|>…[SEP] [CLS]<|candidate1|>…[SEP] [CLS]<|candidate2|>…[SEP]``. Each text is encoded once;
+a pair is put together from ids. Text of users is data: nothing in it can become one of the special or marker ids.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class PairTokenizer:
         return cls(sealed, path.read_text(encoding="utf-8"))
 
     def saved_definition(self) -> str:
-        """The contents of a ``tokenizer.json`` that holds the markers.
+        """Write the contents of a ``tokenizer.json`` that holds the markers.
 
         Returns:
             JSON.
