@@ -189,3 +189,9 @@ def checkpoints():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def pairrm_folder(checkpoints, tmp_path_factory):
+    """A tiny checkpoint in the layout of llm-blender/PairRM."""
+    return checkpoints.write_checkpoint(tmp_path_factory.mktemp("pairrm") / "PairRM", checkpoints.ranker_config())

@@ -6,14 +6,13 @@ tokenizer, so that no text can write a special token.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blender_core.errors import CheckpointError
-from blender_core.models.tokenizers import SealedTokenizer
+from blender_core.models.tokenizers import SealedTokenizer, read_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -64,15 +63,8 @@ class EncoderTokenizer:
     """
 
     def __init__(self, path: Path) -> None:
-        from tokenizers import Tokenizer
-
         self._sealed = SealedTokenizer.from_file(path)
-        try:
-            plain = Tokenizer.from_str(json.dumps(json.loads(path.read_text(encoding="utf-8"))))
-        except Exception as error:  # the Rust side raises bare exceptions
-            raise CheckpointError(f"{path} is not a tokenizer that `tokenizers` can read: {error}") from error
-        plain.no_truncation()
-        plain.no_padding()
+        plain = read_tokenizer(path.read_text(encoding="utf-8"), str(path))
         self._single = _frame(plain, 1, path)
         self._pair = _frame(plain, 2, path)
 

@@ -13,10 +13,7 @@ from blender_core.errors import CheckpointError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = [
-    "SealedTokenizer",
-    "token_ids",
-]
+__all__ = ["SealedTokenizer", "read_tokenizer", "token_ids"]
 
 # encoded in a few milliseconds
 _SHORT_CHARACTERS = 10_000
@@ -36,6 +33,30 @@ def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
     # gives the same, but ``encode`` holds the interpreter's lock to its end, and with it every event loop
     return list(tokenizer.encode_batch([text], add_special_tokens=False)[0].ids)
+
+
+def read_tokenizer(definition: str, source: str) -> Tokenizer:
+    """Build a tokenizer that neither cuts nor pads.
+
+    Args:
+        definition: The contents of a ``tokenizer.json``.
+        source: Where it came from, for messages.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        CheckpointError: It is no tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str(definition)
+    except Exception as error:  # the Rust side raises bare exceptions
+        raise CheckpointError(f"{source} is not a tokenizer that `tokenizers` can read: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 class SealedTokenizer:
@@ -69,21 +90,14 @@ class SealedTokenizer:
     def __init__(
         self, definition: Mapping[str, Any], *, extra: Sequence[str] = (), source: str = "tokenizer.json"
     ) -> None:
-        from tokenizers import Tokenizer
-
         special = [token["content"] for token in definition.get("added_tokens", []) if token.get("special")]
         names = dict.fromkeys([*extra, *special])
         self._secret = {name: f"<|{secrets.token_hex(16)}|>" for name in names}
         self.source = source
-        try:
-            tokenizer = Tokenizer.from_str(json.dumps(_renamed(definition, self._secret)))
-        except Exception as error:  # the Rust side raises bare exceptions
-            raise CheckpointError(f"{source} is not a tokenizer that `tokenizers` can read: {error}") from error
+        tokenizer = read_tokenizer(json.dumps(_renamed(definition, self._secret)), source)
         tokenizer.add_tokens(
             [self._secret[name] for name in extra if tokenizer.token_to_id(self._secret[name]) is None]
         )
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
         self._tokenizer = tokenizer
         self._control_ids = frozenset(self.control_id(name) for name in names)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
 from blender_core.models.segments import SegmentedText, SegmentLayout
-from blender_core.models.tokenizers import token_ids
+from blender_core.models.tokenizers import read_tokenizer, token_ids
 from blender_core.rank.lexical_consensus import measure_agreement
 from blender_core.runtime.threads import stop_if_given_up
 from blender_core.text.distinct import distinct_candidates
@@ -152,9 +152,12 @@ class EmbeddedRanker:
                 f"{folder}/model.int8.onnx has sha256 {digest}, ranker.json says {settings.model_sha256}; "
                 "install the package again"
             )
+        tokenizer = read_tokenizer(tokenizer_text, f"{folder}/tokenizer.json")
+        # "[SEP]" in a text is five ordinary characters, not a separator: no text can fake a segment
+        tokenizer.encode_special_tokens = True
         return cls(
             _session(model, threads),
-            _tokenizer(tokenizer_text),
+            tokenizer,
             settings,
             tokens_per_batch=tokens_per_batch,
             name="embedded" if path is None else f"embedded-{digest[:8]}",
@@ -280,17 +283,3 @@ def _session(model: bytes, threads: int) -> Any:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own kinds, all without a common base
         raise CheckpointError(f"onnxruntime cannot read the embedded ranker's model: {error}") from error
-
-
-def _tokenizer(text: str) -> Tokenizer:
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_str(text)
-    except Exception as error:  # tokenizers raises bare Exception
-        raise CheckpointError(f"tokenizer.json of the embedded ranker cannot be read: {error}") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    # "[SEP]" in a text is five ordinary characters, not a separator: no text can fake a segment
-    tokenizer.encode_special_tokens = True
-    return tokenizer

@@ -17,12 +17,6 @@ def goldens():
 
 
 @pytest.fixture(scope="session")
-def pairrm_folder(checkpoints, tmp_path_factory):
-    """A tiny checkpoint in the layout of llm-blender/PairRM."""
-    return checkpoints.write_checkpoint(tmp_path_factory.mktemp("pairrm") / "PairRM", checkpoints.ranker_config())
-
-
-@pytest.fixture(scope="session")
 def pairrm_hf_folder(checkpoints, tmp_path_factory):
     """The same weights in the layout of llm-blender/PairRM-hf."""
     folder = tmp_path_factory.mktemp("pairrm-hf") / "PairRM-hf"
