@@ -223,17 +223,7 @@ class Blender(PairComparer):
     ) -> Any:
         """Sample n answers for each input and keep the best one.
 
-        Args:
-            model: A transformers model.
-            model_tokenizer: Its tokenizer.
-            inputs: The prompts.
-            instructions: Put before the inputs.
-            n: Answers for each.
-            sampling_mode: As in ``n_generate``.
-            batch_size: Prompts in a batch of generation.
-            pairrm_cmp_type: As in ``get_best_of_n``.
-            return_all: As in ``get_best_of_n``.
-            **generate_kwargs: Arguments of ``generate``.
+        The arguments are those of ``n_generate`` and ``get_best_of_n``; ``batch_size`` is that of generation.
 
         Returns:
             As ``get_best_of_n``.
@@ -289,7 +279,7 @@ class Blender(PairComparer):
         top_k: int = 3,
         **generate_kwargs: Any,
     ) -> tuple[list[str], Any]:
-        """Rank, then fuse the best.
+        """Rank, then fuse the best; the other arguments are those of ``rank`` and ``fuse``.
 
         Args:
             inputs: n prompts.
@@ -302,11 +292,6 @@ class Blender(PairComparer):
 
         Returns:
             The fused texts, and ranks or scores as from ``rank``.
-
-        Raises:
-            ConfigurationError: The lists do not fit together, or something is not loaded.
-            FusionError: A text could not be written.
-            RankerError: The network gave no finite number.
         """
         numbers = self.rank(inputs, candidates, instructions, return_scores)
         best_first = [

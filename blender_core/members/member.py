@@ -16,9 +16,9 @@ __all__ = ["FunctionMember", "Member"]
 class Member:
     """One LLM of an ensemble.
 
-    Write ``generate`` or ``agenerate`` or both; the missing one follows from the other. Errors are raised and
-    end in the member's outcome record: raise ``RateLimitedError``, ``RefusedError`` or ``MemberTimeoutError``
-    if they fit. A provider's own exceptions are understood too (see ``blender_core.gather.classify``).
+    Write ``generate`` or ``agenerate`` or both; the missing one follows from the other. Errors that they raise end
+    in the member's outcome. Raise ``RateLimitedError``, ``RefusedError`` or ``MemberTimeoutError`` if one fits. A
+    provider's own exceptions are understood too (see ``blender_core.gather.classify``).
     Members do not retry: the engine has the only retry loop.
 
     Args:
@@ -94,13 +94,13 @@ class Member:
         yield answer
 
     def can_call_tools(self, tools: list[Any]) -> bool:
-        """Whether it takes part in a call with these tools; if that is not known, it does.
+        """Decide if the member takes part in a call with these tools.
 
         Args:
             tools: Tools in the OpenAI form.
 
         Returns:
-            Whether it does.
+            ``True`` if it does, or if that is not known.
         """
         return True
 
@@ -141,7 +141,7 @@ class FunctionMember(Member):
         self._function = function
 
     def can_call_tools(self, tools: list[Any]) -> bool:
-        """A function of text cannot."""
+        """Return ``False``: a function of text cannot call tools."""
         return False
 
     def generate(self, prompt: Prompt) -> Answer:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from blender_core.errors import ConfigurationError, RankerError
-from blender_core.models.batches import token_batches
+from blender_core.models.batches import run_in_halves, token_batches
 from blender_core.models.encoder_inputs import EncoderInput, EncoderTokenizer
 
 __all__ = ["EncoderModel"]
@@ -111,33 +111,33 @@ class EncoderModel:
         return values
 
     def _halving(
-        self, batch: list[int], rows: Sequence[EncoderInput], positions: Sequence[int] | None = None
+        self, batch: Sequence[int], rows: Sequence[EncoderInput], positions: Sequence[int] | None = None
     ) -> Iterator[tuple[list[int], Any, torch.Tensor]]:
-        wanted = None
-        if positions is not None:
-            length = max(len(rows[index].ids) for index in batch)
-            wanted = torch.tensor([positions[index] for index in batch]), length
-        before = _WANTED.set(wanted)
-        try:
-            result = self._forward([rows[index] for index in batch])
-        except torch.cuda.OutOfMemoryError as error:
-            if len(batch) == 1:
+        def run(part: Sequence[int]) -> tuple[Any, torch.Tensor]:
+            wanted = None
+            if positions is not None:
+                length = max(len(rows[index].ids) for index in part)
+                wanted = torch.tensor([positions[index] for index in part]), length
+            before = _WANTED.set(wanted)
+            try:
+                return self._forward([rows[index] for index in part])
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except (IndexError, RuntimeError, ValueError) as error:
                 raise RankerError(
-                    f"a text of {len(rows[batch[0]].ids)} tokens does not fit in the memory of {self._model.device}; "
-                    "lower max_tokens, or use device='cpu'"
+                    f"the model failed on {len(part)} texts of up to {len(rows[part[0]].ids)} tokens: {error}"
                 ) from error
-            result = None
-        except (IndexError, RuntimeError, ValueError) as error:
-            raise RankerError(
-                f"the model failed on {len(batch)} texts of up to {len(rows[batch[0]].ids)} tokens: {error}"
-            ) from error
-        finally:
-            _WANTED.reset(before)
-        if result is not None:
-            yield batch, *result
-            return
-        yield from self._halving(batch[: len(batch) // 2], rows, positions)
-        yield from self._halving(batch[len(batch) // 2 :], rows, positions)
+            finally:
+                _WANTED.reset(before)
+
+        def too_large(index: int) -> str:
+            return (
+                f"a text of {len(rows[index].ids)} tokens does not fit in the memory of {self._model.device}; "
+                "lower max_tokens, or use device='cpu'"
+            )
+
+        for part, (output, mask) in run_in_halves(batch, run, too_large):
+            yield list(part), output, mask
 
     def _forward(self, rows: Sequence[EncoderInput]) -> tuple[Any, torch.Tensor]:
         length = max(len(row.ids) for row in rows)

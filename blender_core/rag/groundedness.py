@@ -348,11 +348,7 @@ class NLIGroundedness:
 
     @classmethod
     @takes_load_options(EncoderOptions)
-    def from_pretrained(
-        cls,
-        name_or_path: str | os.PathLike[str],
-        **load: Unpack[EncoderOptions],
-    ) -> NLIGroundedness:
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **load: Unpack[EncoderOptions]) -> NLIGroundedness:
         """Load a classifier with an entailment label, such as ``cross-encoder/nli-deberta-v3-base``.
 
         A passage that is too long loses its middle.

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
+from blender_core.models.onnx import open_session
 from blender_core.models.segments import SegmentedText, SegmentLayout
 from blender_core.models.tokenizers import read_tokenizer, token_ids
 from blender_core.rank.lexical_consensus import measure_agreement
@@ -156,7 +157,7 @@ class EmbeddedRanker:
         # "[SEP]" in a text is five ordinary characters, not a separator: no text can fake a segment
         tokenizer.encode_special_tokens = True
         return cls(
-            _session(model, threads),
+            open_session(model, source=f"{folder}/model.int8.onnx", threads=threads),
             tokenizer,
             settings,
             tokens_per_batch=tokens_per_batch,
@@ -270,16 +271,3 @@ class EmbeddedRanker:
             for line, index in enumerate(part):
                 scores[index] = float(output[line])
         return scores
-
-
-def _session(model: bytes, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises its own kinds, all without a common base
-        raise CheckpointError(f"onnxruntime cannot read the embedded ranker's model: {error}") from error

@@ -32,7 +32,7 @@ _ROWS_AT_ONCE = 64
 class MLMScoringRanker:
     """Scores a candidate by its pseudo-log-likelihood given the prompt; needs no labels.
 
-    Costs one forward for each token of each candidate, so it is by far the dearest of the rankers. Fluent and
+    Costs one forward for each token of each candidate, so it is by far the most expensive ranker. Fluent and
     common wording wins, not the right answer: in the LLM-Blender paper it does worse than chance (Table 2).
 
     Make one with ``from_pretrained``. Safe to call from several threads.

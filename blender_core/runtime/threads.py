@@ -81,7 +81,7 @@ def _wait_for_computing_threads() -> None:
 
 T = TypeVar("T")
 _END = object()
-# tasks that do not heed their cancellation are left behind after this many seconds
+# tasks that ignore their cancellation are left behind after this many seconds
 _DRAIN_S = 0.05
 # longest wait for a thread whose loop was told to stop
 _JOIN_S = 1.0

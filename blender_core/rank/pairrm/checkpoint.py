@@ -111,7 +111,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     # a shard stands next to its index: a name with a path in it could read any file
     strange = [name for name in shards if Path(name).name != name or not (index.parent / name).is_file()]
     if strange:
-        raise CheckpointError(f"{index} names shards that are not beside it: {', '.join(strange)}")
+        raise CheckpointError(f"{index} names shards that are not next to it: {', '.join(strange)}")
     tensors: dict[str, Tensor] = {}
     for name in shards:
         tensors.update(load_file(index.parent / name))

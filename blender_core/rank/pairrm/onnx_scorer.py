@@ -13,6 +13,7 @@ import onnxruntime
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.models.batches import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET
 from blender_core.models.hub import ONNX_FILES
+from blender_core.models.onnx import open_session
 from blender_core.rank.pairrm.settings import BACKBONES, BackboneShape
 from blender_core.rank.pairrm.tokens import EncodedPair, PairTokenizer, batched_logits, check_vocabulary, pad
 
@@ -106,14 +107,7 @@ def load_onnx_scorer(
             f"{folder} has no {' or '.join(wanted)}; if torch is installed, write it once with "
             f"PairRanker.from_pretrained(...).export_onnx(folder{quantize})"
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    # initialisers of float32 weights are many; its warnings about them are not for users
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime's own classes differ from build to build
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    session = open_session(str(path), source=str(path), threads=threads, providers=providers)
     scorer = OnnxPairScorer(session, path, tokenizer.pad_id, token_budget)
     check_vocabulary(tokenizer, int(scorer.encoder_config["vocab_size"]), str(path))
     return scorer
