@@ -18,7 +18,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Read the JSON objects of a file, one a line.
 
     Args:
-        path: UTF-8, with or without a byte order mark; gzip where the name ends in ``.gz``. Blank lines are skipped.
+        path: UTF-8, with or without a byte order mark; gzip if the name ends in ``.gz``. Blank lines are skipped.
 
     Yields:
         The line's number, from 1, and its object.

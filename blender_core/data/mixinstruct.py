@@ -1,8 +1,8 @@
-"""MixInstruct's records: a prompt, every member's answer with its scores, and the oracle's pairwise verdicts.
+"""MixInstruct's records: a prompt, all answers with scores, and an oracle's verdicts.
 
 The schema is that of the data set of LLM-Blender (Jiang, Ren and Lin, ACL 2023): ``id``, ``instruction``, ``input``,
 ``output``, ``candidates`` with ``decoding_method``, ``model``, ``text`` and ``scores``, and ``cmp_results``, a JSON
-text ``{"model_A,model_B": verdict}``. Three fields are added where they are known, which its readers skip: ``task`` and
+text ``{"model_A,model_B": verdict}``. Three fields are added if they are known, which its readers skip: ``task`` and
 ``check`` of a prompt, and ``gathered`` of a candidate.
 """
 
@@ -121,12 +121,12 @@ class Gathered:
 
     Attributes:
         status: How the member ended: ``"ok"``, ``"timeout"``, ``"error"``, ... (values of `Status`).
-        error: Type and message of its error, ``""`` where there was none.
+        error: Type and message of its error, ``""`` if there was none.
         latency_s: Wall-clock seconds of its call, retries included.
         attempts: Times it was called.
-        input_tokens: Tokens read, ``None`` where the member does not say.
-        output_tokens: Tokens written, ``None`` where the member does not say.
-        cost: Cost of the call, ``None`` where it is not known.
+        input_tokens: Tokens read, ``None`` if the member does not say.
+        output_tokens: Tokens written, ``None`` if the member does not say.
+        cost: Cost of the call, ``None`` if it is not known.
         finish_reason: Why it stopped, in the provider's words.
     """
 
@@ -145,7 +145,7 @@ class Gathered:
         return self.status == "ok"
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name, without those that hold nothing."""
+        """Turn it into its fields by name, without those that hold nothing."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return {name: value for name, value in values.items() if value is not None and value != ""}
 
@@ -161,10 +161,10 @@ class MixCandidate:
 
     Attributes:
         model: The member's name.
-        text: Its answer; ``""`` where it gave none.
+        text: Its answer; ``""`` if it gave none.
         scores: Value of each metric, greater is better, by the metric's name.
         decoding_method: How the text was decoded, for example ``"greedy"``.
-        gathered: How the answer came about, ``None`` where it is not known.
+        gathered: How the answer came about, ``None`` if it is not known.
         extra: Further fields of the line, kept as they are.
     """
 
@@ -186,7 +186,7 @@ class MixCandidate:
         return self.gathered is not None and not self.gathered.ok
 
     def to_dict(self) -> dict[str, Any]:
-        """The candidate as in a line of MixInstruct."""
+        """Turn it into the candidate of a line of MixInstruct."""
         known: dict[str, Any] = {
             "decoding_method": self.decoding_method,
             "model": self.model,
@@ -222,12 +222,12 @@ class MixRecord:
     Attributes:
         id: Identifier, unique in its file.
         instruction: What was asked.
-        input: What it was asked about, ``""`` where the instruction says it all.
-        output: The reference answer, ``""`` where there is none.
+        input: What it was asked about, ``""`` if the instruction says it all.
+        output: The reference answer, ``""`` if there is none.
         candidates: The answers, in the ensemble's order.
-        cmp_results: ``(model_A, model_B)`` -> verdict where A was shown first; ``None`` where nobody judged. Both
+        cmp_results: ``(model_A, model_B)`` -> the verdict with A shown first; ``None`` if nobody judged. Both
             orders of a pair may stand here, each with its own verdict.
-        task: Kind of the prompt, ``""`` where it is not known.
+        task: Kind of the prompt, ``""`` if it is not known.
         check: Rule that tells whether an answer is right, see `blender_lab.mix.scoring`; ``None`` for none.
         extra: Further fields of the line, kept as they are.
 
@@ -267,7 +267,7 @@ class MixRecord:
         return tuple(candidate.text for candidate in self.candidates)
 
     def scores(self, metric: str) -> tuple[float | None, ...]:
-        """The metric's value for each candidate, ``None`` where it is missing.
+        """Collect one metric's value for each candidate, ``None`` if it is missing.
 
         Args:
             metric: The metric's name, for example ``"bertscore"``.
@@ -278,14 +278,14 @@ class MixRecord:
         return tuple(candidate.scores.get(metric) for candidate in self.candidates)
 
     def verdict(self, first: str, second: str) -> Verdict | None:
-        """The verdict on a pair as if ``first`` had been shown first.
+        """Look up the verdict on a pair as if ``first`` had been shown first.
 
         Args:
             first: A model's name.
             second: Another model's name.
 
         Returns:
-            The verdict in that order; else the one of the other order, swapped; ``None`` where there is neither.
+            The verdict in that order; else the one of the other order, swapped; ``None`` if there is neither.
         """
         judged = self.cmp_results or {}
         direct = judged.get((first, second))
@@ -295,10 +295,10 @@ class MixRecord:
         return None if other is None else other.swapped
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as a line of MixInstruct.
+        """Turn the record into a line of MixInstruct.
 
         Returns:
-            A JSON object; ``cmp_results`` is a JSON text, ``"null"`` where nobody judged.
+            A JSON object; ``cmp_results`` is a JSON text, ``"null"`` if nobody judged.
 
         Raises:
             ConfigurationError: A judged model has a comma in its name, which the schema cannot hold.
@@ -381,7 +381,9 @@ def read_mix(path: str | os.PathLike[str]) -> Iterator[MixRecord]:
 
 
 def write_mix(path: str | os.PathLike[str], records: Iterable[MixRecord]) -> int:
-    """Write a file in MixInstruct's schema; an existing file is replaced once the new one is whole.
+    """Write a file in MixInstruct's schema.
+
+    An existing file is replaced once the new one is whole.
 
     Args:
         path: Where to; a name that ends in ``.gz`` is compressed, equal records to equal bytes. A link stays one.

@@ -26,10 +26,10 @@ class PreferenceRecord:
         source: Name of the source.
         prompt: The prompt.
         candidates: The answers.
-        models: Name of the model behind each answer, ``""`` where it is not known.
+        models: Name of the model behind each answer, ``""`` if it is not known.
         scores: A score for each answer, comparable within this record only, or ``None``.
         comparisons: Triples ``(i, j, p)``: p in [0, 1] is the probability that i is better than j.
-        subset: Name of the subset, ``""`` where there is none.
+        subset: Name of the subset, ``""`` if there is none.
         teacher: Triples ``(i, j, logit)``: another ranker's logit that i is better than j.
     """
 

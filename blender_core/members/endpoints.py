@@ -111,13 +111,13 @@ def open_endpoints(
 
 
 def endpoints_from_environment(environment: Mapping[str, str] | None = None) -> tuple[Endpoint, ...]:
-    """The endpoints that ``BLENDED_LLM_ENDPOINTS`` names, with the key in ``OPENAI_API_KEY``.
+    """Read the endpoints in ``BLENDED_LLM_ENDPOINTS``, with the key in ``OPENAI_API_KEY``.
 
     Args:
         environment: Where to look; default ``os.environ``.
 
     Returns:
-        The endpoints in their order; empty where the variable is not set.
+        The endpoints in their order; empty if the variable is not set.
 
     Raises:
         ConfigurationError: A part is not ``URL:MODEL``.

@@ -1,4 +1,4 @@
-"""A checkpoint's folder: a local one as it is, a hub repository through huggingface_hub's cache."""
+"""Find a checkpoint's folder: a local one, or a hub repository in huggingface_hub's cache."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def checkpoint_folder(
         onnx: Fetch the ONNX files in place of torch's weights.
 
     Returns:
-        A folder with the config, the tokenizer and one weights file. Legacy weights are fetched only where
+        A folder with the config, the tokenizer and one weights file. Legacy weights are fetched only if
         the repository has no safetensors.
 
     Raises:

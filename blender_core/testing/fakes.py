@@ -31,7 +31,7 @@ class FakeMember(Member):
         usage: Usage of answers that are given as text; default counts words.
         price: What its tokens cost.
         hang: Never answer.
-        stubborn: Do not heed a cancellation while waiting (asynchronous calls).
+        stubborn: Ignore a cancellation while waiting (asynchronous calls).
 
     Attributes:
         prompts: Every prompt it was asked, in order.

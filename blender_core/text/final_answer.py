@@ -1,4 +1,4 @@
-"""The short answer at the end of a worked solution, where a text states one plainly."""
+"""The short answer at the end of a worked solution, if a text states one plainly."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _MINUS = str.maketrans({"\u2212": "-", "\u2013": "-", "\u2044": "/"})
 
 
 def final_answer(text: str) -> str | None:
-    r"""The final answer that a text states, in a normal form that can be compared.
+    r"""Find the final answer that a text states, in a normal form that can be compared.
 
     Only plain statements count (``The answer is ...``, ``Answer: ...``, ``\boxed{...}``, ``#### 12``): a text
     without one has no final answer, which is the usual case for open questions. A number keeps the word behind it,
@@ -60,7 +60,7 @@ def final_answer(text: str) -> str | None:
         text: A candidate answer.
 
     Returns:
-        The answer in lower case without markup, or ``None`` where none is stated.
+        The answer in lower case without markup, or ``None`` if none is stated.
 
     Examples:
         >>> final_answer("2 + 2 is 4, so the answer is (C).")
@@ -83,7 +83,7 @@ def final_answer(text: str) -> str | None:
 
 
 def short_answer(text: str) -> str | None:
-    """The answer of a text that is hardly more than that, in the form that ``final_answer`` gives.
+    """Find the answer of a text that is hardly more than that; see ``final_answer``.
 
     A text of at most three words, and a single sentence that ends with a number, count.
 
@@ -91,7 +91,7 @@ def short_answer(text: str) -> str | None:
         text: A candidate answer.
 
     Returns:
-        The answer, or ``None`` where the text is longer.
+        The answer, or ``None`` if the text is longer.
 
     Examples:
         >>> short_answer("14 + 34 = 48"), short_answer("48."), short_answer("(B)"), short_answer("Paris!")
@@ -119,7 +119,7 @@ def merge_units(answers: Sequence[str | None]) -> list[str | None]:
         answers: In the form that ``final_answer`` gives.
 
     Returns:
-        The answers. A number stays apart where candidates state it with different units.
+        The answers. A number stays apart if candidates state it with different units.
 
     Examples:
         >>> merge_units(["42", "42 apples", "7", None])
@@ -154,7 +154,7 @@ def _normal(value: str) -> str | None:
 
 
 def _number(value: str) -> str | None:
-    """A number, with the word behind it; ``None`` where there is more to the value."""
+    """Read a number with the word behind it; ``None`` if there is more to the value."""
     found = _NUMBER.match(value)
     rest = value[found.end() :].strip(" *_`\"'$.!") if found else ""
     if found is None or re.search(r"\d|[^\w\s%.'-]", rest) or rest[:1] == "-":

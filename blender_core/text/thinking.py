@@ -1,4 +1,4 @@
-"""What a model thinks aloud is not its answer: ``<think>`` blocks are told apart from the text."""
+"""Separate a model's ``<think>`` blocks from its answer."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _UNOPENED = re.compile(r"\A((?:(?!<think).)*?)^[ \t]*</think(?:ing)?>[ \t]*$", r
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    r"""Tell thinking from answer.
+    r"""Separate thinking from the answer.
 
     Args:
         text: A model's text.
 
     Returns:
-        What was thought, and the answer. Thinking is what stands in ``<think>`` or ``<thinking>`` at the start of
-        the text, closed or not, or above a closing tag that has a line to itself. Tags later in the text are
-        part of the answer.
+        The thinking, and the answer. Thinking is a ``<think>`` or ``<thinking>`` block at the start of the text,
+        closed or not. So is all text above a closing tag that has a line to itself. Tags later in the text are part
+        of the answer.
 
     Examples:
         >>> split_thinking("<think>Rayleigh...</think>\nBecause of scattering.")
@@ -41,7 +41,7 @@ def split_thinking(text: str) -> tuple[str, str]:
 
 
 class ThinkingFilter:
-    r"""Lets a stream's text through, and holds back ``<think>`` blocks at its start. Made for one stream.
+    r"""Holds back ``<think>`` blocks at the start of one stream, and passes the rest on.
 
     A block that the model does not open itself cannot be seen in time, and passes.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from blender_core.errors import CheckpointError
 from blender_core.models.segments import SegmentLayout
+from blender_core.models.tokenizers import read_tokenizer
 from blender_lab.ranker.corruption import KnownTokens
 from blender_lab.ranker.opposites import opposite_tokens
 
@@ -32,17 +33,10 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     Raises:
         CheckpointError: The file cannot be read.
     """
-    from tokenizers import Tokenizer
-
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no tokenizer file {path}")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises bare Exception
-        raise CheckpointError(f"{path} is not a tokenizer: {error}") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    tokenizer = read_tokenizer(path.read_text(encoding="utf-8", errors="replace"), str(path))
     tokenizer.encode_special_tokens = True
     return tokenizer
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -12,18 +11,8 @@ GOLDENS = Path(__file__).parents[2] / "goldens"
 
 
 @pytest.fixture(scope="session")
-def checkpoint_module():
-    spec = importlib.util.spec_from_file_location("pairrm_checkpoint", GOLDENS / "pairrm_checkpoint.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def folder(checkpoint_module, tmp_path_factory):
-    return checkpoint_module.write_checkpoint(
-        tmp_path_factory.mktemp("compat") / "PairRM", checkpoint_module.ranker_config()
-    )
+def folder(checkpoints, tmp_path_factory):
+    return checkpoints.write_checkpoint(tmp_path_factory.mktemp("compat") / "PairRM", checkpoints.ranker_config())
 
 
 @pytest.fixture(scope="session")

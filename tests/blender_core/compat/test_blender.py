@@ -73,7 +73,7 @@ def test_a_device_object_will_do(folder):
 
 
 @pytest.fixture(scope="module")
-def causal():
+def causal(llama_config):
     """A causal model with random weights, and a word tokenizer that pads on the left."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -84,17 +84,8 @@ def causal():
         tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>", padding_side="left", model_max_length=64
     )
     torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = llama_config(len(words), max_position_embeddings=64, bos_token_id=None, eos_token_id=None, **sizes)
     return transformers.LlamaForCausalLM(config).eval(), tokenizer
 
 

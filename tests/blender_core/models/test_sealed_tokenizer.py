@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from blender_core.errors import CheckpointError
 from blender_core.models.tokenizers import SealedTokenizer
 
-UNIGRAM = Path(__file__).parents[1] / "goldens" / "pairrm_tokenizer.json"
+UNIGRAM = Path(__file__).parents[2] / "goldens" / "pairrm_tokenizer.json"
 CONTROLS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
 text = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=30),

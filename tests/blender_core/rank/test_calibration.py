@@ -16,7 +16,7 @@ from blender_core.rank.calibration import (
     calibration_error,
     fit_calibration,
     fit_temperature,
-    judged_pairs,
+    labelled_pairs,
     log_loss,
 )
 
@@ -28,14 +28,14 @@ def synthetic(temperature, bias, *, pairs=4000, seed=0):
     rng = np.random.default_rng(seed)
     margin = rng.normal(0, 2, pairs)
     better = rng.random(pairs) < 1 / (1 + np.exp(-margin))
-    judged = [(str(n), "left", "right", "A" if won else "B") for n, won in enumerate(better)]
+    labelled = [(str(n), "left", "right", "A" if won else "B") for n, won in enumerate(better)]
 
     def logits(comparisons):
         return [
             float(temperature * margin[int(prompt)] * (1 if a == "left" else -1) + bias) for prompt, a, b in comparisons
         ]
 
-    return judged, logits
+    return labelled, logits
 
 
 @pytest.mark.parametrize("both_orders", [True, False])
@@ -82,7 +82,7 @@ def test_weights_count_as_copies():
 def test_labels_and_records():
     record = PreferenceRecord("1", "s", "Hi", ("a", "b", "c"), ("", "", ""), None, ((0, 1, 1.0), (2, 0, 0.25)))
     pairs = [("p", "x", "y", "tie"), ("p", "x", "y", "b"), record]
-    assert judged_pairs(pairs) == [
+    assert labelled_pairs(pairs) == [
         ("p", "x", "y", 0.5),
         ("p", "x", "y", 0.0),
         ("Hi", "a", "b", 1.0),
@@ -93,14 +93,14 @@ def test_labels_and_records():
 @pytest.mark.parametrize("pair", [("p", "a", "b", "C"), ("p", "a", "b", 1.5), ("p", "a", "b", math.nan), ("p", "a")])
 def test_a_label_that_cannot_be_read(pair):
     with pytest.raises(ConfigurationError, match="pair 0"):
-        judged_pairs([pair])
+        labelled_pairs([pair])
 
 
 def test_blanks_and_copies_teach_nothing():
-    judged = [("p", "a", " ", "A"), ("p", "a", "a", "tie")]
-    with pytest.raises(ConfigurationError, match="none of 2 judged pairs"):
-        fit_calibration(judged, lambda _: [])
-    found = fit_calibration([*judged, ("p", "a", "b", 0.5)], lambda pairs: [1.0, 0.0][: len(pairs)])
+    labelled = [("p", "a", " ", "A"), ("p", "a", "a", "tie")]
+    with pytest.raises(ConfigurationError, match="none of 2 labelled pairs"):
+        fit_calibration(labelled, lambda _: [])
+    found = fit_calibration([*labelled, ("p", "a", "b", 0.5)], lambda pairs: [1.0, 0.0][: len(pairs)])
     assert (found.pairs, found.skipped) == (1, 2)
 
 

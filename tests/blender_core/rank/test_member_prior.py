@@ -113,7 +113,7 @@ def test_copies_share_the_score_of_the_strongest_and_blanks_stay_last():
     assert after.ranks[0] == after.ranks[3] == 1
 
 
-def test_verdicts_alone_and_enough_verdicts_against_the_ranker():
+def test_ratings_alone_and_enough_ratings_against_the_ranker():
     alone = MemberPrior()
     for _ in range(5):
         alone.judge("x", "y")
@@ -199,7 +199,7 @@ def test_ratings_against_very_sure_scores_are_borne():
     assert max(abs(strength.mean) for strength in prior.strengths().values()) < 12.0
 
 
-def test_ratings_that_are_near_each_other_are_no_verdict():
+def test_ratings_that_are_near_each_other_count_as_equal():
     prior = MemberPrior()
     prior.judge_answers(NAMES, ranking([1.0, 0.0, 0.0, 0.0]), [1.0, 1.2, 0.9, 1.0], smallest_gap=0.5)
     assert prior.strengths() == {}

@@ -1,4 +1,4 @@
-"""One text, or a prompt with an answer, framed as a pretrained encoder wants it.
+"""Turn a text, or a prompt with an answer, into the token ids of a pretrained encoder.
 
 The special tokens and segment numbers come from the model's own ``tokenizer.json``. The texts go through a sealed
 tokenizer, so that no text can write a special token.
@@ -6,21 +6,22 @@ tokenizer, so that no text can write a special token.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from tokenizers import Tokenizer
+from typing import TYPE_CHECKING
 
 from blender_core.errors import CheckpointError
-from blender_core.models.tokenizers import SealedTokenizer
+from blender_core.models.tokenizers import SealedTokenizer, read_tokenizer
 
-__all__ = ["FramedText", "FramingTokenizer", "tokens_cut"]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["EncoderInput", "EncoderTokenizer", "tokens_cut"]
 
 
 @dataclass(frozen=True, slots=True)
-class FramedText:
+class EncoderInput:
     """Token ids for one forward pass.
 
     Attributes:
@@ -40,7 +41,7 @@ class FramedText:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """Special tokens before, between and behind the texts, with segment numbers; one entry more than texts."""
+    """Special tokens before, between and behind the texts, with segment numbers."""
 
     special: tuple[tuple[int, ...], ...]
     special_segments: tuple[tuple[int, ...], ...]
@@ -51,8 +52,8 @@ class _Frame:
         return sum(map(len, self.special))
 
 
-class FramingTokenizer:
-    """Frames texts; safe to use from several threads.
+class EncoderTokenizer:
+    """Encodes texts with their special tokens. Safe to use from several threads.
 
     Args:
         path: A ``tokenizer.json`` with a template for special tokens.
@@ -63,17 +64,12 @@ class FramingTokenizer:
 
     def __init__(self, path: Path) -> None:
         self._sealed = SealedTokenizer.from_file(path)
-        try:
-            plain = Tokenizer.from_str(json.dumps(json.loads(path.read_text(encoding="utf-8"))))
-        except Exception as error:  # the Rust side raises bare exceptions
-            raise CheckpointError(f"{path} is not a tokenizer that `tokenizers` can read: {error}") from error
-        plain.no_truncation()
-        plain.no_padding()
+        plain = read_tokenizer(path.read_text(encoding="utf-8"), str(path))
         self._single = _frame(plain, 1, path)
         self._pair = _frame(plain, 2, path)
 
     def control_id(self, name: str) -> int:
-        """Id of a special token, such as ``"[MASK]"``.
+        """Return the id of a special token, such as ``"[MASK]"``.
 
         Raises:
             CheckpointError: The tokenizer has no such special token.
@@ -81,11 +77,11 @@ class FramingTokenizer:
         return self._sealed.control_id(name)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text alone; lone surrogates become question marks."""
+        """Encode a text alone; lone surrogates become question marks."""
         return self._sealed.encode(text.encode("utf-8", "replace").decode("utf-8"))
 
-    def single(self, text: str, max_tokens: int) -> FramedText:
-        """Frame one text; its end is cut where it is too long.
+    def single(self, text: str, max_tokens: int) -> EncoderInput:
+        """Encode one text; its end is cut if it is too long.
 
         Args:
             text: The text.
@@ -98,10 +94,10 @@ class FramingTokenizer:
         room = max(0, max_tokens - self._single.size)
         return _join(self._single, [ids[:room]], 0, max(0, len(ids) - room))
 
-    def pair(self, prompt: str, answer: str, max_tokens: int) -> FramedText:
-        """Frame a prompt and an answer.
+    def pair(self, prompt: str, answer: str, max_tokens: int) -> EncoderInput:
+        """Encode a prompt and an answer.
 
-        Each may use what the other leaves free, and gets half where both are too long. The prompt loses its
+        Each may use what the other leaves free, and gets half if both are too long. The prompt loses its
         middle, because a question often stands last; the answer its end.
 
         Args:
@@ -125,11 +121,11 @@ class FramingTokenizer:
         )
 
 
-def tokens_cut(rows: Sequence[FramedText]) -> dict[int, int]:
-    """What did not fit, as ``Ranking.cut`` reports it.
+def tokens_cut(rows: Sequence[EncoderInput]) -> dict[int, int]:
+    """Count the tokens that did not fit, as ``Ranking.cut`` reports them.
 
     Args:
-        rows: One prompt, framed with each of its answers.
+        rows: One prompt, encoded with each of its answers.
 
     Returns:
         Tokens cut off each answer by its index; under -1 the most that the prompt lost.
@@ -139,14 +135,14 @@ def tokens_cut(rows: Sequence[FramedText]) -> dict[int, int]:
     return {-1: prompt_cut, **cut} if prompt_cut else cut
 
 
-def _join(frame: _Frame, texts: Sequence[list[int]], prompt_cut: int, answer_cut: int) -> FramedText:
+def _join(frame: _Frame, texts: Sequence[list[int]], prompt_cut: int, answer_cut: int) -> EncoderInput:
     ids, segments = list(frame.special[0]), list(frame.special_segments[0])
     start = 0
     for number, text in enumerate(texts):
         start = len(ids)
         ids += [*text, *frame.special[number + 1]]
         segments += [*[frame.text_segments[number]] * len(text), *frame.special_segments[number + 1]]
-    return FramedText(ids, segments, (start, start + len(texts[-1])), prompt_cut, answer_cut)
+    return EncoderInput(ids, segments, (start, start + len(texts[-1])), prompt_cut, answer_cut)
 
 
 def _frame(tokenizer: Tokenizer, texts: int, path: Path) -> _Frame:
