@@ -11,12 +11,14 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from blender_core.errors import CheckpointError, DownloadError  # noqa: E402
+from blender_core.fuse.gen_fuser import GenFuser  # noqa: E402
 from blender_core.rag import NLIGroundedness  # noqa: E402
 from blender_core.rank import CrossEncoderRanker, MLMScoringRanker, TextEncoder  # noqa: E402
 from blender_lab.evaluate.metrics.bart_score import BartScore  # noqa: E402
 from blender_lab.evaluate.metrics.bert_score import BertScore  # noqa: E402
 from blender_lab.evaluate.metrics.bleurt import Bleurt  # noqa: E402
 
+LOADERS = [BartScore, BertScore, Bleurt, CrossEncoderRanker, GenFuser, MLMScoringRanker, NLIGroundedness, TextEncoder]
 RANKING = [CrossEncoderRanker, MLMScoringRanker, TextEncoder, NLIGroundedness]
 METRICS = [BartScore, BertScore, Bleurt]
 PAIRS = [("sea hill", "sea"), ("moon", "sun moon star"), ("salt", "salt")]
@@ -38,6 +40,28 @@ def test_all_take_the_same_options(kind, tmp_path):
         kind.from_pretrained(tmp_path, device="cpu")
     with pytest.raises(DownloadError, match="nobody/nothing"):
         kind.from_pretrained("nobody/nothing", cache_dir=tmp_path, local_files_only=True)
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_local_files_only_asks_no_host(kind, tmp_path, looked_up):
+    with pytest.raises(DownloadError, match="some/model"):
+        kind.from_pretrained("some/model", cache_dir=tmp_path, local_files_only=True)
+    assert looked_up == []
+
+
+def test_a_cached_repository_loads_without_a_host(tmp_path, word_tokenizer, save, looked_up):
+    repository = tmp_path / "models--some--encoder"
+    snapshot = repository / "snapshots" / ("a1" * 20)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a1" * 20)
+    word_tokenizer(snapshot)
+    save(snapshot, "AutoModel")
+    cached = TextEncoder.from_pretrained("some/encoder", device="cpu", cache_dir=tmp_path, local_files_only=True)
+    assert cached(["sun moon"]) == pytest.approx(TextEncoder.from_pretrained(snapshot, device="cpu")(["sun moon"]))
+    with pytest.raises(DownloadError, match="some/encoder"):
+        TextEncoder.from_pretrained("some/encoder", revision="v9", cache_dir=tmp_path, local_files_only=True)
+    assert looked_up == []
 
 
 def test_code_of_a_checkpoint_is_not_run(tmp_path, word_tokenizer, save):

@@ -33,7 +33,7 @@ TITLES = [
     "128/128",
     "128/128, short prompt",
 ]
-few_examples = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few_examples = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
