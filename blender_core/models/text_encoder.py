@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from blender_core.errors import ConfigurationError, RankerError
-from blender_core.models.loading import LoadOptions, load_encoder, takes_load_options
+from blender_core.models.loading import EncoderOptions, load_encoder, takes_load_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,16 +76,14 @@ class TextEncoder:
         self._prefix = prefix
 
     @classmethod
-    @takes_load_options()
+    @takes_load_options(EncoderOptions)
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str],
         *,
         pooling: str = "mean",
         prefix: str = "",
-        max_tokens: int | None = None,
-        token_budget: int = 4096,
-        **load: Unpack[LoadOptions],
+        **load: Unpack[EncoderOptions],
     ) -> TextEncoder:
         """Load an encoder such as ``sentence-transformers/all-MiniLM-L6-v2``.
 
@@ -93,10 +91,7 @@ class TextEncoder:
             name_or_path: A folder or a hub repository.
             pooling: ``"mean"`` or ``"cls"``; the one the model was trained with.
             prefix: Put before every text.
-            max_tokens: Longer texts lose their end. Default: ``max_seq_length`` of a sentence-transformers folder,
-                else the model's window.
-            token_budget: Most tokens in a forward pass, pads included.
-            **load: Where it comes from and how it is kept: ``blender_core.models.loading.LoadOptions``.
+            **load: Where it comes from and how it runs: ``blender_core.models.loading.EncoderOptions``.
 
         Returns:
             The encoder.
@@ -106,13 +101,7 @@ class TextEncoder:
             BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
         """
         model = load_encoder(
-            "AutoModel",
-            name_or_path,
-            feature="TextEncoder.from_pretrained",
-            max_tokens=max_tokens,
-            token_budget=token_budget,
-            unused=("pooler.",),
-            **load,
+            "AutoModel", name_or_path, load, feature="TextEncoder.from_pretrained", unused=("pooler.",)
         )
         return cls(model, pooling=pooling, prefix=prefix)
 

@@ -13,14 +13,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 from blender_core.errors import CheckpointError, RankerError
-from blender_core.models.framing import tokens_cut
-from blender_core.models.loading import LoadOptions, load_encoder, takes_load_options
+from blender_core.models.encoder_inputs import tokens_cut
+from blender_core.models.loading import EncoderOptions, load_encoder, takes_load_options
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.ranking import Ranking
 
 if TYPE_CHECKING:
     from blender_core.models.encoder import EncoderModel
-    from blender_core.models.framing import FramedText
+    from blender_core.models.encoder_inputs import EncoderInput
 
 __all__ = ["MLMScoringRanker"]
 
@@ -60,27 +60,25 @@ class MLMScoringRanker:
         raise CheckpointError(f"the tokenizer has none of {', '.join(_MASKS)}; use a masked language model")
 
     @classmethod
-    @takes_load_options()
+    @takes_load_options(EncoderOptions, token_budget=2048)
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str],
         *,
         per_token: bool = True,
         name: str = "mlm-scoring",
-        max_tokens: int | None = None,
-        token_budget: int = 2048,
-        **load: Unpack[LoadOptions],
+        **load: Unpack[EncoderOptions],
     ) -> MLMScoringRanker:
         """Load a masked language model such as ``FacebookAI/roberta-base``.
+
+        A model that hides its output layer from ``get_output_embeddings`` needs more memory: its logits take
+        ``token_budget * vocabulary`` numbers.
 
         Args:
             name_or_path: A folder or a hub repository.
             per_token: Divide by the number of tokens.
             name: Shown in results.
-            max_tokens: Window in tokens for prompt and candidate; default is the model's.
-            token_budget: Most tokens in a forward pass, pads included. Where the output layer is hidden from
-                ``get_output_embeddings``, the logits take ``token_budget * vocabulary`` numbers.
-            **load: Where it comes from and how it is kept: ``blender_core.models.loading.LoadOptions``.
+            **load: Where it comes from and how it runs: ``blender_core.models.loading.EncoderOptions``.
 
         Returns:
             The ranker.
@@ -89,14 +87,7 @@ class MLMScoringRanker:
             CheckpointError: It is no masked language model.
             BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
         """
-        model = load_encoder(
-            "AutoModelForMaskedLM",
-            name_or_path,
-            feature="MLMScoringRanker.from_pretrained",
-            max_tokens=max_tokens,
-            token_budget=token_budget,
-            **load,
-        )
+        model = load_encoder("AutoModelForMaskedLM", name_or_path, load, feature="MLMScoringRanker.from_pretrained")
         return cls(model, per_token=per_token, name=name)
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
@@ -130,7 +121,7 @@ class MLMScoringRanker:
         row = self._model.tokenizer.pair(prompt, candidate, self._model.max_tokens)
         return self._token_scores([row])[0]
 
-    def _scores(self, rows: Sequence[FramedText]) -> list[float]:
+    def _scores(self, rows: Sequence[EncoderInput]) -> list[float]:
         scores = []
         for parts in self._token_scores(rows):
             score = math.fsum(parts) / (max(1, len(parts)) if self._per_token else 1)
@@ -140,7 +131,7 @@ class MLMScoringRanker:
             scores.append(round(score, 6))
         return scores
 
-    def _token_scores(self, rows: Sequence[FramedText]) -> list[list[float]]:
+    def _token_scores(self, rows: Sequence[EncoderInput]) -> list[list[float]]:
         parts: list[list[float]] = [[0.0] * (row.answer[1] - row.answer[0]) for row in rows]
         for places, masked in self._masked(rows):
             positions = [rows[row].answer[0] + token for row, token in places]
@@ -152,7 +143,7 @@ class MLMScoringRanker:
                     parts[row][token] = float(value)
         return parts
 
-    def _masked(self, rows: Sequence[FramedText]) -> Iterator[tuple[list[tuple[int, int]], list[FramedText]]]:
+    def _masked(self, rows: Sequence[EncoderInput]) -> Iterator[tuple[list[tuple[int, int]], list[EncoderInput]]]:
         """Copies of the rows with one token of the answer masked in each, some at a time."""
         every = [
             (row, token) for row, framed in enumerate(rows) for token in range(framed.answer[1] - framed.answer[0])

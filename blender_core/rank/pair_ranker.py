@@ -9,10 +9,11 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack
 
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.models.hub import checkpoint_folder
+from blender_core.models.loading import LoadOptions, takes_load_options
 from blender_core.rank.calibration import Calibration, JudgedPair, fit_calibration
 from blender_core.rank.comparisons import aggregate, bubble_matrix, ordered_matrix, spread_ordered, symmetrise
 from blender_core.rank.pairrm.settings import PairRankerSettings
@@ -26,16 +27,14 @@ if TYPE_CHECKING:
     from blender_core.data.preferences import PreferenceRecord
     from blender_core.rank.pairrm.onnx_scorer import OnnxPairScorer
     from blender_core.rank.pairrm.scorer import PairScorer
-    from blender_core.rank.pairrm.tokens import EncodedPair, EncodedText, PairTokenizer
+    from blender_core.rank.pairrm.tokens import EncodedPair, EncodedText
 
 __all__ = [
     "BACKENDS",
     "EncodedRequest",
-    "LoadedParts",
     "PairRanker",
     "encode_pairs",
     "encode_request",
-    "load_parts",
 ]
 
 
@@ -134,40 +133,21 @@ BACKENDS = ("onnx", "torch")
 """What can run the network."""
 
 
-class LoadedParts(NamedTuple):
-    """What a checkpoint holds.
-
-    Attributes:
-        scorer: The network.
-        tokenizer: Its tokenizer.
-        settings: What its config says.
-    """
-
+class _LoadedParts(NamedTuple):
     scorer: PairScorer | OnnxPairScorer
     tokenizer: PairTokenizer
     settings: PairRankerSettings
 
 
-def load_parts(
+def _load_parts(
     name_or_path: str | os.PathLike[str],
+    load: LoadOptions,
     *,
-    revision: str | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    backend: str = "torch",
-    token_budget: int | None = None,
-    threads: int | None = None,
-) -> LoadedParts:
-    """Load a checkpoint; ``PairRanker.from_pretrained`` says what each argument means.
-
-    Raises:
-        CheckpointError: Files are missing or are not a PairRanker's.
-        ConfigurationError: The backend, the device or the dtype cannot work.
-        DownloadError: The repository cannot be had.
-        MissingExtraError: What the backend needs is not installed.
-    """
+    backend: str,
+    token_budget: int | None,
+    threads: int | None,
+) -> _LoadedParts:
+    """Load a checkpoint; ``PairRanker.from_pretrained`` says what each argument means."""
     if backend not in BACKENDS:
         raise ConfigurationError(f"backend {backend!r} is unknown; choose 'torch' or 'onnx'")
     if threads is not None and (backend == "torch" or threads < 1):
@@ -180,9 +160,9 @@ def load_parts(
             require(module, feature="PairRanker.from_pretrained", extra="torch")
     folder = checkpoint_folder(
         name_or_path,
-        revision=revision,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
+        revision=load["revision"],
+        cache_dir=load["cache_dir"],
+        local_files_only=load["local_files_only"],
         onnx=backend == "onnx",
     )
     settings = PairRankerSettings.from_folder(folder)
@@ -193,6 +173,7 @@ def load_parts(
         )
     tokenizer = PairTokenizer.from_file(folder / "tokenizer.json")
     scorer: PairScorer | OnnxPairScorer
+    device, dtype = load["device"], load["dtype"]
     if backend == "onnx":
         from blender_core.rank.pairrm.onnx_scorer import load_onnx_scorer
 
@@ -203,7 +184,7 @@ def load_parts(
         from blender_core.rank.pairrm.scorer import load_scorer
 
         scorer = load_scorer(folder, settings, tokenizer, device=device, dtype=dtype, token_budget=token_budget)
-    return LoadedParts(scorer, tokenizer, settings)
+    return _LoadedParts(scorer, tokenizer, settings)
 
 
 class PairRanker:
@@ -267,15 +248,11 @@ class PairRanker:
         self._name = name
 
     @classmethod
+    @takes_load_options()
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str],
         *,
-        revision: str | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
         backend: str = "torch",
         name: str | None = None,
         aggregation: str | None = None,
@@ -285,6 +262,7 @@ class PairRanker:
         candidate_max_length: int | None = None,
         token_budget: int | None = None,
         threads: int | None = None,
+        **load: Unpack[LoadOptions],
     ) -> PairRanker:
         """Load ``llm-blender/PairRM``, ``PairRM-hf``, ``pair-ranker``, or a folder that ``save_pretrained`` wrote.
 
@@ -293,12 +271,6 @@ class PairRanker:
 
         Args:
             name_or_path: A folder or a hub repository.
-            revision: Branch, tag or commit of the repository.
-            device: ``"auto"`` (CUDA, else MPS, else CPU) or a device such as ``"cuda:1"``.
-            dtype: ``"auto"`` (float32 on a CPU, else float16, as in the reference), ``"float32"``,
-                ``"float16"`` or ``"bfloat16"``. With ``"onnx"``: ``"float32"`` or ``"int8"``.
-            cache_dir: Cache folder of the hub; default huggingface_hub's.
-            local_files_only: Use the cache only, like ``HF_HUB_OFFLINE=1``.
             backend: ``"torch"``, or ``"onnx"``, which needs no torch but a folder that ``export_onnx`` wrote.
             name: Shown in results; default the last part of ``name_or_path``.
             aggregation: How comparisons become scores: ``"max_logits"`` (the reference's), ``"max_wins"``,
@@ -314,6 +286,8 @@ class PairRanker:
             token_budget: Most tokens in a batch, pads included; default 512 on a CPU, 16,384 elsewhere.
                 When a GPU runs out of memory the batch is halved.
             threads: CPU threads of the backend ``"onnx"``; default onnxruntime's choice.
+            **load: Where it comes from and how it runs: ``blender_core.models.loading.LoadOptions``. With ``"onnx"``
+                the dtype is ``"float32"`` or ``"int8"``; ``"auto"`` takes the first of the two that is there.
 
         Returns:
             The ranker.
@@ -324,18 +298,8 @@ class PairRanker:
             DownloadError: The repository cannot be had.
             MissingExtraError: torch, safetensors or huggingface_hub is not installed.
         """
-        from blender_core.rank.pair_ranker import load_parts
-
-        scorer, tokenizer, settings = load_parts(
-            name_or_path,
-            revision=revision,
-            device=device,
-            dtype=dtype,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            backend=backend,
-            token_budget=token_budget,
-            threads=threads,
+        scorer, tokenizer, settings = _load_parts(
+            name_or_path, load, backend=backend, token_budget=token_budget, threads=threads
         )
         return cls(
             scorer,

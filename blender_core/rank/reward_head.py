@@ -19,7 +19,7 @@ from blender_core.errors import CheckpointError, ConfigurationError, RankerError
 from blender_core.models.batches import token_batches
 from blender_core.models.bfloat16 import computes_bfloat16
 from blender_core.models.gguf import gguf_file
-from blender_core.models.loading import loading, require_transformers
+from blender_core.models.loading import LoadOptions, load_model, load_tokenizer, loading, require_transformers
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.ranking import Ranking
 
@@ -110,21 +110,23 @@ class FeatureExtractor:
         """
         require_transformers("FeatureExtractor.load")
         import torch
-        from transformers import AutoModel, AutoTokenizer
 
         from blender_core.models.devices import resolve_device
 
+        place = resolve_device(device)
         file = gguf_file(settings.model, feature="FeatureExtractor.load")
         where = str(file.parent) if file is not None else os.fspath(Path(settings.model).expanduser())
         if file is None and not Path(where).is_dir():
             where = settings.model
         source: dict[str, Any] = {} if file is None else {"gguf_file": file.name}
-        with loading(settings.model, "as a model that reads answers"):
-            tokenizer = AutoTokenizer.from_pretrained(where, split_special_tokens=True, **source)
-            network: Any = AutoModel.from_pretrained(where, dtype=torch.float32, **source)
+        # on the CPU, so that layers that are not used never reach the device
+        load: LoadOptions = {"device": "cpu", "dtype": "float32"}
+        purpose = "as a model that reads answers"
+        with loading(settings.model, purpose):
+            tokenizer = load_tokenizer(where, load, split_special_tokens=True, **source)
+            network = load_model("AutoModel", where, load, purpose=purpose, unused=("pooler.",), **source)
         _keep_layers(network, settings)
-        network.eval().requires_grad_(False)
-        place = resolve_device(device)
+        network.requires_grad_(False)
         imitated = settings.precision == "bfloat16" and not computes_bfloat16(place)
         network.to(place, torch.float32 if imitated else getattr(torch, settings.precision))
         return cls(network, tokenizer, settings, tokens_per_batch=tokens_per_batch)

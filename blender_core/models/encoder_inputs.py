@@ -16,11 +16,11 @@ from tokenizers import Tokenizer
 from blender_core.errors import CheckpointError
 from blender_core.models.tokenizers import SealedTokenizer
 
-__all__ = ["FramedText", "FramingTokenizer", "tokens_cut"]
+__all__ = ["EncoderInput", "EncoderTokenizer", "tokens_cut"]
 
 
 @dataclass(frozen=True, slots=True)
-class FramedText:
+class EncoderInput:
     """Token ids for one forward pass.
 
     Attributes:
@@ -51,7 +51,7 @@ class _Frame:
         return sum(map(len, self.special))
 
 
-class FramingTokenizer:
+class EncoderTokenizer:
     """Frames texts; safe to use from several threads.
 
     Args:
@@ -84,7 +84,7 @@ class FramingTokenizer:
         """Ids of a text alone; lone surrogates become question marks."""
         return self._sealed.encode(text.encode("utf-8", "replace").decode("utf-8"))
 
-    def single(self, text: str, max_tokens: int) -> FramedText:
+    def single(self, text: str, max_tokens: int) -> EncoderInput:
         """Frame one text; its end is cut where it is too long.
 
         Args:
@@ -98,7 +98,7 @@ class FramingTokenizer:
         room = max(0, max_tokens - self._single.size)
         return _join(self._single, [ids[:room]], 0, max(0, len(ids) - room))
 
-    def pair(self, prompt: str, answer: str, max_tokens: int) -> FramedText:
+    def pair(self, prompt: str, answer: str, max_tokens: int) -> EncoderInput:
         """Frame a prompt and an answer.
 
         Each may use what the other leaves free, and gets half where both are too long. The prompt loses its
@@ -125,7 +125,7 @@ class FramingTokenizer:
         )
 
 
-def tokens_cut(rows: Sequence[FramedText]) -> dict[int, int]:
+def tokens_cut(rows: Sequence[EncoderInput]) -> dict[int, int]:
     """What did not fit, as ``Ranking.cut`` reports it.
 
     Args:
@@ -139,14 +139,14 @@ def tokens_cut(rows: Sequence[FramedText]) -> dict[int, int]:
     return {-1: prompt_cut, **cut} if prompt_cut else cut
 
 
-def _join(frame: _Frame, texts: Sequence[list[int]], prompt_cut: int, answer_cut: int) -> FramedText:
+def _join(frame: _Frame, texts: Sequence[list[int]], prompt_cut: int, answer_cut: int) -> EncoderInput:
     ids, segments = list(frame.special[0]), list(frame.special_segments[0])
     start = 0
     for number, text in enumerate(texts):
         start = len(ids)
         ids += [*text, *frame.special[number + 1]]
         segments += [*[frame.text_segments[number]] * len(text), *frame.special_segments[number + 1]]
-    return FramedText(ids, segments, (start, start + len(texts[-1])), prompt_cut, answer_cut)
+    return EncoderInput(ids, segments, (start, start + len(texts[-1])), prompt_cut, answer_cut)
 
 
 def _frame(tokenizer: Tokenizer, texts: int, path: Path) -> _Frame:
