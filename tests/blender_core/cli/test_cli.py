@@ -281,16 +281,6 @@ def test_version_and_help():
         assert "130 interrupted" in " ".join(shown.stdout.split())
 
 
-def test_help_loads_nothing_heavy():
-    code = (
-        "import sys; from blender_core.cli.app import app\n"
-        "try: app(['ask', '--help'])\nexcept SystemExit: pass\n"
-        "print(sorted({'torch', 'onnxruntime', 'openai', 'numpy', 'tokenizers'} & sys.modules.keys()))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-
-
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send")
 def test_ctrl_c_ends_cleanly(serve):
     server = serve(a=[Reply(hang=True)])
