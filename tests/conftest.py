@@ -29,6 +29,27 @@ hypothesis.settings.load_profile("blender")
 collect_ignore_glob = ["goldens/make_*.py"]
 
 
+def pytest_collection_modifyitems(items):
+    """Run the files with slow tests first, so that no worker is left with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("local_models")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep the tests of a file on one worker and in the order above; examples share nothing and go one by one."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class SlowFilesFirst(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid if nodeid.startswith("tests/examples/") else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return SlowFilesFirst(config, log)
+
+
 @pytest.fixture(scope="session")
 def local_servers() -> Iterator[LocalEnsemble]:
     """The default local models, served once for the whole run; tests that use it are marked local_models."""

@@ -309,7 +309,7 @@ def test_fusions_fit_where_a_query_engine_fills_the_window():
         )
         for number in range(3)
     ]
-    llm = BlendedLLM(llms=members, fuse_when="always", max_retries=0, max_tokens=200)
+    llm = BlendedLLM(llms=members, ranker="longest", fuse_when="always", max_retries=0, max_tokens=200)
     text = " ".join(f"word {number}" for number in range(3000))
     engine = SummaryIndex.from_documents([Document(text=text)]).as_query_engine(llm=llm, response_mode="compact")
     reports = []
