@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar
 
 from blender_core.errors import BlendError, CheckpointError, DownloadError
+from blender_core.models.hub import cached_folder
 from blender_core.models.placement import model_placement
 from blender_core.runtime.extras import require
 
@@ -336,7 +337,7 @@ def load_model(
     placed = model_placement(device_map, quantization, device=load.get("device", _DEFAULTS["device"]), dtype=dtype)
     with loading(name_or_path, purpose):
         model, report = getattr(transformers, family).from_pretrained(
-            name_or_path,
+            cached_folder(name_or_path, hub_options(load)),
             dtype=dtype,
             output_loading_info=True,
             trust_remote_code=False,

@@ -246,7 +246,9 @@ def _stem(word: str) -> str:
 
 
 def _is_fact(word: str) -> bool:
-    return any(letter.isdigit() or letter == "_" for letter in word) or word[1:].lower() != word[1:] or word in _NUMBERS
+    if any(letter.isdigit() or letter == "_" for letter in word) or word.lower() in _NUMBERS:
+        return True
+    return word[1:].lower() != word[1:]
 
 
 _FUNCTION_STEMS = frozenset(map(_stem, _FUNCTION_WORDS))

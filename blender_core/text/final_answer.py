@@ -44,6 +44,8 @@ _LATEX = (
 # NFKC would make 102 of a ten with a small two, and eleven halves of one and a half
 _RAISED = re.compile("[\u00b2\u00b3\u00b9\u2070\u2074-\u207b\u207f]+")
 _AFTER_NUMBER = re.compile("(?<=\\d)(?=[\u00bc-\u00be\u2150-\u215e])")
+# tabs, carriage returns and separators: the patterns and ``strip`` below know one space
+_OTHER_SPACE = re.compile(r"[^\S\n]")
 # a pair of stars is markup; between operands it is a power
 _BOLD = re.compile(r"(?<![\w)])\*\*|\*\*(?![\w(])")
 _MINUS = str.maketrans({"\u2212": "-", "\u2013": "-", "\u2044": "/"})
@@ -138,13 +140,14 @@ def merge_units(answers: Sequence[str | None]) -> list[str | None]:
 
 def _plain(text: str) -> str:
     spaced = _AFTER_NUMBER.sub(" ", _RAISED.sub(lambda raised: f"^{raised.group()}", text))
-    return _BOLD.sub("", normalize("NFKC", spaced).translate(_MINUS))
+    lines = "\n".join(normalize("NFKC", spaced).splitlines())
+    return _BOLD.sub("", _OTHER_SPACE.sub(" ", lines).translate(_MINUS))
 
 
 def _normal(value: str) -> str | None:
     for pattern, replacement in _LATEX:
         value = pattern.sub(replacement, value)
-    value = value.strip(" *_`\"'$.\\").lstrip(")]}")
+    value = value.strip(" \n*_`\"'$.\\").lstrip(")]}")
     option = _OPTION.match(value)
     if option:
         return (option.group(1) or option.group(2)).lower()
@@ -156,7 +159,7 @@ def _normal(value: str) -> str | None:
 def _number(value: str) -> str | None:
     """Read a number with the word behind it; ``None`` if there is more to the value."""
     found = _NUMBER.match(value)
-    rest = value[found.end() :].strip(" *_`\"'$.!") if found else ""
+    rest = value[found.end() :].strip(" \n*_`\"'$.!") if found else ""
     if found is None or re.search(r"\d|[^\w\s%.'-]", rest) or rest[:1] == "-":
         return None
     sign, whole, divisor, exponent = found.groups()
@@ -167,7 +170,8 @@ def _number(value: str) -> str | None:
     number = (
         f"{'-' if sign == '-' else ''}{whole}{f'/{divisor}' if divisor else ''}{f'e{exponent}' if exponent else ''}"
     )
-    unit = rest.lower().split()[0].strip(".'") if rest else ""
+    words = rest.lower().split()
+    unit = words[0].strip(".'") if words else ""
     unit = "%" if unit in ("percent", "%") else unit
     return number if not unit or _NOT_A_UNIT.fullmatch(unit) else f"{number} {unit}"
 

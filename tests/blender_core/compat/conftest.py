@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
-
-GOLDENS = Path(__file__).parents[2] / "goldens"
-
-
-@pytest.fixture(scope="session")
-def folder(checkpoints, tmp_path_factory):
-    return checkpoints.write_checkpoint(tmp_path_factory.mktemp("compat") / "PairRM", checkpoints.ranker_config())
+from tiny_models import GOLDENS
 
 
 @pytest.fixture(scope="session")
-def blender(folder):
+def blender(pairrm_folder):
     pytest.importorskip("torch")
     import torch
 
@@ -24,7 +17,7 @@ def blender(folder):
 
     torch.set_num_threads(1)
     blender = llm_blender.Blender()
-    blender.loadranker(folder, device="cpu")
+    blender.loadranker(pairrm_folder, device="cpu")
     return blender
 
 

@@ -7,9 +7,9 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
+from tiny_models import save_llama, save_t5
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -27,20 +27,19 @@ from blender_core.fuse.gen_fuser_decoding import finish_reason  # noqa: E402
 from blender_core.fuse.gen_fuser_prompt import ChatLayout, PublishedLayout, fit  # noqa: E402
 from blender_core.models.tokenizers import SealedTokenizer  # noqa: E402
 
-GOLDENS = Path(__file__).parents[2] / "goldens"
 REQUEST = FusionInput("Which licence?", ("the Apache licence", "some other one", "none"))
 ANSWERS = ["charge", "claim", "direct", "form", "including", "licenses", "page", "part", "version"]
 
 
 @pytest.fixture(scope="module")
-def t5_folder(tmp_path_factory, save_t5):
+def t5_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("t5")
     save_t5(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def llama_folder(tmp_path_factory, save_llama):
+def llama_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("llama")
     save_llama(folder)
     return folder
@@ -325,7 +324,7 @@ def test_a_chat_template_frames_the_candidates(llama_folder):
     assert "untrusted" in text
 
 
-def test_a_causal_model_without_a_chat_template(tmp_path, save_llama):
+def test_a_causal_model_without_a_chat_template(tmp_path):
     save_llama(tmp_path, chat_template=None)
     options = {"min_new_tokens": 4, "max_new_tokens": 8}
     fused = GenFuser.from_pretrained(tmp_path, device="cpu", generation=options).fuse(REQUEST)
@@ -333,7 +332,7 @@ def test_a_causal_model_without_a_chat_template(tmp_path, save_llama):
 
 
 @pytest.mark.slow
-def test_a_trained_t5_fuses_the_best_candidate(tmp_path, save_t5):
+def test_a_trained_t5_fuses_the_best_candidate(tmp_path):
     """Meaning, not only shape: trained for some seconds to repeat the first candidate, it does."""
     model = save_t5(tmp_path)
     tokenizer = SealedTokenizer.from_file(tmp_path / "tokenizer.json")
@@ -387,7 +386,7 @@ def test_a_folder_that_is_no_model(tmp_path):
         GenFuser.from_pretrained(tmp_path, device="cpu")
 
 
-def test_a_t5_without_its_tokenizer(tmp_path, save_t5):
+def test_a_t5_without_its_tokenizer(tmp_path):
     save_t5(tmp_path)
     (tmp_path / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
@@ -414,8 +413,3 @@ def test_a_repository_that_is_not_there(tmp_path):
 def test_options_that_cannot_work(options, t5_folder):
     with pytest.raises(ConfigurationError):
         GenFuser.from_pretrained(t5_folder, device="cpu", **options)
-
-
-def test_import_loads_no_torch():
-    code = "import sys, blender_core.fuse.gen_fuser; assert not {'torch', 'transformers'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from tiny_models import chat_tokenizer, llama
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -21,6 +22,13 @@ WORDS = ["charge", "claim", "direct", "form", "including", "licenses", "page", "
 
 def draw_candidates(draw):
     return tuple(" ".join(draw.sample(WORDS, 2)) for _ in range(2))
+
+
+def make_tokenizer():
+    """Words of the fuser's own prompt are single tokens, so that the input stays short."""
+    messages = fusion_prompt(FusionInput("which", ("a", "b")))[0].messages
+    texts = [*(message.content for message in messages), " ".join(["which", *WORDS])] * 2
+    return chat_tokenizer(texts, 1500)
 
 
 def make_batch(layout, tokenizer, draw):
@@ -44,17 +52,12 @@ def answer_loss(model, ids, mask, labels):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, chat_tokenizer, llama_config):
+def folder(tmp_path_factory):
     """A Llama of two layers that has learned to repeat the first candidate: some 20 seconds of one core."""
     folder = tmp_path_factory.mktemp("copying-llama")
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    # words of the fuser's own prompt are single tokens, so that the input stays short
-    messages = fusion_prompt(FusionInput("which", ("a", "b")))[0].messages
-    texts = [*(message.content for message in messages), " ".join(["which", *WORDS])] * 2
-    tokenizer, draw = chat_tokenizer(texts, vocab_size=1500), random.Random(1)
-    config = llama_config(len(tokenizer), tie_word_embeddings=True, initializer_range=0.1)
-    model, layout = transformers.LlamaForCausalLM(config), ChatLayout(tokenizer)
+    tokenizer, draw = make_tokenizer(), random.Random(1)
+    model = llama(tokenizer, tie_word_embeddings=True, initializer_range=0.1)
+    layout = ChatLayout(tokenizer)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
     model.train()
     for step in range(800):

@@ -7,6 +7,7 @@ import json
 import os
 
 import pytest
+from tiny_models import save_t5
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -45,8 +46,30 @@ def test_all_take_the_same_options(kind, tmp_path):
         kind.from_pretrained("nobody/nothing", cache_dir=tmp_path, local_files_only=True)
 
 
+@pytest.mark.parametrize("kind", RANKING + METRICS + OTHERS)
+def test_local_files_only_asks_no_host(kind, tmp_path, looked_up):
+    with pytest.raises(DownloadError, match="some/model"):
+        kind.from_pretrained("some/model", cache_dir=tmp_path, local_files_only=True)
+    assert looked_up == []
+
+
+def test_a_cached_repository_loads_without_a_host(tmp_path, word_tokenizer, save, looked_up):
+    repository = tmp_path / "models--some--encoder"
+    snapshot = repository / "snapshots" / ("a1" * 20)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a1" * 20)
+    word_tokenizer(snapshot)
+    save(snapshot, "AutoModel")
+    cached = TextEncoder.from_pretrained("some/encoder", device="cpu", cache_dir=tmp_path, local_files_only=True)
+    assert cached(["sun moon"]) == pytest.approx(TextEncoder.from_pretrained(snapshot, device="cpu")(["sun moon"]))
+    with pytest.raises(DownloadError, match="some/encoder"):
+        TextEncoder.from_pretrained("some/encoder", revision="v9", cache_dir=tmp_path, local_files_only=True)
+    assert looked_up == []
+
+
 @pytest.fixture
-def opened(tmp_path, word_tokenizer, save, save_t5):
+def opened(tmp_path, word_tokenizer, save):
     """A folder that the named loader opens, and a function that opens it."""
     loaders = {
         "feature extractor": lambda: FeatureExtractor.load(ReaderSettings(str(tmp_path)), device="cpu"),
@@ -57,7 +80,7 @@ def opened(tmp_path, word_tokenizer, save, save_t5):
 
     def make(kind):
         if "fuser" in kind:
-            save_t5(tmp_path, d_model=16, d_kv=8, num_heads=2, d_ff=16)
+            save_t5(tmp_path, width=16, heads=2, layers=2, d_kv=8)
         else:
             tokenizer = word_tokenizer(tmp_path)
             save(tmp_path, "AutoModel")

@@ -7,6 +7,7 @@ import json
 import random
 
 import pytest
+import tiny_models
 
 WORDS = ["licence", "copy", "work", "notice", "source", "form", "grant", "claim", "patent", "terms"]
 
@@ -42,19 +43,18 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def t5_folder(tmp_path_factory, save_t5):
+def t5_folder(tmp_path_factory):
     pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("t5")
-    save_t5(folder, d_model=32, num_heads=2, d_ff=64, num_layers=1, num_decoder_layers=1)
+    tiny_models.save_t5(folder, width=32, heads=2, layers=1)
     return folder
 
 
 @pytest.fixture(scope="session")
-def llama_folder(tmp_path_factory, save_llama):
+def llama_folder(tmp_path_factory):
     pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("llama")
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    save_llama(folder, tie_word_embeddings=True, **sizes)
+    tiny_models.save_llama(folder, width=32, layers=1, heads=2, tie_word_embeddings=True)
     return folder
 
 
