@@ -18,13 +18,12 @@ from blender_core.fuse import FusionGuard, FusionInput
 from blender_core.fuse.gen_fuser import GenFuser
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import resolve_ranker
+from blender_lab import FuserTrainingConfig
 from blender_lab.evaluate.metrics import Metric, resolve_metric
 from blender_lab.evaluate.significance import bootstrap_mean, holm, paired_test
-from blender_lab.fuser import FuserTrainingConfig, fusion_splits
 from blender_lab.fuser.base_model import load_base_model
-from blender_lab.fuser.examples import top_candidates
-from blender_lab.fuser.ranking import rank_records
-from blender_lab.fuser.records import FusionRecord
+from blender_lab.fuser.examples import FusionRecord, rank_records, top_candidates
+from blender_lab.fuser.run import fusion_splits
 
 METRICS = ("rougeL", "chrf", "bleu")
 PART = 16

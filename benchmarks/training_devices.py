@@ -22,8 +22,8 @@ from statistics import fmean
 import numpy as np
 import torch
 
-from blender_lab.ranker.checkpoint import load_checkpoint
 from blender_lab.ranker.config import RankerTrainingConfig
+from blender_lab.ranker.loop import load_checkpoint
 from blender_lab.ranker.one_pass import OnePassForm, score_rows
 from blender_lab.ranker.train import build_form, source_records, source_targets, train_ranker
 

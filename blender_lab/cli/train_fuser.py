@@ -26,7 +26,7 @@ def fuser(
     below the run's output is what GenFuser.from_pretrained loads.
     """
     with reported():
-        from blender_lab.fuser import FuserTrainingConfig, train_fuser
+        from blender_lab import FuserTrainingConfig, train_fuser
 
         progress = console(stderr=True)
         result = train_fuser(

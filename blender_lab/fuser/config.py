@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blender_core.errors import ConfigurationError
-from blender_lab.training.setting_checks import (
+from blender_lab.training.settings import (
     LARGEST_SEED,
     PART,
     Allowed,
@@ -18,8 +18,8 @@ from blender_lab.training.setting_checks import (
     at_least,
     built,
     check_settings,
+    read_settings,
 )
-from blender_lab.training.settings_file import read_settings
 
 __all__ = ["FuserTrainingConfig", "LoraConfig"]
 

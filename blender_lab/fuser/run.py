@@ -15,12 +15,17 @@ from typing import Any
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.rank.registry import resolve_ranker
 from blender_core.runtime.extras import require
-from blender_lab.fuser.checkpoints import last_checkpoint, read_log, read_seconds, rewind_log
 from blender_lab.fuser.config import FuserTrainingConfig
-from blender_lab.fuser.examples import FusionExamples
-from blender_lab.fuser.ranking import rank_records
-from blender_lab.fuser.records import FusionRecord, Split, read_fusion_records, split_records
-from blender_lab.training.resume import check_resumable, keep_settings
+from blender_lab.fuser.examples import (
+    FusionExamples,
+    FusionRecord,
+    Split,
+    rank_records,
+    read_fusion_records,
+    split_records,
+)
+from blender_lab.fuser.trainer import last_checkpoint, read_log, read_seconds, rewind_log
+from blender_lab.training.settings import check_resumable, keep_settings
 
 __all__ = ["FuserTrainingResult", "fusion_splits", "train_fuser"]
 
@@ -171,7 +176,7 @@ def _run(
 
     from blender_lab.fuser.base_model import load_base_model
     from blender_lab.fuser.encoding import EncodedExamples, collate_causal, collate_seq2seq
-    from blender_lab.fuser.schedule import RunCallback, ScheduledTrainer
+    from blender_lab.fuser.trainer import RunCallback, ScheduledTrainer
 
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -11,8 +11,17 @@ from typing import Any
 from blender_core.errors import ConfigurationError
 from blender_core.rank.pairrm.settings import POOLINGS
 from blender_lab.ranker.corruption import CORRUPTIONS
-from blender_lab.training.setting_checks import LARGEST_SEED, PART, SHARE, Range, above, at_least, built, check_settings
-from blender_lab.training.settings_file import read_settings
+from blender_lab.training.settings import (
+    LARGEST_SEED,
+    PART,
+    SHARE,
+    Range,
+    above,
+    at_least,
+    built,
+    check_settings,
+    read_settings,
+)
 
 __all__ = [
     "FORMATS",
@@ -210,7 +219,7 @@ class RankerTrainingConfig:
             ``instructgpt`` a tie gives a constant, so no gradient).
         soft_labels: ``False`` makes every label 0, 1 or a tie.
         pair_sampling: Which pairs of a record are drawn: ``"all_pair"``, ``"random"``, ``"top_bottom"``,
-            ``"uniform"``; see ``blender_lab.ranker.pair_sampling``.
+            ``"uniform"``; see ``blender_lab.ranker.sampling``.
         pairs_per_record: Most pairs drawn for one prompt; 0 for all of the group's.
         swap: Order in which a pair is read by the form ``"pair"``: ``"random"``, ``"both"`` (twice the work) or
             ``"none"`` (as stored).

@@ -1,20 +1,177 @@
-"""Drawing groups of candidates: source by share, record at random, a few candidates and a worsened one."""
+"""Drawing groups of candidates: texts packed as token ids, source by share, a few candidates and a worsened one."""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from blender_core.data.preferences import PreferenceRecord
 from blender_core.errors import ConfigurationError
 from blender_lab.ranker.corruption import CORRUPTIONS, KnownTokens
-from blender_lab.ranker.packing import PackedTexts
-from blender_lab.ranker.pair_sampling import draw_pairs
 from blender_lab.ranker.targets import PairTarget
 
-__all__ = ["Group", "GroupSampler", "PackedSource", "length_weights", "swap_pairs"]
+__all__ = [
+    "Group",
+    "GroupSampler",
+    "PackedSource",
+    "PackedTexts",
+    "draw_pairs",
+    "length_weights",
+    "order_by_wins",
+    "pack_texts",
+    "swap_pairs",
+]
+
+TokenArray = npt.NDArray[np.int32]
+
+
+class PackedTexts:
+    """The token ids of records' prompts and candidates.
+
+    Args:
+        token_ids: All ids, one text after another.
+        offsets: Start of each text, and the end of the last; one more than there are texts.
+        first_text: For each record the index of its prompt; its candidates follow.
+    """
+
+    def __init__(
+        self, token_ids: TokenArray, offsets: npt.NDArray[np.int64], first_text: npt.NDArray[np.int64]
+    ) -> None:
+        self._token_ids = token_ids
+        self._offsets = offsets
+        self._first_text = first_text
+
+    def prompt(self, record: int) -> list[int]:
+        """Token ids of a record's prompt."""
+        return self._text(int(self._first_text[record]))
+
+    def candidate(self, record: int, index: int) -> list[int]:
+        """Token ids of a record's candidate."""
+        return self._text(int(self._first_text[record]) + 1 + index)
+
+    def length(self, record: int, index: int) -> int:
+        """Tokens of a record's candidate."""
+        text = int(self._first_text[record]) + 1 + index
+        return int(self._offsets[text + 1] - self._offsets[text])
+
+    def _text(self, text: int) -> list[int]:
+        ids: list[int] = self._token_ids[self._offsets[text] : self._offsets[text + 1]].tolist()
+        return ids
+
+
+def pack_texts(
+    records: Sequence[PreferenceRecord],
+    encode_batch: Callable[[list[str]], list[list[int]]],
+    *,
+    tokenizer_digest: str = "",
+    cache: Path | None = None,
+) -> PackedTexts:
+    """Tokenise every text once.
+
+    Args:
+        records: The records; record n of the result is ``records[n]``.
+        encode_batch: Token ids for a batch of texts, without special tokens.
+        tokenizer_digest: Digest of the tokenizer; part of the cache's fingerprint.
+        cache: File to read from, where its fingerprint fits, or to write. ``None`` keeps nothing.
+
+    Returns:
+        The packed ids.
+    """
+    texts = [text for record in records for text in (record.prompt, *record.candidates)]
+    first_text = np.cumsum([0, *(1 + len(record.candidates) for record in records)])[:-1]
+    digest = hashlib.sha256(tokenizer_digest.encode())
+    for text in texts:
+        digest.update(f"{len(text)}:".encode())
+        digest.update(text.encode("utf-8", "surrogatepass"))
+    fingerprint = digest.hexdigest()
+    if cache is not None and cache.is_file():
+        with np.load(cache) as stored:
+            if str(stored["fingerprint"]) == fingerprint:
+                return PackedTexts(stored["token_ids"], stored["offsets"], first_text)
+    rows: list[TokenArray] = []
+    for start in range(0, len(texts), 512):
+        rows.extend(np.asarray(ids, dtype=np.int32) for ids in encode_batch(texts[start : start + 512]))
+    offsets = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64)
+    token_ids = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int32)
+    if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(cache, fingerprint=np.array(fingerprint), token_ids=token_ids, offsets=offsets)
+    return PackedTexts(token_ids, offsets, first_text)
+
+
+def order_by_wins(pairs: Sequence[PairTarget]) -> list[int]:
+    """Candidates from best to worst by the mean of their expected wins.
+
+    Args:
+        pairs: Pairs with a known order.
+
+    Returns:
+        Indices; equal candidates by index.
+
+    Examples:
+        >>> order_by_wins([(0, 1, 0.2), (1, 2, 0.9)])
+        [1, 0, 2]
+    """
+    wins: dict[int, list[float]] = {}
+    for i, j, p in pairs:
+        wins.setdefault(i, []).append(p)
+        wins.setdefault(j, []).append(1.0 - p)
+    return sorted(wins, key=lambda index: (-sum(wins[index]) / len(wins[index]), index))
+
+
+def draw_pairs(
+    pairs: Sequence[PairTarget],
+    mode: str,
+    count: int,
+    rng: np.random.Generator,
+    weights: Sequence[float] | None = None,
+) -> list[PairTarget]:
+    """Draw pairs of one record.
+
+    Args:
+        pairs: At least one pair with a known order.
+        mode: ``"all_pair"``: any pairs, each at most once. ``"random"``: any pairs, the same one perhaps again.
+            ``"top_bottom"``: the best with the worst, the second with the second last, and so on. ``"uniform"``:
+            candidates at even distances along the order, each with the next.
+        count: Most pairs to draw; at least 1.
+        rng: Source of randomness; ``"top_bottom"`` and ``"uniform"`` need it only where their pairs have no known
+            order, and one known pair is drawn instead.
+        weights: For ``"all_pair"`` and ``"random"``: how likely each pair is to be drawn, above 0.
+
+    Returns:
+        At least one pair.
+
+    Examples:
+        >>> pairs = [(i, j, 1.0) for i in range(4) for j in range(i + 1, 4)]
+        >>> draw_pairs(pairs, "top_bottom", 2, np.random.default_rng(0))
+        [(0, 3, 1.0), (1, 2, 1.0)]
+        >>> draw_pairs(pairs, "uniform", 3, np.random.default_rng(0))
+        [(0, 1, 1.0), (1, 2, 1.0), (2, 3, 1.0)]
+    """
+    if mode in ("all_pair", "random"):
+        again = mode == "random"
+        if not again and count >= len(pairs):
+            return list(pairs)
+        chances = None if weights is None else np.asarray(weights) / np.sum(weights)
+        drawn = rng.choice(len(pairs), size=count if again else min(count, len(pairs)), replace=again, p=chances)
+        return [pairs[int(index)] for index in drawn]
+    order = order_by_wins(pairs)
+    if mode == "top_bottom":
+        wanted = list(zip(order[: len(order) // 2], reversed(order), strict=False))[:count]
+    else:
+        places = np.unique(np.linspace(0, len(order) - 1, min(count, len(order) - 1) + 1).round().astype(int))
+        wanted = [(order[a], order[b]) for a, b in itertools.pairwise(places)]
+    known = {frozenset(pair[:2]): pair for pair in pairs}
+    found = [known[frozenset(pair)] for pair in wanted if frozenset(pair) in known]
+    return found or [pairs[int(rng.integers(len(pairs)))]]
+
 
 _CORRUPTED = 0.96
 _OFF_TOPIC = 0.97

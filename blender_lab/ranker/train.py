@@ -16,20 +16,32 @@ from blender_lab.ranker.architecture import Architecture
 from blender_lab.ranker.config import RankerTrainingConfig, SourceConfig
 from blender_lab.ranker.corruption import REFUSALS, KnownTokens
 from blender_lab.ranker.development import HeldOut, development_evaluation
-from blender_lab.ranker.distillation import label_with_teacher, with_teacher_pairs
-from blender_lab.ranker.exported import HEAD_FILE, encoder_folder, load_scorer
-from blender_lab.ranker.joint import JointForm
-from blender_lab.ranker.joint_encoder import load_pair_model
+from blender_lab.ranker.export import HEAD_FILE, encoder_folder, load_scorer
 from blender_lab.ranker.loop import LoopResult, StepReport, run_loop
-from blender_lab.ranker.one_pass import OnePassForm
-from blender_lab.ranker.packing import pack_texts
-from blender_lab.ranker.sampling import GroupSampler, PackedSource, length_weights
-from blender_lab.ranker.targets import PairTarget, model_strengths, pair_targets
-from blender_lab.ranker.tokenizer import known_tokens, load_tokenizer, segment_layout
-from blender_lab.training.resume import check_resumable_ranker, keep_settings
+from blender_lab.ranker.one_pass import OnePassForm, known_tokens, load_tokenizer, segment_layout
+from blender_lab.ranker.pair import JointForm, load_pair_model
+from blender_lab.ranker.sampling import GroupSampler, PackedSource, length_weights, pack_texts
+from blender_lab.ranker.targets import PairTarget, label_with_teacher, model_strengths, pair_targets, with_teacher_pairs
+from blender_lab.training.settings import check_resumable, keep_settings
 from blender_lab.training.sources import read_source
 
-__all__ = ["Texts", "build_form", "data_folder", "source_records", "source_targets", "train_ranker"]
+__all__ = [
+    "Texts",
+    "build_form",
+    "check_resumable_ranker",
+    "data_folder",
+    "source_records",
+    "source_targets",
+    "train_ranker",
+]
+
+
+# where, how fast and how long it trains, what is watched meanwhile, and what the export alone reads
+_FREE = (
+    *("output", "notes", "device", "threads", "tokens_per_batch", "accumulation", "steps", "minutes"),
+    *("development_records", "evaluate_every", "save_every", "tensorboard", "keep", "average", "start_share"),
+    "average_rankers",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,19 @@ class Texts:
 def data_folder(folder: str | Path | None = None) -> Path:
     """The data folder: the argument, else ``BLENDER_DATA``, else ``../shared/data``."""
     return Path(folder or os.environ.get("BLENDER_DATA") or "../shared/data")
+
+
+def check_resumable_ranker(config: RankerTrainingConfig) -> None:
+    """Refuse settings other than those that a ranker's checkpoint was trained with.
+
+    Args:
+        config: Settings. Those that do not change what is trained may differ, ``steps`` and ``minutes`` among them.
+
+    Raises:
+        ConfigurationError: Another setting differs; the message names it.
+    """
+    if (Path(config.output) / "checkpoint.pt").is_file():
+        check_resumable(config, _FREE)
 
 
 def source_records(

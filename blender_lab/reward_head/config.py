@@ -11,8 +11,7 @@ from typing import Any
 from blender_core.errors import ConfigurationError
 from blender_core.rank.reward_head import ReaderSettings
 from blender_lab.ranker.config import SourceConfig
-from blender_lab.training.setting_checks import LARGEST_SEED, PART, Range, at_least, built, check_settings
-from blender_lab.training.settings_file import read_settings
+from blender_lab.training.settings import LARGEST_SEED, PART, Range, at_least, built, check_settings, read_settings
 
 __all__ = ["RewardHeadConfig"]
 

@@ -58,7 +58,7 @@ def test_a_terminal_gets_a_bar():
 @pytest.fixture
 def run_file(tmp_path):
     """A run of three steps."""
-    from blender_lab.ranker.model import tiny_encoder
+    from blender_lab.ranker.one_pass import tiny_encoder
 
     tokenizers = pytest.importorskip("tokenizers")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "say"]

@@ -16,8 +16,11 @@ from blender_core.errors import CheckpointError, ConfigurationError, FusionError
 from blender_core.fuse import FusionInput  # noqa: E402
 from blender_lab.fuser.base_model import load_base_model  # noqa: E402
 from blender_lab.fuser.encoding import EncodedExamples, collate_causal, collate_seq2seq  # noqa: E402
-from blender_lab.fuser.examples import FusionExample, FusionExamples  # noqa: E402
-from blender_lab.fuser.records import FusionRecord  # noqa: E402
+from blender_lab.fuser.examples import (  # noqa: E402
+    FusionExample,
+    FusionExamples,
+    FusionRecord,
+)
 
 # deprecations inside peft and accelerate are theirs
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")

@@ -10,10 +10,16 @@ from hypothesis import strategies as st
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.registry import resolve_ranker
-from blender_lab.fuser import FuserTrainingConfig, fusion_splits, read_fusion_records
-from blender_lab.fuser.examples import FusionExamples, cut_repetition, top_candidates
-from blender_lab.fuser.ranking import rank_records
-from blender_lab.fuser.records import FusionRecord
+from blender_lab import FuserTrainingConfig
+from blender_lab.fuser.examples import (
+    FusionExamples,
+    FusionRecord,
+    cut_repetition,
+    rank_records,
+    read_fusion_records,
+    top_candidates,
+)
+from blender_lab.fuser.run import fusion_splits
 
 RECORD = FusionRecord("1", "Why?", ("b", "a", " a", "c"), ("", "", "", ""), "because")
 

@@ -21,9 +21,14 @@ from safetensors.torch import load_file  # noqa: E402
 from blender_core import GenFuser  # noqa: E402
 from blender_core.errors import CheckpointError, ConfigurationError  # noqa: E402
 from blender_core.fuse import FusionInput  # noqa: E402
-from blender_lab.fuser import train_fuser  # noqa: E402
-from blender_lab.fuser.checkpoints import last_checkpoint, read_log, read_seconds, rewind_log  # noqa: E402
-from blender_lab.fuser.schedule import rate_at  # noqa: E402
+from blender_lab import train_fuser  # noqa: E402
+from blender_lab.fuser.trainer import (  # noqa: E402
+    last_checkpoint,
+    rate_at,
+    read_log,
+    read_seconds,
+    rewind_log,
+)
 
 # deprecations inside peft and accelerate are theirs
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")

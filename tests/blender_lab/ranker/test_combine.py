@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from blender_core.data.preferences import PreferenceRecord
-from blender_lab.ranker.combine import RecordFeatures, fit_combination, record_features
-from blender_lab.ranker.finish import development_numbers
+from blender_lab.ranker.finish import RecordFeatures, development_numbers, fit_combination, record_features
 
 
 def made(rng, weights, count=80):

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from blender_lab.ranker import RankerTrainingConfig  # noqa: E402
+from blender_lab import RankerTrainingConfig  # noqa: E402
 from blender_lab.ranker.losses import group_loss, label_losses  # noqa: E402
 from blender_lab.ranker.sampling import Group  # noqa: E402
 

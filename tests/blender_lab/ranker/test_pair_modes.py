@@ -10,9 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blender_core.data.preferences import PreferenceRecord
-from blender_lab.ranker.packing import pack_texts
-from blender_lab.ranker.pair_sampling import draw_pairs, order_by_wins
-from blender_lab.ranker.sampling import GroupSampler, PackedSource, length_weights, swap_pairs
+from blender_lab.ranker.sampling import (
+    GroupSampler,
+    PackedSource,
+    draw_pairs,
+    length_weights,
+    order_by_wins,
+    pack_texts,
+    swap_pairs,
+)
 from blender_lab.ranker.targets import pair_targets
 
 

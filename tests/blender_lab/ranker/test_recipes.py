@@ -7,8 +7,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from blender_lab.fuser import FuserTrainingConfig
-from blender_lab.ranker import RankerTrainingConfig, RewardHeadConfig
+from blender_lab import FuserTrainingConfig, RankerTrainingConfig, RewardHeadConfig
 
 RECIPES = {
     recipe.name: recipe

@@ -19,10 +19,10 @@ pytest.importorskip("transformers")
 
 from blender_core import PairRanker  # noqa: E402
 from blender_core.errors import ConfigurationError  # noqa: E402
-from blender_lab.ranker.checkpoint import load_checkpoint  # noqa: E402
 from blender_lab.ranker.development import HeldOut, held_out_groups, pair_logits  # noqa: E402
 from blender_lab.ranker.finish import finish_ranker  # noqa: E402
-from blender_lab.ranker.packing import pack_texts  # noqa: E402
+from blender_lab.ranker.loop import load_checkpoint  # noqa: E402
+from blender_lab.ranker.sampling import pack_texts  # noqa: E402
 from blender_lab.ranker.train import build_form, source_records, source_targets, train_ranker  # noqa: E402
 
 

@@ -7,8 +7,7 @@ import pytest
 from blender_core.data.preferences import PreferenceRecord
 from blender_core.errors import ConfigurationError
 from blender_lab.ranker.corruption import KnownTokens
-from blender_lab.ranker.packing import pack_texts
-from blender_lab.ranker.sampling import GroupSampler, PackedSource, length_weights
+from blender_lab.ranker.sampling import GroupSampler, PackedSource, length_weights, pack_texts
 from blender_lab.ranker.targets import pair_targets
 
 

@@ -16,12 +16,16 @@ pytest.importorskip("transformers")
 
 from blender_core.errors import CheckpointError, ConfigurationError  # noqa: E402
 from blender_core.rank.embedded import EmbeddedRanker  # noqa: E402
-from blender_lab.ranker import RankerTrainingConfig  # noqa: E402
-from blender_lab.ranker.checkpoint import load_checkpoint  # noqa: E402
-from blender_lab.ranker.exported import encoder_folder, load_scorer, unpack_ranker  # noqa: E402
+from blender_lab import RankerTrainingConfig  # noqa: E402
+from blender_lab.ranker.export import encoder_folder, load_scorer, unpack_ranker  # noqa: E402
 from blender_lab.ranker.finish import finish_ranker  # noqa: E402
-from blender_lab.ranker.model import SegmentPooledScorer, load_encoder, tiny_encoder  # noqa: E402
-from blender_lab.ranker.one_pass import score_rows  # noqa: E402
+from blender_lab.ranker.loop import load_checkpoint  # noqa: E402
+from blender_lab.ranker.one_pass import (  # noqa: E402
+    SegmentPooledScorer,
+    load_encoder,
+    score_rows,
+    tiny_encoder,
+)
 from blender_lab.ranker.train import source_records, train_ranker  # noqa: E402
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from blender_core.rank.reward_head import ReaderSettings
-from blender_lab.ranker import RankerTrainingConfig, RewardHeadConfig
+from blender_lab import RankerTrainingConfig, RewardHeadConfig
 from blender_lab.ranker import config as settings
-from blender_lab.training.formats import record_of_row
+from blender_lab.training.sources import record_of_row
 
 DOC = Path(__file__).parents[3] / "docs" / "training.md"
 

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blender_core.errors import ConfigurationError
-from blender_lab.fuser import FuserTrainingConfig
-from blender_lab.ranker import RankerTrainingConfig, RewardHeadConfig
-from blender_lab.training.setting_checks import Range
+from blender_lab import FuserTrainingConfig, RankerTrainingConfig, RewardHeadConfig
+from blender_lab.training.settings import Range
 
 SOURCES = {"mine": {"file": "f"}}
 RANKER = {"encoder": "e", "output": "o", "sources": SOURCES}

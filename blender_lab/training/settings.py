@@ -1,18 +1,53 @@
-"""Building settings from plain types: every value has the type of its annotation and lies in its range."""
+"""Settings of a run: read from a file, checked, and kept with what was trained under them."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import os
 import sys
+import tomllib
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from blender_core.errors import ConfigurationError
 
-__all__ = ["LARGEST_SEED", "PART", "SHARE", "Allowed", "Range", "above", "at_least", "built", "check_settings"]
+__all__ = [
+    "LARGEST_SEED",
+    "PART",
+    "SHARE",
+    "Allowed",
+    "Range",
+    "above",
+    "at_least",
+    "built",
+    "check_resumable",
+    "check_settings",
+    "keep_settings",
+    "read_settings",
+]
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file, or a JSON file where the name ends in ``.json``.
+
+    Raises:
+        ConfigurationError: The file is missing, or is neither.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigurationError(f"no configuration file {path}; give a TOML or JSON file")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        data: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is neither TOML nor JSON: {error}") from error
+    return data
+
 
 _Settings = TypeVar("_Settings")
 
@@ -199,3 +234,68 @@ def _words(hint: Any) -> str:
         return f"a table, each of it {_words(get_args(hint)[1])}"
     named = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text", Any: "any value"}
     return named.get(hint, "a table of keys")
+
+
+_FILE = "config.json"
+
+
+class _Kept(Protocol):
+    @property
+    def output(self) -> str: ...
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def check_resumable(config: _Kept, free: Collection[str]) -> None:
+    """Refuse settings other than those that were kept in the output folder.
+
+    Args:
+        config: Settings. What the kept ones lack counts as its default.
+        free: Names of settings that may differ.
+
+    Raises:
+        ConfigurationError: Another setting differs, or the kept ones cannot be read.
+    """
+    path = Path(config.output) / _FILE
+    if not path.is_file():
+        return
+    try:
+        stored = type(config).from_dict(read_settings(path)).to_dict()
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"the settings of the run in {config.output} cannot be read: {error}; give another output, or remove the "
+            "folder"
+        ) from error
+    settings = config.to_dict()
+    other = [key for name in settings if name not in free for key in _differing(stored[name], settings[name], name)]
+    if other:
+        raise ConfigurationError(
+            f"{config.output} holds a run with other settings ({', '.join(other)}); use those, give another output, or "
+            "remove the folder"
+        )
+
+
+def keep_settings(config: _Kept) -> None:
+    """Write the settings into the output folder."""
+    path = Path(config.output) / _FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+    # a killed run leaves the old file or the new one
+    os.replace(new, path)
+
+
+def _differing(stored: Any, given: Any, key: str) -> list[str]:
+    """Keys of what differs, down to the last table."""
+    if not isinstance(stored, dict) or not isinstance(given, dict):
+        return [] if stored == given else [key]
+    names = list(dict.fromkeys((*stored, *given)))
+    missing = object()
+    return [
+        one
+        for name in names
+        for one in _differing(stored.get(name, missing), given.get(name, missing), f"{key}.{name}")
+    ]
