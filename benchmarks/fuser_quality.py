@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -160,7 +159,7 @@ def main() -> None:
     config = FuserTrainingConfig.load(arguments.config)
     arguments.out.mkdir(parents=True, exist_ok=True)
     # a prompt's split is its own, whatever other files there are
-    splits = fusion_splits(replace(config, files=tuple(arguments.file or config.files)), arguments.data)
+    splits = fusion_splits(config.replace(files=tuple(arguments.file or config.files)), arguments.data)
     ranker = resolve_ranker(config.ranker)
     parts = {"test": splits["test"], "development": splits["development"][: arguments.tune]}
     tops, fused = {}, {}

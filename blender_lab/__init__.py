@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from blender_core.data.preferences import PreferenceRecord, read_records
     from blender_lab.fuser.config import FuserTrainingConfig, LoraConfig
     from blender_lab.fuser.run import FuserTrainingResult, train_fuser
-    from blender_lab.ranker.config import RankerTrainingConfig, SourceConfig, Stage, TeacherConfig
+    from blender_lab.ranker.config import RankerTrainingConfig, Stage, TeacherConfig
     from blender_lab.ranker.finish import finish_ranker
     from blender_lab.ranker.loop import LoopResult, StepReport
     from blender_lab.ranker.train import train_ranker
     from blender_lab.reward_head.config import RewardHeadConfig
     from blender_lab.reward_head.fit import train_reward_head
+    from blender_lab.training.sources import SourceConfig
 
 _HOMES = {
     "FuserTrainingConfig": "blender_lab.fuser.config",
@@ -36,7 +37,7 @@ _HOMES = {
     "PreferenceRecord": "blender_core.data.preferences",
     "RankerTrainingConfig": "blender_lab.ranker.config",
     "RewardHeadConfig": "blender_lab.reward_head.config",
-    "SourceConfig": "blender_lab.ranker.config",
+    "SourceConfig": "blender_lab.training.sources",
     "Stage": "blender_lab.ranker.config",
     "StepReport": "blender_lab.ranker.loop",
     "TeacherConfig": "blender_lab.ranker.config",

@@ -285,7 +285,6 @@ class FusionExamples:
         orders: For each record the indices of its candidates, best first.
         top_k: Most candidates of an example.
         shuffle: Shuffle the chosen candidates.
-        noise: Probability that the last chosen candidate is replaced by one of another record.
         cut_repeats: Cut looping texts.
         seed: Seed.
     """
@@ -297,7 +296,6 @@ class FusionExamples:
         *,
         top_k: int = 3,
         shuffle: bool = True,
-        noise: float = 0.0,
         cut_repeats: bool = True,
         seed: int = 0,
     ) -> None:
@@ -305,7 +303,6 @@ class FusionExamples:
         self._orders = list(orders)
         self._top_k = top_k
         self._shuffle = shuffle
-        self._noise = noise
         self._cut = cut_repetition if cut_repeats else (lambda text: text)
         self._seed = seed
 
@@ -317,10 +314,6 @@ class FusionExamples:
         # by record, not by place: the example stays when files are added
         rng = random.Random(f"{self._seed}\n{record.id}\n{record.prompt}")
         chosen = list(top_candidates(record, self._orders[number], self._top_k))
-        if len(self._records) > 1 and rng.random() < self._noise:
-            other = (number + 1 + rng.randrange(len(self._records) - 1)) % len(self._records)
-            stranger = rng.choice(self._records[other].candidates)
-            chosen = [*chosen[:-1], stranger] if len(chosen) > 1 else [*chosen, stranger]
         if self._shuffle:
             rng.shuffle(chosen)
         texts = tuple(self._cut(text) or text for text in chosen)

@@ -23,14 +23,12 @@ from blender_core.models.hub import checkpoint_folder
 from blender_core.models.segments import SegmentLayout
 from blender_core.runtime.extras import require
 from blender_lab.ranker.config import RankerTrainingConfig
-from blender_lab.ranker.loop import load_mean
 from blender_lab.ranker.one_pass import SegmentPooledScorer, load_encoder
 
 __all__ = [
     "EMBEDDED",
     "HEAD_FILE",
     "WIDENED",
-    "average_with_rankers",
     "encoder_folder",
     "export_onnx",
     "load_scorer",
@@ -216,15 +214,11 @@ def encoder_folder(config: RankerTrainingConfig) -> Path:
     """
     target = Path(config.output) / "encoder"
     if config.encoder == EMBEDDED:
-        return _unpack_embedded(target)
+        resource = importlib.resources.files("blender_core.rank") / "embedded_weights"
+        with importlib.resources.as_file(resource) as weights:
+            return unpack_ranker(weights, target)
     folder = checkpoint_folder(config.encoder)
     return unpack_ranker(folder, target) if (folder / _MODEL).is_file() else folder
-
-
-def _unpack_embedded(target: Path) -> Path:
-    resource = importlib.resources.files("blender_core.rank") / "embedded_weights"
-    with importlib.resources.as_file(resource) as folder:
-        return unpack_ranker(folder, target)
 
 
 def load_scorer(folder: Path, config: RankerTrainingConfig) -> SegmentPooledScorer:
@@ -253,33 +247,6 @@ def load_scorer(folder: Path, config: RankerTrainingConfig) -> SegmentPooledScor
             )
         model.head.load_state_dict(head)
     return model
-
-
-def average_with_rankers(model: SegmentPooledScorer, config: RankerTrainingConfig) -> None:
-    """Replace weights by their mean with those of the exported rankers in ``average_rankers``.
-
-    The same mean as that of ``load_average``, for runs of which only the exported folder is left.
-
-    Args:
-        model: The scorer of a run.
-        config: ``average_rankers``, ``output``, ``head_size`` and ``dropout`` are read.
-
-    Raises:
-        CheckpointError: There is no such ranker, or its network is another.
-        MissingExtraError: ``onnx`` is not installed.
-    """
-    states = [{name: value.clone() for name, value in model.state_dict().items()}]
-    for number, name in enumerate(config.average_rankers):
-        target = Path(config.output) / "averaged" / str(number)
-        folder = _unpack_embedded(target) if name == EMBEDDED else unpack_ranker(name, target)
-        states.append(load_scorer(folder, config).state_dict())
-        first, last = ({key: value.shape for key, value in state.items()} for state in (states[0], states[-1]))
-        if first != last:
-            raise CheckpointError(
-                f"average_rankers: {name!r} has another network than the run in {config.output}; leave it out, or give "
-                "a ranker that was trained from the same encoder"
-            )
-    load_mean(states, model)
 
 
 def unpack_ranker(folder: str | Path, target: str | Path) -> Path:

@@ -5,7 +5,6 @@ A run of the form ``"pair"`` ends in ``finish_pair``.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +25,13 @@ from blender_core.rank.pairrm.scorer import PairScorer
 from blender_core.text.distinct import distinct_candidates
 from blender_lab.ranker.config import SMALLEST_WINDOW, RankerTrainingConfig, Stage
 from blender_lab.ranker.development import HeldOut, PairLogit, held_out_groups, pair_logits
-from blender_lab.ranker.export import average_with_rankers, encoder_folder, load_scorer, write_ranker, write_settings
-from blender_lab.ranker.loop import START_FILE, load_average, mix_with_start
+from blender_lab.ranker.export import encoder_folder, load_scorer, write_ranker, write_settings
+from blender_lab.ranker.loop import START_FILE, load_checkpoint, mix_with_start
 from blender_lab.ranker.one_pass import load_tokenizer, longest_row, segment_layout
 from blender_lab.ranker.pair import JointForm, pair_lengths
 from blender_lab.ranker.sampling import pack_texts
 from blender_lab.ranker.targets import PairTarget
-from blender_lab.ranker.train import build_form, check_resumable_ranker, data_folder, source_records, source_targets
+from blender_lab.ranker.train import build_form, check_resumable_ranker, source_records, source_targets
 
 __all__ = [
     "Combination",
@@ -236,7 +235,7 @@ def finish_pair_ranker(
     Args:
         config: Settings of the run.
         folder: Where to write.
-        data: The data folder; ``None`` for ``BLENDER_DATA``, else ``../shared/data``.
+        data: The data folder; ``None`` for ``BLENDER_DATA``.
         max_tokens: Window of a pair in tokens; ``None`` for the largest of the run.
         records: Most held-out records a source.
 
@@ -252,15 +251,15 @@ def finish_pair_ranker(
     """
     if max_tokens is not None:
         # the form refuses a window that does not fit
-        config = dataclasses.replace(config, stages=(Stage(max_tokens),))
+        config = config.replace(stages=(Stage(max_tokens=max_tokens),))
     form, texts = build_form(config)
     assert isinstance(form, JointForm)
-    load_average([chosen_checkpoint(config), *config.average], form.module)
+    load_checkpoint(chosen_checkpoint(config), form.module)
     form.module.eval()
     window = config.largest_window
     measured: dict[str, list[PairLogit]] = {}
     for name, source in config.sources.items():
-        held_out = source_records(config, source, data_folder(data))[1][:records]
+        held_out = source_records(config, source, data)[1][:records]
         groups = held_out_groups(
             HeldOut(pack_texts(held_out, texts.encode_batch), source_targets(source, held_out)), most_pairs=12
         )
@@ -339,7 +338,7 @@ def finish_ranker(
     Args:
         config: Settings of the run.
         folder: Where to write.
-        data: The data folder; ``None`` for ``BLENDER_DATA``, else ``../shared/data``.
+        data: The data folder; ``None`` for ``BLENDER_DATA``.
         max_tokens: Window in tokens; ``None`` for the largest of the run.
         records: Most held-out records a source.
 
@@ -366,10 +365,9 @@ def finish_ranker(
     longest = longest_row(model.encoder)
     if not SMALLEST_WINDOW <= window <= longest:
         raise ConfigurationError(f"max_tokens is {window}; give {SMALLEST_WINDOW} to {longest}, what the encoder reads")
-    load_average([chosen_checkpoint(config), *config.average], model)
+    load_checkpoint(chosen_checkpoint(config), model)
     if config.start_share:
         mix_with_start(model, Path(config.output) / START_FILE, config.start_share)
-    average_with_rankers(model, config)
     known = _held_out(config, data, records)
     exact_file = write_ranker(model, tokenizer_file, layout, folder, max_tokens=window)
     int8 = EmbeddedRanker.load(folder)
@@ -409,7 +407,7 @@ def _held_out(
     """Held-out records by source, each with its pairs of known order."""
     found = {}
     for name, source in config.sources.items():
-        held_out = source_records(config, source, data_folder(data))[1][:records]
+        held_out = source_records(config, source, data)[1][:records]
         found[name] = list(zip(held_out, source_targets(source, held_out), strict=True))
     if not any(pairs for own in found.values() for _, pairs in own):
         raise ConfigurationError(

@@ -35,9 +35,7 @@ __all__ = [
     "RunLog",
     "RunState",
     "StepReport",
-    "load_average",
     "load_checkpoint",
-    "load_mean",
     "mix_with_start",
     "run_loop",
     "save_checkpoint",
@@ -139,41 +137,6 @@ def load_checkpoint(
             f"{path} does not fit this model: {error}; remove it to start afresh, or use the run's own settings"
         ) from error
     return RunState(**{name: stored[name] for name in RunState.__slots__ if name in stored})
-
-
-def load_average(paths: Sequence[str | Path], model: nn.Module) -> None:
-    """Load the mean of the weights of several runs that began with the same weights.
-
-    Fine-tuned from one start they lie close enough together that their mean is often better than each (Wortsman et
-    al. 2022, "Model soups").
-
-    Args:
-        paths: Checkpoints; one alone is loaded as it is.
-        model: Takes the weights.
-
-    Raises:
-        CheckpointError: There is no file, or one does not fit the model.
-    """
-    if not paths:
-        raise CheckpointError("no checkpoint to load; give at least one")
-    states = []
-    for path in paths:
-        load_checkpoint(path, model)
-        states.append({name: value.clone() for name, value in model.state_dict().items()})
-    load_mean(states, model)
-
-
-def load_mean(states: Sequence[Mapping[str, torch.Tensor]], model: nn.Module) -> None:
-    """Load the mean of several states of a network.
-
-    Args:
-        states: What ``state_dict`` gives, at least one; all with the names and shapes of the model's.
-        model: Takes the weights.
-    """
-    total = {name: sum((state[name] for state in states[1:]), value) for name, value in states[0].items()}
-    model.load_state_dict(
-        {name: v / len(states) if v.is_floating_point() else v // len(states) for name, v in total.items()}
-    )
 
 
 def mix_with_start(model: nn.Module, path: Path, share: float) -> None:
@@ -438,7 +401,7 @@ def _groups(config: RankerTrainingConfig, form: Architecture, sampler: GroupSamp
     groups = sampler.step(step)
     if form.reads_order:
         # a stream of its own: the draw of groups must not depend on the form
-        return swap_pairs(groups, config.swap, np.random.default_rng([config.seed, step, 1]))
+        return swap_pairs(groups, np.random.default_rng([config.seed, step, 1]))
     return groups
 
 

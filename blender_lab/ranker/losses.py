@@ -62,7 +62,7 @@ def group_loss(
         left: Scores of the left candidate of every pair of every group, one after another.
         right: Scores of the right ones.
         groups: The groups, each with at least one pair.
-        config: ``loss``, ``ties``, ``soft_labels`` and ``teacher`` are read.
+        config: ``loss``, ``ties`` and ``teacher`` are read.
 
     Returns:
         The loss; 0 for a group whose every pair is a tie that is dropped.
@@ -72,7 +72,7 @@ def group_loss(
     weight = torch.tensor([pair[3] for group in groups for pair in group.pairs], device=place)
     if config.ties == "drop":
         weight = weight * (target != 0.5)
-    losses = label_losses(config.loss, left, right, target if config.soft_labels else _hard(target))
+    losses = label_losses(config.loss, left, right, target)
     if config.teacher is not None:
         logit = torch.tensor(
             [value for group in groups for value in (group.teacher or (math.nan,) * len(group.pairs))], device=place

@@ -279,7 +279,7 @@ class OnePassForm:
         self.model = model
         self.layout = layout
         self._config = config
-        self._precision = forward_precision(config, next(model.parameters()).device)
+        self._precision = forward_precision(config.precision, next(model.parameters()).device)
 
     @property
     def module(self) -> nn.Module:

@@ -214,7 +214,7 @@ class JointForm:
         self.model = model
         self.tokenizer = tokenizer
         self._config = config
-        self._precision = forward_precision(config, next(model.parameters()).device)
+        self._precision = forward_precision(config.precision, next(model.parameters()).device)
         # what the tokenizer puts around any text
         self._source = tokenizer.source("", 8).ids
         self._candidate = tokenizer.candidate("", 8).ids

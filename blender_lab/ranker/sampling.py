@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,12 +21,15 @@ __all__ = [
     "GroupSampler",
     "PackedSource",
     "PackedTexts",
-    "draw_pairs",
     "length_weights",
-    "order_by_wins",
     "pack_texts",
     "swap_pairs",
 ]
+
+_CORRUPTED = 0.96
+_OFF_TOPIC = 0.97
+_REFUSAL = 0.95
+_NO_TOKENS = KnownTokens()
 
 TokenArray = npt.NDArray[np.int32]
 
@@ -106,79 +108,6 @@ def pack_texts(
     return PackedTexts(token_ids, offsets, first_text)
 
 
-def order_by_wins(pairs: Sequence[PairTarget]) -> list[int]:
-    """Candidates from best to worst by the mean of their expected wins.
-
-    Args:
-        pairs: Pairs with a known order.
-
-    Returns:
-        Indices; equal candidates by index.
-
-    Examples:
-        >>> order_by_wins([(0, 1, 0.2), (1, 2, 0.9)])
-        [1, 0, 2]
-    """
-    wins: dict[int, list[float]] = {}
-    for i, j, p in pairs:
-        wins.setdefault(i, []).append(p)
-        wins.setdefault(j, []).append(1.0 - p)
-    return sorted(wins, key=lambda index: (-sum(wins[index]) / len(wins[index]), index))
-
-
-def draw_pairs(
-    pairs: Sequence[PairTarget],
-    mode: str,
-    count: int,
-    rng: np.random.Generator,
-    weights: Sequence[float] | None = None,
-) -> list[PairTarget]:
-    """Draw pairs of one record.
-
-    Args:
-        pairs: At least one pair with a known order.
-        mode: ``"all_pair"``: any pairs, each at most once. ``"random"``: any pairs, the same one perhaps again.
-            ``"top_bottom"``: the best with the worst, the second with the second last, and so on. ``"uniform"``:
-            candidates at even distances along the order, each with the next.
-        count: Most pairs to draw; at least 1.
-        rng: Source of randomness; ``"top_bottom"`` and ``"uniform"`` need it only where their pairs have no known
-            order, and one known pair is drawn instead.
-        weights: For ``"all_pair"`` and ``"random"``: how likely each pair is to be drawn, above 0.
-
-    Returns:
-        At least one pair.
-
-    Examples:
-        >>> pairs = [(i, j, 1.0) for i in range(4) for j in range(i + 1, 4)]
-        >>> draw_pairs(pairs, "top_bottom", 2, np.random.default_rng(0))
-        [(0, 3, 1.0), (1, 2, 1.0)]
-        >>> draw_pairs(pairs, "uniform", 3, np.random.default_rng(0))
-        [(0, 1, 1.0), (1, 2, 1.0), (2, 3, 1.0)]
-    """
-    if mode in ("all_pair", "random"):
-        again = mode == "random"
-        if not again and count >= len(pairs):
-            return list(pairs)
-        chances = None if weights is None else np.asarray(weights) / np.sum(weights)
-        drawn = rng.choice(len(pairs), size=count if again else min(count, len(pairs)), replace=again, p=chances)
-        return [pairs[int(index)] for index in drawn]
-    order = order_by_wins(pairs)
-    if mode == "top_bottom":
-        wanted = list(zip(order[: len(order) // 2], reversed(order), strict=False))[:count]
-    else:
-        places = np.unique(np.linspace(0, len(order) - 1, min(count, len(order) - 1) + 1).round().astype(int))
-        wanted = [(order[a], order[b]) for a, b in itertools.pairwise(places)]
-    known = {frozenset(pair[:2]): pair for pair in pairs}
-    found = [known[frozenset(pair)] for pair in wanted if frozenset(pair) in known]
-    return found or [pairs[int(rng.integers(len(pairs)))]]
-
-
-_CORRUPTED = 0.96
-_OFF_TOPIC = 0.97
-_REFUSAL = 0.95
-_NO_TOKENS = KnownTokens()
-
-
 @dataclass(frozen=True, slots=True)
 class Group:
     """Candidates of one prompt that are judged together.
@@ -251,33 +180,25 @@ def length_weights(texts: PackedTexts, targets: Sequence[Sequence[PairTarget]], 
     return (0.5 / share) ** strength, (0.5 / (1.0 - share)) ** strength
 
 
-def swap_pairs(groups: Sequence[Group], how: str, rng: np.random.Generator) -> list[Group]:
-    """Turn pairs round, for a ranker that reads the two candidates in an order.
+def swap_pairs(groups: Sequence[Group], rng: np.random.Generator) -> list[Group]:
+    """Turn each pair with probability 1/2, for a ranker that reads the two candidates in an order.
 
     Args:
         groups: The groups.
-        how: ``"random"`` turns each pair with probability 1/2, ``"both"`` takes each in both orders, ``"none"``
-            leaves them.
         rng: Source of randomness.
 
     Returns:
         New groups; labels and the teacher's logits are turned with their pairs.
     """
-    if how == "none":
-        return list(groups)
     swapped = []
     for group in groups:
-        teacher = group.teacher or (math.nan,) * len(group.pairs)
-        pairs, logits = [], []
-        for (i, j, p, weight), logit in zip(group.pairs, teacher, strict=True):
-            turned = how == "both" or bool(rng.random() < 0.5)
-            if how == "both" or not turned:
-                pairs.append((i, j, p, weight))
-                logits.append(logit)
-            if turned:
-                pairs.append((j, i, 1.0 - p, weight))
-                logits.append(-logit)
-        swapped.append(replace(group, pairs=pairs, teacher=tuple(logits) if group.teacher else ()))
+        pairs, logits = list(group.pairs), list(group.teacher)
+        for number, (i, j, p, weight) in enumerate(group.pairs):
+            if rng.random() < 0.5:
+                pairs[number] = (j, i, 1.0 - p, weight)
+                if logits:
+                    logits[number] = -logits[number]
+        swapped.append(replace(group, pairs=pairs, teacher=tuple(logits)))
     return swapped
 
 
@@ -292,13 +213,8 @@ class GroupSampler:
         known: The tokens that they work with.
         refusals: Token ids of refusals.
         seed: Seed.
-        pair_sampling: Which pairs of a record are drawn, see ``pair_sampling.draw_pairs``. ``"all_pair"`` draws
-            ``group`` candidates first and takes the pairs among them.
         pairs_per_record: Most pairs for one prompt; 0 for all of the group's.
-        draw_by_length: A source's ``weights`` decide how often pairs are drawn, and no longer what they weigh.
         off_topic_draws: Prompts drawn for an off-topic answer; the one most like the real one is taken.
-        off_topic_longest: Probability that the off-topic answer is the longest to its prompt, so that off-topic does
-            not go with short.
     """
 
     def __init__(
@@ -311,17 +227,11 @@ class GroupSampler:
         known: KnownTokens = _NO_TOKENS,
         refusals: Sequence[Sequence[int]] = (),
         seed: int = 0,
-        pair_sampling: str = "all_pair",
         pairs_per_record: int = 0,
-        draw_by_length: bool = False,
         off_topic_draws: int = 1,
-        off_topic_longest: float = 0.0,
     ) -> None:
-        self._off_topic_longest = off_topic_longest
         self._off_topic_draws = off_topic_draws
-        self._mode = pair_sampling
         self._pairs = pairs_per_record
-        self._draw_by_length = draw_by_length
         self._sources = [source for source in sources if source.share > 0 and any(source.targets)]
         if not self._sources:
             raise ConfigurationError("no source with a share above 0 has a pair with a known order")
@@ -346,24 +256,13 @@ class GroupSampler:
         record = self._usable[number][int(rng.integers(len(self._usable[number])))]
         known = source.targets[record]
 
-        def length_weight(pair: PairTarget) -> float:
-            return _length_weight(source, record, pair)
-
-        def draw(pairs: Sequence[PairTarget], count: int) -> list[PairTarget]:
-            chances = [length_weight(pair) for pair in pairs] if self._draw_by_length else None
-            return draw_pairs(pairs, self._mode, count, rng, chances)
-
-        if self._mode == "all_pair":
-            chosen = _choose(known, source.group, rng)
-            pairs = [pair for pair in known if pair[0] in chosen and pair[1] in chosen]
-            pairs = draw(pairs, self._pairs) if self._pairs else pairs
-        else:
-            pairs = draw(known, self._pairs or max(1, source.group // 2))
-            chosen = sorted({index for pair in pairs for index in pair[:2]})
+        chosen = _choose(known, source.group, rng)
+        pairs = [pair for pair in known if pair[0] in chosen and pair[1] in chosen]
+        if 0 < self._pairs < len(pairs):
+            pairs = [pairs[int(index)] for index in rng.choice(len(pairs), size=self._pairs, replace=False)]
         place = {index: position for position, index in enumerate(chosen)}
         answers = [source.texts.candidate(record, index) for index in chosen]
-        weights = [1.0 if self._draw_by_length else length_weight(pair) for pair in pairs]
-        weighted = [(place[i], place[j], p, weight) for (i, j, p), weight in zip(pairs, weights, strict=True)]
+        weighted = [(place[i], place[j], p, _length_weight(source, record, (i, j, p))) for i, j, p in pairs]
         logits = () if source.teacher is None else [source.teacher[record].get(pair[:2], math.nan) for pair in pairs]
         if rng.random() < self._corruption:
             self._add_worse(source, number, record, answers, weighted, rng)
@@ -383,7 +282,7 @@ class GroupSampler:
         kind = rng.random()
         if kind < 0.4 and len(self._usable[number]) > 1:
             other = self._other_record(number, record, rng)
-            answers.append(source.texts.candidate(other, self._off_topic_candidate(source, other, rng)))
+            answers.append(source.texts.candidate(other, 0))
             pairs.extend((index, count, _OFF_TOPIC, 1.0) for index in range(count))
             return
         # worsen the answer that wins most, so that the label is sure
@@ -401,13 +300,6 @@ class GroupSampler:
         name = self._corruptions[int(rng.integers(len(self._corruptions)))]
         answers.append(CORRUPTIONS[name](answers[best], rng, self._known))
         pairs.append((best, count, _CORRUPTED, 1.0))
-
-    def _off_topic_candidate(self, source: PackedSource, other: int, rng: np.random.Generator) -> int:
-        # no draw at 0, so that runs without the setting stay as they were
-        if self._off_topic_longest == 0.0 or rng.random() >= self._off_topic_longest:
-            return 0
-        judged = sorted({index for pair in source.targets[other] for index in pair[:2]})
-        return max(judged, key=lambda index: source.texts.length(other, index))
 
     def _other_record(self, number: int, record: int, rng: np.random.Generator) -> int:
         """A record whose answer is off-topic here, yet near enough to be hard to tell."""

@@ -64,7 +64,6 @@ def pair_targets(
     *,
     strengths: Mapping[str, float] | None = None,
     slope: float = 0.7,
-    smallest_gap: float = 0.0,
 ) -> list[PairTarget]:
     """Every pair of one record with a known order.
 
@@ -73,7 +72,6 @@ def pair_targets(
         strengths: Strength by model; where given, it alone decides, and pairs closer than 0.3 are left out.
         slope: Log-odds for one step on a graded scale (such as 1 to 10). Scores that are all 0 or 1 are
             right or wrong, which leaves no doubt.
-        smallest_gap: Graded scores that differ by less are no pair.
 
     Returns:
         Targets with i < j. Scores, where the record has them, go before comparisons: they give all pairs.
@@ -89,7 +87,7 @@ def pair_targets(
     if record.scores is not None:
         if set(record.scores) <= {0.0, 1.0}:
             return _graded(list(record.scores), math.inf, 0.5)
-        return _graded(list(record.scores), slope, smallest_gap)
+        return _graded(list(record.scores), slope, 0.0)
     return [(i, j, p) if i < j else (j, i, 1.0 - p) for i, j, p in record.comparisons]
 
 

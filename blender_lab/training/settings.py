@@ -1,39 +1,187 @@
-"""Settings of a run: read from a file, checked, and kept with what was trained under them."""
+"""Settings of a run: read from a file, checked by pydantic, and kept with what was trained under them."""
 
 from __future__ import annotations
 
-import dataclasses
+import difflib
 import json
-import math
 import os
-import sys
 import tomllib
-import types
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from blender_core.errors import ConfigurationError
 
 __all__ = [
-    "LARGEST_SEED",
-    "PART",
-    "SHARE",
-    "Allowed",
-    "Range",
-    "above",
-    "at_least",
-    "built",
+    "Names",
+    "Part",
+    "RunSettings",
+    "Seed",
+    "Settings",
+    "Share",
+    "as_tuple",
     "check_resumable",
-    "check_settings",
     "keep_settings",
     "read_settings",
+    "refusal",
 ]
+
+_FILE = "config.json"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""From 0 to 1."""
+
+Part = Annotated[float, Field(ge=0, lt=1)]
+"""From 0 up to, not including, 1."""
+
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""Numbers that numpy takes as a seed; transformers seeds it too."""
+
+
+def as_tuple(value: Any) -> Any:
+    """Turn a list into a tuple, and a lone text into a tuple of one.
+
+    Args:
+        value: A value of a settings file.
+
+    Returns:
+        The tuple; any other value as it is.
+
+    Examples:
+        >>> as_tuple("a"), as_tuple(["a", "b"]), as_tuple(3)
+        (('a',), ('a', 'b'), 3)
+    """
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
+"""A list of texts; a lone text counts as a list of one."""
+
+
+class Settings(BaseModel):
+    """A table of settings: frozen, and every value has exactly the type of its annotation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def __init__(self, /, **values: Any) -> None:
+        """Check the settings.
+
+        Raises:
+            ConfigurationError: A setting is unknown, missing or cannot be used.
+        """
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError(refusal(error)) from None
+
+    # tables within tables are then checked by pydantic itself, which knows their place
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, values: Any) -> Any:
+        for name in values if isinstance(values, Mapping) else ():
+            if name not in cls.model_fields:
+                near = difflib.get_close_matches(str(name), cls.model_fields, 1)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(cls.model_fields)}"
+                raise ConfigurationError(f"unknown key {name}; {hint}")
+        return values
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Build from plain types.
+
+        Args:
+            data: The settings by name; tables are mappings.
+
+        Returns:
+            The settings.
+
+        Raises:
+            ConfigurationError: A setting is unknown, missing or cannot be used; the message names it.
+        """
+        if not isinstance(data, Mapping):
+            raise ConfigurationError(f"the whole file is {data!r}; give a table of keys")
+        return cls(**data)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a TOML file, or a JSON file if its name ends in ``.json``.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The settings.
+
+        Raises:
+            ConfigurationError: The file is missing, or holds no usable settings; the message names file and key.
+        """
+        data = read_settings(path)
+        try:
+            return cls.from_dict(data)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{path}: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the settings as plain types; `from_dict` reads them back."""
+        return self.model_dump()
+
+    def replace(self, **changes: Any) -> Self:
+        """Copy the settings with some of them changed.
+
+        Args:
+            changes: New values by name.
+
+        Returns:
+            The checked copy.
+
+        Raises:
+            ConfigurationError: A setting is unknown or cannot be used.
+        """
+        return type(self)(**{**dict(self), **changes})
+
+
+class RunSettings(Settings):
+    """Settings of a run that writes into a folder."""
+
+    output: str
+
+
+def refusal(error: ValidationError) -> str:
+    """Say why settings were refused, one line for each: the key, the value and what is allowed.
+
+    Args:
+        error: What pydantic found.
+
+    Returns:
+        The message.
+    """
+    return "\n".join(_one_refusal(found) for found in error.errors(include_url=False))
+
+
+def _one_refusal(found: Any) -> str:
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in found["loc"]).removeprefix(".")
+    kind, value = found["type"], found["input"]
+    if kind == "missing":
+        return f"{place} must be given"
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"unknown key {place}"
+    if kind == "value_error":
+        return f"{place}: {found['ctx']['error']}" if place else str(found["ctx"]["error"])
+    if kind == "literal_error":
+        return f"{place} is {value!r}; choose one of {found['ctx']['expected']}"
+    if kind == "too_short":
+        return f"{place} is {value!r}; give at least {found['ctx']['min_length']}"
+    # as a file's writer calls them
+    wanted = found["msg"].removeprefix("Input should be ").replace("dictionary", "table").replace("tuple", "list")
+    return f"{place} is {value!r}; give {'a number ' if 'than' in wanted else ''}{wanted}"
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """Read a TOML file, or a JSON file where the name ends in ``.json``.
+    """Read a TOML file, or a JSON file if its name ends in ``.json``.
 
     Raises:
         ConfigurationError: The file is missing, or is neither.
@@ -49,207 +197,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     return data
 
 
-_Settings = TypeVar("_Settings")
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Numbers that a setting may have.
-
-    Attributes:
-        low: The lowest.
-        high: The highest.
-        with_low: Whether the lowest itself is allowed.
-        with_high: Whether the highest itself is allowed.
-
-    Examples:
-        >>> str(Range(0, 1, with_high=False)), 1 in Range(0, 1, with_high=False)
-        ('a number in [0, 1)', False)
-    """
-
-    low: float
-    high: float = math.inf
-    with_low: bool = True
-    with_high: bool = True
-
-    def __contains__(self, value: float) -> bool:
-        low = self.low <= value if self.with_low else self.low < value
-        return low and (value <= self.high if self.with_high else value < self.high)
-
-    def __str__(self) -> str:
-        if self.high == math.inf:
-            return f"at least {self.low}" if self.with_low else f"a number above {self.low}"
-        return f"a number in {'(['[self.with_low]}{self.low}, {self.high}{')]'[self.with_high]}"
-
-
-Allowed = Mapping[str, Range | tuple[str, ...]]
-"""Key -> its range, or the texts to choose from."""
-
-SHARE = Range(0, 1)
-"""From 0 to 1."""
-
-PART = Range(0, 1, with_high=False)
-"""From 0 up to, not including, 1."""
-
-LARGEST_SEED = 2**32 - 1
-"""What numpy takes, which transformers seeds too."""
-
-
-def at_least(low: float) -> Range:
-    """Numbers from ``low`` on."""
-    return Range(low)
-
-
-def above(low: float) -> Range:
-    """Numbers above ``low``."""
-    return Range(low, with_low=False)
-
-
-def check_settings(settings: object, allowed: Allowed) -> None:
-    """Check every field of a dataclass.
-
-    Args:
-        settings: The dataclass; the annotations say which type each field has.
-        allowed: Ranges and choices by field; ``None`` is allowed where the annotation has it.
-
-    Raises:
-        ConfigurationError: A value cannot be used; the message names the key, the value and what is allowed.
-    """
-    for name, hint in get_type_hints(type(settings)).items():
-        value = getattr(settings, name)
-        _check_type(value, hint, name)
-        known = allowed.get(name)
-        if known is None or value is None or value in known:
-            continue
-        remedy = f"give {known}" if isinstance(known, Range) else f"choose one of {', '.join(map(repr, known))}"
-        raise ConfigurationError(f"{name} is {value!r}; {remedy}")
-
-
-def built(kind: type[_Settings], values: object, place: str = "") -> _Settings:
-    """Build a dataclass of settings from plain types.
-
-    Tables become the dataclasses that the annotations name, lists become tuples, and a lone text where a list is due
-    becomes a list of one.
-
-    Args:
-        kind: The dataclass.
-        values: Its fields by name.
-        place: Where it stands in the file, for messages; ``""`` for the file itself.
-
-    Returns:
-        The settings.
-
-    Raises:
-        ConfigurationError: A key is unknown or missing, or a value cannot be used; the message names both.
-    """
-    if isinstance(values, kind):
-        return values
-    if not isinstance(values, Mapping):
-        raise ConfigurationError(f"{place or 'the whole file'} is {values!r}; give a table of keys")
-    hints = get_type_hints(kind)
-    known = {name: value for name, value in values.items() if name in hints}
-    ready = {name: _ready(value, hints[name], f"{place}.{name}".lstrip(".")) for name, value in known.items()}
-    try:
-        _check_names(kind, values)
-        # before the dataclass compares what cannot be compared
-        for name, value in ready.items():
-            _check_type(value, hints[name], name)
-        return kind(**ready)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{place}: {error}" if place else str(error)) from error
-
-
-def _check_names(kind: Any, values: Mapping[Any, Any]) -> None:
-    fields = dataclasses.fields(kind)
-    unknown = [name for name in values if name not in {field.name for field in fields}]
-    if unknown:
-        raise ConfigurationError(
-            f"unknown keys {', '.join(map(str, unknown))}; known are {', '.join(field.name for field in fields)}"
-        )
-    missing = [
-        field.name
-        for field in fields
-        if field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-        and field.name not in values
-    ]
-    if missing:
-        raise ConfigurationError(f"{', '.join(missing)} must be given")
-
-
-def _ready(value: Any, hint: Any, place: str) -> Any:
-    kinds = _kinds(hint)
-    if value is None and types.NoneType in kinds:
-        return None
-    for kind in kinds:
-        origin, arguments = get_origin(kind), get_args(kind)
-        if dataclasses.is_dataclass(kind):
-            return built(kind, value, place)  # type: ignore[arg-type]
-        if origin is dict and isinstance(value, Mapping):
-            return {name: _ready(one, arguments[1], f"{place}.{name}") for name, one in value.items()}
-        if origin is tuple and isinstance(value, str) and str not in kinds:
-            # a lone text would be taken apart into its letters
-            return (value,)
-        if origin is tuple and isinstance(value, (list, tuple)):
-            return tuple(_ready(one, arguments[0], f"{place}[{number}]") for number, one in enumerate(value))
-    return value
-
-
-def _check_type(value: object, hint: Any, key: str) -> None:
-    if not _fits(value, hint):
-        words = " or ".join(_words(kind) for kind in _kinds(hint) if kind is not types.NoneType)
-        raise ConfigurationError(f"{key} is {value!r}; give {words}")
-
-
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    kinds = _kinds(hint)
-    if len(kinds) > 1:
-        return any(_fits(value, kind) for kind in kinds)
-    if hint is Any:
-        return True
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(one, arguments[0]) for one in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(
-            isinstance(name, str) and _fits(one, arguments[1]) for name, one in value.items()
-        )
-    # true and false are numbers to Python
-    if hint in (int, float) and isinstance(value, bool):
-        return False
-    if hint is float:
-        largest = sys.float_info.max
-        return isinstance(value, (int, float)) and -largest <= value <= largest
-    return isinstance(value, hint)
-
-
-def _words(hint: Any) -> str:
-    if get_origin(hint) is tuple:
-        return f"a list, each of it {_words(get_args(hint)[0])}"
-    if get_origin(hint) is dict:
-        return f"a table, each of it {_words(get_args(hint)[1])}"
-    named = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text", Any: "any value"}
-    return named.get(hint, "a table of keys")
-
-
-_FILE = "config.json"
-
-
-class _Kept(Protocol):
-    @property
-    def output(self) -> str: ...
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self: ...
-
-    def to_dict(self) -> dict[str, Any]: ...
-
-
-def check_resumable(config: _Kept, free: Collection[str]) -> None:
+def check_resumable(config: RunSettings, free: Collection[str]) -> None:
     """Refuse settings other than those that were kept in the output folder.
 
     Args:
@@ -278,7 +226,7 @@ def check_resumable(config: _Kept, free: Collection[str]) -> None:
         )
 
 
-def keep_settings(config: _Kept) -> None:
+def keep_settings(config: RunSettings) -> None:
     """Write the settings into the output folder."""
     path = Path(config.output) / _FILE
     path.parent.mkdir(parents=True, exist_ok=True)

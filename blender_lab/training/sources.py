@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
 
 from blender_core.data.json_lines import json_lines
 from blender_core.data.mixinstruct import MixRecord, Verdict
 from blender_core.data.preferences import PreferenceRecord
 from blender_core.errors import ConfigurationError, DownloadError
 from blender_core.runtime.extras import require
-from blender_lab.ranker.config import SourceConfig
+from blender_lab.data_folder import data_file
+from blender_lab.training.settings import Names, Settings
 
 __all__ = [
+    "SourceConfig",
     "read_source",
     "read_table",
     "record_of_row",
@@ -23,6 +28,51 @@ _PROBABILITY = {Verdict.A_IS_BETTER: 1.0, Verdict.B_IS_BETTER: 0.0, Verdict.SAME
 _LABELS = {"a": 1.0, "b": 0.0, "tie": 0.5, "0": 1.0, "1": 0.0}
 # how hh-rlhf and its kind mark the last turn
 _LAST_TURN = "\n\nAssistant:"
+
+
+class SourceConfig(Settings):
+    """One source of preference records: a file, or a data set of the Hugging Face hub.
+
+    Attributes:
+        file: File below the data folder. JSON lines, plain or gzip, or what ``datasets`` reads: ``.parquet``,
+            ``.csv``, ``.json``.
+        dataset: Instead of ``file``: a data set's name on the hub, or a folder below the data folder, of files or as
+            ``Dataset.save_to_disk`` wrote it. Needs the ``train`` extra.
+        subset: Configuration of the data set, ``""`` for its default.
+        split: Its split.
+        format: ``"preference"`` (the project's own), ``"mixinstruct"``, ``"chosen_rejected"`` (prompt, chosen,
+            rejected) or ``"pair"`` (prompt, two answers, label); see ``docs/training.md``.
+        columns: Field of the format -> column of the data, if they differ.
+        metric: For ``"mixinstruct"``: the score that orders candidates which nobody compared.
+        share: Weight of the source when prompts are drawn.
+        only: Keep only records with one of these ``source`` values; empty for all.
+        group: Candidates drawn for one prompt.
+        by_model: The labels depend on the models alone: fit one strength per model and order by it.
+        slope: Log-odds for one step of a graded score; right for 1 to 10. The larger, the harder the labels.
+        refusals: A refusal may serve as a bad answer (not for prompts that should be refused).
+    """
+
+    file: str = ""
+    dataset: str = ""
+    subset: str = ""
+    split: str = "train"
+    format: Literal["chosen_rejected", "mixinstruct", "pair", "preference"] = "preference"
+    columns: dict[str, str] = Field(default_factory=dict)
+    metric: str = "bartscore"
+    share: float = Field(default=1.0, ge=0)
+    only: Names = ()
+    group: int = Field(default=5, ge=2)
+    by_model: bool = False
+    slope: float = Field(default=0.7, gt=0)
+    refusals: bool = False
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if bool(self.file) == bool(self.dataset):
+            raise ConfigurationError(
+                f"a source has file {self.file!r} and dataset {self.dataset!r}; give exactly one of them"
+            )
+        return self
 
 
 def record_of_row(
@@ -184,12 +234,12 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], PreferenceRecord]] = {
 _TABLES = {".parquet": "parquet", ".csv": "csv", ".json": "json"}
 
 
-def read_source(source: SourceConfig, data: str | Path, *, name: str = "data") -> Iterator[PreferenceRecord]:
+def read_source(source: SourceConfig, data: str | Path | None, *, name: str = "data") -> Iterator[PreferenceRecord]:
     """Read every record of a source.
 
     Args:
         source: Where they are, and in which format.
-        data: The data folder; an absolute ``file`` does not need it.
+        data: The data folder; ``None`` for ``BLENDER_DATA``. An absolute ``file`` and the hub's data sets need none.
         name: Name of the source, for records that name none.
 
     Yields:
@@ -200,7 +250,7 @@ def read_source(source: SourceConfig, data: str | Path, *, name: str = "data") -
         DownloadError: A data set of the hub cannot be had.
         MissingExtraError: ``datasets`` is needed and not installed.
     """
-    rows = _dataset_rows(source, Path(data)) if source.dataset else _file_rows(Path(data) / source.file)
+    rows = _dataset_rows(source, data) if source.dataset else _file_rows(data_file(source.file, data))
     for number, (place, row) in enumerate(rows, 1):
         # other sources' rows in the file may have another form
         if source.only and source.format == "preference" and row.get("source") not in source.only:
@@ -244,8 +294,8 @@ def _file_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield f"{path}: ", columns
 
 
-def _dataset_rows(source: SourceConfig, data: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    local = data / source.dataset
+def _dataset_rows(source: SourceConfig, data: str | Path | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    local = Path(data or os.environ.get("BLENDER_DATA") or "") / source.dataset
     path = str(local) if local.exists() else source.dataset
     options = {"name": source.subset} if source.subset else {}
     for row in _load(path, source.split, **options):

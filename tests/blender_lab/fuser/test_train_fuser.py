@@ -60,7 +60,7 @@ def test_a_decoder_only_model_learns_and_fuses(llama_folder, make_config, data):
 
 
 def test_a_t5_learns_and_fuses(t5_folder, make_config, data):
-    result = train_fuser(make_config(t5_folder, epochs=3, prompt_format="paper", noise=0.3), data=data)
+    result = train_fuser(make_config(t5_folder, epochs=3, prompt_format="paper"), data=data)
     losses = column(result, "loss")
     assert losses[-1] < losses[0]
     assert GenFuser.from_pretrained(result.model, device="cpu").fuse(REQUEST).usage.input_tokens > 20
@@ -141,7 +141,7 @@ def test_another_run_in_the_same_folder_is_refused(llama_folder, make_config, da
     stored = json.loads(kept.read_text())
     del stored["cut_repeats"]
     kept.write_text(json.dumps(stored))
-    assert train_fuser(make_config(llama_folder, epochs=1, notes="again"), data=data).steps > 0
+    assert train_fuser(make_config(llama_folder, epochs=1, minutes=30), data=data).steps > 0
 
 
 def test_an_unknown_optimizer_is_refused(llama_folder, make_config, data):

@@ -44,10 +44,6 @@ def test_ties_are_pulled_or_dropped():
     assert loss_of([tie, win], ties="drop") == pytest.approx(0.126928, abs=1e-5)
 
 
-def test_hard_labels():
-    assert loss_of([(0, 1, 0.75, 1.0)], soft_labels=False) == pytest.approx(0.126928, abs=1e-5)
-
-
 def test_teacher_takes_its_share_where_it_knows_the_pair():
     pairs = [(0, 1, 1.0, 1.0)]
     half = {"teacher": {"weight": 0.5, "temperature": 2.0}}

@@ -93,7 +93,7 @@ def toy_config(toy_encoder, tmp_path):
             "corruption": 0.0,
             "development_share": 0.2,
             "evaluate_every": 1000,
-            "bfloat16": False,
+            "precision": "float32",
         }
         return RankerTrainingConfig.from_dict({**settings, **changes})
 
