@@ -6,9 +6,8 @@ A run of the form ``"pair"`` ends in ``finish_pair``.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.rank.calibration import calibration_error, fit_temperature
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.rank.lexical_consensus import measure_agreement
+from blender_core.rank.logistic import fit_logistic
 from blender_core.rank.pair_ranker import PairRanker
 from blender_core.rank.pairrm.scorer import PairScorer
 from blender_core.text.distinct import distinct_candidates
@@ -72,14 +72,12 @@ class Combination:
         overlap_weight: Factor of the word overlap.
         final_answer_weight: Factor of the agreement on the final answer.
         temperature: Divides the margin between the first two before the sigmoid.
-        loss: Mean logistic loss on the pairs, sources weighing the same.
     """
 
     model_weight: float
     overlap_weight: float
     final_answer_weight: float
     temperature: float
-    loss: float
 
     def scores(self, features: Array) -> Array:
         """Scores of candidates, shape (candidates,)."""
@@ -140,16 +138,16 @@ def fit_combination(
     columns = [0, 1, 2] if use_agreement else [0]
     chosen = np.zeros(3)
     while True:
-        solution = _logistic(differences[:, columns], targets, weights, ridge)
+        # no intercept: swapping a pair must negate its logit
+        solution, _ = fit_logistic(differences[:, columns], targets, weights, ridge * np.eye(len(columns)))
         if (solution[1:] >= 0).all():
             break
         worst = 1 + int(solution[1:].argmin())
         columns.pop(worst)
     chosen[columns] = solution
     model, overlap, final = map(float, chosen)
-    loss = _loss(differences @ chosen, targets, weights)
-    combination = Combination(model, overlap, final, temperature=1.0, loss=loss)
-    return Combination(model, overlap, final, temperature=_group_temperature(sources, combination), loss=loss)
+    combination = Combination(model, overlap, final, temperature=1.0)
+    return replace(combination, temperature=_group_temperature(sources, combination))
 
 
 def _pairs(sources: Mapping[str, Sequence[RecordFeatures]]) -> tuple[Array, Array, Array]:
@@ -161,26 +159,6 @@ def _pairs(sources: Mapping[str, Sequence[RecordFeatures]]) -> tuple[Array, Arra
                 targets.append(p)
                 weights.append(1.0 / (len(record.pairs) * len(records) * len(sources)))
     return np.array(differences), np.array(targets), np.array(weights)
-
-
-def _loss(margins: Array, targets: Array, weights: Array) -> float:
-    losses = np.logaddexp(0.0, -margins) * targets + np.logaddexp(0.0, margins) * (1.0 - targets)
-    return float((losses * weights).sum())
-
-
-def _logistic(features: Array, targets: Array, weights: Array, ridge: float) -> Array:
-    """Newton's method without an intercept: swapping a pair must negate its logit."""
-    solution: Array = np.zeros(features.shape[1])
-    for _ in range(100):
-        probability = 1.0 / (1.0 + np.exp(-np.clip(features @ solution, -60.0, 60.0)))
-        gradient = features.T @ (weights * (probability - targets)) + ridge * solution
-        curvature = features.T @ (features * (weights * probability * (1.0 - probability))[:, None])
-        step = np.linalg.solve(curvature + ridge * np.eye(len(solution)), gradient)
-        # a step of at most 1 keeps far starts from overshooting
-        solution = solution - step / max(1.0, float(np.abs(step).max()))
-        if np.abs(step).max() < 1e-9:
-            break
-    return solution
 
 
 def _group_temperature(sources: Mapping[str, Sequence[RecordFeatures]], combination: Combination) -> float:
@@ -203,11 +181,7 @@ def _group_temperature(sources: Mapping[str, Sequence[RecordFeatures]], combinat
                     margins.append(scores[first] - scores[second])
                     targets.append(pair[2] if pair[0] == first else 1.0 - pair[2])
                     weights.append(1.0 / len(records))
-    if not margins:
-        return 1.0
-    grid = [math.exp(value) for value in np.linspace(math.log(0.5), math.log(5.0), 200)]
-    losses = [_loss(np.array(margins) / value, np.array(targets), np.array(weights)) for value in grid]
-    return float(grid[int(np.argmin(losses))])
+    return fit_temperature(margins, targets, weights)
 
 
 def chosen_checkpoint(config: RankerTrainingConfig) -> Path:
