@@ -22,7 +22,7 @@ def fuser(
 ) -> None:
     """Train a fuser from a configuration file.
 
-    A run that was stopped goes on from its last checkpoint when the same command is given again. The folder "model"
+    A run that was stopped resumes from its last checkpoint when the same command is given again. The folder "model"
     below the run's output is what GenFuser.from_pretrained loads.
     """
     with reported():

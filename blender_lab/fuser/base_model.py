@@ -52,7 +52,7 @@ class BaseModel:
         """Write what `GenFuser.from_pretrained` loads; adapters are merged into the weights.
 
         Args:
-            folder: The folder; made where it is missing.
+            folder: The folder; made if it is missing.
             config: Settings of the run.
             dtype: Number format of a decoder-only model's weights. T5 overflows in float16 and gets bfloat16.
         """

@@ -36,7 +36,8 @@ class FuserTrainingConfig(RunSettings):
         model: What to start from: a folder, a hub name, a GGUF file, or a name in the catalogue of local models.
         files: Training data below the data folder, in MixInstruct's schema or with ``reference`` in place of
             ``output``.
-        prompt_format: As in `GenFuser.from_pretrained`: ``"auto"`` is ``"published"`` for T5, ``"chat"`` else.
+        prompt_format: As in `GenFuser.from_pretrained`: ``"published"`` or ``"paper"`` for T5, ``"chat"`` for others.
+            ``"auto"`` is ``"published"`` for T5, ``"chat"`` else.
         ranker: Chooses the candidates: what `resolve_ranker` takes.
         top_k: Candidates in one input.
         shuffle: Shuffle the chosen candidates, as published; else best first, as they come when fusing.

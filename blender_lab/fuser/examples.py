@@ -258,10 +258,10 @@ def cut_repetition(text: str, *, ngram: int = 10, times: int = 3) -> str:
     Args:
         text: The text.
         ngram: Length in words of the runs that count as repeated.
-        times: A run may stand in the text less often than this.
+        times: A run may occur in the text less often than this.
 
     Returns:
-        The text up to the last word before the run that stands there too often.
+        The text up to the last word before the run that occurs too often.
 
     Examples:
         >>> cut_repetition("so it goes " * 4, ngram=3, times=3)

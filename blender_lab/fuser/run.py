@@ -30,7 +30,7 @@ from blender_lab.training.settings import check_resumable, keep_settings
 
 __all__ = ["FuserTrainingResult", "fusion_splits", "train_fuser"]
 
-# may change when a run goes on
+# may change when a run is resumed
 _FREE_SETTINGS = ("output", "minutes", "threads", "device", "log_every", "save_every")
 _MODEL_FOLDER = "model"
 _RESULT_FILE = "result.json"
@@ -90,7 +90,7 @@ def train_fuser(
     clock: Callable[[], float] = time.monotonic,
     report: Callable[[str], None] | None = None,
 ) -> FuserTrainingResult:
-    """Train a fuser, or go on with a run that was stopped.
+    """Train a fuser, or resume a run that was stopped.
 
     The published recipe (LLM-Blender, Jiang et al. 2023, section 4 and the released scripts) is the default of the
     settings: top-3 candidates in shuffled order, cross entropy of the reference, best held-out loss.
@@ -206,8 +206,8 @@ def _run(
         if checkpoint is None or trainer.state.global_step > _step_of(checkpoint):
             raise
         raise CheckpointError(
-            f"the run cannot go on from {checkpoint}: {type(error).__name__}: {error}; remove that folder to go on "
-            "from the one before it"
+            f"the run cannot be resumed from {checkpoint}: {type(error).__name__}: {error}; remove that folder to "
+            "resume from the one before it"
         ) from error
     state = trainer.state
     base.save(output / _MODEL_FOLDER, config)

@@ -45,7 +45,7 @@ def last_checkpoint(folder: Path) -> Path | None:
         folder: The run's folder.
 
     Returns:
-        The checkpoint's folder, ``None`` where there is none.
+        The checkpoint's folder, ``None`` if there is none.
     """
     numbered = [
         (int(path.name.removeprefix("checkpoint-")), path)
@@ -119,8 +119,8 @@ def rewind_log(path: Path, step: int) -> float:
     """Take back the lines behind a step.
 
     Args:
-        path: ``log.csv``; made where it is missing.
-        step: The step that the run goes on from.
+        path: ``log.csv``; made if it is missing.
+        step: The step that the run resumes from.
 
     Returns:
         Seconds that the run had taken up to there.
@@ -214,7 +214,7 @@ class RunCallback(TrainerCallback):
         return control
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """An evaluation stands between a step and its save, and is no part of what the save costs."""
+        """Leave an evaluation between a step and its save out of the save's cost."""
         self._pace.begin()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

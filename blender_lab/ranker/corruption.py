@@ -112,7 +112,7 @@ def opposite_tokens(vocabulary: Mapping[str, int]) -> dict[int, tuple[int, ...]]
         vocabulary: Token -> id.
 
     Returns:
-        Id of a token -> the ids that take its place. Capitals are kept. Where the vocabulary marks starts of words,
+        Id of a token -> the ids that take its place. Capitals are kept. If the vocabulary marks starts of words,
         only tokens with the mark count, so that the end of ``this`` is no ``is``.
 
     Examples:
@@ -167,7 +167,7 @@ _APART = 4
 def contradict(answer: Sequence[int], rng: np.random.Generator, known: KnownTokens = _NOTHING) -> list[int]:
     """Turn 30% to 100% of the words that have an opposite, one at least.
 
-    Of words that stand close together only one is turned: ``is not impossible`` would say again what ``is possible``
+    Of words close to each other only one is turned: ``is not impossible`` would say again what ``is possible``
     said. An answer without such a word loses its end instead.
     """
     opposites = known.opposites

@@ -229,7 +229,7 @@ def load_scorer(folder: Path, config: RankerTrainingConfig) -> SegmentPooledScor
         config: ``head_size`` and ``dropout`` are read.
 
     Returns:
-        The scorer. Its head is that of the exported ranker where the run goes on from one, else new.
+        The scorer. Its head is that of the exported ranker if the run starts from one, else new.
 
     Raises:
         CheckpointError: The folder holds no encoder of ``ENCODERS``, or a head of another size.
@@ -250,7 +250,7 @@ def load_scorer(folder: Path, config: RankerTrainingConfig) -> SegmentPooledScor
 
 
 def unpack_ranker(folder: str | Path, target: str | Path) -> Path:
-    """Write an exported ranker as an encoder's folder with a head beside it.
+    """Write an exported ranker as an encoder's folder with a head.
 
     The weights are those that int8 leaves, in float32.
 

@@ -28,7 +28,7 @@ from blender_lab.ranker.development import HeldOut, PairLogit, held_out_groups, 
 from blender_lab.ranker.export import encoder_folder, load_scorer, write_ranker, write_settings
 from blender_lab.ranker.loop import START_FILE, load_checkpoint, mix_with_start
 from blender_lab.ranker.one_pass import load_tokenizer, longest_row, segment_layout
-from blender_lab.ranker.pair import JointForm, pair_lengths
+from blender_lab.ranker.pair import PairForm, pair_lengths
 from blender_lab.ranker.sampling import pack_texts
 from blender_lab.ranker.targets import PairTarget
 from blender_lab.ranker.train import build_form, check_resumable_ranker, source_records, source_targets
@@ -227,7 +227,7 @@ def finish_pair_ranker(
         # the form refuses a window that does not fit
         config = config.replace(stages=(Stage(max_tokens=max_tokens),))
     form, texts = build_form(config)
-    assert isinstance(form, JointForm)
+    assert isinstance(form, PairForm)
     load_checkpoint(chosen_checkpoint(config), form.module)
     form.module.eval()
     window = config.largest_window
@@ -287,7 +287,7 @@ def _pair_numbers(logits: list[PairLogit], temperature: float, position_bias: fl
             (((forward > position_bias) == better).mean() + ((backward > -position_bias) == better).mean()) / 2
         ),
         "consistency": float(((forward > 0) == (backward > 0)).mean()),
-        # the first stands on the left in one order and on the right in the other
+        # the first is on the left in one order and on the right in the other
         "position_bias": float((forward - backward).mean() / 2),
         "calibration_error": calibration_error(probability, target),
     }

@@ -70,7 +70,7 @@ def save_checkpoint(
     state: RunState,
     scaler: torch.amp.GradScaler | None = None,
 ) -> None:
-    """Write a checkpoint; whoever kills the run meanwhile leaves the one before it.
+    """Write a checkpoint; a kill meanwhile leaves the one before it.
 
     Args:
         path: The file.
@@ -184,7 +184,7 @@ COLUMNS = ("step", "progress", "seconds", "sequences", "max_tokens", "learning_r
 class RunLog:
     """Appends to the logs of a run. Use as a context manager.
 
-    A run that goes on from a checkpoint first drops what was logged after it, so that no step stands twice.
+    A resumed run first drops what was logged after its checkpoint, so that no step is logged twice.
 
     Args:
         output: Folder of the run.
@@ -287,7 +287,7 @@ class LoopResult:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """Where a run is, for whoever watches.
+    """How far a run is.
 
     Attributes:
         step: Optimiser steps done.
@@ -316,7 +316,7 @@ def run_loop(
     clock: Callable[[], float] = time.monotonic,
     stop_after: int | None = None,
 ) -> LoopResult:
-    """Train, resuming from the last checkpoint in ``config.output`` where there is one.
+    """Train, resuming from the last checkpoint in ``config.output`` if there is one.
 
     Args:
         config: Settings.
@@ -361,7 +361,7 @@ def run_loop(
             if not math.isfinite(loss) and not scaler.is_enabled():
                 raise RankerError(
                     f"the loss of step {state.step + 1} is {loss}; lower learning_rate, or use precision = 'float32', "
-                    f"in another output; initial = '{output / 'checkpoint.pt'}' goes on from the last checkpoint"
+                    f"in another output; initial = '{output / 'checkpoint.pt'}' starts from the last checkpoint"
                 )
             state.step += 1
             state.sequences += rows
@@ -465,7 +465,7 @@ def _begin(
     if config.initial:
         load_checkpoint(config.initial, form.module)
     if config.start_share:
-        # the ranker it goes on from may be another one by the time of the export
+        # the ranker it starts from may have changed by the time of the export
         save_weights(output / START_FILE, form.module, RunState())
     return RunState()
 

@@ -55,7 +55,7 @@ def group_loss(
 ) -> torch.Tensor:
     """The loss of a step: the weighted mean over a group's pairs, then the mean over groups.
 
-    Where the teacher knows a pair, its cross-entropy against ``sigmoid(logit / temperature)`` takes the share
+    If the teacher knows a pair, its cross-entropy against ``sigmoid(logit / temperature)`` takes the share
     ``teacher.weight`` of the pair's loss (Hinton et al. 2015).
 
     Args:

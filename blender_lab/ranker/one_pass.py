@@ -97,7 +97,7 @@ def known_tokens(tokenizer: Tokenizer) -> KnownTokens:
 
 
 ENCODERS = ("bert", "mpnet", "roberta")
-"""Kinds of encoders that the head goes on; only ``"bert"`` knows segments by an embedding of their own."""
+"""Kinds of encoders that take the head; only ``"bert"`` knows segments by an embedding of their own."""
 
 
 def load_encoder(folder: str | Path) -> nn.Module:
@@ -121,7 +121,7 @@ def load_encoder(folder: str | Path) -> nn.Module:
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{folder} holds no readable config.json: {error}; give an encoder's folder") from error
     if kind not in ENCODERS:
-        raise CheckpointError(f"{folder} holds a {kind!r} model; this head goes on one of {', '.join(ENCODERS)}")
+        raise CheckpointError(f"{folder} holds a {kind!r} model; give one of {', '.join(ENCODERS)}")
     config = AutoConfig.from_pretrained(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     shown = display.is_progress_bar_enabled()
     # the run has a bar of its own
@@ -259,7 +259,7 @@ def score_rows(
 class OnePassForm:
     """Scores a pair as the scores of its two candidates, each from a pass of its own.
 
-    A candidate that stands in many pairs is read once, and swapping a pair swaps its scores.
+    A candidate of many pairs is read once, and swapping a pair swaps its scores.
 
     Args:
         model: The scorer, on its device.

@@ -23,7 +23,7 @@ from blender_lab.ranker.sampling import Group
 from blender_lab.training.precision import forward_precision, mixed_precision
 
 __all__ = [
-    "JointForm",
+    "PairForm",
     "load_pair_model",
     "pair_lengths",
 ]
@@ -191,7 +191,7 @@ def pair_lengths(window: int, prompt_share: float) -> tuple[int, int]:
     return source, candidate
 
 
-class JointForm:
+class PairForm:
     """Scores a pair in one pass over prompt, left and right candidate.
 
     Args:
@@ -225,7 +225,7 @@ class JointForm:
         return self.model
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts, without what stands around them in a pair."""
+        """Encode texts without the tokens around them in a pair."""
         longest = 1 << 30
         return [list(self.tokenizer.candidate(_clean(text), longest).ids[2:-1]) for text in texts]
 

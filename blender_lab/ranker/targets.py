@@ -112,7 +112,7 @@ def ask_teacher(ranker: Ranker, record: PreferenceRecord) -> PairLogits:
     """Rank the candidates of a record.
 
     Args:
-        ranker: Any ranker. Where it compares pairs its comparisons count, else the differences of its scores.
+        ranker: Any ranker. If it compares pairs, its comparisons count, else the differences of its scores.
         record: The record.
 
     Returns:

@@ -18,7 +18,7 @@ from blender_lab.ranker.development import HeldOut, development_evaluation
 from blender_lab.ranker.export import HEAD_FILE, encoder_folder, load_scorer
 from blender_lab.ranker.loop import LoopResult, StepReport, run_loop
 from blender_lab.ranker.one_pass import OnePassForm, known_tokens, load_tokenizer, segment_layout
-from blender_lab.ranker.pair import JointForm, load_pair_model
+from blender_lab.ranker.pair import PairForm, load_pair_model
 from blender_lab.ranker.sampling import GroupSampler, PackedSource, length_weights, pack_texts
 from blender_lab.ranker.targets import PairTarget, label_with_teacher, model_strengths, pair_targets, with_teacher_pairs
 from blender_lab.training.settings import check_resumable, keep_settings
@@ -112,12 +112,12 @@ def build_form(config: RankerTrainingConfig) -> tuple[Architecture, Texts]:
         pair_model, pair_tokenizer = load_pair_model(
             folder, dropout=config.dropout, seed=config.seed, pooling=config.pooling
         )
-        joint = JointForm(pair_model.to(device), pair_tokenizer, config)
-        return joint, Texts(joint.encode_batch, f"pair {digest}", known)
+        pair_form = PairForm(pair_model.to(device), pair_tokenizer, config)
+        return pair_form, Texts(pair_form.encode_batch, f"pair {digest}", known)
     if config.start_share and not config.initial and not (folder / HEAD_FILE).is_file():
         raise ConfigurationError(
             f"start_share is {config.start_share}, but the run begins with {config.encoder!r}, which has no head; set "
-            "start_share = 0, or go on from a ranker"
+            "start_share = 0, or start from a ranker"
         )
     model = load_scorer(folder, config)
 
@@ -134,7 +134,7 @@ def train_ranker(
     report: Callable[[StepReport], None] | None = None,
     stop_after: int | None = None,
 ) -> LoopResult:
-    """Train a ranker, or go on with a run that was stopped.
+    """Train a ranker, or resume a run that was stopped.
 
     Args:
         config: Settings; ``config.output`` receives checkpoints, ``log.csv`` and ``evaluations.jsonl``.

@@ -179,7 +179,7 @@ def train_reward_head(
 ) -> dict[str, Any]:
     """Read every answer once, fit the head, and write the folder that ``RewardHeadRanker.load`` reads.
 
-    Vectors are kept in ``vectors`` in the output; the same command goes on after a kill.
+    Vectors are kept in ``vectors`` in the output; the same command resumes after a kill.
 
     Args:
         config: Settings.

@@ -78,7 +78,7 @@ def run_file(tmp_path):
         "steps": 3,
         "head_size": 8,
         "corruption": 0.0,
-        "bfloat16": False,
+        "precision": "float32",
     }
     (tmp_path / "run.json").write_text(json.dumps(settings))
     return tmp_path / "run.json"

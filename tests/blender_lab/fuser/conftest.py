@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-GOLDENS = Path(__file__).parents[3] / "goldens"
+GOLDENS = Path(__file__).parents[2] / "goldens"
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
