@@ -12,7 +12,7 @@ from typing import Any
 from blender_core.data.json_lines import json_lines
 from blender_core.errors import ConfigurationError
 
-__all__ = ["PreferenceRecord", "first_by_hash", "is_development", "read_records", "split_development"]
+__all__ = ["PreferenceRecord", "is_development", "read_records", "split_development"]
 
 _LABELS = {"A": 1.0, "B": 0.0, "tie": 0.5}
 
@@ -124,34 +124,8 @@ def is_development(prompt: str, share: float, seed: int = 0) -> bool:
     Returns:
         True for the development side.
     """
-    return _prompt_hash(prompt, seed) < share * 2**64
-
-
-def first_by_hash(records: Iterable[PreferenceRecord], count: int, seed: int = 0) -> list[PreferenceRecord]:
-    """A part that grows with its count: what a smaller count takes, a larger one takes too.
-
-    Args:
-        records: The records.
-        count: How many to take at most.
-        seed: Another seed takes others.
-
-    Returns:
-        Those whose prompts have the smallest hash, in their own order; records with equal prompts stand together.
-
-    Examples:
-        >>> records = [PreferenceRecord(str(n), "s", f"prompt {n}", (), (), None, ()) for n in range(9)]
-        >>> two, four = first_by_hash(records, 2), first_by_hash(records, 4)
-        >>> len(four), set(two) < set(four)
-        (4, True)
-    """
-    every = list(records)
-    order = sorted(range(len(every)), key=lambda place: (_prompt_hash(every[place].prompt, seed), place))
-    return [every[place] for place in sorted(order[:count])]
-
-
-def _prompt_hash(prompt: str, seed: int) -> int:
     digest = hashlib.sha256(f"{seed}\n{' '.join(prompt.split())}".encode()).digest()
-    return int.from_bytes(digest[:8], "big")
+    return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 def split_development(

@@ -26,7 +26,10 @@ evaluate = typer.Typer(
 
 @evaluate.command(epilog=EXIT_CODES)
 def ranker(
-    data: Annotated[str, typer.Option(envvar="BLENDER_DATA", help="Folder with the sets below eval/.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Folder with the sets below eval/.", envvar="BLENDER_DATA", show_default=False),
+    ] = None,
     ranker: Annotated[
         str,
         typer.Option(
@@ -55,9 +58,11 @@ def ranker(
     with reported():
         from rich.text import Text
 
+        from blender_lab.data_folder import data_folder
         from blender_lab.evaluate.benchmark_rankers import benchmark_rankers
         from blender_lab.evaluate.ranker import evaluate_ranker
 
+        folder = data_folder(data)
         measured = benchmark_rankers([ranker], encoder=encoder, max_tokens=max_tokens)[ranker]
         with console(stderr=True).status("") as status:
 
@@ -67,7 +72,7 @@ def ranker(
 
             numbers = evaluate_ranker(
                 measured,
-                data,
+                folder,
                 sets=sets,
                 limit=limit,
                 progress=lambda name: status.update(Text(name)),

@@ -44,7 +44,9 @@ def blend(
             show_default=False,
         ),
     ],
-    data: Annotated[str | None, typer.Option(envvar="BLENDER_DATA", help="Folder of the named sets.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder of the named sets.", envvar="BLENDER_DATA", show_default=False)
+    ] = None,
     ranker: Annotated[
         list[str] | None,
         typer.Option(

@@ -119,7 +119,7 @@ def evaluate_ranker(
         raise ConfigurationError(f"limit is {limit}; it must be at least 1")
     folder = Path(data) / "eval"
     if not folder.is_dir():
-        raise ConfigurationError(f"no evaluation sets in {folder}; give the data folder (BLENDER_DATA or --data)")
+        raise ConfigurationError(f"no evaluation sets in {folder}; give another --data DIR or BLENDER_DATA")
     known = (*PAIR_SETS, *BLEND_SETS)
     unknown = sorted(set(sets or ()) - set(known))
     if unknown:

@@ -166,7 +166,7 @@ def _local_file(source: str, data: str | Path | None) -> Path | None:
     if source.endswith(_SUFFIXES):
         raise ConfigurationError(f"there is no file {source}")
     if source.count("/") != 1:
-        where = f"{data}/eval" if data is not None else "a data folder (BLENDER_DATA or --data)"
+        where = f"{data}/eval" if data is not None else "a data folder (give --data DIR or set BLENDER_DATA)"
         raise ConfigurationError(
             f"no benchmark {source!r}: it is no file, not in {where}, and no name of a data set on the hub"
         )

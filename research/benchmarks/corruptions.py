@@ -18,7 +18,7 @@ import numpy as np
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_lab.ranker.config import RankerTrainingConfig
 from blender_lab.ranker.corruption import CORRUPTIONS, REFUSALS
-from blender_lab.ranker.tokenizer import known_tokens, load_tokenizer
+from blender_lab.ranker.one_pass import known_tokens, load_tokenizer
 from blender_lab.ranker.train import source_records, source_targets
 
 RECIPE = Path(__file__).parents[1] / "blender_lab" / "recipes" / "embedded.toml"

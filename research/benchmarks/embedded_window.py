@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from blender_core.rank.embedded import EmbeddedRanker
-from blender_lab.ranker import RankerTrainingConfig
+from blender_lab import RankerTrainingConfig
 from blender_lab.ranker.targets import pair_targets
 from blender_lab.ranker.train import source_records
 

@@ -21,12 +21,11 @@ from blender_core.data.preferences import read_records
 from blender_core.rank.baselines import LongestRanker
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.rank.protocol import Ranker
-from blender_lab.ranker.checkpoint import load_average
 from blender_lab.ranker.config import RankerTrainingConfig, SourceConfig
-from blender_lab.ranker.export import write_ranker
-from blender_lab.ranker.exported import encoder_folder, load_scorer
-from blender_lab.ranker.finish_pair import chosen_checkpoint
-from blender_lab.ranker.tokenizer import load_tokenizer, segment_layout
+from blender_lab.ranker.export import encoder_folder, load_scorer, write_ranker
+from blender_lab.ranker.finish import chosen_checkpoint
+from blender_lab.ranker.loop import load_average
+from blender_lab.ranker.one_pass import load_tokenizer, segment_layout
 from blender_lab.ranker.train import source_records, source_targets, train_ranker
 
 PUBLIC_PAIRS = ("autoj", "hhh", "llmbar")

@@ -15,15 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 import torch
 
-from blender_lab.ranker.checkpoint import load_checkpoint
 from blender_lab.ranker.config import RankerTrainingConfig
+from blender_lab.ranker.loop import load_checkpoint
 from blender_lab.ranker.one_pass import OnePassForm, score_rows
 from blender_lab.ranker.train import build_form, source_records, source_targets, train_ranker
 
@@ -41,8 +40,7 @@ def default_ways() -> list[str]:
 
 def run_settings(way: str, encoder: str, steps: int, threads: int, out: Path) -> RankerTrainingConfig:
     device, precision, seed = way.rsplit(":", 2)
-    return replace(
-        RankerTrainingConfig.load(RECIPE),
+    return RankerTrainingConfig.load(RECIPE).replace(
         encoder=encoder,
         output=str(out / f"{way.replace(':', '-')}-{steps}"),
         teacher=None,
@@ -61,14 +59,14 @@ def held_out_scores(config: RankerTrainingConfig, data: Path) -> Scores:
     result = Path(config.output) / "scores.json"
     if not result.is_file():
         train_ranker(config, data=data)
-        form, texts = build_form(replace(config, device="cpu"))
+        form, texts = build_form(config.replace(device="cpu"))
         assert isinstance(form, OnePassForm)
         load_checkpoint(Path(config.output) / "checkpoint.pt", form.model)
         form.module.eval()
         found: Scores = {}
         for name, source in config.sources.items():
             found[name] = []
-            for record in source_records(replace(config, seed=0), source, data)[1][:MOST]:
+            for record in source_records(config.replace(seed=0), source, data)[1][:MOST]:
                 prompt, *answers = texts.encode_batch([record.prompt, *record.candidates])
                 rows = [form.layout.join(prompt, answer, config.largest_window) for answer in answers]
                 with torch.no_grad():
@@ -82,7 +80,7 @@ def row(name: str, config: RankerTrainingConfig, found: Scores, first: Scores, d
     """One line of the table."""
     cells, same, correlations = [], [], []
     for source_name, source in config.sources.items():
-        records = source_records(replace(config, seed=0), source, data)[1][:MOST]
+        records = source_records(config.replace(seed=0), source, data)[1][:MOST]
         right = []
         pairs_by_record = source_targets(source, records)
         for own, other, pairs in zip(found[source_name], first[source_name], pairs_by_record, strict=True):

@@ -61,7 +61,7 @@ def llama_folder(tmp_path_factory):
 @pytest.fixture
 def make_config(tmp_path):
     """Settings of a run of a few seconds."""
-    from blender_lab.fuser import FuserTrainingConfig
+    from blender_lab import FuserTrainingConfig
 
     def make(model, **changes):
         settings = {

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_core.data.preferences import first_by_hash
+from blender_core.data.preferences import split_development
 from blender_core.errors import ConfigurationError
-from blender_lab.ranker import PreferenceRecord, SourceConfig, read_records, split_development
+from blender_lab import PreferenceRecord, SourceConfig, read_records
 from blender_lab.ranker.targets import model_strengths, pair_targets
 from blender_lab.training.sources import read_source
 
@@ -99,7 +99,7 @@ def test_a_broken_line_is_named(line, name, tmp_path):
     content = b"\n".join([GOOD, b"", line, GOOD])
     path = tmp_path / name
     path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-    for read in (lambda: read_records(path), lambda: read_source(SourceConfig(name), tmp_path)):
+    for read in (lambda: read_records(path), lambda: read_source(SourceConfig(file=name), tmp_path)):
         with pytest.raises(ConfigurationError, match=rf"{re.escape(str(path))}, line 3\b"):
             list(read())
 
@@ -129,7 +129,7 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
     path.write_bytes(b"\xef\xbb\xbf" + GOOD + b"\r\n")
     (record,) = read_records(path)
     assert record.prompt == "Hi"
-    assert list(read_source(SourceConfig("marked.jsonl"), tmp_path)) == [record]
+    assert list(read_source(SourceConfig(file="marked.jsonl"), tmp_path)) == [record]
 
 
 @given(st.lists(st.text(max_size=10), max_size=20), st.floats(0, 1), st.integers(0, 5))
@@ -175,15 +175,3 @@ def test_strengths_follow_the_labels():
     assert targets[0, 1] == pytest.approx(0.8, abs=1e-3)
     assert targets[0, 2] > targets[0, 1]
     assert model_strengths([record((1.0, 0.0, 0.0))]) == {}
-
-
-@given(count=st.integers(0, 45), more=st.integers(0, 20))
-def test_a_smaller_part_lies_in_a_larger_one_and_keeps_the_order(count, more):
-    records = [PreferenceRecord(str(n), "s", f"prompt {n // 2}", (), (), None, ()) for n in range(40)]
-    small, large = first_by_hash(records, count), first_by_hash(records, count + more)
-    assert len(small) == min(count, 40)
-    assert set(small) <= set(large)
-    assert [int(record.id) for record in large] == sorted(int(record.id) for record in large)
-    # at most one prompt is cut in two
-    prompts = [record.prompt for record in small]
-    assert sum(prompts.count(prompt) == 1 for prompt in set(prompts)) <= 1

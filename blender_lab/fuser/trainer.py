@@ -1,20 +1,138 @@
-"""The learning rate over steps or time, whichever is further; the log of a run and when it is saved."""
+"""transformers' trainer for a fuser: its learning rate, its log, and checkpoints that a kill cannot spoil."""
 
 from __future__ import annotations
 
+import csv
+import json
+import os
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import Trainer, TrainerCallback
 
-from blender_lab.fuser.checkpoints import append_log, write_seconds
 from blender_lab.fuser.config import FuserTrainingConfig
 from blender_lab.training.save_interval import SaveInterval
 
-__all__ = ["RunCallback", "ScheduledTrainer", "rate_at"]
+__all__ = [
+    "LOG_FIELDS",
+    "RunCallback",
+    "ScheduledTrainer",
+    "append_log",
+    "last_checkpoint",
+    "rate_at",
+    "read_log",
+    "read_seconds",
+    "rewind_log",
+    "write_seconds",
+]
+
+LOG_FIELDS = ("step", "epoch", "seconds", "learning_rate", "gradient_norm", "loss", "development_loss")
+"""Columns of ``log.csv``; a cell is empty where a line has no such number."""
+
+_SECONDS_FILE = "seconds.json"
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; newer ones that a kill left half-written are removed.
+
+    transformers writes ``trainer_state.json`` last, so a checkpoint in which it can be read is whole.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        The checkpoint's folder, ``None`` if there is none.
+    """
+    numbered = [
+        (int(path.name.removeprefix("checkpoint-")), path)
+        for path in folder.glob("checkpoint-*")
+        if path.name.removeprefix("checkpoint-").isdecimal()
+    ]
+    for _, path in sorted(numbered, reverse=True):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(path)
+            continue
+        return path
+    return None
+
+
+def write_seconds(checkpoint: Path, seconds: float) -> None:
+    """Keep with a checkpoint how long the run had taken.
+
+    Args:
+        checkpoint: Its folder.
+        seconds: The time.
+    """
+    (checkpoint / _SECONDS_FILE).write_text(json.dumps(seconds), encoding="utf-8")
+
+
+def read_seconds(checkpoint: Path | None) -> float:
+    """How long the run had taken up to a checkpoint.
+
+    Args:
+        checkpoint: Its folder.
+
+    Returns:
+        Seconds; 0 where nothing was kept with it.
+    """
+    if checkpoint is None:
+        return 0.0
+    try:
+        return float(json.loads((checkpoint / _SECONDS_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return 0.0
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """The lines of a log; one that a kill cut short is left out.
+
+    Args:
+        path: ``log.csv``; a missing one is empty.
+
+    Returns:
+        The lines by column.
+    """
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
+
+
+def append_log(path: Path, row: Mapping[str, Any]) -> None:
+    """Write one line.
+
+    Args:
+        path: ``log.csv``.
+        row: Values by column; missing ones stay empty.
+    """
+    with path.open("a", newline="", encoding="utf-8") as file:
+        csv.DictWriter(file, LOG_FIELDS, restval="").writerow(row)
+
+
+def rewind_log(path: Path, step: int) -> float:
+    """Take back the lines behind a step.
+
+    Args:
+        path: ``log.csv``; made if it is missing.
+        step: The step that the run resumes from.
+
+    Returns:
+        Seconds that the run had taken up to there.
+    """
+    kept = [row for row in read_log(path) if int(row["step"]) <= step]
+    fresh = path.with_suffix(".new")
+    with fresh.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, LOG_FIELDS)
+        writer.writeheader()
+        writer.writerows(kept)
+    os.replace(fresh, path)
+    return max((float(row["seconds"]) for row in kept), default=0.0)
 
 
 def rate_at(progress: float, warmup: float) -> float:
@@ -96,7 +214,7 @@ class RunCallback(TrainerCallback):
         return control
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """An evaluation stands between a step and its save, and is no part of what the save costs."""
+        """Leave an evaluation between a step and its save out of the save's cost."""
         self._pace.begin()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -59,7 +59,7 @@ def toy_encoder(tmp_path_factory):
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    from blender_lab.ranker.model import tiny_encoder
+    from blender_lab.ranker.one_pass import tiny_encoder
 
     folder = tmp_path_factory.mktemp("encoder")
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "…", *WORDS, *map(str, range(60))]
@@ -75,7 +75,7 @@ def toy_encoder(tmp_path_factory):
 @pytest.fixture
 def toy_config(toy_encoder, tmp_path):
     """Settings of a run of a few seconds."""
-    from blender_lab.ranker import RankerTrainingConfig
+    from blender_lab import RankerTrainingConfig
 
     def make(**changes):
         settings = {
@@ -93,7 +93,7 @@ def toy_config(toy_encoder, tmp_path):
             "corruption": 0.0,
             "development_share": 0.2,
             "evaluate_every": 1000,
-            "bfloat16": False,
+            "precision": "float32",
         }
         return RankerTrainingConfig.from_dict({**settings, **changes})
 

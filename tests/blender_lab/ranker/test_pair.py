@@ -14,7 +14,7 @@ from safetensors.torch import save_file  # noqa: E402
 from blender_core import PairRanker  # noqa: E402
 from blender_core.errors import ConfigurationError  # noqa: E402
 from blender_lab.ranker.finish import finish_ranker  # noqa: E402
-from blender_lab.ranker.joint_encoder import load_pair_model  # noqa: E402
+from blender_lab.ranker.pair import load_pair_model  # noqa: E402
 from blender_lab.ranker.train import source_records, source_targets, train_ranker  # noqa: E402
 
 
