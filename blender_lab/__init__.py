@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from blender_core.data.preferences import PreferenceRecord, read_records
+    from blender_lab.data.preferences import PreferenceRecord, read_records
     from blender_lab.evaluate.benchmark import run_benchmark
     from blender_lab.evaluate.benchmark_rankers import benchmark_rankers
     from blender_lab.evaluate.figures import quality_by_effort, save_figures, win_pie
@@ -48,7 +48,7 @@ _HOMES = {
     "Journal": "blender_lab.mix.journal",
     "LoopResult": "blender_lab.ranker.loop",
     "LoraConfig": "blender_lab.fuser.config",
-    "PreferenceRecord": "blender_core.data.preferences",
+    "PreferenceRecord": "blender_lab.data.preferences",
     "RankerNumbers": "blender_lab.evaluate.ranker",
     "RankerTrainingConfig": "blender_lab.ranker.config",
     "RewardHeadConfig": "blender_lab.reward_head.config",
@@ -65,7 +65,7 @@ _HOMES = {
     "load_records": "blender_lab.evaluate.records",
     "paired_test": "blender_lab.evaluate.statistics",
     "quality_by_effort": "blender_lab.evaluate.figures",
-    "read_records": "blender_core.data.preferences",
+    "read_records": "blender_lab.data.preferences",
     "resolve_metric": "blender_lab.evaluate.metrics",
     "run_benchmark": "blender_lab.evaluate.benchmark",
     "save_figures": "blender_lab.evaluate.figures",

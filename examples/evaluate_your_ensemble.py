@@ -11,7 +11,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from blender_core.data.mixinstruct import MixRecord
 from blender_core.members.adapters import as_members
 from blender_core.view import Column, Table
 from blender_lab import (
@@ -24,6 +23,7 @@ from blender_lab import (
     save_figures,
     scored_by_check,
 )
+from blender_lab.data.mixinstruct import MixRecord
 from langchain_blender.local import open_chat_models
 
 # what is asked, and the word or number that a right answer contains

@@ -20,8 +20,8 @@ from pathlib import Path
 from report import HERE, right
 
 from blender_core import OpenAIMember
-from blender_core.data.mixinstruct import MixRecord, Verdict, read_mix, write_mix
 from blender_core.local import MODELS, local_ensemble
+from blender_lab.data.mixinstruct import MixRecord, Verdict, read_mix, write_mix
 from blender_lab.mix.journal import Journal
 from blender_lab.mix.verdicts import judged_by_llm, verdict_agreement
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import facts
 
-from blender_core.data.mixinstruct import MixRecord, write_mix
+from blender_lab.data.mixinstruct import MixRecord, write_mix
 from blender_lab.mix.scoring import passes, validate_check
 
 SEED = 20261123

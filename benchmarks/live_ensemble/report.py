@@ -22,9 +22,9 @@ from statistics import fmean, median
 from rich.console import Console
 
 from blender_core import MemberPrior
-from blender_core.data.mixinstruct import MixRecord, joined_prompt, read_mix, write_mix
 from blender_core.rank.registry import resolve_ranker
 from blender_core.view import Column, Table
+from blender_lab.data.mixinstruct import MixRecord, joined_prompt, read_mix, write_mix
 from blender_lab.evaluate.statistics import bootstrap_mean, holm, paired_test
 from blender_lab.mix.scoring import passes
 

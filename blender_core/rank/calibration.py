@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,10 @@ import numpy.typing as npt
 from blender_core.errors import ConfigurationError
 from blender_core.rank.logistic_regression import sigmoid
 
-if TYPE_CHECKING:
-    from blender_core.data.preferences import PreferenceRecord
-
 __all__ = [
     "TEMPERATURES",
     "Calibration",
+    "ComparedAnswers",
     "LabelledPair",
     "calibration_error",
     "fit_calibration",
@@ -37,6 +35,26 @@ TEMPERATURES = (0.05, 20.0)
 Floats = Sequence[float] | npt.NDArray[np.float64]
 LabelledPair = tuple[str, str, str, float | str]
 """Prompt, a, b, and ``"A"``, ``"B"``, ``"tie"`` or the probability that a is better."""
+
+
+class ComparedAnswers(Protocol):
+    """A prompt with compared answers, such as a ``PreferenceRecord`` of ``blender_lab``."""
+
+    @property
+    def prompt(self) -> str:
+        """The prompt."""
+        ...
+
+    @property
+    def candidates(self) -> Sequence[str]:
+        """The answers."""
+        ...
+
+    @property
+    def comparisons(self) -> Sequence[tuple[int, int, float]]:
+        """Index of a, index of b, and the probability that a is better."""
+        ...
+
 
 _LABELS = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
@@ -83,7 +101,7 @@ class Calibration:
         return asdict(self)
 
 
-def labelled_pairs(pairs: Iterable[LabelledPair | PreferenceRecord]) -> list[tuple[str, str, str, float]]:
+def labelled_pairs(pairs: Iterable[LabelledPair | ComparedAnswers]) -> list[tuple[str, str, str, float]]:
     """Turn the labels of pairs into probabilities.
 
     Args:
@@ -155,7 +173,7 @@ def fit_temperature(logits: Floats, targets: Floats, weights: Floats | None = No
 
 
 def fit_calibration(
-    pairs: Iterable[LabelledPair | PreferenceRecord],
+    pairs: Iterable[LabelledPair | ComparedAnswers],
     logits: Callable[[list[tuple[str, str, str]]], Sequence[float]],
     both_orders: bool = True,
     *,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.models.hub import checkpoint_folder
 from blender_core.models.loading import LoadOptions, takes_load_options
-from blender_core.rank.calibration import Calibration, LabelledPair, fit_calibration
+from blender_core.rank.calibration import Calibration, ComparedAnswers, LabelledPair, fit_calibration
 from blender_core.rank.comparisons import aggregate, bubble_matrix, ordered_matrix, spread_ordered, symmetrise
 from blender_core.rank.pairrm.settings import PairRankerSettings
 from blender_core.rank.pairrm.tokens import PairTokenizer
@@ -24,7 +24,6 @@ from blender_core.text.distinct import DistinctCandidates, distinct_candidates
 from blender_core.types.ranking import Ranking, direct_confidence
 
 if TYPE_CHECKING:
-    from blender_core.data.preferences import PreferenceRecord
     from blender_core.rank.pairrm.onnx_scorer import OnnxPairScorer
     from blender_core.rank.pairrm.scorer import PairScorer
     from blender_core.rank.pairrm.tokens import EncodedPair, EncodedText
@@ -386,7 +385,7 @@ class PairRanker:
         """Logit that favours the left one of two; taken off if one order is run."""
         return self._settings.position_bias
 
-    def calibrated(self, pairs: Iterable[LabelledPair | PreferenceRecord]) -> PairRanker:
+    def calibrated(self, pairs: Iterable[LabelledPair | ComparedAnswers]) -> PairRanker:
         """Fit temperature and position bias on labelled pairs; return a new ranker.
 
         Every pair runs in both orders. The temperature belongs to the way this ranker runs, in both orders or one;

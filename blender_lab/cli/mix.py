@@ -17,7 +17,7 @@ from blender_core.members.endpoints import Endpoint
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from blender_core.data.mixinstruct import MixCandidate, MixRecord
+    from blender_lab.data.mixinstruct import MixCandidate, MixRecord
     from blender_lab.mix.ensemble import PlannedMember
     from blender_lab.mix.gather import GatherSettings
     from blender_lab.mix.journal import Journal
@@ -85,8 +85,8 @@ def mix(
     and it resumes. Members can be added later. Local models run one after the other, the others at the same time.
     """
     with reported():
-        from blender_core.data.mixinstruct import write_mix
         from blender_core.gather.policy import GatherPolicy
+        from blender_lab.data.mixinstruct import write_mix
         from blender_lab.mix.gather import GatherSettings, gathered_records
         from blender_lab.mix.journal import Journal
 
@@ -147,7 +147,7 @@ def _check_target(prompts: Path, out: Path, journal_file: Path) -> None:
 
 
 def _prompts(path: Path, limit: int | None) -> list[MixRecord]:
-    from blender_core.data.mixinstruct import read_mix
+    from blender_lab.data.mixinstruct import read_mix
     from blender_lab.mix.scoring import validate_check
 
     records = []

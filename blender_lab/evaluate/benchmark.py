@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from blender_core.data.mixinstruct import MixRecord
 from blender_core.errors import ConfigurationError
 from blender_core.rank.protocol import Ranker
 from blender_core.types.ranking import Ranking
+from blender_lab.data.mixinstruct import MixRecord
 from blender_lab.evaluate.metrics.registry import Metric
 from blender_lab.evaluate.oracle import Against, Oracle, ScoreOracle, TieConvention, gpt_ranks, resolve_oracle, tally
 from blender_lab.evaluate.records import ScoredRecord, score_records, weighted

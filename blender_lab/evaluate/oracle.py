@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from blender_core.data.mixinstruct import MixRecord, Verdict
 from blender_core.errors import ConfigurationError
+from blender_lab.data.mixinstruct import MixRecord, Verdict
 
 __all__ = [
     "Against",

@@ -11,13 +11,13 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any
 
-from blender_core.data.preferences import PreferenceRecord, read_records
 from blender_core.errors import ConfigurationError
 from blender_core.rank.baselines import LongestRanker
 from blender_core.rank.calibration import calibration_error
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.protocol import Ranker
 from blender_core.view.table import Column, Table, html_block
+from blender_lab.data.preferences import PreferenceRecord, read_records
 from blender_lab.evaluate.statistics import mean_of_known, wilson_interval
 
 __all__ = [

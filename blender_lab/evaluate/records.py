@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blender_core.data.mixinstruct import MixCandidate, MixRecord, Verdict, prompt_text
 from blender_core.errors import ConfigurationError, DownloadError
 from blender_core.runtime.extras import require
+from blender_lab.data.mixinstruct import MixCandidate, MixRecord, Verdict, prompt_text
 from blender_lab.evaluate.metrics.registry import Metric, score_pairs
 from blender_lab.evaluate.oracle import Oracle, filled_scores, gpt_ranks
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from blender_core.data.mixinstruct import MixRecord, read_mix
-from blender_core.data.preferences import is_development
 from blender_core.errors import ConfigurationError
 from blender_core.rank.protocol import Ranker
 from blender_core.text.distinct import distinct_candidates
+from blender_lab.data.mixinstruct import MixRecord, read_mix
+from blender_lab.data.preferences import is_development
 
 __all__ = [
     "FusionExample",

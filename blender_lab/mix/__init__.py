@@ -6,6 +6,6 @@ answers, and `verdicts` compares them in pairs.
 
 from __future__ import annotations
 
-from blender_core.data.mixinstruct import Gathered, MixCandidate, MixRecord, Verdict, read_mix, write_mix
+from blender_lab.data.mixinstruct import Gathered, MixCandidate, MixRecord, Verdict, read_mix, write_mix
 
 __all__ = ["Gathered", "MixCandidate", "MixRecord", "Verdict", "read_mix", "write_mix"]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from blender_core.data.mixinstruct import Gathered, MixCandidate, MixRecord, without_surrogates
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.events import BlendEvent, MemberAnswered, MemberFailed
 from blender_core.gather.call import CallRuntime
@@ -21,6 +20,7 @@ from blender_core.members.member import Member
 from blender_core.runtime.threads import run_sync
 from blender_core.types.outcome import MemberOutcome
 from blender_core.types.prompt import Message, Prompt
+from blender_lab.data.mixinstruct import Gathered, MixCandidate, MixRecord, without_surrogates
 from blender_lab.mix.journal import Journal
 
 __all__ = ["GatherSettings", "gather_answers", "gathered_records", "missing_answers"]

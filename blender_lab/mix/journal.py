@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from blender_core.data.mixinstruct import MixCandidate, Verdict
 from blender_core.errors import ConfigurationError
+from blender_lab.data.mixinstruct import MixCandidate, Verdict
 
 __all__ = ["Journal", "prompt_digest"]
 

@@ -29,9 +29,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from blender_core.data.mixinstruct import MixRecord
 from blender_core.errors import ConfigurationError
 from blender_core.text.unicode import normalize
+from blender_lab.data.mixinstruct import MixRecord
 
 if TYPE_CHECKING:
     from blender_lab.evaluate.metrics import Metric

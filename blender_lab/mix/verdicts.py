@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from blender_core.data.mixinstruct import MixCandidate, MixRecord, Verdict
 from blender_core.errors import EmptyAnswerError, RankerError
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.gatherer import gather
@@ -26,6 +25,7 @@ from blender_core.rank.llm_judge import judge_prompt, read_verdict
 from blender_core.runtime.threads import run_sync
 from blender_core.types.outcome import MemberOutcome, Status
 from blender_core.types.prompt import Message, Prompt
+from blender_lab.data.mixinstruct import MixCandidate, MixRecord, Verdict
 from blender_lab.mix.journal import Journal
 from blender_lab.mix.scoring import passes
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from blender_core.data.preferences import PreferenceRecord
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.rank.calibration import calibration_error, fit_temperature
 from blender_core.rank.embedded import EmbeddedRanker
@@ -23,6 +22,7 @@ from blender_core.rank.logistic import fit_logistic
 from blender_core.rank.pair_ranker import PairRanker
 from blender_core.rank.pairrm.scorer import PairScorer
 from blender_core.text.distinct import distinct_candidates
+from blender_lab.data.preferences import PreferenceRecord
 from blender_lab.ranker.config import SMALLEST_WINDOW, RankerTrainingConfig, Stage
 from blender_lab.ranker.development import HeldOut, PairLogit, held_out_groups, pair_logits
 from blender_lab.ranker.export import encoder_folder, load_scorer, write_ranker, write_settings

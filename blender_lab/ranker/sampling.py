@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from blender_core.data.preferences import PreferenceRecord
 from blender_core.errors import ConfigurationError
+from blender_lab.data.preferences import PreferenceRecord
 from blender_lab.ranker.corruption import CORRUPTIONS, KnownTokens
 from blender_lab.ranker.targets import PairTarget
 

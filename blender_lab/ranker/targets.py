@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from blender_core.data.preferences import PreferenceRecord
 from blender_core.rank.protocol import Ranker
+from blender_lab.data.preferences import PreferenceRecord
 
 __all__ = [
     "PairLogits",

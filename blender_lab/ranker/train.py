@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blender_core.data.preferences import PreferenceRecord, split_development
 from blender_core.errors import ConfigurationError
 from blender_core.models.devices import resolve_device
 from blender_core.rank.registry import resolve_ranker
+from blender_lab.data.preferences import PreferenceRecord, split_development
 from blender_lab.ranker.architecture import Architecture
 from blender_lab.ranker.config import RankerTrainingConfig
 from blender_lab.ranker.corruption import REFUSALS, KnownTokens

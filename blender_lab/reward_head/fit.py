@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blender_core.data.preferences import PreferenceRecord, split_development
 from blender_core.errors import ConfigurationError
 from blender_core.rank.calibration import calibration_error
 from blender_core.rank.reward_head import AnswerFeatures, FeatureExtractor, RewardHead, RewardHeadRanker, VectorCache
 from blender_core.text.distinct import distinct_candidates
+from blender_lab.data.preferences import PreferenceRecord, split_development
 from blender_lab.ranker.targets import PairTarget
 from blender_lab.ranker.train import source_targets
 from blender_lab.reward_head.config import RewardHeadConfig

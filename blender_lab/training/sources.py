@@ -9,11 +9,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from blender_core.data.json_lines import json_lines
-from blender_core.data.mixinstruct import MixRecord, Verdict
-from blender_core.data.preferences import PreferenceRecord
 from blender_core.errors import ConfigurationError, DownloadError
 from blender_core.runtime.extras import require
+from blender_lab.data.json_lines import json_lines
+from blender_lab.data.mixinstruct import MixRecord, Verdict
+from blender_lab.data.preferences import PreferenceRecord
 from blender_lab.data_folder import data_file
 from blender_lab.training.settings import Names, Settings
 

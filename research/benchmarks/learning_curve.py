@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from blender_core.data.preferences import read_records
 from blender_core.rank.baselines import LongestRanker
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.rank.protocol import Ranker
+from blender_lab.data.preferences import read_records
 from blender_lab.ranker.config import RankerTrainingConfig, SourceConfig
 from blender_lab.ranker.export import encoder_folder, load_scorer, write_ranker
 from blender_lab.ranker.finish import chosen_checkpoint

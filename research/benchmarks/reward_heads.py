@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from blender_core.data.preferences import PreferenceRecord, read_records
 from blender_core.rank.reward_head import FeatureExtractor, ReaderSettings, RewardHead
+from blender_lab.data.preferences import PreferenceRecord, read_records
 from blender_lab.reward_head.fit import JudgedVectors, choose_decay, fit_reward_head, pair_accuracy
 
 Features = NDArray[np.float32]

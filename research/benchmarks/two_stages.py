@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from blender_core.data.preferences import PreferenceRecord, read_records
 from blender_core.rank.comparisons import max_logits
 from blender_core.rank.registry import resolve_ranker
 from blender_core.types.ranking import Ranking
+from blender_lab.data.preferences import PreferenceRecord, read_records
 
 LEADERS = (1, 2, 3, 4, 6, 11)
 

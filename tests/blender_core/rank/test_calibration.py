@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blender_core.data.preferences import PreferenceRecord
 from blender_core.errors import ConfigurationError
 from blender_core.rank.calibration import (
     TEMPERATURES,
@@ -19,6 +18,7 @@ from blender_core.rank.calibration import (
     labelled_pairs,
     log_loss,
 )
+from blender_lab.data.preferences import PreferenceRecord
 
 finite = st.floats(-50, 50)
 

@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from blender_core.data.mixinstruct import Gathered, MixCandidate, MixRecord, Verdict
 from blender_core.errors import RankerError, RefusedError
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
 from blender_core.testing.fakes import FakeMember
+from blender_lab.data.mixinstruct import Gathered, MixCandidate, MixRecord, Verdict
 from blender_lab.mix.journal import Journal
 from blender_lab.mix.verdicts import (
     judged_by_checks,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_core.data.preferences import PreferenceRecord
 from blender_core.errors import ConfigurationError
+from blender_lab.data.preferences import PreferenceRecord
 from blender_lab.ranker.corruption import KnownTokens
 from blender_lab.ranker.sampling import Group, GroupSampler, PackedSource, length_weights, pack_texts, swap_pairs
 from blender_lab.ranker.targets import pair_targets

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_core.data.preferences import split_development
 from blender_core.errors import ConfigurationError
 from blender_lab import PreferenceRecord, SourceConfig, read_records
+from blender_lab.data.preferences import split_development
 from blender_lab.ranker.targets import model_strengths, pair_targets
 from blender_lab.training.sources import read_source
 

@@ -353,7 +353,7 @@ class MixRecord:
                 raise
             raise ConfigurationError(
                 f"not a record of MixInstruct ({type(error).__name__}: {error}): {str(data)[:200]}; "
-                "see blender_core.data.mixinstruct for the fields"
+                "see blender_lab.data.mixinstruct for the fields"
             ) from error
 
 

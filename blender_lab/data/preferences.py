@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blender_core.data.json_lines import json_lines
 from blender_core.errors import ConfigurationError
+from blender_lab.data.json_lines import json_lines
 
 __all__ = ["PreferenceRecord", "is_development", "read_records", "split_development"]
 
@@ -85,7 +85,7 @@ class PreferenceRecord:
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ConfigurationError(
                 f"not a preference record ({type(error).__name__}: {error}): {str(data)[:200]}; "
-                "see blender_core.data.preferences for the fields"
+                "see blender_lab.data.preferences for the fields"
             ) from error
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_core.data.mixinstruct import Gathered, MixCandidate, MixRecord, Verdict, read_mix, write_mix
 from blender_core.errors import ConfigurationError
+from blender_lab.data.mixinstruct import Gathered, MixCandidate, MixRecord, Verdict, read_mix, write_mix
 
 # a line as the published files have it
 PUBLISHED = {
