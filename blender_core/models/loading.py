@@ -7,19 +7,18 @@ checkpoint's own code is never run, and a checkpoint that lacks weights is refus
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
 import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from blender_core.errors import BlendError, CheckpointError, DownloadError
 from blender_core.models.hub import cached_folder
 from blender_core.models.placement import model_placement
 from blender_core.runtime.extras import require
+from blender_core.runtime.keywords import takes_keywords
 
 if TYPE_CHECKING:
     from blender_core.models.encoder import EncoderModel
@@ -80,8 +79,7 @@ def _hook(make: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     return make(*args, **kwargs) if previous is None else previous(make, args, kwargs)
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _DEFAULTS: dict[str, Any] = {
     "revision": None,
@@ -130,7 +128,7 @@ class EncoderOptions(LoadOptions, total=False):
 
 def takes_load_options(
     options: type[LoadOptions] = LoadOptions, **defaults: str | int
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+) -> Callable[[Function], Function]:
     """Fill in the defaults of load options, and show their keywords in the signature.
 
     Args:
@@ -147,39 +145,9 @@ def takes_load_options(
         ...     return f"{path} on {load['device']} in {load['dtype']}"
         >>> load("folder", device="cpu")
         'folder on cpu in float32'
-        >>> list(inspect.signature(load).parameters)
-        ['path', 'revision', 'device', 'dtype', 'cache_dir', 'local_files_only']
     """
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        filled = {name: defaults.get(name, _DEFAULTS[name]) for name in options.__annotations__}
-        signature = inspect.signature(function)
-        *own, _ = signature.parameters.values()
-        shown = signature.replace(
-            parameters=[
-                *own,
-                *(
-                    inspect.Parameter(
-                        name,
-                        inspect.Parameter.KEYWORD_ONLY,
-                        default=filled[name],
-                        annotation=annotation.__forward_arg__,
-                    )
-                    for name, annotation in options.__annotations__.items()
-                ),
-            ]
-        )
-
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            shown.bind(*args, **kwargs)  # an unknown keyword is a TypeError that names it
-            every: dict[str, Any] = {**filled, **kwargs}
-            return function(*args, **every)
-
-        call.__signature__ = shown  # type: ignore[attr-defined]
-        return call
-
-    return decorate
+    filled = {name: defaults.get(name, _DEFAULTS[name]) for name in options.__annotations__}
+    return takes_keywords(options, defaults=filled, fill=True)
 
 
 def hub_options(load: LoadOptions) -> dict[str, Any]:

@@ -16,15 +16,20 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def takes_keywords(
-    *shared: type, defaults: Mapping[str, Any], owner: str, also: Sequence[inspect.Parameter] = ()
+    *shared: type,
+    defaults: Mapping[str, Any],
+    owner: str | None = None,
+    also: Sequence[inspect.Parameter] = (),
+    fill: bool = False,
 ) -> Callable[[Function], Function]:
     """Show the keywords of TypedDicts in a function's signature, and refuse others by name.
 
     Args:
         *shared: The TypedDicts that ``**settings: Unpack[...]`` stands for.
-        defaults: Default of each keyword, for the signature; the function itself gets only what the caller gave.
-        owner: Name of the function or class, for the message.
+        defaults: Default of each keyword, for the signature.
+        owner: Name of the function or class, for the message; default the function's own.
         also: Further keywords, such as those of a function that ``**settings`` are handed to.
+        fill: Call the function with the defaults filled in; else it gets only what the caller gave.
 
     Returns:
         A decorator for a function that ends in ``**settings``.
@@ -46,10 +51,11 @@ def takes_keywords(
     annotations = {name: kind for each in shared for name, kind in _annotations(each).items()}
 
     def decorate(function: Function) -> Function:
+        name_shown = owner or function.__qualname__
         signature = inspect.signature(function)
         *own, rest = signature.parameters.values()
         if rest.kind is not inspect.Parameter.VAR_KEYWORD:
-            raise TypeError(f"{owner} does not end in **settings")
+            raise TypeError(f"{name_shown} does not end in **settings")
         keywords = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=kind)
             for name, kind in annotations.items()
@@ -63,8 +69,8 @@ def takes_keywords(
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            check_keywords(kwargs, names, owner)
-            return function(*args, **kwargs)
+            check_keywords(kwargs, names, name_shown)
+            return function(*args, **({**defaults, **kwargs} if fill else kwargs))
 
         call.__signature__ = signature.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]
