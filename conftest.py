@@ -1,6 +1,6 @@
 """Runs the Python blocks of the README and of the docs as tests; a block that cannot run says why.
 
-``<!-- skip: next "reason" -->`` before a block leaves it out, ``<!--- invisible-code-block: python`` prepares names.
+``<!-- skip: next "reason" -->`` before a block leaves it out. Blocks of one page share their names; none is hidden.
 """
 
 import contextlib

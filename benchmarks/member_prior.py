@@ -17,9 +17,9 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 from blender_core import MemberPrior
-from blender_core.data.preferences import PreferenceRecord, read_records
 from blender_core.rank.registry import resolve_ranker
 from blender_core.types.ranking import Ranking
+from blender_lab.data.preferences import PreferenceRecord, read_records
 
 SETS = ("blend_open11", "blend_arena_bench", "blend_mmlu_pro", "blend_zeroeval")
 JUDGED = (5, 10, 20, 40)

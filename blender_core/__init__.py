@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from blender_core.fuse.llm_fuser import LLMFuser
     from blender_core.fuse.policy import FusePolicy
     from blender_core.gather.policy import Budget, GatherPolicy, RetryPolicy
+    from blender_core.gather.semaphore import SharedSemaphore
     from blender_core.members.adapters import as_member
     from blender_core.members.member import FunctionMember, Member
     from blender_core.members.openai_member import OpenAIMember
     from blender_core.rank.member_prior import MemberPrior
     from blender_core.rank.pair_ranker import PairRanker
     from blender_core.rank.protocol import Ranker
+    from blender_core.settings import BlendSettings
     from blender_core.types.answer import Answer, Price, ToolCall, Usage
     from blender_core.types.outcome import MemberOutcome, Status
     from blender_core.types.prompt import Message, Prompt
@@ -37,6 +39,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "blender_core.types.answer",
+    "BlendSettings": "blender_core.settings",
     "BlendResult": "blender_core.types.result",
     "Blender": "blender_core.blender",
     "Budget": "blender_core.gather.policy",
@@ -58,6 +61,7 @@ _HOMES = {
     "Ranker": "blender_core.rank.protocol",
     "Ranking": "blender_core.types.ranking",
     "RetryPolicy": "blender_core.gather.policy",
+    "SharedSemaphore": "blender_core.gather.semaphore",
     "Status": "blender_core.types.outcome",
     "ToolCall": "blender_core.types.answer",
     "Usage": "blender_core.types.answer",
@@ -67,6 +71,7 @@ _HOMES = {
 __all__ = [
     "Answer",
     "BlendResult",
+    "BlendSettings",
     "Blender",
     "Budget",
     "CandidateRecord",
@@ -87,6 +92,7 @@ __all__ = [
     "Ranker",
     "Ranking",
     "RetryPolicy",
+    "SharedSemaphore",
     "Status",
     "ToolCall",
     "Usage",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from blender_core.errors import ConfigurationError
 from blender_core.events import BlendEvent, Finished
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.llm_fuser import LLMFuser
-from blender_core.fuse.policy import FuseWhen, resolve_fuse_when
+from blender_core.fuse.policy import resolve_fuse_when
 from blender_core.fuse.protocol import Fuser
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.policy import GatherPolicy
@@ -20,11 +20,11 @@ from blender_core.members.adapters import as_members
 from blender_core.members.member import Member
 from blender_core.pipeline import BlendCall, BlendPlan
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
-from blender_core.rank.member_prior import MemberPrior
-from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import check_ranker, resolve_ranker
+from blender_core.runtime.keywords import takes_keywords
 from blender_core.runtime.threads import run_sync, stream_sync
 from blender_core.selection import Accept
+from blender_core.settings import DEFAULTS, BlendSettings, gather_policy
 from blender_core.types.prompt import Prompt, PromptLike
 from blender_core.types.result import BlendResult
 
@@ -39,27 +39,14 @@ class Blender:
     result says so in ``degraded``. The blender holds no state of a call and may be used from several threads
     and event loops at once.
 
+    A blender pickles and deep-copies if its members do.
+
     Args:
         members: The LLMs: members, LLMs of any framework with an adapter, or functions from text to text.
-        ranker: A ranker, or a name: ``"embedded"`` (default), ``"consensus"``, ``"longest"``, or the path or
-            hub name of a PairRanker checkpoint.
-        fuser: ``"llm"`` (default) asks the member that ranked first; a fuser; any LLM; or ``None`` to pick only.
-        top_k: How many of the best answers are fused (3, as in the paper).
-        fuse_when: ``"auto"`` (default), ``"always"``, ``"never"``, a ``FusePolicy`` or a function of a
-            ``FuseContext``.
-        guard: Looks a fused text over.
-        timeout: Wall-clock seconds each member gets, and the fuser. ``None`` is no limit.
-        deadline: Wall-clock seconds for the whole call. ``None`` is no limit.
-        quorum: Answers needed; fewer raise ``QuorumError``.
-        policy: A whole gather policy, in place of ``timeout`` and ``quorum``.
-        semaphore: Slots that this blender shares with others; default are its own, as many as the policy's
-            ``max_concurrency``.
-        gather_share: Share of the deadline after which gathering ends if the quorum is met.
-        member_prior: What earlier rankings say of each member; you hold it and may save it. Every ranking is blended
-            with it and then added to it. Default: each prompt is ranked for itself.
         clock: Monotonic seconds; default is the event loop's clock.
         sleep: Waits for seconds before a retry; default ``asyncio.sleep``.
         rng: Source of retry jitter.
+        **settings: See ``BlendSettings``.
 
     Raises:
         ConfigurationError: A setting cannot work.
@@ -70,56 +57,59 @@ class Blender:
         'Paris'
     """
 
+    @takes_keywords(BlendSettings, defaults=DEFAULTS, owner="Blender")
     def __init__(
         self,
         members: Sequence[Any],
         *,
-        ranker: Ranker | str = "embedded",
-        fuser: Fuser | str | Any | None = "llm",
-        top_k: int = 3,
-        fuse_when: FuseWhen = "auto",
-        guard: FusionGuard | None = None,
-        timeout: float | None = 60.0,
-        deadline: float | None = None,
-        quorum: int = 1,
-        policy: GatherPolicy | None = None,
-        semaphore: SharedSemaphore | None = None,
-        gather_share: float = 0.7,
-        member_prior: MemberPrior | None = None,
         clock: Callable[[], float] | None = None,
         sleep: Callable[[float], Awaitable[None]] | None = None,
         rng: random.Random | None = None,
+        **settings: Unpack[BlendSettings],
     ) -> None:
-        policy = policy or GatherPolicy(timeout=timeout, quorum=quorum)
+        self._given = (tuple(members), {**settings, "clock": clock, "sleep": sleep, "rng": rng})
+        whole: dict[str, Any] = {**DEFAULTS, **settings}
+        policy = gather_policy(settings)
         adapted = as_members(members)
-        _check(adapted, top_k, deadline, gather_share, policy)
-        check_ranker(ranker)
+        _check(adapted, whole["top_k"], whole["deadline"], whole["gather_share"], policy)
+        check_ranker(whole["ranker"])
+        semaphore = whole["semaphore"]
         if semaphore is None and policy.max_concurrency is not None:
             semaphore = SharedSemaphore(policy.max_concurrency)
-        self._ranker = ranker
+        self._ranker = whole["ranker"]
         self._plan = BlendPlan(
             members=tuple(zip(_unique_names(adapted), adapted, strict=True)),
             # a named ranker is loaded at the first call, not when the blender is made
-            ranker=lambda: resolve_ranker(ranker),
+            ranker=lambda: resolve_ranker(self._ranker),
             fallback_ranker=LexicalConsensusRanker(),
-            fuser=_resolve_fuser(fuser),
-            fuse_when=resolve_fuse_when(fuse_when),
-            guard=guard or FusionGuard(),
-            top_k=top_k,
+            fuser=_resolve_fuser(whole["fuser"]),
+            fuse_when=resolve_fuse_when(whole["fuse_when"]),
+            guard=whole["guard"] or FusionGuard(),
+            top_k=whole["top_k"],
             policy=policy,
             semaphore=semaphore,
-            deadline=deadline,
-            gather_share=gather_share,
-            member_prior=member_prior,
+            deadline=whole["deadline"],
+            gather_share=whole["gather_share"],
+            member_prior=whole["member_prior"],
         )
         self._clock = clock
         self._sleep = sleep or asyncio.sleep
         self._rng = rng or random.Random()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # the plan holds functions that cannot be pickled; a copy makes its own
+        members, settings = self._given
+        return _made_again, (type(self), members, settings)
+
     @property
     def members(self) -> tuple[tuple[str, Member], ...]:
         """Unique name and member, in order."""
         return self._plan.members
+
+    @property
+    def policy(self) -> GatherPolicy:
+        """How answers are gathered."""
+        return self._plan.policy
 
     @property
     def fuser(self) -> Fuser | None:
@@ -223,6 +213,10 @@ class Blender:
         ranker = self._ranker if isinstance(self._ranker, str) else self._ranker.name
         fuser = None if self._plan.fuser is None else self._plan.fuser.name
         return f"Blender([{names}], ranker={ranker!r}, fuser={fuser!r}, top_k={self._plan.top_k})"
+
+
+def _made_again(kind: type[Blender], members: Sequence[Any], settings: dict[str, Any]) -> Blender:
+    return kind(members, **settings)
 
 
 def _ignore(_event: BlendEvent) -> None:

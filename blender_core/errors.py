@@ -96,7 +96,7 @@ class RateLimitedError(MemberError):
 
     Args:
         message: What the member said.
-        retry_after: Seconds the member asked us to wait, where it said so.
+        retry_after: Seconds the member asked us to wait, if it said so.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -105,7 +105,7 @@ class RateLimitedError(MemberError):
 
 
 class UnsupportedError(MemberError):
-    """A member cannot do what the call asks for, such as calling tools, and so takes no part in it."""
+    """A member cannot do what the call asks for, such as calling tools; it takes no part."""
 
 
 class MemberTimeoutError(MemberError):
@@ -113,7 +113,10 @@ class MemberTimeoutError(MemberError):
 
 
 class Outcome(Protocol):
-    """What an error tells of a ``MemberOutcome``; errors stand below all other rooms and cannot name the class."""
+    """What an error tells of a ``MemberOutcome``.
+
+    Errors are below all other rooms and cannot name the class.
+    """
 
     @property
     def member(self) -> str:

@@ -1,10 +1,10 @@
-"""What happens during a call, in order: one typed stream that progress bars and adapters are made from.
+"""What happens during a call, in order: the stream for progress bars and adapters.
 
 ```
 MemberStarted ─ MemberRetrying* ─ MemberAnswered | MemberFailed      once a member, interleaved
 Ranked                                                               the best candidate is known from here on
-FusionStarted ─ Token* ─ FusionRejected?                             only where answers are fused
-Token*                                                               the picked answer, where they are not
+FusionStarted ─ Token* ─ FusionRejected?                             only if answers are fused
+Token*                                                               the picked answer, if they are not
 Finished                                                             last, exactly once
 ```
 """
@@ -90,7 +90,7 @@ class MemberFailed:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """The answers are ranked; the best one can be shown while fusion goes on.
+    """The answers are ranked; the best one can be shown while fusion runs.
 
     Attributes:
         ranking: The ranking over the answers, in the order of ``members``.
@@ -131,7 +131,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class FusionRejected:
-    """The fused text failed or was refused by the guard; the top-ranked answer follows as ``Token``.
+    """Fusion failed or the guard refused its text; the top-ranked answer follows.
 
     Attributes:
         reason: Why.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from blender_core.errors import QuorumError, RankerError
 from blender_core.events import FusionRejected, FusionStarted, Ranked, Token
@@ -27,10 +28,9 @@ from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
-from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.run import run_ranking
-from blender_core.selection import Accept, Selection, judge, set_aside
+from blender_core.selection import Accept, Selection, check_answer, set_aside
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.answer import Answer, Usage, ended_by_length
 from blender_core.types.outcome import MemberOutcome, Status
@@ -44,6 +44,18 @@ __all__ = ["BlendCall", "BlendPlan"]
 # kept back at the end of a deadline so that the result is ready in time
 _MARGIN_S = 0.02
 _PIECE_CHARACTERS = 24
+
+
+class Prior(Protocol):
+    """What the engine asks of a ``MemberPrior``."""
+
+    def blend(self, members: Sequence[str], ranking: Ranking, texts: Sequence[str], /) -> Ranking:
+        """Blend the members' strengths into a ranking."""
+        ...
+
+    def observe(self, members: Sequence[str], ranking: Ranking, /) -> None:
+        """Add a ranking."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +88,7 @@ class BlendPlan:
     semaphore: SharedSemaphore | None
     deadline: float | None
     gather_share: float
-    member_prior: MemberPrior | None = None
+    member_prior: Prior | None = None
 
 
 class BlendCall:
@@ -188,7 +200,7 @@ class BlendCall:
 
     def _counts(self, outcome: MemberOutcome) -> bool:
         """Judge an answer as it comes, so that the grace does not start with one that cannot be used."""
-        problem = judge(self._accept, outcome)
+        problem = check_answer(self._accept, outcome)
         if problem is not None:
             self._problems[outcome.index] = problem
         return outcome.ok and problem is None
@@ -209,7 +221,7 @@ class BlendCall:
         return self._with_prior(plan.member_prior, run.ranking, outcomes, texts)
 
     def _with_prior(
-        self, prior: MemberPrior, ranking: Ranking, outcomes: Sequence[MemberOutcome], texts: Sequence[str]
+        self, prior: Prior, ranking: Ranking, outcomes: Sequence[MemberOutcome], texts: Sequence[str]
     ) -> Ranking:
         names = [outcome.member for outcome in outcomes]
         try:
@@ -239,6 +251,8 @@ class BlendCall:
         sources = firsts[: self._plan.top_k]
         if self._plan.fuser is None:
             return Decision(False, "no fuser"), sources
+        if self._prompt.structured:
+            return Decision(False, "structured output is picked, never fused"), sources
         if len(sources) < 2:
             return Decision(False, "all answers agree" if len(firsts) < 2 else "top_k is 1"), sources
         exhausted = self._spending.exhausted()
@@ -250,7 +264,7 @@ class BlendCall:
             self._degraded.append("fusion left out: no time before the deadline")
             return Decision(False, "no time before the deadline"), sources
         agreement = positions.count(positions[0]) / len(outcomes)
-        context = FuseContext(self._prompt.text, tuple(map(_text_of, sources)), ranking, agreement)
+        context = FuseContext(self._prompt, tuple(map(_text_of, sources)), ranking, agreement)
         try:
             return self._plan.fuse_when(context), sources
         except Exception as error:

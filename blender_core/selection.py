@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from blender_core.types.answer import Answer
+from blender_core.types.answer import Answer, ToolCall
 from blender_core.types.outcome import MemberOutcome
 from blender_core.types.votes import vote_on_tool_calls
 
-__all__ = ["Accept", "Selection", "judge", "set_aside"]
+__all__ = ["Accept", "Selection", "check_answer", "set_aside", "tool_check"]
 
 Accept = Callable[[Answer], str | None]
 
@@ -33,7 +34,41 @@ class Selection:
     problem: str | None = None
 
 
-def judge(accept: Accept | None, outcome: MemberOutcome) -> str | None:
+def tool_check(
+    choice: Any,
+    *,
+    known: Container[Any],
+    call_problem: Callable[[ToolCall], str | None],
+    text_problem: Callable[[str], str | None] = lambda _text: None,
+) -> Accept:
+    """Make the check of answers in a call with tools.
+
+    Args:
+        choice: ``"auto"``, ``"none"`` or ``None``; ``"any"`` or ``"required"``, which need a call; or a tool's name.
+        known: Names of the tools.
+        call_problem: Says what is wrong with one call, ``None`` if nothing is.
+        text_problem: Says what is wrong with an answer without calls.
+
+    Returns:
+        A check for ``Blender.blend(accept=...)``.
+    """
+    required = choice if choice not in (None, "auto", "none") else None
+
+    def check(answer: Answer) -> str | None:
+        if not answer.tool_calls:
+            if required is not None:
+                return f"answered in text where a tool call was required (tool_choice {required!r})"
+            return text_problem(answer.text)
+        problems = (call_problem(call) for call in answer.tool_calls)
+        found = next((problem for problem in problems if problem is not None), None)
+        if found is None and required in known and all(call.name != required for call in answer.tool_calls):
+            return f"called {answer.tool_calls[0].name} where {required} was required"
+        return found
+
+    return check
+
+
+def check_answer(accept: Accept | None, outcome: MemberOutcome) -> str | None:
     """Why an answer cannot be used, or ``None``.
 
     Args:

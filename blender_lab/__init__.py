@@ -1,1 +1,115 @@
-"""The laboratory: train rankers and fusers, evaluate blends, gather one's own data."""
+"""Train rankers and fusers, evaluate blends, gather data of your own.
+
+Importing this package loads neither torch nor any framework. Training needs the ``train`` extra.
+
+Examples:
+    >>> from blender_lab import RankerTrainingConfig
+    >>> config = RankerTrainingConfig.from_dict(
+    ...     {"encoder": "embedded", "output": "runs/mine", "sources": {"mine": {"file": "log.jsonl"}}}
+    ... )
+    >>> config.steps
+    1000
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blender_core.runtime.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from blender_lab.data.preferences import PreferenceRecord, read_records
+    from blender_lab.evaluate.benchmark import run_benchmark
+    from blender_lab.evaluate.benchmark_rankers import benchmark_rankers
+    from blender_lab.evaluate.figures import quality_by_effort, save_figures, win_pie
+    from blender_lab.evaluate.metrics import resolve_metric
+    from blender_lab.evaluate.ranker import RankerNumbers, evaluate_ranker
+    from blender_lab.evaluate.records import load_records
+    from blender_lab.evaluate.report import BenchmarkReport
+    from blender_lab.evaluate.statistics import bootstrap_mean, paired_test
+    from blender_lab.fuser.config import FuserTrainingConfig, LoraConfig
+    from blender_lab.fuser.run import FuserTrainingResult, train_fuser
+    from blender_lab.mix.gather import GatherSettings, gather_answers, gathered_records
+    from blender_lab.mix.journal import Journal
+    from blender_lab.mix.scoring import scored_by_check
+    from blender_lab.ranker.config import RankerTrainingConfig, Stage, TeacherConfig
+    from blender_lab.ranker.finish import finish_ranker
+    from blender_lab.ranker.loop import LoopResult, StepReport
+    from blender_lab.ranker.train import train_ranker
+    from blender_lab.reward_head.config import RewardHeadConfig
+    from blender_lab.reward_head.fit import train_reward_head
+    from blender_lab.training.sources import SourceConfig
+
+_HOMES = {
+    "BenchmarkReport": "blender_lab.evaluate.report",
+    "FuserTrainingConfig": "blender_lab.fuser.config",
+    "FuserTrainingResult": "blender_lab.fuser.run",
+    "GatherSettings": "blender_lab.mix.gather",
+    "Journal": "blender_lab.mix.journal",
+    "LoopResult": "blender_lab.ranker.loop",
+    "LoraConfig": "blender_lab.fuser.config",
+    "PreferenceRecord": "blender_lab.data.preferences",
+    "RankerNumbers": "blender_lab.evaluate.ranker",
+    "RankerTrainingConfig": "blender_lab.ranker.config",
+    "RewardHeadConfig": "blender_lab.reward_head.config",
+    "SourceConfig": "blender_lab.training.sources",
+    "Stage": "blender_lab.ranker.config",
+    "StepReport": "blender_lab.ranker.loop",
+    "TeacherConfig": "blender_lab.ranker.config",
+    "benchmark_rankers": "blender_lab.evaluate.benchmark_rankers",
+    "bootstrap_mean": "blender_lab.evaluate.statistics",
+    "evaluate_ranker": "blender_lab.evaluate.ranker",
+    "finish_ranker": "blender_lab.ranker.finish",
+    "gather_answers": "blender_lab.mix.gather",
+    "gathered_records": "blender_lab.mix.gather",
+    "load_records": "blender_lab.evaluate.records",
+    "paired_test": "blender_lab.evaluate.statistics",
+    "quality_by_effort": "blender_lab.evaluate.figures",
+    "read_records": "blender_lab.data.preferences",
+    "resolve_metric": "blender_lab.evaluate.metrics",
+    "run_benchmark": "blender_lab.evaluate.benchmark",
+    "save_figures": "blender_lab.evaluate.figures",
+    "scored_by_check": "blender_lab.mix.scoring",
+    "train_fuser": "blender_lab.fuser.run",
+    "train_ranker": "blender_lab.ranker.train",
+    "train_reward_head": "blender_lab.reward_head.fit",
+    "win_pie": "blender_lab.evaluate.figures",
+}
+
+__all__ = [
+    "BenchmarkReport",
+    "FuserTrainingConfig",
+    "FuserTrainingResult",
+    "GatherSettings",
+    "Journal",
+    "LoopResult",
+    "LoraConfig",
+    "PreferenceRecord",
+    "RankerNumbers",
+    "RankerTrainingConfig",
+    "RewardHeadConfig",
+    "SourceConfig",
+    "Stage",
+    "StepReport",
+    "TeacherConfig",
+    "benchmark_rankers",
+    "bootstrap_mean",
+    "evaluate_ranker",
+    "finish_ranker",
+    "gather_answers",
+    "gathered_records",
+    "load_records",
+    "paired_test",
+    "quality_by_effort",
+    "read_records",
+    "resolve_metric",
+    "run_benchmark",
+    "save_figures",
+    "scored_by_check",
+    "train_fuser",
+    "train_ranker",
+    "train_reward_head",
+    "win_pie",
+]
+
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

@@ -10,17 +10,20 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from blender_core.data.mixinstruct import MixRecord
 from blender_core.members.adapters import as_members
-from blender_lab.evaluate.benchmark import run_benchmark
-from blender_lab.evaluate.benchmark_rankers import benchmark_rankers
-from blender_lab.evaluate.benchmark_table import main_cells, markdown
-from blender_lab.evaluate.figures import save_figures
-from blender_lab.mix.gather import GatherSettings, gather_answers, gathered_records
-from blender_lab.mix.journal import Journal
-from blender_lab.mix.scoring import scored_by_check
+from blender_core.view import Column, Table
+from blender_lab import (
+    GatherSettings,
+    Journal,
+    benchmark_rankers,
+    gather_answers,
+    gathered_records,
+    run_benchmark,
+    save_figures,
+    scored_by_check,
+)
+from blender_lab.data.mixinstruct import MixRecord
 from langchain_blender.local import open_chat_models
 
 # what is asked, and the word or number that a right answer contains
@@ -63,13 +66,14 @@ def main() -> None:
         ]
     rankers = benchmark_rankers(["embedded", "consensus", "longest"])
     report = run_benchmark(records, rankers, name="my questions")
-    (folder / "table.md").write_text(markdown(main_cells(report)) + "\n", encoding="utf-8")
-    table = Table("", "picks", "share right", title=f"{report.prompts} questions")
-    for row in report.rows:
-        share = row.columns[report.primary].mean
-        table.add_row(row.kind, row.name, f"{'█' * round(20 * share):20} {share:.2f}")
+    (folder / "table.md").write_text(report.table().markdown() + "\n", encoding="utf-8")
+    shares = [row.columns[report.primary].mean for row in report.rows]
+    rows = [
+        [row.kind, row.name, f"{'█' * round(20 * share):20} {share:.2f}"]
+        for row, share in zip(report.rows, shares, strict=True)
+    ]
     console = Console()
-    console.print(table)
+    console.print(Table([Column(), Column("picks"), Column("share right")], rows, title=f"{report.prompts} questions"))
     best = max((row for row in report.rows if row.kind != "oracle"), key=lambda row: row.columns[report.primary].mean)
     console.print(f"won: {best.name}; table and figures are in {folder}", markup=False)
     save_figures(report, folder)

@@ -11,7 +11,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 from rich.console import Console
 
-from blender_core.view.blend_table import blend_table
+from blender_core.view import blend_table
 from langchain_blender.local import open_chat_models
 from langchain_blender.rag import BlendedRAG, local_embeddings
 

@@ -8,7 +8,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from rich.console import Console
 
-from blender_core.view.blend_table import blend_table
+from blender_core.view import blend_table
 from langchain_blender import BlendedLLM
 from langchain_blender.local import open_chat_models
 

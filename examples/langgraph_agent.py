@@ -14,7 +14,7 @@ from langchain_core.tools import tool
 from rich.console import Console
 
 from blender_core.local import find_model
-from blender_core.view.blend_table import blend_table
+from blender_core.view import blend_table
 from langchain_blender import BlendedLLM
 from langchain_blender.local import open_chat_models
 

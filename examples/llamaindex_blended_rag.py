@@ -10,7 +10,7 @@ from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.node_parser import SentenceSplitter
 from rich.console import Console
 
-from blender_core.view.blend_table import blend_table
+from blender_core.view import blend_table
 from llamaindex_blender import open_llms
 from llamaindex_blender.rag import BlendedQueryEngine, local_embedding
 

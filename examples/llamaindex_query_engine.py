@@ -7,7 +7,7 @@ Shows that the blend stands wherever one LLM does, and what it tells about its m
 from llama_index.core import Document, SummaryIndex
 from rich.console import Console
 
-from blender_core.view.blend_table import blend_table
+from blender_core.view import blend_table
 from llamaindex_blender import BlendedLLM, open_llms
 
 

@@ -1,35 +1,125 @@
 """``BlendedLLM``: several LLMs as one LangChain chat model."""
 
-# No `from __future__ import annotations`: `with_fallbacks` resolves those of methods that make runnables at run time.
+# No `from __future__ import annotations`: `with_fallbacks` and pydantic resolve annotations at run time.
 
 import asyncio
 import contextlib
+import contextvars
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from blender_core.blend_fields import BlendFields
 from blender_core.errors import ConfigurationError
 from blender_core.events import BlendEvent
+from blender_core.fuse.llm_fuser import LLMFuser
+from blender_core.types.answer import Answer
+from blender_core.types.prompt import Prompt
 from blender_core.types.result import BlendResult
-from langchain_blender.call import PreparedCall, prepare_call
-from langchain_blender.ensemble import EnsembleChatModel
-from langchain_blender.members import why_no_tools
+from langchain_blender.composition import model_of
+from langchain_blender.identity import identity
+from langchain_blender.members import LangChainMember, adapt, why_no_tools
+from langchain_blender.messages import to_prompt
 from langchain_blender.output import ChunkWriter, blended_message
-from langchain_blender.tools import convert_tools, normalised_choice
-from langchain_blender.tracing import RUN_KEYWORD, BlendRun, run_of_manager
+from langchain_blender.tools import acceptance, convert_tools, normalised_choice, wants_structure
+from langchain_blender.tracing import RUN_KEYWORD, BlendRun, ChildRunChatModel, run_of_manager
+from langchain_blender.usage import TokenIds, count_messages, count_text, counters_of
 
-__all__ = ["BlendedLLM"]
+__all__ = [
+    "BlendedLLM",
+]
+
+_PROVIDER = "blended-llm"
 
 
-class BlendedLLM(EnsembleChatModel):
+@dataclass(frozen=True, slots=True)
+class PreparedCall:
+    """A call that is ready to be made.
+
+    Attributes:
+        prompt: What is asked.
+        accept: The check that a member's answer has to pass, or ``None``.
+        context: The context to make the call in.
+        stop: Stop sequences.
+    """
+
+    prompt: Prompt
+    accept: Callable[[Answer], str | None] | None
+    context: contextvars.Context
+    stop: tuple[str, ...]
+
+
+def prepare_call(
+    messages: Sequence[BaseMessage], stop: str | Sequence[str] | None, options: dict[str, Any], run: BlendRun
+) -> PreparedCall:
+    """Make ready what one call needs.
+
+    Args:
+        messages: The conversation.
+        stop: Stop sequences; a plain text is one.
+        options: Call options, ``tools`` among them.
+        run: The run.
+
+    Returns:
+        The call.
+
+    Raises:
+        ConfigurationError: An option that a blend cannot have.
+    """
+    if "model" in options:
+        raise ConfigurationError(
+            f"model={options['model']!r} cannot be set for a call: the members are different models; "
+            "bind it to a member, as in BlendedLLM(llms=[llm.bind(model=...), ...])"
+        )
+    # LangChain's own switch between stream and invoke; members are gathered whole
+    asked = {key: value for key, value in options.items() if key != "stream" and value is not None}
+    sequences = (stop,) if stop and isinstance(stop, str) else tuple(stop or ())
+    if sequences:
+        asked["stop"] = list(sequences)
+    prompt = replace(to_prompt(messages, asked), structured=wants_structure(asked, run.schema))
+    return PreparedCall(prompt, acceptance(asked, run.schema), run.context(), sequences)
+
+
+def common_profile(profiles: Sequence[ModelProfile | None]) -> ModelProfile | None:
+    """What a caller may count on, whichever member answers.
+
+    Args:
+        profiles: One profile a member, ``None`` where a member has none.
+
+    Returns:
+        A capability only where every member has it; of numbers the smallest. ``None`` where a member has no
+        profile: nothing is known then.
+
+    Examples:
+        >>> common_profile([{"max_input_tokens": 8000, "tool_calling": True}, {"max_input_tokens": 4000}])
+        {'max_input_tokens': 4000}
+    """
+    if not profiles or any(not profile for profile in profiles):
+        return None
+    members: list[dict[str, Any]] = [dict(profile or {}) for profile in profiles]
+    common: dict[str, Any] = {}
+    for key in members[0]:
+        values = [member.get(key) for member in members]
+        if all(isinstance(value, bool) for value in values):
+            common[key] = all(values)
+        elif all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+            common[key] = min(cast("list[int]", values))
+    return cast(ModelProfile, common) or None
+
+
+# No `from __future__ import annotations`: pydantic resolves these annotations at run time.
+
+
+class BlendedLLM(BlendFields, ChildRunChatModel):
     """Several LLMs as one chat model: all answer, a cross-encoder ranks, the best answers are fused.
 
     Setup:
@@ -41,39 +131,13 @@ class BlendedLLM(EnsembleChatModel):
         llms: list
             The members: chat models, completion LLMs, any other runnable (``.with_retry()``, ``.bind()``, chains,
             agents), LlamaIndex LLMs, ``blender_core`` members, functions from text to text.
-        ranker: str or Ranker
-            ``"embedded"`` (default), ``"consensus"``, ``"longest"``, a PairRanker checkpoint's path or hub name,
-            or a ranker. Env ``BLENDED_LLM_RANKER``.
-        fuser: str, Fuser, LLM or None
-            ``"llm"`` (default) asks the member that ranked first; a fuser; any LLM; ``None`` picks only.
-        top_k: int
-            How many of the best answers are fused (3). Env ``BLENDED_LLM_TOP_K``.
-        fuse_when: str or callable
-            ``"auto"`` (default), ``"always"``, ``"never"``, a ``FusePolicy`` or a function of a ``FuseContext``.
-            Tool calls and structured output are never fused.
-        guard: FusionGuard or None
-            Looks a fused text over.
+        ranker, fuser, top_k, fuse_when, guard, member_prior:
+            Who ranks, who fuses, how many answers, when; see ``blender_core.BlendSettings``.
+        timeout, deadline, quorum, max_retries, max_concurrency, policy, semaphore, gather_share:
+            Time and failure; see ``blender_core.BlendSettings``. A batch of b prompts makes b times as many calls as
+            there are members; ``max_concurrency`` caps them, over the copies of ``configurable_fields`` too.
 
-    Key init args - time and failure:
-        timeout: float or None
-            Seconds each member gets, retries included (60). Env ``BLENDED_LLM_TIMEOUT``.
-        deadline: float or None
-            Seconds for the whole call (no limit). Env ``BLENDED_LLM_DEADLINE``.
-        quorum: int
-            Answers needed (1); fewer raise ``QuorumError``, which names every member's cause. With tools it is
-            out of the members that can call them.
-        max_retries: int or None
-            Further tries of a member whose error may pass (2). Members' own retries, such as
-            ``ChatOpenAI(max_retries=...)``, come on top: set those to 0 to have one retry loop.
-        max_concurrency: int or None
-            Member calls that run at the same time over all calls of this blend. A batch of b prompts makes
-            b times as many calls as there are members. Copies made by ``configurable_fields`` share the limit.
-        policy: GatherPolicy or None
-            A whole gather policy, in place of ``timeout``, ``quorum``, ``max_retries`` and ``max_concurrency``.
-        gather_share: float
-            Share of the deadline after which gathering ends if the quorum is met (0.7).
-        member_prior: MemberPrior or None
-            What earlier rankings say of each member; every ranking is blended with it and added to it.
+        ``ranker``, ``top_k``, ``timeout`` and ``deadline`` can come from the environment: ``BLENDED_LLM_RANKER`` etc.
 
     Key init args - completion:
         temperature, max_tokens, stop:
@@ -157,6 +221,109 @@ class BlendedLLM(EnsembleChatModel):
         >>> message.text, message.response_metadata["blend"]["winner"]
         ('Paris', 'FakeListChatModel')
     """
+
+    _ignored_names: ClassVar[frozenset[str]] = frozenset({"api_key"})
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stop: list[str] | None = Field(default=None, alias="stop_sequences")
+    model_name: str = Field(default=_PROVIDER, alias="model")
+    # not False: with `configurable_fields` every field is set, and a set False switches streaming off
+    streaming: bool | None = None
+
+    # -- what the blend is -------------------------------------------------------------------------------
+
+    @property
+    def _llm_type(self) -> str:
+        return _PROVIDER
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        policy = self._blender().policy
+        return {
+            "model_name": self.model_name,
+            "members": [{"name": name, "member": identity(member)} for name, member in self.members],
+            "ranker": identity(self.ranker),
+            "fuser": identity(self._blender().fuser),
+            "top_k": self.top_k,
+            "fuse_when": identity(self.fuse_when),
+            "guard": identity(self.guard),
+            "member_prior": identity(self.member_prior),
+            "policy": identity(policy),
+            "deadline": self.deadline,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            # not "stop": the base class puts the call's stop sequences there
+            "stop_sequences": self.stop,
+        }
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        kwargs.pop(RUN_KEYWORD, None)
+        params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
+        params["ls_provider"] = _PROVIDER
+        return params
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        models = [
+            model_of(member.runnable) if isinstance(member, LangChainMember) else None for _, member in self.members
+        ]
+        return common_profile([getattr(model, "profile", None) for model in models])
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Token ids, where a tokenizer was given.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            The ids.
+
+        Raises:
+            ConfigurationError: There is no tokenizer: members have different ones, and the base class would
+                download GPT-2's.
+        """
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        raise ConfigurationError(
+            "a blend has no tokenizer of its own; pass custom_get_token_ids, or use get_num_tokens"
+        )
+
+    def get_num_tokens(self, text: str) -> int:
+        """Tokens in a text, without the network.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            The largest count of the ``custom_get_token_ids`` of the blend and its members; without any, four
+            characters a token.
+        """
+        return count_text(text, self._token_counters())
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """Tokens in a conversation, without the network.
+
+        Args:
+            messages: The conversation.
+            tools: Tools that go with it.
+
+        Returns:
+            The count, by the same tokenizers as ``get_num_tokens``.
+        """
+        return count_messages(messages, convert_tools(tools or ()), self._token_counters())
+
+    def _token_counters(self) -> list[TokenIds]:
+        if self.custom_get_token_ids is not None:
+            return [self.custom_get_token_ids]
+        members = [member.runnable for _, member in self.members if isinstance(member, LangChainMember)]
+        return counters_of([model_of(runnable) for runnable in members])
+
+    def _as_member(self, llm: Any) -> Any:
+        member = adapt(llm)
+        return llm if member is NotImplemented else member
+
+    def _as_fuser(self) -> Any:
+        return LLMFuser(LangChainMember(self.fuser)) if isinstance(self.fuser, Runnable) else self.fuser
 
     # -- calls -------------------------------------------------------------------------------------------
 

@@ -22,8 +22,10 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 
 from blender_core.errors import UnsupportedError
+from blender_core.members.member import Member
 
 __all__ = [
+    "RunnableMember",
     "change_model",
     "configured_name",
     "first_step",
@@ -226,3 +228,24 @@ def _answering_step(sequence: RunnableSequence[Any, Any]) -> int:
     while place > 0 and isinstance(sequence.steps[place], BaseOutputParser):
         place -= 1
     return place
+
+
+class RunnableMember(Member):
+    """A member that runs a LangChain runnable: knows how the runnable can be called."""
+
+    _async_only: bool = False
+
+    def _runs(self, runnable: Runnable[Any, Any]) -> None:
+        """Look at the runnable; to be called when the member is made."""
+        self.blocks_event_loop = not is_native_async(runnable)
+        self._async_only = is_async_only(runnable)
+
+    @property
+    def has_native_sync(self) -> bool:
+        """Whether ``invoke`` works."""
+        return not self._async_only
+
+    @property
+    def has_native_async(self) -> bool:
+        """Whether ``ainvoke`` is written for the event loop."""
+        return self._async_only or not self.blocks_event_loop

@@ -18,12 +18,11 @@ from blender_core.text.thinking import ThinkingFilter
 from blender_core.types.answer import Answer, Price
 from blender_core.types.prompt import Prompt
 from langchain_blender.composition import (
+    RunnableMember,
     change_model,
     configured_name,
     first_step,
     holds_graph,
-    is_async_only,
-    is_native_async,
     model_of,
 )
 from langchain_blender.messages import to_answer, to_messages
@@ -38,7 +37,7 @@ MemberInput = Literal["auto", "messages", "text"] | Callable[[Prompt], Any]
 _TOOL_OPTIONS = frozenset({"parallel_tool_calls", "response_format", "strict", "tool_choice", "tool_config"})
 
 
-class LangChainMember(Member):
+class LangChainMember(RunnableMember):
     """A LangChain runnable as a member: a chat model, a completion LLM, a chain, an agent.
 
     Call options (``temperature``, ``stop``, ...) and tools go to the model inside; what is bound to the
@@ -84,8 +83,7 @@ class LangChainMember(Member):
             )
         super().__init__(name or _name_of(runnable), price=price)
         self.runnable = runnable
-        self.blocks_event_loop = not is_native_async(runnable)
-        self._async_only = is_async_only(runnable)
+        self._runs(runnable)
         self.input = input
         self._read = _auto_input(runnable, self.name) if input == "auto" else _input(input)
         self._counts_calls = not _is_model(runnable)
@@ -93,16 +91,6 @@ class LangChainMember(Member):
         if follows_instructions is None:
             follows_instructions = _metadata_of(runnable).get("follows_instructions") is not False
         self.follows_instructions = follows_instructions
-
-    @property
-    def has_native_sync(self) -> bool:
-        """Whether ``invoke`` works."""
-        return not self._async_only
-
-    @property
-    def has_native_async(self) -> bool:
-        """Whether ``ainvoke`` is written for the event loop."""
-        return self._async_only or not self.blocks_event_loop
 
     def generate(self, prompt: Prompt) -> Answer:
         """Invoke the runnable, blocking."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, Validat
 from pydantic.json_schema import JsonSchemaValue
 
 from blender_core.errors import ConfigurationError, MemberError
+from blender_core.selection import tool_check
 from blender_core.types.answer import Answer, ToolCall
 
 __all__ = ["DescribedTool", "acceptance", "as_tool", "describe", "normalised_choice", "read_arguments"]
@@ -142,20 +143,7 @@ def acceptance(tools: Sequence[Mapping[str, Any]], choice: str | None) -> Callab
             schemas[function["name"]] = schemas[str(metadata.name)] = metadata.fn_schema
     if not schemas:
         return None
-    required = choice if choice not in (None, "auto", "none") else None
-
-    def check(answer: Answer) -> str | None:
-        if not answer.tool_calls:
-            return None if required is None else f"answered in text where a tool call was required ({required!r})"
-        for call in answer.tool_calls:
-            problem = _problem(call, schemas)
-            if problem is not None:
-                return problem
-        if required in schemas and all(call.name != required for call in answer.tool_calls):
-            return f"called {answer.tool_calls[0].name} where {required} was required"
-        return None
-
-    return check
+    return tool_check(choice, known=schemas, call_problem=lambda call: _problem(call, schemas))
 
 
 def read_arguments(arguments: Any, name: str) -> dict[str, Any]:

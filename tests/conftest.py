@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import socket
 from collections.abc import Iterator
 
 # tests compare logits bit by bit; without this, MKL's last bits depend on where a tensor lies in memory (seen on AMD)
 os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
 
+# no test but those marked hub needs the hub, and its retries take half a minute: HF_HUB_OFFLINE=0 pytest -m hub
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import hypothesis
 import pytest
+import tiny_models
 
 from blender_core.local import LocalEnsemble, local_ensemble
+from blender_core.testing import ScriptedServer
+
+# a busy machine is no failure
+hypothesis.settings.register_profile("blender", deadline=None)
+hypothesis.settings.load_profile("blender")
 
 # these run in an environment of their own, with the old package
 collect_ignore_glob = ["goldens/make_*.py"]
+
+
+def pytest_collection_modifyitems(items):
+    """Run the files with slow tests first, so that no worker is left with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("local_models")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep the tests of a file on one worker and in the order above; examples share nothing and go one by one."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class SlowFilesFirst(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid if nodeid.startswith("tests/examples/") else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return SlowFilesFirst(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -24,70 +58,81 @@ def local_servers() -> Iterator[LocalEnsemble]:
         yield servers
 
 
-WORDS = ["sun", "moon", "star", "sea", "hill", "tree", "bird", "fish", "road", "door", "bread", "salt"]
+@pytest.fixture
+def looked_up(monkeypatch) -> list[str]:
+    """The hosts whose addresses are asked for, in a process that believes itself online."""
+    hosts: list[str] = []
+
+    def refuse(host, *_, **__):
+        hosts.append(str(host))
+        raise socket.gaierror(socket.EAI_NONAME, "no network in this test")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    return hosts
 
 
 @pytest.fixture(scope="session")
 def words():
     """What the tiny models can read."""
-    return WORDS
+    return tiny_models.WORDS
 
 
 @pytest.fixture(scope="session")
 def word_tokenizer():
     """Writes a tokenizer of a dozen words into a folder, and returns it."""
-
-    def write(folder, roberta=False):
-        from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-        names = (
-            ["<s>", "<pad>", "</s>", "<unk>", "<mask>"] if roberta else ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]
-        )
-        cls, _, sep, unknown, _ = names
-        tokens = {token: index for index, token in enumerate([*names, *WORDS])}
-        tokenizer = Tokenizer(models.WordLevel(tokens, unk_token=unknown))
-        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-        tokenizer.add_special_tokens(names)
-        middle, second = (f"{sep} {sep}", 0) if roberta else (sep, 1)
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{cls} $A {sep}",
-            pair=f"{cls} $A {middle} $B:{second} {sep}:{second}",
-            special_tokens=[(cls, 0), (sep, 2)],
-        )
-        # published files carry both; neither may have an effect
-        tokenizer.enable_truncation(5)
-        tokenizer.enable_padding(length=30)
-        tokenizer.save(str(folder / "tokenizer.json"))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
-
-    return write
+    return tiny_models.save_word_tokenizer
 
 
 @pytest.fixture(scope="session")
 def save():
     """Writes a BERT or RoBERTa for that tokenizer into a folder, and returns it."""
+    return tiny_models.save_bert
 
-    def write(folder, family, roberta=False, **options):
-        import torch
-        import transformers
 
-        torch.set_num_threads(1)
-        torch.manual_seed(3)
-        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-        config_class = transformers.RobertaConfig if roberta else transformers.BertConfig
-        config = config_class(
-            vocab_size=5 + len(WORDS),
-            **sizes,
-            max_position_embeddings=34 if roberta else 32,
-            type_vocab_size=1 if roberta else 2,
-            pad_token_id=1,
-            initializer_range=0.5,
-            **options,
-        )
-        model = getattr(transformers, family).from_config(config).eval()
-        model.save_pretrained(folder)
-        return model
+@pytest.fixture(scope="session")
+def checkpoints():
+    """The module that builds PairRanker checkpoints, the ones on which the goldens were made."""
+    return pytest.importorskip("pairrm_checkpoint")
 
-    return write
+
+@pytest.fixture(scope="session")
+def pairrm_folder(checkpoints, tmp_path_factory):
+    """A tiny checkpoint in the layout of llm-blender/PairRM."""
+    return checkpoints.write_checkpoint(tmp_path_factory.mktemp("pairrm") / "PairRM", checkpoints.ranker_config())
+
+
+@pytest.fixture(scope="session")
+def pairrm_hf_folder(checkpoints, tmp_path_factory):
+    """The same weights in the layout of llm-blender/PairRM-hf."""
+    folder = tmp_path_factory.mktemp("pairrm-hf") / "PairRM-hf"
+    return checkpoints.write_checkpoint(folder, checkpoints.transformers_config(checkpoints.TINY))
+
+
+@pytest.fixture(scope="session")
+def frozen_folder(tmp_path_factory):
+    """Folders of a random decoder and encoder, made once each."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+
+    @functools.cache
+    def make(kind):
+        folder = tmp_path_factory.mktemp(kind)
+        tiny_models.save_frozen(folder, kind)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def no_key(monkeypatch):
+    """No key and no address of OpenAI in the environment."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+
+@pytest.fixture
+def serve():
+    """Starts scripted servers, one script each, that end with the test."""
+    with contextlib.ExitStack() as servers:
+        yield lambda **script: servers.enter_context(ScriptedServer(script))

@@ -1,7 +1,8 @@
-"""The shape of the house: one-way imports, light imports, documented exports, modules of one idea."""
+"""The shape of the house: layered rooms, light imports, documented exports, files of a readable length."""
 
 import ast
 import importlib
+import json
 import pkgutil
 import subprocess
 import sys
@@ -10,11 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = [
-    name
-    for name in ("blender_core", "blender_lab", "langchain_blender", "llamaindex_blender")
-    if (ROOT / name).is_dir()
-]
+PACKAGES = ["blender_core", "blender_lab", "langchain_blender", "llamaindex_blender"]
 FRAMEWORKS = {
     "blender_core": {"langchain", "langchain_core", "langgraph", "langchain_openai", "llama_index"},
     "blender_lab": {"langchain", "langchain_core", "langgraph", "langchain_openai", "llama_index"},
@@ -22,6 +19,29 @@ FRAMEWORKS = {
     "llamaindex_blender": {"langchain", "langchain_core", "langgraph", "langchain_openai"},
 }
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+LONGEST_FILE = 1000
+HEAVY = {"torch", "transformers", "onnxruntime", "tokenizers", "openai", "xllamacpp"}
+# what each statement may not load; in one process, in this order
+STATEMENTS = {
+    "import blender_core": HEAVY,
+    "import blender_lab": HEAVY,
+    "from llamaindex_blender import __all__": HEAVY | {"llama_index"},
+    "from langchain_blender import BlendedLLM, LangChainMember": HEAVY | {"llama_index", "langchain_openai"},
+    "from blender_core.cli.app import app; CliRunner().invoke(app, ['ask', '--help'], catch_exceptions=False)": (
+        HEAVY | {"numpy"}
+    ),
+    "import blender_core.local": HEAVY,
+    "import blender_core.compat": {"torch", "transformers", "onnxruntime"},
+    "import blender_core.fuse.gen_fuser": {"torch", "transformers", "onnxruntime"},
+    "import blender_core.rank as rank; [getattr(rank, name) for name in rank.__all__]": {
+        "torch",
+        "transformers",
+        "onnxruntime",
+    },
+    "rank.EmbeddedRanker.load().rank('a', ['b', 'c'])": {"torch", "transformers"},
+}
 
 
 def imported(path):
@@ -33,27 +53,41 @@ def imported(path):
             yield (node.module or "").split(".")[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_one_way(path):
-    package = path.relative_to(ROOT).parts[0]
-    others = set(PACKAGES) - {package, "blender_core"}
-    forbidden = FRAMEWORKS[package] | others
-    assert not forbidden & set(imported(path))
+def test_frameworks_are_known_to_their_own_package_alone():
+    for path in FILES:
+        forbidden = FRAMEWORKS[path.relative_to(ROOT).parts[0]] & set(imported(path))
+        assert not forbidden, f"{path} imports {forbidden}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_modules_hold_one_idea(path):
-    assert path.read_text(encoding="utf-8").count("\n") <= 400
+def test_rooms_are_layered(monkeypatch):
+    lint_imports = pytest.importorskip("importlinter.cli", reason="import-linter is not installed").lint_imports
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(no_cache=True) == 0
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_importing_loads_no_heavy_library(package):
+def test_files_can_be_read_in_one_sitting():
+    long = {str(path): lines for path in FILES if (lines := path.read_text("utf-8").count("\n")) > LONGEST_FILE}
+    assert not long
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """The heavy modules that are loaded after each statement."""
     code = (
-        f"import sys, {package}\n"
-        "heavy = {'torch', 'transformers', 'onnxruntime', 'tokenizers', 'openai', 'xllamacpp'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+        "import json, sys; from typer.testing import CliRunner\n"
+        f"heavy, after = {sorted(set().union(*STATEMENTS.values()))}, {{}}\n"
+        f"for statement in {list(STATEMENTS)}:\n"
+        "    exec(statement)\n"
+        "    after[statement] = [name for name in heavy if name in sys.modules]\n"
+        "print(json.dumps(after))"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT)
+    command = [sys.executable, "-W", "error", "-c", code]
+    return json.loads(subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE).stdout)
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_importing_loads_no_heavy_library(statement, loaded):
+    assert not STATEMENTS[statement] & set(loaded[statement])
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -33,7 +33,7 @@ else:
         ("torch", "from blender_core import PairRanker; PairRanker.from_pretrained('x')", "torch"),
         ("torch", "from blender_core import GenFuser; GenFuser.from_pretrained('x')", "torch"),
         ("xllamacpp", "from blender_core.local import local_ensemble; local_ensemble()", "demo"),
-        ("scipy", "from blender_lab.evaluate.significance import bootstrap_mean; bootstrap_mean([0.0, 1.0])", "eval"),
+        ("scipy", "from blender_lab.evaluate.statistics import bootstrap_mean; bootstrap_mean([0.0, 1.0])", "eval"),
     ],
 )
 def test_one_line_names_the_extra(absent, statement, extra):

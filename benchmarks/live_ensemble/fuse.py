@@ -17,11 +17,11 @@ from pathlib import Path
 from report import HERE
 
 from blender_core import Answer, Blender, FusePolicy, Member, OpenAIMember, Prompt
-from blender_core.data.mixinstruct import joined_prompt, read_mix
 from blender_core.fuse import Fuser
 from blender_core.fuse.gen_fuser import GenFuser
 from blender_core.fuse.policy import FuseWhen
 from blender_core.local import MODELS, local_ensemble
+from blender_lab.data.mixinstruct import joined_prompt, read_mix
 
 
 class RecordedMember(Member):

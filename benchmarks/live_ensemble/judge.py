@@ -20,10 +20,10 @@ from pathlib import Path
 from report import HERE, right
 
 from blender_core import OpenAIMember
-from blender_core.data.mixinstruct import MixRecord, Verdict, read_mix, write_mix
 from blender_core.local import MODELS, local_ensemble
+from blender_lab.data.mixinstruct import MixRecord, Verdict, read_mix, write_mix
 from blender_lab.mix.journal import Journal
-from blender_lab.mix.oracle import judged_by_llm, verdict_agreement
+from blender_lab.mix.verdicts import judged_by_llm, verdict_agreement
 
 BETTER = (Verdict.A_IS_BETTER, Verdict.B_IS_BETTER)
 

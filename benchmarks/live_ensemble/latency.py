@@ -19,8 +19,8 @@ from typing import Any
 from report import HERE
 
 from blender_core import Blender, Member, OpenAIMember, Prompt
-from blender_core.data.mixinstruct import MixRecord, joined_prompt, read_mix
 from blender_core.local import MODELS, local_ensemble
+from blender_lab.data.mixinstruct import MixRecord, joined_prompt, read_mix
 
 NAMES = ("smollm2-135m", "gemma-3-270m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
 FUSER = "qwen2.5-coder-1.5b"

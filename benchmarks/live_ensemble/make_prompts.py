@@ -18,8 +18,8 @@ from typing import Any
 
 import facts
 
-from blender_core.data.mixinstruct import MixRecord, write_mix
-from blender_lab.mix.checks import passes, validate_check
+from blender_lab.data.mixinstruct import MixRecord, write_mix
+from blender_lab.mix.scoring import passes, validate_check
 
 SEED = 20261123
 OUT = Path(__file__).with_name("prompts.jsonl")

@@ -1,8 +1,8 @@
 """Who is right how often: each member, simple choices, and the library's rankers, on the gathered answers.
 
-    python benchmarks/live_ensemble/report.py --markdown docs/live_ensemble.md
+    python benchmarks/live_ensemble/report.py --csv research/data
 
-No model but the embedded ranker is run: the answers of the four local models lie beside this file. The member prior
+No model but the embedded ranker is run: the answers of the four local models are in this folder. The member prior
 is learned from the rankings of the development half, without looking at any check, and goes on learning on the test
 half; "judged" rows tell it which answers to some development prompts are right instead.
 """
@@ -10,6 +10,7 @@ half; "judged" rows tell it which answers to some development prompts are right 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 import random
@@ -18,12 +19,14 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 
+from rich.console import Console
+
 from blender_core import MemberPrior
-from blender_core.data.mixinstruct import MixRecord, joined_prompt, read_mix, write_mix
 from blender_core.rank.registry import resolve_ranker
-from blender_lab.evaluate.benchmark_table import write_between_markers
-from blender_lab.evaluate.significance import bootstrap_mean, holm, paired_test
-from blender_lab.mix.checks import passes
+from blender_core.view import Column, Table
+from blender_lab.data.mixinstruct import MixRecord, joined_prompt, read_mix, write_mix
+from blender_lab.evaluate.statistics import bootstrap_mean, holm, paired_test
+from blender_lab.mix.scoring import passes
 
 HERE = Path(__file__).parent
 Pick = Callable[[MixRecord], int]
@@ -68,7 +71,7 @@ def scores_of(records: Sequence[MixRecord], pick: Pick) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--answers", type=Path, default=HERE / "answers.jsonl.gz")
-    parser.add_argument("--markdown", type=Path, help="file whose table between markers is replaced")
+    parser.add_argument("--csv", type=Path, help="folder that receives the tables; default: they are printed")
     parser.add_argument("--quiet", type=Path, help="only write the prompts of latency.jsonl with their quiet latencies")
     parser.add_argument("--development", type=Path, help="only write the development half, for training a fuser")
     options = parser.parse_args()
@@ -109,24 +112,24 @@ def main() -> None:
             float(passes(record.check, rows[record.id]["text"])) if record.id in rows else math.nan for record in test
         ]
     systems["oracle"] = [max(right(record, i) for i in range(len(record.candidates))) for record in test]
-    tables = {"table": report(test, systems, best), "latency": latency_report(HERE / "latency.jsonl", best)}
+    tables = {
+        "live_ensemble": report(test, systems, best),
+        "live_ensemble_latency": latency_report(HERE / "latency.jsonl", best),
+    }
     for name, table in tables.items():
-        if options.markdown:
-            write_between_markers(options.markdown, name, table)
-        else:
-            print(table, end="\n\n")
+        if options.csv is None:
+            Console(width=220).print(table, "")
+            continue
+        with (options.csv / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([[column.heading for column in table.columns], *table.rows])
 
 
-def report(test: Sequence[MixRecord], systems: dict[str, list[float]], best: str) -> str:
+def report(test: Sequence[MixRecord], systems: dict[str, list[float]], best: str) -> Table:
     tasks = sorted({record.task for record in test})
     tests = {name: paired_test(values, systems[best], against=best) for name, values in systems.items() if name != best}
     corrected = dict(zip(tests, holm([item.p for item in tests.values()]), strict=True))
-    lines = [
-        f"{len(test)} prompts of the test half; p: paired test against {best}, the best on the development half.",
-        "",
-        "| | all | 95% interval | p (Holm) | " + " | ".join(tasks) + " |",
-        "|---" * (4 + len(tasks)) + "|",
-    ]
+    rows = []
     for name, values in systems.items():
         estimate = bootstrap_mean(values)
         by_task = []
@@ -134,9 +137,13 @@ def report(test: Sequence[MixRecord], systems: dict[str, list[float]], best: str
             own = [value for value, record in zip(values, test, strict=True) if record.task == task]
             by_task.append(f"{sum(own) / len(own):.2f}")
         p = f"{corrected[name]:.3f}" if name in corrected else "-"
-        interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
-        lines.append(f"| {name} | {estimate.mean:.3f} | {interval} | {p} | " + " | ".join(by_task) + " |")
-    return "\n".join(lines)
+        rows.append([name, f"{estimate.mean:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}", p, *by_task])
+    title = f"{len(test)} prompts of the test half; p: paired test against {best}, the best on the development half"
+    return _table(("name", "all", "95% interval", "p (Holm)", *tasks), rows, title)
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> Table:
+    return Table([Column(heading, number=heading != "name") for heading in headings], rows, title)
 
 
 def with_quiet_latency(records: Sequence[MixRecord], path: Path) -> list[MixRecord]:
@@ -156,7 +163,7 @@ def with_quiet_latency(records: Sequence[MixRecord], path: Path) -> list[MixReco
     ]
 
 
-def latency_report(path: Path, best: str) -> str:
+def latency_report(path: Path, best: str) -> Table:
     """Seconds of each member alone and of the blend, and their ratio to the best member's, prompt by prompt."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     columns = {f"{name}, alone": [row["alone"][name] for row in rows] for name in sorted(rows[0]["alone"])}
@@ -166,17 +173,12 @@ def latency_report(path: Path, best: str) -> str:
     columns["blend: fuse"] = [row["blend"]["fuse"] for row in rows]
     columns["blend, picked"] = [row["blend"]["gather"] + row["blend"]["rank"] for row in rows]
     columns["blend, fused"] = [row["blend"]["total"] for row in rows]
-    lines = [
-        f"Wall seconds on {len(rows)} prompts of the test half; ratio: median over prompts, against {best} alone.",
-        "",
-        "| | median | mean | worst | ratio |",
-        "|---" * 5 + "|",
-    ]
+    shown = []
     for name, seconds in columns.items():
         ratio = median(one / row["alone"][best] for one, row in zip(seconds, rows, strict=True))
-        cells = " | ".join(f"{value:.2f}" for value in (median(seconds), fmean(seconds), max(seconds), ratio))
-        lines.append(f"| {name} | {cells} |")
-    return "\n".join(lines)
+        shown.append([name, *(f"{value:.2f}" for value in (median(seconds), fmean(seconds), max(seconds), ratio))])
+    title = f"Wall seconds on {len(rows)} prompts of the test half; ratio: median over prompts, against {best} alone"
+    return _table(("name", "median", "mean", "worst", "ratio"), shown, title)
 
 
 if __name__ == "__main__":

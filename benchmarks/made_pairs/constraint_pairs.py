@@ -21,8 +21,8 @@ from typing import Any
 
 from made_pairs import SOURCES
 
-from blender_core.data.preferences import PreferenceRecord, read_records, split_development
 from blender_core.text.final_answer import final_answer
+from blender_lab.data.preferences import PreferenceRecord, read_records, split_development
 from blender_lab.ranker.targets import model_strengths
 
 CHOICE, NUMBER = "train/mmlu_pro.jsonl.gz", "train/zeroeval.jsonl.gz"

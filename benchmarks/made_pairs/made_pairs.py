@@ -23,8 +23,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from blender_core.data.mixinstruct import read_mix
-from blender_core.data.preferences import PreferenceRecord, read_records
+from blender_lab.data.mixinstruct import read_mix
+from blender_lab.data.preferences import PreferenceRecord, read_records
 
 HERE = Path(__file__).parent
 KEPT = HERE / "local_answers.jsonl.gz"

@@ -30,7 +30,7 @@ from blender_core.rag import (
 )
 from blender_core.rank import Ranking
 from blender_core.rank.registry import resolve_ranker
-from blender_lab.evaluate.significance import bootstrap_mean, paired_test
+from blender_lab.evaluate.statistics import bootstrap_mean, paired_test
 
 CONTEXTS = (0, 600)
 WEIGHTS = (1.0, 4.0, 16.0)

@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; the process ends with one of the exit codes of `blender_core.cli.output.ExitCode`."""
+    """Run the command line and end with an exit code of `blender_core.cli.output.ExitCode`."""
     try:
         from blender_core.cli.app import app
 

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blender_core.cli.output import ExitCode, console, read_text, reported, write_json, write_text
+from blender_core.cli.output import (
+    Endpoints,
+    ExitCode,
+    LocalModels,
+    RankerName,
+    console,
+    read_text,
+    reported,
+    write_json,
+    write_text,
+)
 from blender_core.errors import ConfigurationError
 from blender_core.members.endpoints import Endpoint, endpoints_from_environment
-from blender_core.members.member import Member
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,10 +50,10 @@ def open_members(
     temperature: float | None,
     console: Console,
 ) -> Iterator[list[Member]]:
-    """Start what has to be started, and stop it in the end.
+    """Start local models and connect endpoints, and stop what was started in the end.
 
     Args:
-        models: Names of local models; none stands for the default ones where there are no endpoints either.
+        models: Names of local models; without models and endpoints the default ones.
         endpoints: Each ``URL:MODEL``; without models and endpoints those of ``BLENDED_LLM_ENDPOINTS``, if any.
         max_tokens: Longest answer in tokens.
         temperature: Sampling temperature; default is 0 for local models and the server's for endpoints.
@@ -120,21 +129,10 @@ def _progress(console: Console) -> Iterator[Progress]:
 
 def ask(
     prompt: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
-    model: Annotated[
-        list[str] | None, typer.Option(help="A local model, see `models`; may be repeated.", show_default=False)
-    ] = None,
-    endpoint: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL:MODEL",
-            help="A model of an OpenAI-compatible server; may be repeated. The key is $OPENAI_API_KEY.",
-            show_default=False,
-        ),
-    ] = None,
+    model: LocalModels = None,
+    endpoint: Endpoints = None,
     system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
-    ranker: Annotated[
-        str, typer.Option(help="embedded, reward-head, consensus, longest, random, or the folder of a trained ranker.")
-    ] = "embedded",
+    ranker: RankerName = "embedded",
     fuser: Annotated[
         str, typer.Option(help="llm: the best-ranked member fuses; none: only pick; or a member's name.")
     ] = "llm",
@@ -152,7 +150,7 @@ def ask(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the whole result as JSON.")] = False,
     fail_if_degraded: Annotated[
-        bool, typer.Option("--fail-if-degraded", help="Exit with 3 where something went wrong on the way.")
+        bool, typer.Option("--fail-if-degraded", help="Exit with 3 if something went wrong on the way.")
     ] = False,
 ) -> None:
     """Ask several LLMs, rank their answers, fuse the best.
@@ -162,7 +160,6 @@ def ask(
     """
     with reported():
         from blender_core.blender import Blender
-        from blender_core.cli.ask import open_members
         from blender_core.gather.policy import GatherPolicy
         from blender_core.rank.registry import resolve_ranker
 
@@ -231,7 +228,7 @@ async def _watch(blender: Blender, prompt: Prompt, progress: Console) -> BlendRe
 
 
 def _show(result: BlendResult, progress: Console, *, as_json: bool) -> None:
-    from blender_core.view.table import answer_panel, candidate_table, summary
+    from blender_core.view.result import answer_panel, candidate_table, summary
 
     if as_json:
         write_json(result.to_dict())

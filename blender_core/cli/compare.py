@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from blender_core.cli.output import console, read_text, reported, write_json
+from blender_core.cli.output import RankerName, console, read_text, reported, write_json
 from blender_core.errors import ConfigurationError
 
 __all__ = ["compare"]
@@ -16,9 +16,7 @@ def compare(
     prompt: Annotated[str, typer.Option(help="The prompt that both answer.", show_default=False)],
     a: Annotated[str, typer.Option("--a", metavar="FILE", help="One answer; - is standard input.")],
     b: Annotated[str, typer.Option("--b", metavar="FILE", help="The other answer; - is standard input.")],
-    ranker: Annotated[
-        str, typer.Option(help="embedded, reward-head, consensus, longest, random, or the folder of a trained ranker.")
-    ] = "embedded",
+    ranker: RankerName = "embedded",
     as_json: Annotated[bool, typer.Option("--json", help="Write the result as JSON.")] = False,
 ) -> None:
     """Say which of two answers is better, and how sure the ranker is."""
@@ -46,7 +44,7 @@ def compare(
             return
         from rich.text import Text
 
-        from blender_core.view.table import ranking_table
+        from blender_core.view.result import ranking_table
 
         out = console(stderr=False)
         out.print(Text("a tie" if tie else f"{better} is better", style="bold"))

@@ -36,21 +36,29 @@ def models(
         if as_json:
             write_json({"cache": str(folder), "models": records})
             return
-        from rich import box
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
-        for column in ("model", "default", "size", "cached", "licence"):
-            table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
-        for record in records:
-            table.add_row(
-                Text(str(record["model"]), style="bold" if record["default"] else ""),
-                "yes" if record["default"] else "",
-                f"{int(str(record['size_bytes'])) / 1e6:.0f} MB",
-                "yes" if record["cached"] else "no",
-                Text(str(record["licence"])),
-            )
+        from blender_core.view.table import Cell, Column, Table
+
+        table = Table(
+            [
+                Column("model", name=True),
+                Column("default"),
+                Column("size", number=True),
+                Column("cached"),
+                Column("licence"),
+            ],
+            [
+                [
+                    Cell(str(record["model"]), "best" if record["default"] else ""),
+                    "yes" if record["default"] else "",
+                    f"{int(str(record['size_bytes'])) / 1e6:.0f} MB",
+                    "yes" if record["cached"] else "no",
+                    str(record["licence"]),
+                ]
+                for record in records
+            ],
+        )
         out = console(stderr=False)
         out.print(table)
         for record in records:

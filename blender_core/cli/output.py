@@ -1,14 +1,15 @@
-"""What the commands share: consoles, JSON, files, exit codes, errors in one line."""
+"""What the commands share: options, consoles, JSON, files, exit codes, errors in one line."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +18,39 @@ from blender_core.errors import BlendError, ConfigurationError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["DEBUG_VARIABLE", "EXIT_CODES", "ExitCode", "console", "read_text", "reported", "write_json", "write_text"]
+__all__ = [
+    "DEBUG_VARIABLE",
+    "EXIT_CODES",
+    "Endpoints",
+    "ExitCode",
+    "LocalModels",
+    "RankerName",
+    "console",
+    "read_text",
+    "reported",
+    "write_json",
+    "write_text",
+]
+
+LocalModels = Annotated[
+    list[str] | None, typer.Option(help="A local model, see `models`; may be repeated.", show_default=False)
+]
+"""The option ``--model`` of commands that ask an ensemble."""
+
+Endpoints = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="URL:MODEL",
+        help="A model of an OpenAI-compatible server; may be repeated. The key is $OPENAI_API_KEY.",
+        show_default=False,
+    ),
+]
+"""The option ``--endpoint`` of commands that ask an ensemble."""
+
+RankerName = Annotated[
+    str, typer.Option(help="embedded, reward-head, consensus, longest, random, or the folder of a trained ranker.")
+]
+"""The option ``--ranker`` of commands that rank."""
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 failed (for example too few answers), 2 wrong usage or input, "
@@ -39,7 +72,7 @@ class ExitCode(IntEnum):
 
 
 def console(*, stderr: bool) -> Console:
-    """A rich console on one of the standard streams.
+    """Make a rich console on one of the standard streams.
 
     Args:
         stderr: Standard error, for progress; else standard output, for results.
@@ -85,13 +118,13 @@ def reported() -> Iterator[None]:
 
 
 def write_json(value: dict[str, Any], *, indent: int | None = 2) -> None:
-    """Write one JSON object to standard output.
+    """Write one JSON object to standard output; ``nan`` and infinities become ``null``.
 
     Args:
         value: The object.
         indent: Spaces a level; ``None`` writes one line.
     """
-    typer.echo(json.dumps(value, ensure_ascii=not _is_utf8(), indent=indent, allow_nan=False))
+    typer.echo(json.dumps(_finite(value), ensure_ascii=not _is_utf8(), indent=indent, allow_nan=False))
 
 
 def write_text(text: str) -> None:
@@ -126,6 +159,14 @@ def read_text(path: str) -> str:
             return file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}; give a text file in UTF-8, or - for stdin") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_utf8() -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blender_core.cli.output import console, read_text, reported, write_json
+from blender_core.cli.output import RankerName, console, read_text, reported, write_json
 from blender_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def rank(
         ),
     ],
     prompt: Annotated[str | None, typer.Option(help="The prompt of the candidate files.", show_default=False)] = None,
-    ranker: Annotated[
-        str, typer.Option(help="embedded, reward-head, consensus, longest, random, or the folder of a trained ranker.")
-    ] = "embedded",
+    ranker: RankerName = "embedded",
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")] = False,
 ) -> None:
     """Rank candidate answers, best first.
@@ -88,7 +86,7 @@ def _record(task: _Task, ranking: Ranking) -> dict[str, Any]:
 def _show(task: _Task, ranking: Ranking, *, first: bool) -> None:
     from rich.text import Text
 
-    from blender_core.view.table import ranking_table
+    from blender_core.view.result import ranking_table
     from blender_core.view.wording import one_line
 
     out = console(stderr=False)

@@ -161,23 +161,10 @@ class Blender(PairComparer):
         *,
         permutation: Sequence[int] | None = None,
     ) -> Any:
-        """Pick the worst candidate for each input.
-
-        Args:
-            inputs: n prompts.
-            candidates: The candidates of each.
-            instructions: Put before the inputs.
-            pairrm_cmp_type: As in ``get_best_of_n``.
-            return_all: Return all candidates, the worst one first.
-            batch_size: Changes nothing.
-            permutation: As in ``get_best_of_n``.
+        """Pick the worst candidate for each input; the arguments are those of ``get_best_of_n``.
 
         Returns:
-            n texts, or n lists of texts.
-
-        Raises:
-            ConfigurationError: The lists do not fit together, or an argument is unknown.
-            RankerError: The network gave no finite number.
+            n texts; with ``return_all`` n lists of texts, the worst one first.
         """
         return self._pick(inputs, candidates, instructions, pairrm_cmp_type, return_all, permutation, -1)
 
@@ -236,17 +223,7 @@ class Blender(PairComparer):
     ) -> Any:
         """Sample n answers for each input and keep the best one.
 
-        Args:
-            model: A transformers model.
-            model_tokenizer: Its tokenizer.
-            inputs: The prompts.
-            instructions: Put before the inputs.
-            n: Answers for each.
-            sampling_mode: As in ``n_generate``.
-            batch_size: Prompts in a batch of generation.
-            pairrm_cmp_type: As in ``get_best_of_n``.
-            return_all: As in ``get_best_of_n``.
-            **generate_kwargs: Arguments of ``generate``.
+        The arguments are those of ``n_generate`` and ``get_best_of_n``; ``batch_size`` is that of generation.
 
         Returns:
             As ``get_best_of_n``.
@@ -273,7 +250,7 @@ class Blender(PairComparer):
         Args:
             inputs: n prompts.
             candidates: The candidates of each, best first.
-            instructions: They stand in a field of their own.
+            instructions: They have a field of their own.
             batch_size: Most inputs in one run of the model.
             **generate_kwargs: Arguments of ``generate``, over ``num_beams=4, max_new_tokens=128``, and
                 ``candidate_max_length``.
@@ -302,7 +279,7 @@ class Blender(PairComparer):
         top_k: int = 3,
         **generate_kwargs: Any,
     ) -> tuple[list[str], Any]:
-        """Rank, then fuse the best.
+        """Rank, then fuse the best; the other arguments are those of ``rank`` and ``fuse``.
 
         Args:
             inputs: n prompts.
@@ -315,11 +292,6 @@ class Blender(PairComparer):
 
         Returns:
             The fused texts, and ranks or scores as from ``rank``.
-
-        Raises:
-            ConfigurationError: The lists do not fit together, or something is not loaded.
-            FusionError: A text could not be written.
-            RankerError: The network gave no finite number.
         """
         numbers = self.rank(inputs, candidates, instructions, return_scores)
         best_first = [
@@ -368,7 +340,7 @@ class Blender(PairComparer):
 def get_topk_candidates_from_ranks(
     ranks: Any, candidates: Sequence[Sequence[str]], top_k: int | None
 ) -> list[list[str]]:
-    """The candidates of best rank; in the old package this stands in ``blender.blender_utils``.
+    """Pick the candidates of best rank, as ``blender.blender_utils`` of the old package does.
 
     Args:
         ranks: Ranks of the candidates of each input, as from ``Blender.rank``; a lower one is better.
@@ -376,7 +348,7 @@ def get_topk_candidates_from_ranks(
         top_k: How many to keep; ``None`` for all.
 
     Returns:
-        Lists of texts, best first; where ranks are equal, the earlier candidate comes first.
+        Lists of texts, best first; if ranks are equal, the earlier candidate comes first.
 
     Examples:
         >>> get_topk_candidates_from_ranks([[3, 1, 2]], [["a", "b", "c"]], top_k=2)

@@ -61,7 +61,7 @@ class PairComparer:
 
         Returns:
             Ranks, int32 [n, c], 1 is best, equal scores share the lower rank; or scores, float32 [n, c], the mean of
-            ``M[i][j] - M[j][i]`` over all candidates. A list of n arrays where the counts differ.
+            ``M[i][j] - M[j][i]`` over all candidates. A list of n arrays if the counts differ.
 
         Raises:
             ConfigurationError: The lists do not fit together.
@@ -115,7 +115,7 @@ class PairComparer:
             **rank_kwargs: ``source_max_length`` and ``candidate_max_length`` in tokens.
 
         Returns:
-            Ranks, int32 [n, c]; or scores, float64 [n, c]: both orders added, positive where a candidate beats the
+            Ranks, int32 [n, c]; or scores, float64 [n, c]: both orders added, positive if a candidate beats the
             reference. The reference itself has 0.
 
         Raises:
@@ -167,12 +167,12 @@ class PairComparer:
             batch_size: Changes nothing.
             return_logits: Return logits instead of booleans.
             mode: ``"[A,B]+[B,A]"``: ``logit(A,B) - logit(B,A)``, the sum over both orders. ``"[A,B]"``:
-                ``logit(A,B)``. ``"[B,A]"``: ``logit(B,A)``, positive where B is better.
+                ``logit(A,B)``. ``"[B,A]"``: ``logit(B,A)``, positive if B is better.
             disable_tqdm: Changes nothing.
             **rank_kwargs: ``source_max_length`` and ``candidate_max_length`` in tokens.
 
         Returns:
-            Logits, float32 [n], or where they are above zero, bool [n].
+            Logits, float32 [n]; or whether each is above zero, bool [n].
 
         Raises:
             ConfigurationError: The lists do not fit together, or the mode is unknown.
@@ -242,7 +242,7 @@ class PairComparer:
             **lengths: ``source_max_length`` and ``candidate_max_length``.
 
         Returns:
-            Logit by comparison; positive where the left text is better.
+            Logit by comparison; positive if the left text is better.
 
         Raises:
             ConfigurationError: No ranker is loaded, or a keyword is unknown.

@@ -26,16 +26,18 @@ class BlenderConfig:
 
 @dataclass
 class RankerConfig:
-    """Settings of the ranker. Those that only training reads are kept for old scripts and change nothing.
+    """Settings of the ranker.
+
+    Those that only training reads are kept for old scripts and change nothing.
 
     Attributes:
         ranker_type: Kept.
         model_type: Kept.
-        model_name: Kept; no base model is loaded beside the checkpoint.
+        model_name: Kept; no base model is loaded next to the checkpoint.
         cache_dir: Cache folder of the hub; default huggingface_hub's.
         load_checkpoint: Folder or repository; ``Blender(ranker_config=…)`` loads it.
         source_maxlength: Most tokens of the prompt; default the checkpoint's.
-        candidate_maxlength: Most tokens of a candidate beside a full prompt; default the checkpoint's.
+        candidate_maxlength: Most tokens of a candidate next to a full prompt; default the checkpoint's.
         n_tasks: Kept; read from the weights.
         num_pos: Kept.
         num_neg: Kept.

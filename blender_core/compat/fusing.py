@@ -1,18 +1,15 @@
-"""A T5 fuser whose instructions and generation arguments come with the call, as in ``llm-blender``."""
+"""Fuse with T5; instructions and generation arguments come with the call."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from blender_core.compat.configs import GenFuserConfig
-from blender_core.errors import CheckpointError, ConfigurationError, FusionError
+from blender_core.errors import ConfigurationError, FusionError
 from blender_core.fuse.gen_fuser_prompt import PublishedLayout, fit
-from blender_core.models.loading import quiet_loading
-from blender_core.models.placement import model_placement
+from blender_core.models.loading import LoadOptions, checkpoint_file, load_model, loading, require_transformers
 from blender_core.models.tokenizers import SealedTokenizer
-from blender_core.runtime.extras import require
 
 __all__ = ["CompatFuser"]
 
@@ -45,31 +42,20 @@ class CompatFuser:
         Raises:
             CheckpointError: It cannot be read as a T5 fuser.
             ConfigurationError: The device or the dtype is unknown, or both 4 and 8 bits are asked for.
+            DownloadError: The repository cannot be had.
             MissingExtraError: torch or transformers is not installed, or what 8- and 4-bit weights need.
         """
-        for module in ("torch", "transformers"):
-            require(module, feature="Blender.loadfuser", extra="torch")
-        import transformers
-        from transformers.utils.hub import cached_file
-
-        from blender_core.models.devices import resolve_device, resolve_dtype
-
+        require_transformers("Blender.loadfuser")
         if config.load_in_4bit and config.load_in_8bit:
             raise ConfigurationError("load_in_4bit and load_in_8bit are both set; choose one")
-        place = resolve_device(device)
-        precision = resolve_dtype(config.torch_dtype, place)
+        load: LoadOptions = {"device": device, "dtype": config.torch_dtype, "cache_dir": config.cache_dir}
         quantization = "4bit" if config.load_in_4bit else "8bit" if config.load_in_8bit else None
-        placed = model_placement(None, quantization, device=device, dtype=precision)
-        options: dict[str, Any] = {"dtype": precision, "cache_dir": config.cache_dir, **placed}
-        try:
-            with quiet_loading():
-                model: Any = transformers.AutoModelForSeq2SeqLM.from_pretrained(config.model_name, **options)
-            path = cached_file(config.model_name, "tokenizer.json", cache_dir=config.cache_dir)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{config.model_name} cannot be loaded as a fuser: {error}") from error
-        if not placed:
-            model = model.to(place)
-        return cls(model.eval(), SealedTokenizer.from_file(Path(str(path))), config)
+        with loading(config.model_name, "as a fuser"):
+            model = load_model(
+                "AutoModelForSeq2SeqLM", config.model_name, load, purpose="as a fuser", quantization=quantization
+            )
+            tokenizer = SealedTokenizer.from_file(checkpoint_file(config.model_name, "tokenizer.json", load))
+        return cls(model, tokenizer, config)
 
     def fuse_batches(
         self,
@@ -85,7 +71,7 @@ class CompatFuser:
         Args:
             prompts: The inputs.
             candidates: The candidates of each, best first; not changed.
-            instructions: One for each input; stands in a field of its own.
+            instructions: One for each input; has a field of its own.
             batch_size: Most inputs in one run of the model.
             generation: Arguments of ``generate``, and ``candidate_max_length``.
 

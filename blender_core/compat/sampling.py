@@ -9,7 +9,7 @@ from blender_core.errors import ConfigurationError
 
 __all__ = ["sample_candidates"]
 
-# what llm-blender 0.0.2 sets where the caller does not
+# what llm-blender 0.0.2 sets if the caller does not
 _SAMPLING: Mapping[str | None, Mapping[str, Any]] = {
     "top_k_sampling": {"do_sample": True, "top_k": 50, "temperature": 0.7},
     "top_p_sampling": {"do_sample": True, "top_p": 1.0, "temperature": 0.7},

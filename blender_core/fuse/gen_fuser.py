@@ -9,14 +9,23 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
-from blender_core.errors import BlendError, CheckpointError, ConfigurationError, DownloadError, FusionError
+from blender_core.errors import CheckpointError, ConfigurationError, FusionError
 from blender_core.fuse.gen_fuser_prompt import ChatLayout, FittedInput, FusionLayout, PaperLayout, PublishedLayout, fit
 from blender_core.fuse.protocol import FusedText, FusionInput
-from blender_core.models.loading import quiet_loading
-from blender_core.models.placement import model_placement
-from blender_core.runtime.extras import require
+from blender_core.models.loading import (
+    LoadOptions,
+    checkpoint_file,
+    hub_options,
+    load_model,
+    load_tokenizer,
+    loading,
+    optional_file,
+    require_transformers,
+    takes_load_options,
+)
+from blender_core.models.tokenizers import SealedTokenizer
 from blender_core.runtime.threads import stop_if_given_up
 from blender_core.types.answer import Usage
 
@@ -79,30 +88,21 @@ class GenFuserSettings:
             raise CheckpointError(f"{path} holds no settings of a fuser: {error}") from error
 
 
-def stored_settings(name_or_path: str, **source: Any) -> GenFuserSettings:
-    """What a model's folder or repository says about its input.
+def stored_settings(name_or_path: str, load: LoadOptions) -> GenFuserSettings:
+    """Read what a model's folder or repository says about its input.
 
     Args:
         name_or_path: A folder or a hub repository.
-        source: ``revision``, ``cache_dir`` and ``local_files_only`` of the repository.
+        load: Where the repository comes from.
 
     Returns:
-        Its settings; empty ones where it says nothing, as the published fusers do.
+        Its settings; empty ones if it says nothing, as the published fusers do.
 
     Raises:
         CheckpointError: Its file of settings cannot be read.
     """
-    from transformers.utils.hub import cached_file
-
-    found = cached_file(
-        name_or_path,
-        SETTINGS_FILE,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-        _raise_exceptions_for_gated_repo=False,
-        **source,
-    )
-    return GenFuserSettings() if found is None else GenFuserSettings.load(str(found))
+    found = optional_file(name_or_path, SETTINGS_FILE, load)
+    return GenFuserSettings() if found is None else GenFuserSettings.load(found)
 
 
 # gen_fuser/config.py of the reference
@@ -169,15 +169,11 @@ class GenFuser:
         self._name = name
 
     @classmethod
+    @takes_load_options()
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str],
         *,
-        revision: str | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
         name: str | None = None,
         max_length: int | None = None,
         candidate_max_length: int | None = None,
@@ -186,23 +182,18 @@ class GenFuser:
         prompt_format: str = "auto",
         device_map: str | Mapping[str, Any] | None = None,
         quantization: str | None = None,
+        **load: Unpack[LoadOptions],
     ) -> GenFuser:
-        """Load a fuser: ``llm-blender/gen_fuser_3b``, another T5 model, or a decoder-only chat model.
+        """Load ``llm-blender/gen_fuser_3b``, another T5 model, or a decoder-only chat model.
 
         A model that ``blended-llm train fuser`` made brings its lengths, its format and its ``generation`` along, in
-        ``gen_fuser.json``; they stand in for the defaults below.
+        ``gen_fuser.json``; they replace the defaults below.
 
         Args:
             name_or_path: A folder or a hub repository.
-            revision: Branch, tag or commit of the repository.
-            device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
-            dtype: ``"auto"`` (bfloat16 on CUDA, as published; else float32), ``"float32"``, ``"float16"`` or
-                ``"bfloat16"``.
-            cache_dir: Cache folder of the hub.
-            local_files_only: Use the cache only, like ``HF_HUB_OFFLINE=1``.
             name: Shown in results; default the last part of ``name_or_path``.
             max_length: Most tokens of the input. Default 1,024 for T5 as published; for a decoder-only model
-                what its window leaves beside ``max_new_tokens``.
+                what its window leaves next to ``max_new_tokens``.
             candidate_max_length: Most tokens of one candidate. Default 128 for T5 as published, else no limit
                 but the window.
             generation: Arguments of transformers' ``generate``, over the defaults: ``num_beams=4,
@@ -212,11 +203,13 @@ class GenFuser:
             stop: The text ends before the first of these strings.
             prompt_format: ``"published"`` (what ``Blender.fuse`` of ``llm-blender`` 0.0.2 feeds a T5 model),
                 ``"paper"`` (what its ``fuse_infer.py`` does), ``"chat"`` (a chat template around the prompt of
-                ``LLMFuser``), or ``"auto"``: published for T5, chat for a decoder-only model.
+                ``LLMFuser``). ``"auto"`` is published for T5, chat for a decoder-only model.
             device_map: Spreads a model over devices, as in transformers, for example ``"auto"``; ``device`` is then
                 not used. Needs ``accelerate`` (extra ``quantization``).
             quantization: ``"8bit"`` or ``"4bit"``, by ``bitsandbytes`` (extra ``quantization``); ``None`` for full
                 weights. Tested on a CPU only.
+            **load: Where it comes from and how it runs: ``blender_core.models.loading.LoadOptions``. Here the dtype
+                ``"auto"`` is bfloat16 on CUDA, as published, else float32.
 
         Returns:
             The fuser.
@@ -230,46 +223,38 @@ class GenFuser:
         """
         if prompt_format not in _FORMATS:
             raise ConfigurationError(f"prompt_format {prompt_format!r} is unknown; choose one of {', '.join(_FORMATS)}")
-        for module in ("torch", "transformers"):
-            require(module, feature="GenFuser.from_pretrained", extra="torch")
+        require_transformers("GenFuser.from_pretrained")
         import transformers
 
-        from blender_core.models.devices import resolve_device, resolve_dtype
+        from blender_core.models.devices import resolve_device
 
-        place = resolve_device(device)
-        # T5 overflows in float16, so that is never chosen unasked
-        precision = resolve_dtype(
-            dtype if dtype != "auto" else "bfloat16" if place.type == "cuda" else "float32", place
-        )
-        source: dict[str, Any] = {
-            "revision": revision,
-            "cache_dir": cache_dir,
-            "local_files_only": local_files_only,
-        }
+        if load["dtype"] == "auto":
+            # T5 overflows in float16, so that is never chosen unasked
+            load["dtype"] = "bfloat16" if resolve_device(load["device"]).type == "cuda" else "float32"
         path = os.fspath(name_or_path)
-        placed = model_placement(device_map, quantization, device=device, dtype=precision)
-        try:
-            config = transformers.AutoConfig.from_pretrained(path, **source)
-            stored = stored_settings(path, **source)
+        with loading(path, "as a fuser"):
+            config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False, **hub_options(load))
+            stored = stored_settings(path, load)
             prompt_format = stored.prompt_format if prompt_format == "auto" else prompt_format
-            family = (
-                transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+            model = load_model(
+                "AutoModelForSeq2SeqLM" if config.is_encoder_decoder else "AutoModelForCausalLM",
+                path,
+                load,
+                purpose="as a fuser",
+                device_map=device_map,
+                quantization=quantization,
+                config=config,
             )
-            with quiet_loading():
-                model: Any = family.from_pretrained(path, config=config, dtype=precision, **placed, **source)
-            # accelerate and bitsandbytes have already put it where it belongs
-            model = model.eval() if placed else model.to(place).eval()
             published = prompt_format in ("published", "paper") or (
                 prompt_format == "auto" and config.is_encoder_decoder
             )
-            layout = _t5_layout(path, source, prompt_format) if published else _chat_layout(path, source)
-        except BlendError:
-            raise
-        except Exception as error:  # transformers, the hub and safetensors raise many kinds
-            message = f"{path} cannot be loaded as a fuser: {type(error).__name__}: {error}"
-            if isinstance(error, OSError) and not Path(path).is_dir():
-                raise DownloadError(f"{message}. Check the name and the connection, or pass a folder.") from error
-            raise CheckpointError(message) from error
+            layout: FusionLayout
+            if published:
+                # transformers 5 rebuilds T5's tokenizer and changes its ids, so the file is read as it is
+                tokenizer = SealedTokenizer.from_file(checkpoint_file(path, "tokenizer.json", load))
+                layout = PaperLayout(tokenizer) if prompt_format == "paper" else PublishedLayout(tokenizer)
+            else:
+                layout = ChatLayout(load_tokenizer(path, load))
         defaults = _defaults(config, stored, generation or {})
         return cls(
             model,
@@ -299,7 +284,7 @@ class GenFuser:
 
         Returns:
             The fused text. ``cut`` counts the tokens that did not fit; ``finish_reason`` is ``"stop"``, or ``"length"``
-            where ``max_new_tokens`` or ``max_time`` ended it, and then a blend gives the best candidate in its place.
+            if ``max_new_tokens`` or ``max_time`` ended it, and then a blend gives the best candidate in its place.
 
         Raises:
             FusionError: The window is too small, the device ran out of memory, or nothing was written.
@@ -309,7 +294,7 @@ class GenFuser:
     def fuse_batch(self, requests: Sequence[FusionInput], *, batch_size: int = 8) -> list[FusedText]:
         """Write one text for each request, several in one run of the model.
 
-        Shorter inputs are padded, so texts can differ from those of ``fuse`` where two words are about equally
+        Shorter inputs are padded, so texts can differ from those of ``fuse`` if two words are about equally
         likely.
 
         Args:
@@ -416,7 +401,7 @@ class _Defaults(NamedTuple):
 
 
 def _defaults(config: Any, stored: GenFuserSettings, generation: Mapping[str, Any]) -> _Defaults:
-    """What the model's folder says, else what was published for T5, else what the window leaves."""
+    """Choose what the folder says, else what was published for T5, else what the window leaves."""
     usual = _PUBLISHED_GENERATION if config.is_encoder_decoder else _CHAT_GENERATION
     options = {**usual, **stored.generation, **generation}
     candidate = stored.candidate_max_length or (_PUBLISHED_CANDIDATE if config.is_encoder_decoder else None)
@@ -427,22 +412,6 @@ def _defaults(config: Any, stored: GenFuserSettings, generation: Mapping[str, An
     else:
         window = getattr(config, "max_position_embeddings", 2048) - options["max_new_tokens"]
     return _Defaults(window, candidate, options)
-
-
-def _t5_layout(path: str, source: Mapping[str, Any], prompt_format: str) -> PublishedLayout:
-    # transformers 5 rebuilds T5's tokenizer and changes its ids, so the file is read as it is
-    from transformers.utils.hub import cached_file
-
-    from blender_core.models.tokenizers import SealedTokenizer
-
-    layout = PaperLayout if prompt_format == "paper" else PublishedLayout
-    return layout(SealedTokenizer.from_file(Path(str(cached_file(path, "tokenizer.json", **source)))))
-
-
-def _chat_layout(path: str, source: Mapping[str, Any]) -> ChatLayout:
-    from transformers import AutoTokenizer
-
-    return ChatLayout(AutoTokenizer.from_pretrained(path, **source))
 
 
 def _begun(text: str, stop: Sequence[str]) -> int:

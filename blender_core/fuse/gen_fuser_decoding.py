@@ -38,7 +38,7 @@ def finish_reason(model: Any, options: Mapping[str, Any], ids: Sequence[int]) ->
         ids: New ids, the one that ended the text included.
 
     Returns:
-        ``"stop"`` where the model ended it, ``"length"`` where ``max_new_tokens`` or ``max_time`` did, ``None`` where
+        ``"stop"`` if the model ended it, ``"length"`` if ``max_new_tokens`` or ``max_time`` did, ``None`` if
         it can have been a stopping criterion of the options.
     """
     if not _end_ids(model, options).isdisjoint(ids):
@@ -109,7 +109,7 @@ def generate_batch(
     results = []
     for sequence in output:
         new = [int(token_id) for token_id in sequence[begin:]]
-        # beam search fills up with eos where the pad id is 0
+        # beam search fills up with eos if the pad id is 0
         ends = [place for place, token_id in enumerate(new) if token_id in eos]
         new = new[: ends[0] + 1] if ends else new
         reason = finish_reason(model, options, new)
@@ -169,11 +169,11 @@ class _Queue:
         self._input_seen = True
 
     def end(self) -> None:
-        """The end is marked by the thread itself, after errors had their chance."""
+        """Do nothing: the thread itself marks the end, after errors had their chance."""
 
 
 class _GivenUp(StoppingCriteria):
-    """Ends the work where nobody waits for it any more."""
+    """Ends the work once nobody waits for it."""
 
     def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
         stop_if_given_up()

@@ -26,7 +26,7 @@ class FusionLayout(Protocol):
     """How one kind of model wants its input, and how its output is read."""
 
     def harmless(self, text: str) -> str:
-        """The text in which nothing will be read as a control token by ``assemble``."""
+        """Change a text so that ``assemble`` reads no control token in it."""
         ...
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -64,7 +64,7 @@ class PublishedLayout:
 
     Args:
         tokenizer: The checkpoint's tokenizer.
-        instruction: Stands in a field of its own and is never cut.
+        instruction: Has a field of its own and is never cut.
     """
 
     def __init__(self, tokenizer: SealedTokenizer, instruction: str = "") -> None:
@@ -73,7 +73,7 @@ class PublishedLayout:
         self._end = tokenizer.spelling("</s>")
 
     def harmless(self, text: str) -> str:
-        """The text itself: a sealed tokenizer finds no control tokens in it."""
+        """Return the text itself: a sealed tokenizer finds no control tokens in it."""
         return text
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -106,17 +106,17 @@ class PublishedLayout:
 
 
 class PaperLayout(PublishedLayout):
-    """The layout of the paper's own script, ``gen_fuser/fuse_infer.py`` of ``llm-blender`` 0.0.2.
+    """The layout of ``gen_fuser/fuse_infer.py`` of ``llm-blender`` 0.0.2, the paper's script.
 
     As ``PublishedLayout``, but every line break is a `` </s> ``, and the input ends with ``</s>``.
 
     Args:
         tokenizer: The checkpoint's tokenizer.
-        instruction: Stands in a field of its own and is never cut.
+        instruction: Has a field of its own and is never cut.
     """
 
     def harmless(self, text: str) -> str:
-        """The text with its line breaks as ``</s>``; other control tokens are found nowhere in it."""
+        """Write line breaks as ``</s>``; other control tokens are found nowhere in it."""
         return text.replace("\n", f" {self._end} ")
 
     def assemble(self, prompt: str, candidates: Sequence[str]) -> list[int]:
@@ -144,7 +144,7 @@ class ChatLayout:
         )
 
     def harmless(self, text: str) -> str:
-        """The text with a space in every string that this tokenizer reads as one of its control tokens."""
+        """Put a space into every string that this tokenizer reads as a control token."""
         found = True
         while found:
             found = False
@@ -185,7 +185,7 @@ def fit(
 ) -> FittedInput:
     """Shorten the texts until the input fits.
 
-    First every candidate is held to ``candidate_max_length`` (as the reference does). Where that is not enough,
+    First every candidate is held to ``candidate_max_length`` (as the reference does). If that is not enough,
     the prompt gives way down to half of the room, and then the longest candidates, all to one common length.
     Candidates lose their end, the prompt its middle, because a question often stands last.
 
@@ -255,7 +255,7 @@ def _both_ends(text: str, spans: Sequence[tuple[int, int]], tokens: int) -> str:
 
 
 def _common_length(lengths: Sequence[int], room: int) -> int:
-    """The largest length to which all must be cut so that they fit together."""
+    """Find the largest length to which all must be cut so that they fit together."""
     ordered = sorted(lengths)
     for position, length in enumerate(ordered):
         share = max(0, room) // (len(ordered) - position)

@@ -59,7 +59,7 @@ class FusionGuard:
             )
 
     def check(self, text: str, candidates: Sequence[str], *, complete: bool = True) -> str | None:
-        """Why the text must not be used, or ``None`` where it may.
+        """Why the text must not be used, or ``None`` if it may.
 
         Args:
             text: The fused text, or its beginning while it streams.

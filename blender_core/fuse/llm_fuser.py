@@ -34,7 +34,7 @@ _KEPT_OPTIONS = ("stop", "temperature", "max_tokens", "seed")
 def fusion_prompt(
     request: FusionInput, *, max_candidate_characters: int | None = None
 ) -> tuple[Prompt, dict[int, int]]:
-    """The prompt that asks an LLM to fuse.
+    """Write the prompt that asks an LLM to fuse.
 
     Args:
         request: The prompt and the candidates, best first.
@@ -131,7 +131,7 @@ class LLMFuser:
             yield self._result(member, item, cut) if isinstance(item, Answer) else item
 
     def writer(self, request: FusionInput) -> Member:
-        """The member that will write: the fuser's own, else the best-ranked one that follows instructions.
+        """Choose who writes: the fuser's own LLM, else the best-ranked member that can.
 
         Args:
             request: The prompt and the candidates.

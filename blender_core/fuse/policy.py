@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from blender_core.errors import ConfigurationError
 from blender_core.text.final_answer import short_answer
+from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
 
-__all__ = ["Decision", "FuseContext", "FusePolicy", "FuseWhen", "resolve_fuse_when"]
+__all__ = ["Decision", "FuseContext", "FusePolicy", "FuseWhen", "is_json", "resolve_fuse_when"]
 
 _CODE_FENCE = re.compile(r"^[ \t]*(```|~~~)", re.MULTILINE)
 _CODE_LINE = re.compile(
@@ -24,13 +25,13 @@ class FuseContext:
     """What a fuse policy may look at.
 
     Attributes:
-        prompt: The prompt, flattened.
+        prompt: The prompt; ``prompt.text`` is it as one text.
         candidates: The top-k answers, best first, duplicates removed.
         ranking: The ranking over all answers.
         agreement: Share of all ranked answers that are the same text as the best, itself included.
     """
 
-    prompt: str
+    prompt: Prompt
     candidates: tuple[str, ...]
     ranking: Ranking
     agreement: float = 0.0
@@ -63,7 +64,7 @@ class FusePolicy:
 
     Examples:
         >>> ranking = Ranking.from_scores([2.0, 1.9], ranker="example")
-        >>> FusePolicy()(FuseContext("Q", ('{"a": 1}', '{"a": 2}'), ranking)).reason
+        >>> FusePolicy()(FuseContext(Prompt.of("Q"), ('{"a": 1}', '{"a": 2}'), ranking)).reason
         'the best answer is JSON'
     """
 
@@ -93,7 +94,7 @@ class FusePolicy:
             return Decision(False, f"a clear winner (confidence {context.ranking.confidence:.2f})")
         if context.agreement > self.majority:
             return Decision(False, f"{context.agreement:.0%} of the answers are the same")
-        if not self.fuse_json and _is_json(best):
+        if not self.fuse_json and is_json(best):
             return Decision(False, "the best answer is JSON")
         if not self.fuse_code and _holds_code(best):
             return Decision(False, "the best answer holds code")
@@ -137,7 +138,8 @@ def resolve_fuse_when(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
     )
 
 
-def _is_json(text: str) -> bool:
+def is_json(text: str) -> bool:
+    """Whether a text is a JSON object or list."""
     stripped = text.strip()
     if stripped[:1] not in ("{", "["):
         return False

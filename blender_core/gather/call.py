@@ -107,7 +107,7 @@ class MemberCall:
             await self.runtime.sleep(wait)
 
     def ended(self, status: Status, reason: str, error: BaseException | None = None) -> MemberOutcome:
-        """The outcome of a call that ends without an answer."""
+        """Make the outcome of a call that ends without an answer."""
         return MemberOutcome(
             self.name,
             self.index,
@@ -170,7 +170,7 @@ class MemberCall:
         )
 
     def _failed(self, error: BaseException) -> tuple[MemberOutcome | None, float]:
-        """The final outcome of a failure, or the seconds to wait before a retry."""
+        """Decide on the final outcome of a failure, or on the seconds before a retry."""
         failure = classify(error)
         if not failure.retryable or self.attempts > self.policy.retry.retries:
             return self.ended(failure.status, failure.reason, error), 0.0
@@ -196,7 +196,10 @@ class MemberCall:
 
 
 def _unusable(answer: Answer) -> MemberError | None:
-    """Why an answer cannot be used, or ``None``. After the quorum nothing raises any more: so it is found here."""
+    """Find why an answer cannot be used, or ``None``.
+
+    After the quorum nothing raises any more, so it is found here.
+    """
     if answer.refusal is not None:
         return RefusedError(answer.refusal or "refused")
     if not isinstance(answer.text, str):

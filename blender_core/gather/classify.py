@@ -1,4 +1,4 @@
-"""Read a provider's exception: what kind of failure it is, and whether asking again can help.
+"""Read a provider's exception: what kind of failure it is, and whether a retry can help.
 
 Providers' packages are not imported. What they share is looked at: an HTTP status on the exception or on its
 response, a Retry-After header, the names of the exception's classes, and Python's own exception types.
@@ -48,7 +48,7 @@ class Failure:
     Attributes:
         status: The outcome it ends in.
         retryable: Whether the same call may work later.
-        retry_after: Seconds the provider asked for, where it did.
+        retry_after: Seconds the provider asked for, if it did.
         reason: One line in words.
     """
 

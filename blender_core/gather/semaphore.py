@@ -6,14 +6,21 @@ import asyncio
 import threading
 from collections import deque
 
-__all__ = ["SharedSemaphore"]
+from blender_core.errors import ConfigurationError
+
+__all__ = ["SemaphoresByLimit", "SharedSemaphore"]
 
 
 class SharedSemaphore:
     """Limits how many members run at once over all calls of one blend, whatever loop each call runs in.
 
     Args:
-        limit: Slots, at least 1.
+        limit: Most members that run at once, at least 1.
+
+    Copies and deep copies share the limit. A pickle keeps the number: limits do not cross processes.
+
+    Raises:
+        ConfigurationError: The limit is below 1.
 
     Examples:
         >>> async def use():
@@ -24,6 +31,9 @@ class SharedSemaphore:
     """
 
     def __init__(self, limit: int) -> None:
+        if limit < 1:
+            raise ConfigurationError(f"the limit is {limit}; at least one member must be able to run")
+        self.limit = limit
         self._free = limit
         self._lock = threading.Lock()
         self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
@@ -50,9 +60,14 @@ class SharedSemaphore:
     async def __aexit__(self, *_exc: object) -> None:
         self._release()
 
-    def __deepcopy__(self, _memo: object) -> SharedSemaphore:
-        # a copy of a blend shares its limit
+    def __copy__(self) -> SharedSemaphore:
         return self
+
+    def __deepcopy__(self, _memo: object) -> SharedSemaphore:
+        return self
+
+    def __reduce__(self) -> tuple[type[SharedSemaphore], tuple[int]]:
+        return type(self), (self.limit,)
 
     def _release(self) -> None:
         with self._lock:
@@ -71,3 +86,40 @@ class SharedSemaphore:
             self._release()
         else:
             future.set_result(None)
+
+
+class SemaphoresByLimit:
+    """One semaphore for each limit, shared by a blend and its copies; a copy may have another limit.
+
+    Examples:
+        >>> semaphores = SemaphoresByLimit()
+        >>> semaphores.of(2) is semaphores.of(2), semaphores.of(None) is None
+        (True, True)
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._semaphores: dict[int, SharedSemaphore] = {}
+
+    def of(self, limit: int | None) -> SharedSemaphore | None:
+        """Return the semaphore for a limit.
+
+        Args:
+            limit: Most members at once; ``None`` is no limit.
+
+        Returns:
+            The same object for the same limit; ``None`` without one.
+        """
+        if limit is None:
+            return None
+        with self._lock:
+            return self._semaphores.setdefault(limit, SharedSemaphore(limit))
+
+    def __copy__(self) -> SemaphoresByLimit:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> SemaphoresByLimit:
+        return self
+
+    def __reduce__(self) -> tuple[type[SemaphoresByLimit], tuple[()]]:
+        return type(self), ()

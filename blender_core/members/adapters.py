@@ -6,6 +6,7 @@ a further one can be added from outside. An entry point names a function ``adapt
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
@@ -19,15 +20,16 @@ __all__ = ["ENTRY_POINT_GROUP", "as_member", "as_members"]
 ENTRY_POINT_GROUP = "blended_llm.members"
 
 
-def as_member(llm: Any) -> Member:
+def as_member(llm: Any, *, name: str | None = None) -> Member:
     """Make a member of an LLM.
 
     Args:
         llm: A ``Member``; an LLM of a framework with an adapter (LangChain, LlamaIndex, ...); or a plain
             function from text to text.
+        name: The member's name in results, if not its own.
 
     Returns:
-        The member.
+        The member; a copy if it is one already and gets another name.
 
     Raises:
         ConfigurationError: Nobody knows what it is.
@@ -36,6 +38,14 @@ def as_member(llm: Any) -> Member:
         >>> as_member(str.title).name
         'title'
     """
+    member = _adapted(llm)
+    if name is not None and name != member.name:
+        member = copy.copy(member)
+        member.name = name
+    return member
+
+
+def _adapted(llm: Any) -> Member:
     if isinstance(llm, Member):
         return llm
     adapters = _adapters_for(_top_packages(type(llm)))

@@ -1,15 +1,17 @@
-"""Models behind OpenAI-compatible servers, named in one line each."""
+"""Models behind OpenAI-compatible servers: named in one line each, or served on this machine."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from blender_core.errors import ConfigurationError
+from blender_core.local import DEFAULT_MODELS, LocalModel, LocalServer, local_ensemble
 
-__all__ = ["ENDPOINTS_VARIABLE", "Endpoint", "endpoints_from_environment"]
+__all__ = ["ENDPOINTS_VARIABLE", "Endpoint", "endpoints_from_environment", "open_endpoints"]
 
 ENDPOINTS_VARIABLE = "BLENDED_LLM_ENDPOINTS"
 """Environment variable that names endpoints, separated by blanks or commas."""
@@ -26,11 +28,19 @@ class Endpoint:
         base_url: Address of the API, such as ``http://127.0.0.1:8080/v1``.
         model: The model's name there.
         api_key: The key; ``"none"`` for servers that ask for none. Not shown in the representation.
+        local: Whether it is served on this machine by ``local_ensemble``.
+        calls_tools: Whether the model calls tools.
+        follows_instructions: Whether it can be asked to fuse; a base model only continues text.
+        context_window: Tokens of prompt and answer; ``None`` if unknown.
     """
 
     base_url: str
     model: str
     api_key: str = field(default="none", repr=False)
+    local: bool = field(default=False, repr=False)
+    calls_tools: bool = field(default=True, repr=False)
+    follows_instructions: bool = field(default=True, repr=False)
+    context_window: int | None = field(default=None, repr=False)
 
     @classmethod
     def parse(cls, text: str, *, api_key: str | None = None) -> Endpoint:
@@ -60,15 +70,54 @@ class Endpoint:
         host, path, model = match.groups()
         return cls(host + (path.rstrip("/") if path and path != "/" else "/v1"), model, api_key or "none")
 
+    @classmethod
+    def of(cls, server: LocalServer) -> Endpoint:
+        """Describe a server of a local ensemble."""
+        return cls(
+            server.base_url,
+            server.model,
+            server.api_key,
+            local=True,
+            calls_tools=server.entry.calls_tools,
+            follows_instructions=server.kind == "chat",
+            context_window=server.entry.context,
+        )
+
+
+@contextmanager
+def open_endpoints(
+    endpoints: Sequence[Endpoint] | None = None, *, models: Sequence[LocalModel] = DEFAULT_MODELS
+) -> Iterator[tuple[Endpoint, ...]]:
+    """Open the models that are named, or local ones if none is.
+
+    Args:
+        endpoints: The endpoints; default those of ``BLENDED_LLM_ENDPOINTS`` with the key in ``OPENAI_API_KEY``.
+        models: Local models that are served if there is no endpoint.
+
+    Yields:
+        The endpoints. Local servers end with the context.
+
+    Raises:
+        ConfigurationError: ``BLENDED_LLM_ENDPOINTS`` holds something that is not ``URL:MODEL``.
+        MissingExtraError: Local models are needed and the ``demo`` extra is not installed.
+        DownloadError: A local model's file cannot be had.
+    """
+    found = endpoints_from_environment() if endpoints is None else tuple(endpoints)
+    if found:
+        yield found
+        return
+    with local_ensemble(models) as servers:
+        yield tuple(Endpoint.of(server) for server in servers)
+
 
 def endpoints_from_environment(environment: Mapping[str, str] | None = None) -> tuple[Endpoint, ...]:
-    """The endpoints that ``BLENDED_LLM_ENDPOINTS`` names, with the key in ``OPENAI_API_KEY``.
+    """Read the endpoints in ``BLENDED_LLM_ENDPOINTS``, with the key in ``OPENAI_API_KEY``.
 
     Args:
         environment: Where to look; default ``os.environ``.
 
     Returns:
-        The endpoints in their order; empty where the variable is not set.
+        The endpoints in their order; empty if the variable is not set.
 
     Raises:
         ConfigurationError: A part is not ``URL:MODEL``.

@@ -16,14 +16,14 @@ __all__ = ["FunctionMember", "Member"]
 class Member:
     """One LLM of an ensemble.
 
-    Write ``generate`` or ``agenerate`` or both; the missing one follows from the other. Errors are raised and
-    end in the member's outcome record: raise ``RateLimitedError``, ``RefusedError`` or ``MemberTimeoutError``
-    where they fit. A provider's own exceptions are understood too (see ``blender_core.gather.classify``).
+    Write ``generate`` or ``agenerate`` or both; the missing one follows from the other. Errors that they raise end
+    in the member's outcome. Raise ``RateLimitedError``, ``RefusedError`` or ``MemberTimeoutError`` if one fits. A
+    provider's own exceptions are understood too (see ``blender_core.gather.classify``).
     Members do not retry: the engine has the only retry loop.
 
     Args:
         name: Shown in results; made unique inside an ensemble.
-        price: What its tokens cost, where cost matters.
+        price: What its tokens cost, if cost matters.
 
     Attributes:
         blocks_event_loop: ``agenerate`` does blocking work; the engine then calls ``generate`` in a thread.
@@ -94,19 +94,19 @@ class Member:
         yield answer
 
     def can_call_tools(self, tools: list[Any]) -> bool:
-        """Whether it takes part in a call with these tools; where that is not known, it does.
+        """Decide if the member takes part in a call with these tools.
 
         Args:
             tools: Tools in the OpenAI form.
 
         Returns:
-            Whether it does.
+            ``True`` if it does, or if that is not known.
         """
         return True
 
     @property
     def context_window(self) -> int | None:
-        """Tokens that it reads and writes at most in one call, ``None`` where that is not known."""
+        """Tokens that it reads and writes at most in one call, ``None`` if that is not known."""
         return None
 
     @property
@@ -129,7 +129,7 @@ class FunctionMember(Member):
     Args:
         function: Takes the flattened prompt, returns the answer.
         name: Shown in results; default is the function's name.
-        price: What its tokens cost, where cost matters.
+        price: What its tokens cost, if cost matters.
 
     Examples:
         >>> FunctionMember(str.upper, name="shout").generate(Prompt.of("hi")).text
@@ -141,7 +141,7 @@ class FunctionMember(Member):
         self._function = function
 
     def can_call_tools(self, tools: list[Any]) -> bool:
-        """A function of text cannot."""
+        """Return ``False``: a function of text cannot call tools."""
         return False
 
     def generate(self, prompt: Prompt) -> Answer:

@@ -1,4 +1,4 @@
-"""A member behind any server that speaks the OpenAI chat API: OpenAI, llama.cpp, vLLM, Ollama and many more."""
+"""A member behind any server with the OpenAI chat API, such as llama.cpp, vLLM or Ollama."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 def api_turns(turns: Sequence[Message]) -> list[dict[str, Any]]:
     """Write turns as the API's messages.
 
-    A tool call is written as such where it has an id and a later turn answers it, and so is that turn: servers refuse
+    A tool call is written as such if it has an id and a later turn answers it, and so is that turn: servers refuse
     the one without the other. The rest is written as text, and so is content that is neither text nor an image.
 
     Args:
@@ -118,7 +118,7 @@ class OpenAIMember(Member):
         name: Shown in results; default is the model's name.
         max_tokens: Longest answer in tokens; default is the server's.
         temperature: Sampling temperature; default is the server's.
-        price: What its tokens cost, where cost matters.
+        price: What its tokens cost, if cost matters.
         timeout: Seconds to wait for the server to send something. The engine's own time limits come on top.
         stream_usage: Ask for the usage when streaming; switch it off for a server that refuses
             ``stream_options``.
@@ -178,6 +178,18 @@ class OpenAIMember(Member):
         self._sync_client: Any = None
         self._async_clients: dict[asyncio.AbstractEventLoop, tuple[Any, AsyncIterator[None]]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # connections, locks and modules stay in their process; a copy opens its own
+        own = {"_openai", "_lock", "_sync_client", "_async_clients"}
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._openai = require("openai", feature="OpenAIMember", extra="demo")
+        self._lock = threading.Lock()
+        self._sync_client = None
+        self._async_clients = {}
+
     def generate(self, prompt: Prompt) -> Answer:
         """Ask the model, blocking.
 
@@ -185,7 +197,7 @@ class OpenAIMember(Member):
             prompt: The prompt.
 
         Returns:
-            The answer with its tool calls and usage; ``refusal`` is set where the server says so.
+            The answer with its tool calls and usage; ``refusal`` is set if the server says so.
 
         Raises:
             MemberError: The reply cannot be read.
@@ -211,9 +223,7 @@ class OpenAIMember(Member):
                 text = parts.take(chunk)
                 if text:
                     yield text
-        if rest := parts.rest():
-            yield rest
-        yield parts.answer()
+        yield from parts.end()
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
         """Like ``stream``, without blocking the event loop."""
@@ -224,12 +234,11 @@ class OpenAIMember(Member):
                 text = parts.take(chunk)
                 if text:
                     yield text
-        if rest := parts.rest():
-            yield rest
-        yield parts.answer()
+        for part in parts.end():
+            yield part
 
     def close(self) -> None:
-        """Close the connections of the blocking calls. Those of an event loop are closed with the loop."""
+        """Close the connections of blocking calls; those of an event loop close with the loop."""
         with self._lock:
             client, self._sync_client = self._sync_client, None
         if client is not None:
@@ -257,7 +266,7 @@ class OpenAIMember(Member):
             return self._sync_client
 
     async def _async(self) -> Any:
-        """The client of the running loop: connections belong to the loop that opened them."""
+        """Return the client of the running loop: connections belong to the loop that opened them."""
         loop = asyncio.get_running_loop()
         with self._lock:
             known = self._async_clients.get(loop)
@@ -320,16 +329,14 @@ class _StreamParts:
         self._text.append(text)
         return self._filter.take(text)
 
-    def rest(self) -> str:
-        """Text that was held back while it could have been the start of a thought."""
-        return self._filter.rest()
-
-    def answer(self) -> Answer:
-        """The whole answer."""
+    def end(self) -> Iterator[str | Answer]:
+        """Yield the text that was held back as the possible start of a thought, then the answer."""
+        if rest := self._filter.rest():
+            yield rest
         # the client hides the stream's own end mark; the usage comes after the last of the text
         if self._finish_reason is None and not self._counted:
             raise MemberError("the stream ended before the model was done; the server may have been stopped")
-        return Answer(
+        yield Answer(
             split_thinking("".join(self._text))[1],
             tool_calls=tuple(
                 _tool_call(call["name"], call["arguments"], call["id"]) for _, call in sorted(self._calls.items())
@@ -343,7 +350,7 @@ class _StreamParts:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """One TLS context for all members: loading the certificates is what makes a client slow to build."""
+    """Make one TLS context for all members: loading the certificates is slow."""
     openai = require("openai", feature="OpenAIMember", extra="demo")
     packages = [base.__module__.split(".")[0] for base in openai.DefaultHttpxClient.__mro__]
     # the package has changed its HTTP library before
@@ -375,7 +382,7 @@ def _add_options(
 
 
 def _tool_choice(choice: Any) -> Any:
-    """The API's word for a choice: frameworks also say ``"any"``, or a tool's bare name."""
+    """Write a choice as the API does: frameworks also say ``"any"``, or a tool's bare name."""
     if choice in ("any", True):
         return "required"
     if isinstance(choice, str) and choice not in ("auto", "none", "required"):
@@ -419,9 +426,9 @@ def _usage(usage: Any) -> Usage | None:
 
 
 def _parts(usage: Any, name: str) -> tuple[tuple[str, int], ...]:
-    """The details of one side that are above zero, named as LangChain names them."""
+    """Collect the details of one side that are above zero, named as LangChain names them."""
     details: Any = getattr(usage, name, None)
-    # servers send numbers of their own beside those that the client knows
+    # servers send numbers of their own next to those that the client knows
     found = details.model_dump(warnings=False) if hasattr(details, "model_dump") else {}
     named = {"cached_tokens": "cache_read"}
     counts = {named.get(key, key.removesuffix("_tokens")): count for key, count in found.items()}

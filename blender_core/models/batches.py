@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
+from blender_core.errors import RankerError
 from blender_core.runtime.threads import stop_if_given_up
 
-__all__ = ["CPU_TOKEN_BUDGET", "GPU_TOKEN_BUDGET", "token_batches"]
+__all__ = ["CPU_TOKEN_BUDGET", "GPU_TOKEN_BUDGET", "run_in_halves", "token_batches"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # a batch of one long pair is faster on a CPU than many padded ones; a GPU wants work to share
 CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET = 512, 16384
@@ -21,7 +26,7 @@ def token_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[in
 
     Yields:
         Indices into ``lengths``, longest first, so that memory runs out at once or not at all. Ends with a
-        ``BlendError`` where the call in whose thread this runs is over.
+        ``BlendError`` if the call in whose thread this runs is over.
 
     Examples:
         >>> list(token_batches([3, 9, 4, 8], token_budget=18))
@@ -36,3 +41,35 @@ def token_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[in
         batch.append(index)
     if batch:
         yield batch
+
+
+def run_in_halves(
+    batch: Sequence[Item], run: Callable[[Sequence[Item]], Result], too_large: Callable[[Item], str]
+) -> Iterator[tuple[Sequence[Item], Result]]:
+    """Run a batch; if the GPU runs out of memory, run its halves.
+
+    Args:
+        batch: At least one item.
+        run: Runs some of them.
+        too_large: The message if one item alone does not fit.
+
+    Yields:
+        The parts that ran, in order, and their results.
+
+    Raises:
+        RankerError: One item alone does not fit.
+    """
+    import torch
+
+    try:
+        result = run(batch)
+    except torch.cuda.OutOfMemoryError as error:
+        if len(batch) == 1:
+            raise RankerError(too_large(batch[0])) from error
+    else:
+        yield batch, result
+        return
+    # outside of the handler, whose traceback keeps the failed pass in memory
+    middle = len(batch) // 2
+    yield from run_in_halves(batch[:middle], run, too_large)
+    yield from run_in_halves(batch[middle:], run, too_large)

@@ -1,4 +1,4 @@
-"""Whether bfloat16 pays on the processor at hand: without instructions of its own it is imitated, at a loss."""
+"""Find out if a processor computes in bfloat16; without such instructions it is slow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def computes_bfloat16(device: torch.device) -> bool:
         device: Where the computing is done. Any but a CPU is taken to have them.
 
     Returns:
-        ``False`` for a CPU that torch says has none; ``True`` where torch is too old to tell.
+        ``False`` for a CPU that torch says has none; ``True`` if torch is too old to tell.
 
     Examples:
         >>> import torch

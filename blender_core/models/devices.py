@@ -1,4 +1,4 @@
-"""Find the torch device and dtype that a name stands for."""
+"""Find the torch device and dtype that a name means."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ __all__ = ["resolve_device", "resolve_dtype"]
 
 
 def resolve_device(name: str) -> torch.device:
-    """``"auto"`` is CUDA, else Apple's MPS, else the CPU; anything else is a torch device.
+    """Find a device by name.
+
+    Args:
+        name: ``"auto"`` (CUDA, else Apple's MPS, else the CPU) or a torch device such as ``"cuda:1"``.
+
+    Returns:
+        The device.
 
     Raises:
         ConfigurationError: Torch does not know the device, or this machine does not have it.
@@ -30,7 +36,15 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """``"auto"`` is float32 on a CPU and float16 elsewhere, as in the reference.
+    """Find a dtype by name.
+
+    Args:
+        name: ``"auto"`` (float32 on a CPU, float16 elsewhere, as in the reference), ``"float32"``, ``"float16"`` or
+            ``"bfloat16"``.
+        device: Where the model runs.
+
+    Returns:
+        The dtype.
 
     Raises:
         ConfigurationError: The name is none of float32, float16, bfloat16.

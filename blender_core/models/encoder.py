@@ -1,28 +1,19 @@
-"""Pretrained encoders of transformers: loading, batches, forward passes."""
+"""Run a pretrained encoder: batches, forward passes, and what goes wrong there."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import torch
-import transformers
 
-from blender_core.errors import CheckpointError, ConfigurationError, RankerError
-from blender_core.models.batches import token_batches
-from blender_core.models.devices import resolve_device, resolve_dtype
-from blender_core.models.framing import FramedText, FramingTokenizer
-from blender_core.models.loading import LoadOptions, hub_options, loading, takes_load_options
+from blender_core.errors import ConfigurationError, RankerError
+from blender_core.models.batches import run_in_halves, token_batches
+from blender_core.models.encoder_inputs import EncoderInput, EncoderTokenizer
 
 __all__ = ["EncoderModel"]
-
-# their first position is behind the pad id
-_OFFSET_POSITIONS = {"camembert", "longformer", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"}
 
 # of the forward pass that runs here; another thread has its own. Positions, and the padded length of a row
 _WANTED: ContextVar[tuple[torch.Tensor, int] | None] = ContextVar("wanted positions", default=None)
@@ -41,7 +32,7 @@ class EncoderModel:
         ConfigurationError: A number is too small.
     """
 
-    def __init__(self, model: Any, tokenizer: FramingTokenizer, *, max_tokens: int, token_budget: int) -> None:
+    def __init__(self, model: Any, tokenizer: EncoderTokenizer, *, max_tokens: int, token_budget: int) -> None:
         if max_tokens < 8 or token_budget < 1:
             raise ConfigurationError(
                 f"max_tokens is {max_tokens} and token_budget {token_budget}; give at least 8 and 1"
@@ -56,62 +47,16 @@ class EncoderModel:
         if output_layer is not None:
             output_layer.register_forward_pre_hook(_only_wanted)
 
-    @classmethod
-    @takes_load_options()
-    def from_pretrained(
-        cls,
-        family: str,
-        name_or_path: str | os.PathLike[str],
-        *,
-        max_tokens: int | None,
-        token_budget: int,
-        unused: tuple[str, ...] = (),
-        **load: Unpack[LoadOptions],
-    ) -> EncoderModel:
-        """Load a folder or a hub repository; ``blender_core.models.loading.load_encoder`` tells the arguments.
-
-        Returns:
-            The model.
-
-        Raises:
-            BlendError: As from ``load_encoder``.
-        """
-        place = resolve_device(load["device"])
-        precision = resolve_dtype(load["dtype"], place)
-        path = os.fspath(name_or_path)
-        source = hub_options(load)
-        with loading(path, f"with {family}"):
-            model, report = getattr(transformers, family).from_pretrained(
-                path, dtype=precision, output_loading_info=True, trust_remote_code=False, **source
-            )
-            tokenizer = FramingTokenizer(_file(path, "tokenizer.json", source))
-            missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
-            if missing:
-                raise CheckpointError(
-                    f"{path} has no weights for {', '.join(missing[:4])}; it is no checkpoint for {family}"
-                )
-            window = cls._window(model.config, path, source) if max_tokens is None else max_tokens
-        return cls(model.to(place), tokenizer, max_tokens=window, token_budget=token_budget)
-
-    @staticmethod
-    def _window(config: Any, path: str, source: dict[str, Any]) -> int:
-        positions = int(getattr(config, "max_position_embeddings", 512) or 512)
-        if config.model_type in _OFFSET_POSITIONS:
-            positions -= (config.pad_token_id or 0) + 1
-        # sentence-transformers models are trained on shorter texts than they could read
-        found = _optional_json(path, "sentence_bert_config.json", source)
-        return min(positions, int(found.get("max_seq_length") or positions))
-
     @property
     def config(self) -> Any:
         """The transformers config."""
         return self._model.config
 
-    def run(self, rows: Sequence[FramedText]) -> Iterator[tuple[list[int], Any, torch.Tensor]]:
-        """Forward passes over batches of similar length.
+    def run(self, rows: Sequence[EncoderInput]) -> Iterator[tuple[list[int], Any, torch.Tensor]]:
+        """Run forward passes over batches of similar length.
 
         Args:
-            rows: Framed texts.
+            rows: Encoded texts.
 
         Yields:
             Indices of a batch, the model's output for it, and its attention mask ``[batch, tokens]``.
@@ -123,14 +68,14 @@ class EncoderModel:
             yield from self._halving(batch, rows)
 
     def logits_at(
-        self, rows: Sequence[FramedText], positions: Sequence[int]
+        self, rows: Sequence[EncoderInput], positions: Sequence[int]
     ) -> Iterator[tuple[list[int], torch.Tensor]]:
-        """The logits of one token of each text.
+        """Compute the logits of one token of each text.
 
         The output layer, which is most of a small masked language model's work, runs for that token alone.
 
         Args:
-            rows: Framed texts.
+            rows: Encoded texts.
             positions: For each text the place of its token.
 
         Yields:
@@ -146,11 +91,11 @@ class EncoderModel:
                 places = [positions[index] if logits.shape[1] > 1 else 0 for index in batch]
                 yield batch, logits[list(range(len(batch))), places].float()
 
-    def values(self, rows: Sequence[FramedText], read: Callable[[torch.Tensor], torch.Tensor]) -> list[float]:
-        """One number for each text, read off the logits.
+    def values(self, rows: Sequence[EncoderInput], read: Callable[[torch.Tensor], torch.Tensor]) -> list[float]:
+        """Read one number for each text off the logits.
 
         Args:
-            rows: Framed texts.
+            rows: Encoded texts.
             read: Takes the logits ``[batch, labels]`` in float32, returns ``[batch]``.
 
         Returns:
@@ -166,35 +111,35 @@ class EncoderModel:
         return values
 
     def _halving(
-        self, batch: list[int], rows: Sequence[FramedText], positions: Sequence[int] | None = None
+        self, batch: Sequence[int], rows: Sequence[EncoderInput], positions: Sequence[int] | None = None
     ) -> Iterator[tuple[list[int], Any, torch.Tensor]]:
-        wanted = None
-        if positions is not None:
-            length = max(len(rows[index].ids) for index in batch)
-            wanted = torch.tensor([positions[index] for index in batch]), length
-        before = _WANTED.set(wanted)
-        try:
-            result = self._forward([rows[index] for index in batch])
-        except torch.cuda.OutOfMemoryError as error:
-            if len(batch) == 1:
+        def run(part: Sequence[int]) -> tuple[Any, torch.Tensor]:
+            wanted = None
+            if positions is not None:
+                length = max(len(rows[index].ids) for index in part)
+                wanted = torch.tensor([positions[index] for index in part]), length
+            before = _WANTED.set(wanted)
+            try:
+                return self._forward([rows[index] for index in part])
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except (IndexError, RuntimeError, ValueError) as error:
                 raise RankerError(
-                    f"a text of {len(rows[batch[0]].ids)} tokens does not fit in the memory of {self._model.device}; "
-                    "lower max_tokens, or use device='cpu'"
+                    f"the model failed on {len(part)} texts of up to {len(rows[part[0]].ids)} tokens: {error}"
                 ) from error
-            result = None
-        except (IndexError, RuntimeError, ValueError) as error:
-            raise RankerError(
-                f"the model failed on {len(batch)} texts of up to {len(rows[batch[0]].ids)} tokens: {error}"
-            ) from error
-        finally:
-            _WANTED.reset(before)
-        if result is not None:
-            yield batch, *result
-            return
-        yield from self._halving(batch[: len(batch) // 2], rows, positions)
-        yield from self._halving(batch[len(batch) // 2 :], rows, positions)
+            finally:
+                _WANTED.reset(before)
 
-    def _forward(self, rows: Sequence[FramedText]) -> tuple[Any, torch.Tensor]:
+        def too_large(index: int) -> str:
+            return (
+                f"a text of {len(rows[index].ids)} tokens does not fit in the memory of {self._model.device}; "
+                "lower max_tokens, or use device='cpu'"
+            )
+
+        for part, (output, mask) in run_in_halves(batch, run, too_large):
+            yield list(part), output, mask
+
+    def _forward(self, rows: Sequence[EncoderInput]) -> tuple[Any, torch.Tensor]:
         length = max(len(row.ids) for row in rows)
         ids = torch.full((len(rows), length), self._pad_id, dtype=torch.long)
         mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
@@ -212,7 +157,7 @@ class EncoderModel:
 
 
 def _only_wanted(layer: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """Narrow the states ``[batch, tokens, width]`` that come into an output layer to one token of each row."""
+    """Narrow an output layer's input ``[batch, tokens, width]`` to one token of each row."""
     wanted = _WANTED.get()
     if wanted is None or not inputs:
         return None
@@ -221,19 +166,3 @@ def _only_wanted(layer: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, 
     if states.shape[:2] != (len(positions), length):
         return None
     return (states[torch.arange(len(positions)), positions.to(states.device)].unsqueeze(1), *inputs[1:])
-
-
-def _file(path: str, name: str, source: dict[str, Any]) -> Path:
-    from transformers.utils.hub import cached_file
-
-    return Path(str(cached_file(path, name, **source)))
-
-
-def _optional_json(path: str, name: str, source: dict[str, Any]) -> dict[str, Any]:
-    from transformers.utils.hub import cached_file
-
-    found = cached_file(path, name, _raise_exceptions_for_missing_entries=False, **source)
-    if found is None:
-        return {}
-    data = json.loads(Path(str(found)).read_text(encoding="utf-8"))
-    return data if isinstance(data, dict) else {}

@@ -1,4 +1,4 @@
-"""A model named by a GGUF file or by the catalogue of local models, for code that reads its weights with torch."""
+"""Find the GGUF file of a model whose weights torch reads."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["gguf_file"]
 
 
 def gguf_file(name: str, *, feature: str) -> Path | None:
-    """The GGUF file that a name stands for.
+    """Find the GGUF file that a name refers to.
 
     Args:
         name: A name in the catalogue of local models, a path that ends in ``.gguf``, or anything else.
-        feature: What the user asked for; it stands in the message where a package is missing.
+        feature: What the user asked for; it is named in the message if a package is missing.
 
     Returns:
-        The file, fetched where it was not there; ``None`` for a folder or a hub name.
+        The file, fetched if it was not there; ``None`` for a folder or a hub name.
 
     Raises:
         CheckpointError: There is no such file.

@@ -1,19 +1,19 @@
-"""A checkpoint's folder: a local one as it is, a hub repository through huggingface_hub's cache."""
+"""Find a checkpoint's folder: a local one, or a hub repository in huggingface_hub's cache."""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blender_core.errors import CheckpointError, DownloadError
 from blender_core.runtime.extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["LEGACY_WEIGHTS", "ONNX_FILES", "SAFETENSORS", "checkpoint_folder"]
+__all__ = ["LEGACY_WEIGHTS", "ONNX_FILES", "SAFETENSORS", "cached_folder", "checkpoint_folder"]
 
 SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
@@ -24,6 +24,7 @@ ONNX_FILES = {"float32": "model.onnx", "int8": "model.int8.onnx"}
 
 _SMALL_FILES = ("config.json", "ranker_config.json", "tokenizer.json", "added_tokens.json")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_REPOSITORY_OR_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def checkpoint_folder(
@@ -44,7 +45,7 @@ def checkpoint_folder(
         onnx: Fetch the ONNX files in place of torch's weights.
 
     Returns:
-        A folder with the config, the tokenizer and one weights file. Legacy weights are fetched only where
+        A folder with the config, the tokenizer and one weights file. Legacy weights are fetched only if
         the repository has no safetensors.
 
     Raises:
@@ -82,3 +83,25 @@ def checkpoint_folder(
     folder = fetch([*_SMALL_FILES, SAFETENSORS, SAFETENSORS_INDEX, "model-*-of-*.safetensors"])
     found = any((folder / name).is_file() for name in (SAFETENSORS, SAFETENSORS_INDEX))
     return folder if found else fetch([*_SMALL_FILES, LEGACY_WEIGHTS])
+
+
+def cached_folder(path: str, source: Mapping[str, Any]) -> str:
+    """Find the cached folder of a repository if only the cache may be read.
+
+    transformers searches the network for an adapter even with ``local_files_only=True``; with a folder it does not.
+
+    Args:
+        path: A folder, or a hub repository.
+        source: ``revision``, ``cache_dir`` and ``local_files_only``, as transformers takes them.
+
+    Returns:
+        The cached folder for ``local_files_only=True`` and a repository, else ``path``.
+
+    Raises:
+        OSError: The repository is not in the cache.
+    """
+    if not source["local_files_only"] or Path(path).is_dir() or not _REPOSITORY_OR_NAME.fullmatch(path):
+        return path
+    import huggingface_hub
+
+    return str(huggingface_hub.snapshot_download(path, **source))

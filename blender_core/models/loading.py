@@ -1,30 +1,38 @@
-"""What all loaders of pretrained models share: where from, on which device, in which numbers, and what goes wrong.
+"""Load models of transformers: the one place that decides device, dtype and errors.
 
-Weights come from safetensors where a checkpoint has them, and a checkpoint's own code is never run.
+Weights come from safetensors if a checkpoint has them, else from a ``.bin`` file of nothing but tensors. A
+checkpoint's own code is never run, and a checkpoint that lacks weights is refused.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
+import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from blender_core.errors import BlendError, CheckpointError, DownloadError
+from blender_core.models.hub import cached_folder
+from blender_core.models.placement import model_placement
 from blender_core.runtime.extras import require
+from blender_core.runtime.keywords import takes_keywords
 
 if TYPE_CHECKING:
     from blender_core.models.encoder import EncoderModel
 
 __all__ = [
+    "EncoderOptions",
     "LoadOptions",
+    "checkpoint_file",
     "hub_options",
     "load_encoder",
+    "load_model",
+    "load_tokenizer",
     "loading",
+    "optional_file",
     "quiet_loading",
     "require_transformers",
     "takes_load_options",
@@ -71,8 +79,7 @@ def _hook(make: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     return make(*args, **kwargs) if previous is None else previous(make, args, kwargs)
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _DEFAULTS: dict[str, Any] = {
     "revision": None,
@@ -80,17 +87,21 @@ _DEFAULTS: dict[str, Any] = {
     "dtype": "auto",
     "cache_dir": None,
     "local_files_only": False,
+    "max_tokens": None,
+    "token_budget": 4096,
 }
+# their first position is behind the pad id
+_OFFSET_POSITIONS = {"camembert", "longformer", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"}
 
 
 class LoadOptions(TypedDict, total=False):
-    """Keywords that every ``from_pretrained`` of a transformers model takes.
+    """Keywords that every ``from_pretrained`` takes.
 
     Attributes:
         revision: Branch, tag or commit of the repository; default its main branch.
-        device: ``"auto"`` (CUDA, else MPS, else CPU; the default) or a torch device.
-        dtype: ``"auto"`` (float32 on a CPU, else float16), ``"float32"``, ``"float16"`` or ``"bfloat16"``. Rankers
-            default to ``"auto"``, metrics to ``"float32"``.
+        device: ``"auto"`` (CUDA, else MPS, else CPU; the default) or a torch device such as ``"cuda:1"``.
+        dtype: ``"auto"`` (the default), ``"float32"``, ``"float16"`` or ``"bfloat16"``. ``"auto"`` is float32 on a
+            CPU, else float16. Metrics default to ``"float32"``.
         cache_dir: Cache folder of the hub; default huggingface_hub's.
         local_files_only: Use the cache only, like ``HF_HUB_OFFLINE=1``; default ``False``.
     """
@@ -102,51 +113,45 @@ class LoadOptions(TypedDict, total=False):
     local_files_only: bool
 
 
-def takes_load_options(**defaults: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Fill in the defaults of ``LoadOptions``, and show its keywords in the signature.
+class EncoderOptions(LoadOptions, total=False):
+    """Keywords of every encoder's ``from_pretrained``: `LoadOptions` and two sizes.
+
+    Attributes:
+        max_tokens: Window in tokens, special ones included; longer texts are cut. Default: ``max_seq_length`` of a
+            sentence-transformers folder, else the model's own window.
+        token_budget: Most tokens in a forward pass, pads included. It bounds the memory.
+    """
+
+    max_tokens: int | None
+    token_budget: int
+
+
+def takes_load_options(
+    options: type[LoadOptions] = LoadOptions, **defaults: str | int
+) -> Callable[[Function], Function]:
+    """Fill in the defaults of load options, and show their keywords in the signature.
 
     Args:
-        **defaults: Other defaults than those of ``LoadOptions``.
+        options: ``LoadOptions`` or ``EncoderOptions``.
+        **defaults: Other defaults than those of ``options``.
 
     Returns:
-        A decorator for a function that ends in ``**load: Unpack[LoadOptions]``.
+        A decorator for a function that ends in ``**load: Unpack[...]`` of the same options.
 
     Examples:
+        >>> from typing import Unpack
         >>> @takes_load_options(dtype="float32")
         ... def load(path: str, **load: Unpack[LoadOptions]) -> str:
         ...     return f"{path} on {load['device']} in {load['dtype']}"
         >>> load("folder", device="cpu")
         'folder on cpu in float32'
-        >>> list(inspect.signature(load).parameters)
-        ['path', 'revision', 'device', 'dtype', 'cache_dir', 'local_files_only']
     """
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        filled = {**_DEFAULTS, **defaults}
-        signature = inspect.signature(function)
-        *own, _ = signature.parameters.values()
-        options = [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=filled[name], annotation=annotation.__forward_arg__
-            )
-            for name, annotation in LoadOptions.__annotations__.items()
-        ]
-        shown = signature.replace(parameters=[*own, *options])
-
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            shown.bind(*args, **kwargs)  # an unknown keyword is a TypeError that names it
-            every: dict[str, Any] = {**filled, **kwargs}
-            return function(*args, **every)
-
-        call.__signature__ = shown  # type: ignore[attr-defined]
-        return call
-
-    return decorate
+    filled = {name: defaults.get(name, _DEFAULTS[name]) for name in options.__annotations__}
+    return takes_keywords(options, defaults=filled, fill=True)
 
 
 def hub_options(load: LoadOptions) -> dict[str, Any]:
-    """The part of the options that transformers' ``from_pretrained`` and ``cached_file`` take.
+    """Pick the options that transformers' ``from_pretrained`` and ``cached_file`` take.
 
     Examples:
         >>> hub_options({"revision": "main", "device": "cpu"})
@@ -159,7 +164,7 @@ def require_transformers(feature: str) -> None:
     """Check that torch and transformers are there.
 
     Args:
-        feature: What the user asked for; it stands in the message.
+        feature: What the user asked for; it is named in the message.
 
     Raises:
         MissingExtraError: One of them is not installed.
@@ -170,7 +175,7 @@ def require_transformers(feature: str) -> None:
 
 @contextlib.contextmanager
 def loading(path: str, purpose: str) -> Iterator[None]:
-    """Load quietly, and turn what transformers, the hub and safetensors raise into errors of this package.
+    """Load quietly, and turn what transformers and the hub raise into this package's errors.
 
     Args:
         path: The folder or repository that is loaded.
@@ -200,26 +205,141 @@ Check the name and the connection, or pass a folder.
         raise CheckpointError(message) from error
 
 
+def checkpoint_file(name_or_path: str, filename: str, load: LoadOptions) -> Path:
+    """Find one file of a folder, or fetch it from a repository.
+
+    Args:
+        name_or_path: A folder or a hub repository.
+        filename: Name of the file.
+        load: Where the repository comes from.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: There is no such file, or it cannot be had; `loading` turns that into an error of this package.
+    """
+    from transformers.utils.hub import cached_file
+
+    return Path(str(cached_file(name_or_path, filename, **hub_options(load))))
+
+
+def optional_file(name_or_path: str, filename: str, load: LoadOptions) -> Path | None:
+    """Find one file; return ``None`` if there is none, or the hub does not answer.
+
+    Args:
+        name_or_path: A folder or a hub repository.
+        filename: Name of the file.
+        load: Where the repository comes from.
+
+    Returns:
+        The file, or ``None``.
+    """
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(
+        name_or_path,
+        filename,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        _raise_exceptions_for_gated_repo=False,
+        **hub_options(load),
+    )
+    return None if found is None else Path(str(found))
+
+
+def load_tokenizer(name_or_path: str, load: LoadOptions, **options: Any) -> Any:
+    """Load a tokenizer of transformers.
+
+    Args:
+        name_or_path: A folder or a hub repository.
+        load: Where it comes from.
+        **options: More arguments of ``AutoTokenizer.from_pretrained``.
+
+    Returns:
+        The tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False, **hub_options(load), **options)
+
+
+def load_model(
+    family: str,
+    name_or_path: str,
+    load: LoadOptions,
+    *,
+    purpose: str,
+    unused: tuple[str, ...] = (),
+    device_map: str | Mapping[str, Any] | None = None,
+    quantization: str | None = None,
+    **options: Any,
+) -> Any:
+    """Load a model of transformers in evaluation mode onto its device.
+
+    Args:
+        family: A class of transformers, for example ``"AutoModelForMaskedLM"``.
+        name_or_path: A folder or a hub repository.
+        load: Where it comes from, device and dtype.
+        purpose: Follows "cannot be loaded" in messages, for example ``"as a fuser"``.
+        unused: Beginnings of names of weights that may be missing, because nothing reads them.
+        device_map: Spreads the model over devices, as in transformers.
+        quantization: ``"8bit"`` or ``"4bit"``; ``None`` for full weights.
+        **options: More arguments of the class's ``from_pretrained``.
+
+    Returns:
+        The model.
+
+    Raises:
+        CheckpointError: It is no such model, or weights are missing.
+        ConfigurationError: The device, the dtype or the quantization cannot work.
+        DownloadError: The repository cannot be had.
+        MissingExtraError: ``device_map`` or ``quantization`` needs a package that is not installed.
+    """
+    import transformers
+
+    from blender_core.models.devices import resolve_device, resolve_dtype
+
+    device = resolve_device(load.get("device", _DEFAULTS["device"]))
+    dtype = resolve_dtype(load.get("dtype", _DEFAULTS["dtype"]), device)
+    placed = model_placement(device_map, quantization, device=load.get("device", _DEFAULTS["device"]), dtype=dtype)
+    with loading(name_or_path, purpose):
+        model, report = getattr(transformers, family).from_pretrained(
+            cached_folder(name_or_path, hub_options(load)),
+            dtype=dtype,
+            output_loading_info=True,
+            trust_remote_code=False,
+            weights_only=True,
+            **placed,
+            **hub_options(load),
+            **options,
+        )
+        missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
+        if missing:
+            raise CheckpointError(
+                f"{name_or_path} cannot be loaded {purpose}: it has no weights for {', '.join(missing[:4])} "
+                f"({len(missing)} missing); it is damaged, or no checkpoint for {family}"
+            )
+        # accelerate and bitsandbytes have already put it where it belongs
+        return (model if placed else model.to(device)).eval()
+
+
 def load_encoder(
     family: str,
     name_or_path: str | os.PathLike[str],
+    load: EncoderOptions,
     *,
     feature: str,
-    max_tokens: int | None,
-    token_budget: int,
     unused: tuple[str, ...] = (),
-    **load: Unpack[LoadOptions],
 ) -> EncoderModel:
     """Load an encoder with its tokenizer; torch is imported here and not before.
 
     Args:
         family: A class of transformers, for example ``"AutoModelForMaskedLM"``.
         name_or_path: A folder or a hub repository.
-        feature: What the user asked for; it stands in the message where torch is missing.
-        max_tokens: Window in tokens; ``None`` for the model's own.
-        token_budget: Most tokens in a forward pass, pads included.
-        unused: Beginnings of weights' names that may be missing, because nothing reads them.
-        **load: See ``LoadOptions``.
+        load: Every one of ``EncoderOptions``, as ``takes_load_options`` fills them in.
+        feature: Name of the caller, for the message if torch is missing.
+        unused: Beginnings of names of weights that may be missing, because nothing reads them.
 
     Returns:
         The model in evaluation mode, on its device.
@@ -232,7 +352,23 @@ def load_encoder(
     """
     require_transformers(feature)
     from blender_core.models.encoder import EncoderModel
+    from blender_core.models.encoder_inputs import EncoderTokenizer
 
-    return EncoderModel.from_pretrained(
-        family, name_or_path, max_tokens=max_tokens, token_budget=token_budget, unused=unused, **load
-    )
+    path, purpose = os.fspath(name_or_path), f"with {family}"
+    with loading(path, purpose):
+        model = load_model(family, path, load, purpose=purpose, unused=unused)
+        tokenizer = EncoderTokenizer(checkpoint_file(path, "tokenizer.json", load))
+        window = load["max_tokens"]
+        if window is None:
+            window = _own_window(model.config, optional_file(path, "sentence_bert_config.json", load))
+    return EncoderModel(model, tokenizer, max_tokens=window, token_budget=load["token_budget"])
+
+
+def _own_window(config: Any, sentence_config: Path | None) -> int:
+    """Tokens that a model can read, or was trained to read."""
+    positions = int(getattr(config, "max_position_embeddings", 512) or 512)
+    if config.model_type in _OFFSET_POSITIONS:
+        positions -= (config.pad_token_id or 0) + 1
+    # sentence-transformers models are trained on shorter texts than they could read
+    found = {} if sentence_config is None else json.loads(sentence_config.read_text(encoding="utf-8"))
+    return min(positions, int((found.get("max_seq_length") if isinstance(found, dict) else None) or positions))

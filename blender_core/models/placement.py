@@ -1,4 +1,4 @@
-"""Where a fuser's weights go, and in how many bits: devices through accelerate, 8 and 4 bits through bitsandbytes."""
+"""Spread a model's weights over devices (accelerate), in 8 or 4 bits (bitsandbytes)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUANTIZATIONS = ("4bit", "8bit")
 def model_placement(
     device_map: str | Mapping[str, Any] | None, quantization: str | None, *, device: str, dtype: Any
 ) -> dict[str, Any]:
-    """Arguments of transformers' ``from_pretrained``.
+    """Choose the arguments of ``from_pretrained`` that place and quantize a model.
 
     Args:
         device_map: As in transformers; ``None`` leaves it to ``device``.
@@ -27,7 +27,7 @@ def model_placement(
         dtype: The torch dtype in which 4-bit weights are multiplied.
 
     Returns:
-        The arguments; empty where the model is to be loaded whole and moved by hand.
+        The arguments; empty if the model is to be loaded whole and moved by hand.
 
     Raises:
         ConfigurationError: The quantization is unknown.

@@ -1,4 +1,4 @@
-"""Prompt and answer as one row of token ids, cut in the middle where they do not fit.
+"""Prompt and answer as one row of token ids, cut in the middle if they do not fit.
 
 Training and the shipped ranker both encode through this module, so they cannot differ.
 """
@@ -17,7 +17,7 @@ def cut_middle(token_ids: Sequence[int], limit: int, marker: int, head_share: fl
     Args:
         token_ids: The text's token ids.
         limit: Most tokens to return, the marker included; at least 1.
-        marker: Token id that stands where tokens were taken out.
+        marker: Token id put in place of the tokens that were taken out.
         head_share: Share of the kept tokens that comes from the beginning, in [0, 1].
 
     Returns:
@@ -59,13 +59,13 @@ class SegmentedText:
 class SegmentLayout:
     """How a prompt and an answer share the encoder's window.
 
-    Each side may use what the other leaves free. Where both are too long the prompt gets ``prompt_share``.
+    Each side may use what the other leaves free. If both are too long the prompt gets ``prompt_share``.
 
     Attributes:
         cls_token: Id of ``[CLS]``.
         sep_token: Id of ``[SEP]``.
-        cut_marker: Id that stands where the middle of a text was taken out.
-        prompt_share: Share of the window for the prompt where both sides are too long.
+        cut_marker: Id put in place of the middle of a text that was taken out.
+        prompt_share: Share of the window for the prompt if both sides are too long.
         prompt_head: Share of a cut prompt that is kept from its beginning.
         answer_head: Share of a cut answer that is kept from its beginning.
 

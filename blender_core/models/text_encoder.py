@@ -1,4 +1,4 @@
-"""Texts to vectors: what the embedding rankers need, and a ready-made encoder for pretrained folders."""
+"""Turn texts into vectors, with a pretrained encoder or a function of your own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from blender_core.errors import ConfigurationError, RankerError
-from blender_core.models.loading import LoadOptions, load_encoder, takes_load_options
+from blender_core.models.loading import EncoderOptions, load_encoder, takes_load_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Vectors = npt.NDArray[np.float64]
 
-__all__ = ["Encode", "TextEncoder", "unit_vectors"]
+__all__ = ["Encode", "TextEncoder", "local_text_encoder", "unit_vectors", "vectors_of"]
 
 Encode = Callable[[list[str]], Any]
 """Takes n texts, returns an array ``[n, size]``; ``SentenceTransformer.encode`` is one."""
@@ -26,7 +26,7 @@ _POOLINGS = ("cls", "mean")
 
 
 def unit_vectors(encode: Encode, texts: Sequence[str]) -> Vectors:
-    """Vectors of length one, so that a dot product is a cosine similarity.
+    """Encode texts as vectors of length one, so that a dot product is a cosine similarity.
 
     Args:
         encode: The encoder.
@@ -55,14 +55,14 @@ def unit_vectors(encode: Encode, texts: Sequence[str]) -> Vectors:
 
 
 class TextEncoder:
-    """A pretrained encoder with pooling, for folders in the layout of sentence-transformers and any other encoder.
+    """A pretrained encoder with pooling, of sentence-transformers or any other.
 
     Make one with ``from_pretrained``. Safe to call from several threads.
 
     Args:
         model: The loaded encoder.
         pooling: ``"mean"`` over a text's tokens (Reimers and Gurevych 2019, section 3), or ``"cls"``, the first.
-        prefix: Put before every text, where a model was trained with one, for example ``"query: "``.
+        prefix: Put before every text, for example ``"query: "``, if the model was trained with one.
 
     Raises:
         ConfigurationError: The pooling is unknown.
@@ -76,16 +76,14 @@ class TextEncoder:
         self._prefix = prefix
 
     @classmethod
-    @takes_load_options()
+    @takes_load_options(EncoderOptions)
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str],
         *,
         pooling: str = "mean",
         prefix: str = "",
-        max_tokens: int | None = None,
-        token_budget: int = 4096,
-        **load: Unpack[LoadOptions],
+        **load: Unpack[EncoderOptions],
     ) -> TextEncoder:
         """Load an encoder such as ``sentence-transformers/all-MiniLM-L6-v2``.
 
@@ -93,10 +91,7 @@ class TextEncoder:
             name_or_path: A folder or a hub repository.
             pooling: ``"mean"`` or ``"cls"``; the one the model was trained with.
             prefix: Put before every text.
-            max_tokens: Longer texts lose their end. Default: ``max_seq_length`` of a sentence-transformers folder,
-                else the model's window.
-            token_budget: Most tokens in a forward pass, pads included.
-            **load: Where it comes from and how it is kept: ``blender_core.models.loading.LoadOptions``.
+            **load: Where it comes from and how it runs: ``blender_core.models.loading.EncoderOptions``.
 
         Returns:
             The encoder.
@@ -106,13 +101,7 @@ class TextEncoder:
             BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
         """
         model = load_encoder(
-            "AutoModel",
-            name_or_path,
-            feature="TextEncoder.from_pretrained",
-            max_tokens=max_tokens,
-            token_budget=token_budget,
-            unused=("pooler.",),
-            **load,
+            "AutoModel", name_or_path, load, feature="TextEncoder.from_pretrained", unused=("pooler.",)
         )
         return cls(model, pooling=pooling, prefix=prefix)
 
@@ -140,3 +129,34 @@ class TextEncoder:
                 pooled = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
             vectors[batch] = pooled.cpu().numpy()
         return unit_vectors(lambda _: vectors, texts) if texts else vectors
+
+
+def vectors_of(encode: Encode, texts: list[str]) -> list[list[float]]:
+    """Embed texts as plain lists, the form in which frameworks keep vectors.
+
+    Args:
+        encode: Takes n texts, returns an array ``[n, size]``.
+        texts: The texts.
+
+    Returns:
+        One vector a text; none for no text, whose shape an encoder need not know.
+    """
+    return [[float(value) for value in row] for row in encode(texts)] if texts else []
+
+
+def local_text_encoder(load: Callable[..., TextEncoder] = TextEncoder.from_pretrained) -> TextEncoder:
+    """Load all-MiniLM-L6-v2, fetched by hash once (91 MB); torch runs it on the CPU.
+
+    Args:
+        load: Loads the encoder's folder.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        DownloadError: No source gave the weights.
+        MissingExtraError: The ``demo`` or the ``torch`` extra is not installed.
+    """
+    from blender_core.local.encoder import local_encoder
+
+    return load(local_encoder(), device="cpu", local_files_only=True)

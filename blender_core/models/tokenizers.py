@@ -8,17 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import Tokenizer
-
 from blender_core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = [
-    "SealedTokenizer",
-    "token_ids",
-]
+__all__ = ["SealedTokenizer", "read_tokenizer", "token_ids"]
 
 # encoded in a few milliseconds
 _SHORT_CHARACTERS = 10_000
@@ -38,6 +33,30 @@ def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
     # gives the same, but ``encode`` holds the interpreter's lock to its end, and with it every event loop
     return list(tokenizer.encode_batch([text], add_special_tokens=False)[0].ids)
+
+
+def read_tokenizer(definition: str, source: str) -> Tokenizer:
+    """Build a tokenizer that neither cuts nor pads.
+
+    Args:
+        definition: The contents of a ``tokenizer.json``.
+        source: Where it came from, for messages.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        CheckpointError: It is no tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str(definition)
+    except Exception as error:  # the Rust side raises bare exceptions
+        raise CheckpointError(f"{source} is not a tokenizer that `tokenizers` can read: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 class SealedTokenizer:
@@ -75,15 +94,10 @@ class SealedTokenizer:
         names = dict.fromkeys([*extra, *special])
         self._secret = {name: f"<|{secrets.token_hex(16)}|>" for name in names}
         self.source = source
-        try:
-            tokenizer = Tokenizer.from_str(json.dumps(_renamed(definition, self._secret)))
-        except Exception as error:  # the Rust side raises bare exceptions
-            raise CheckpointError(f"{source} is not a tokenizer that `tokenizers` can read: {error}") from error
+        tokenizer = read_tokenizer(json.dumps(_renamed(definition, self._secret)), source)
         tokenizer.add_tokens(
             [self._secret[name] for name in extra if tokenizer.token_to_id(self._secret[name]) is None]
         )
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
         self._tokenizer = tokenizer
         self._control_ids = frozenset(self.control_id(name) for name in names)
 
@@ -115,7 +129,7 @@ class SealedTokenizer:
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True)) - 1
 
     def control_id(self, name: str) -> int:
-        """Id of a control token.
+        """Return the id of a control token.
 
         Args:
             name: Its public name, for example ``"[SEP]"``.
@@ -132,7 +146,7 @@ class SealedTokenizer:
         return int(found)
 
     def spelling(self, name: str) -> str:
-        """The secret string that stands for a control token in ``encode``.
+        """Return the secret string that means a control token in ``encode``.
 
         Args:
             name: Its public name.
@@ -158,7 +172,7 @@ class SealedTokenizer:
         return token_ids(self._tokenizer, text)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where each token of a text stands in it.
+        """Find the place of each token in its text.
 
         Args:
             text: Any text.

@@ -31,7 +31,13 @@ from typing import TYPE_CHECKING
 from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from blender_core.rag.blend import GroundedBlender, GroundedResult
+    from blender_core.rag.blend import (
+        GROUNDED_DEFAULTS,
+        GroundedBlender,
+        GroundedResult,
+        GroundedSettings,
+        check_fusing_llm,
+    )
     from blender_core.rag.citations import CitationReport, RewrittenText, StreamedCitations, rewrite_citations
     from blender_core.rag.grounded_ranker import GroundedRanker, GroundedRanking
     from blender_core.rag.groundedness import (
@@ -47,6 +53,9 @@ if TYPE_CHECKING:
     from blender_core.rag.sources import GroundedCandidate, LinkedSource, Source, SourceUnion, unite_sources
 
 _HOMES = {
+    "GROUNDED_DEFAULTS": "blender_core.rag.blend",
+    "GroundedSettings": "blender_core.rag.blend",
+    "check_fusing_llm": "blender_core.rag.blend",
     "CitationReport": "blender_core.rag.citations",
     "EmbeddingGroundedness": "blender_core.rag.groundedness",
     "EvidenceGroundedness": "blender_core.rag.groundedness",
@@ -72,6 +81,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "GROUNDED_DEFAULTS",
     "CitationReport",
     "EmbeddingGroundedness",
     "EvidenceGroundedness",
@@ -80,6 +90,7 @@ __all__ = [
     "GroundedRanker",
     "GroundedRanking",
     "GroundedResult",
+    "GroundedSettings",
     "Groundedness",
     "LexicalGroundedness",
     "LinkedSource",
@@ -90,6 +101,7 @@ __all__ = [
     "SourceUnion",
     "SourcedMember",
     "StreamedCitations",
+    "check_fusing_llm",
     "is_abstention",
     "rank_passages",
     "rewrite_citations",

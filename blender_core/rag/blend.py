@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Unpack
 
 from blender_core.blender import Blender
-from blender_core.errors import RankerError
+from blender_core.errors import ConfigurationError, RankerError
 from blender_core.events import BlendEvent, FusionRejected, FusionStarted, MemberAnswered, Ranked, Token
-from blender_core.fuse.guard import FusionGuard
-from blender_core.fuse.policy import FuseWhen
 from blender_core.fuse.protocol import Fuser
 from blender_core.gather.call import CallRuntime
-from blender_core.gather.policy import GatherPolicy
+from blender_core.members.member import Member
 from blender_core.pipeline import BlendCall
 from blender_core.rag.citations import CitationReport, StreamedCitations, rewrite_citations
 from blender_core.rag.citing_fuser import CitingFuser
-from blender_core.rag.grounded_ranker import GroundedRanker, GroundedRanking
+from blender_core.rag.grounded_ranker import GroundedRanker, GroundedRanking, moved_behind
 from blender_core.rag.groundedness import LexicalGroundedness
 from blender_core.rag.member import candidate_of
 from blender_core.rag.sources import GroundedCandidate, LinkedSource, unite_sources
+from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
+from blender_core.runtime.keywords import takes_keywords
 from blender_core.selection import Accept
+from blender_core.settings import DEFAULTS, SharedSettings
 from blender_core.types.answer import Answer
 from blender_core.types.outcome import MemberOutcome
 from blender_core.types.prompt import Prompt
@@ -32,15 +33,17 @@ from blender_core.types.ranking import Ranking
 from blender_core.types.result import BlendResult
 
 __all__ = [
+    "GROUNDED_DEFAULTS",
     "GroundedBlender",
     "GroundedCall",
     "GroundedResult",
     "GroundedSettings",
+    "check_fusing_llm",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class GroundedSettings:
+class _Grounding:
     """What stays the same from call to call.
 
     Attributes:
@@ -66,7 +69,7 @@ class GroundedCall:
         accept: The caller's judgement, or ``None``.
     """
 
-    def __init__(self, settings: GroundedSettings, emit: Callable[[BlendEvent], None], accept: Accept | None) -> None:
+    def __init__(self, settings: _Grounding, emit: Callable[[BlendEvent], None], accept: Accept | None) -> None:
         self._settings = settings
         self._emit = emit
         self._accept = accept
@@ -202,6 +205,28 @@ class _BoundRanker:
         return grounded.ranking
 
 
+class _BoundPrior:
+    """The member prior as the engine sees it: for one call, with unsupported answers kept behind all others."""
+
+    def __init__(self, call: GroundedCall, prior: MemberPrior) -> None:
+        self._call = call
+        self._prior = prior
+
+    def blend(self, members: Sequence[str], ranking: Ranking, texts: Sequence[str]) -> Ranking:
+        blended = self._prior.blend(members, ranking, texts)
+        grounded = self._call.ranked(ranking)
+        if grounded is None or blended is ranking:
+            return blended
+        scores = moved_behind(blended.scores, grounded.unsupported)
+        if tuple(scores) != blended.scores:
+            blended = Ranking.from_scores(scores, ranker=blended.ranker, cut=blended.cut)
+        self._call.remember(replace(grounded, ranking=blended))
+        return blended
+
+    def observe(self, members: Sequence[str], ranking: Ranking) -> None:
+        self._prior.observe(members, ranking)
+
+
 def _answer(outcome: MemberOutcome) -> Answer:
     assert outcome.answer is not None
     return outcome.answer
@@ -256,6 +281,47 @@ class GroundedResult(BlendResult):
         }
 
 
+class GroundedSettings(SharedSettings, total=False):
+    """Settings of a blend that answers from sources; see ``SharedSettings`` for the others.
+
+    Attributes:
+        ranker: A ``GroundedRanker``; or a ranker or its name, which is put into one with default settings. Default
+            ``"embedded"``.
+        citations: Whether bracketed numbers in answers are citations (default ``True``).
+        source_characters: Most characters of sources that an LLM that fuses gets to read, shared evenly (default
+            2,000). 0 shows it the answers alone. Other fusers never see sources.
+    """
+
+    ranker: GroundedRanker | Ranker | str
+    citations: bool
+    source_characters: int
+
+
+GROUNDED_DEFAULTS: Mapping[str, Any] = {**DEFAULTS, "citations": True, "source_characters": 2000}
+"""Default of each setting of a blend that answers from sources."""
+
+
+def check_fusing_llm(members: Iterable[Member], settings: Mapping[str, Any]) -> None:
+    """Refuse to fuse with the LLM behind the engines if none can be seen.
+
+    Args:
+        members: The engines.
+        settings: The settings that the caller gave.
+
+    Raises:
+        ConfigurationError: ``fuser`` is ``"llm"``, answers may be fused, and no member follows instructions.
+    """
+    listed = list(members)
+    whole = {**GROUNDED_DEFAULTS, **settings}
+    if whole["fuser"] != "llm" or whole["fuse_when"] == "never" or len(listed) < 2:
+        return
+    if not any(member.follows_instructions for member in listed):
+        names = ", ".join(member.name for member in listed)
+        raise ConfigurationError(
+            f"no LLM that could fuse can be seen in {names}; pass fuser=an LLM, or fuser=None to pick only"
+        )
+
+
 class GroundedBlender(Blender):
     """A ``Blender`` whose members answer from sources: ranks with the sources in view, keeps citations right.
 
@@ -263,22 +329,10 @@ class GroundedBlender(Blender):
 
     Args:
         members: The engines.
-        ranker: A ``GroundedRanker``; or a ranker or its name, which is then put into one with default settings.
-        fuser: ``"llm"`` asks the LLM behind the engine that ranked first; a fuser; any LLM; or ``None`` to pick only.
-        top_k: How many of the best answers are fused.
-        fuse_when: ``"auto"``, ``"always"``, ``"never"``, a ``FusePolicy`` or a function of a ``FuseContext``.
-        citations: Whether bracketed numbers in answers are citations.
-        source_characters: Most characters of sources that an ``LLMFuser`` gets to read, shared evenly; 0 shows it
-            the answers alone. Other fusers never see sources.
-        guard: Looks a fused text over.
-        timeout: Wall-clock seconds each engine gets, and the fuser.
-        deadline: Wall-clock seconds for the whole call.
-        quorum: Answers needed; fewer raise ``QuorumError``.
-        policy: A whole gather policy, in place of ``timeout`` and ``quorum``.
-        gather_share: Share of the deadline after which gathering ends if the quorum is met.
         clock: Monotonic seconds.
         sleep: Waits for seconds before a retry.
         rng: Source of retry jitter.
+        **settings: See ``GroundedSettings``. ``fuser="llm"`` asks the LLM behind the engine that ranked first.
 
     Raises:
         ConfigurationError: A setting cannot work.
@@ -293,44 +347,24 @@ class GroundedBlender(Blender):
         ('Port 8080 [1].', [('manual', ('right',))], ('wrong',))
     """
 
+    @takes_keywords(GroundedSettings, defaults=GROUNDED_DEFAULTS, owner="GroundedBlender")
     def __init__(
         self,
         members: Sequence[Any],
         *,
-        ranker: GroundedRanker | Ranker | str = "embedded",
-        fuser: Fuser | str | Any | None = "llm",
-        top_k: int = 3,
-        fuse_when: FuseWhen = "auto",
-        citations: bool = True,
-        source_characters: int = 2000,
-        guard: FusionGuard | None = None,
-        timeout: float | None = 60.0,
-        deadline: float | None = None,
-        quorum: int = 1,
-        policy: GatherPolicy | None = None,
-        gather_share: float = 0.7,
         clock: Callable[[], float] | None = None,
         sleep: Callable[[float], Awaitable[None]] | None = None,
         rng: random.Random | None = None,
+        **settings: Unpack[GroundedSettings],
     ) -> None:
+        whole: dict[str, Any] = {**GROUNDED_DEFAULTS, **settings}
+        ranker = whole["ranker"]
         grounded = ranker if isinstance(ranker, GroundedRanker) else GroundedRanker(ranker)
-        super().__init__(
-            members,
-            ranker="consensus",
-            fuser=fuser,
-            top_k=top_k,
-            fuse_when=fuse_when,
-            guard=guard,
-            timeout=timeout,
-            deadline=deadline,
-            quorum=quorum,
-            policy=policy,
-            gather_share=gather_share,
-            clock=clock,
-            sleep=sleep,
-            rng=rng,
-        )
-        self._settings = GroundedSettings(grounded, citations, source_characters)
+        plain: dict[str, Any] = {name: value for name, value in settings.items() if name in DEFAULTS}
+        super().__init__(members, clock=clock, sleep=sleep, rng=rng, **{**plain, "ranker": "consensus"})
+        self._given = (self._given[0], {**self._given[1], **settings})
+        self._member_prior: MemberPrior | None = whole["member_prior"]
+        self._grounding = _Grounding(grounded, whole["citations"], whole["source_characters"])
 
     def blend(self, prompt: Any, *, accept: Accept | None = None) -> GroundedResult:
         """Answer a question, blocking; see ``Blender.blend``."""
@@ -353,12 +387,13 @@ class GroundedBlender(Blender):
         in_threads: bool,
         streaming: bool,
     ) -> GroundedResult:
-        call = GroundedCall(self._settings, emit, accept)
+        call = GroundedCall(self._grounding, emit, accept)
         plan = replace(
             self._plan,
             ranker=lambda: call.ranker,
             fallback_ranker=call.fallback_ranker,
             fuser=None if self._plan.fuser is None else call.citing(self._plan.fuser),
+            member_prior=None if self._member_prior is None else _BoundPrior(call, self._member_prior),
         )
         clock = self._clock or asyncio.get_running_loop().time
         runtime = CallRuntime(clock, self._sleep, self._rng, call.watch, in_threads)
@@ -382,4 +417,4 @@ class GroundedBlender(Blender):
     def __repr__(self) -> str:
         names = ", ".join(name for name, _ in self._plan.members)
         fuser = None if self._plan.fuser is None else self._plan.fuser.name
-        return f"GroundedBlender([{names}], ranker={self._settings.ranker.name!r}, fuser={fuser!r})"
+        return f"GroundedBlender([{names}], ranker={self._grounding.ranker.name!r}, fuser={fuser!r})"

@@ -18,6 +18,7 @@ from blender_core.types.ranking import Ranking
 __all__ = [
     "GroundedRanker",
     "GroundedRanking",
+    "moved_behind",
     "relevant_passages",
 ]
 
@@ -153,7 +154,7 @@ class GroundedRanker:
                 for index, share in enumerate(grounded)
                 if scores[index] > -math.inf and (share < self.min_groundedness or is_abstention(texts[index]))
             )
-            scores = _moved_behind(scores, unsupported)
+            scores = moved_behind(scores, unsupported)
         ranking = Ranking.from_scores([round(score, 9) for score in scores], ranker=self.name, cut=inner.cut)
         return GroundedRanking(ranking, tuple(grounded), unsupported)
 
@@ -177,8 +178,16 @@ def _standardised(scores: Sequence[float]) -> list[float]:
     return [(score - mean) / deviation if math.isfinite(score) else -math.inf for score in scores]
 
 
-def _moved_behind(scores: Sequence[float], behind: Sequence[int]) -> list[float]:
-    """The scores with some candidates moved below all others, the distances among them kept."""
+def moved_behind(scores: Sequence[float], behind: Sequence[int]) -> list[float]:
+    """Move some candidates below all others; the distances among them stay.
+
+    Args:
+        scores: One score for each candidate.
+        behind: Indices of the candidates to move.
+
+    Returns:
+        The scores.
+    """
     others = [score for index, score in enumerate(scores) if index not in behind and score > -math.inf]
     if not behind or not others:
         return list(scores)

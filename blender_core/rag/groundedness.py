@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Unpack, runtime_checkable
 
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
-from blender_core.models.loading import LoadOptions, load_encoder, takes_load_options
+from blender_core.models.loading import EncoderOptions, load_encoder, takes_load_options
 from blender_core.models.text_encoder import Encode, unit_vectors
 from blender_core.rag.sources import GroundedCandidate
 
@@ -246,7 +246,9 @@ def _stem(word: str) -> str:
 
 
 def _is_fact(word: str) -> bool:
-    return any(letter.isdigit() or letter == "_" for letter in word) or word[1:].lower() != word[1:] or word in _NUMBERS
+    if any(letter.isdigit() or letter == "_" for letter in word) or word.lower() in _NUMBERS:
+        return True
+    return word[1:].lower() != word[1:]
 
 
 _FUNCTION_STEMS = frozenset(map(_stem, _FUNCTION_WORDS))
@@ -347,22 +349,15 @@ class NLIGroundedness:
         self._entail = entail
 
     @classmethod
-    @takes_load_options()
-    def from_pretrained(
-        cls,
-        name_or_path: str | os.PathLike[str],
-        *,
-        max_tokens: int | None = None,
-        token_budget: int = 4096,
-        **load: Unpack[LoadOptions],
-    ) -> NLIGroundedness:
+    @takes_load_options(EncoderOptions)
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **load: Unpack[EncoderOptions]) -> NLIGroundedness:
         """Load a classifier with an entailment label, such as ``cross-encoder/nli-deberta-v3-base``.
+
+        A passage that is too long loses its middle.
 
         Args:
             name_or_path: A folder or a hub repository.
-            max_tokens: Window in tokens for a pair; default is the model's. A long passage loses its middle.
-            token_budget: Most tokens in a forward pass, pads included.
-            **load: Where it comes from and how it is kept: ``blender_core.models.loading.LoadOptions``.
+            **load: Where it comes from and how it runs: ``blender_core.models.loading.EncoderOptions``.
 
         Returns:
             The measure.
@@ -372,12 +367,7 @@ class NLIGroundedness:
             BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
         """
         model = load_encoder(
-            "AutoModelForSequenceClassification",
-            name_or_path,
-            feature="NLIGroundedness.from_pretrained",
-            max_tokens=max_tokens,
-            token_budget=token_budget,
-            **load,
+            "AutoModelForSequenceClassification", name_or_path, load, feature="NLIGroundedness.from_pretrained"
         )
         labels = {int(index): str(label).lower() for index, label in (model.config.id2label or {}).items()}
         index = next((index for index, label in labels.items() if label.startswith("entail")), None)

@@ -26,7 +26,7 @@ class LongestRanker:
     name = "longest"
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
-        """Rank by length; see ``Ranker.rank``. Length says nothing of quality, so the confidence is 0.5."""
+        """Rank by length; see ``Ranker.rank``. The confidence is always 0.5."""
         distinct = distinct_candidates(candidates)
         scores = distinct.spread_scores([len(text.strip()) for text in distinct.texts])
         return Ranking.from_scores(scores, ranker=self.name, confidence=0.5)
@@ -35,8 +35,8 @@ class LongestRanker:
 class RandomRanker:
     """Draws each candidate's score from the seed, the prompt and the candidate's own text.
 
-    The same seed, prompt and text give the same score in every process, so an order does not depend on how the
-    candidates are numbered, and duplicates tie. Over prompts or seeds every order is equally likely.
+    The same seed, prompt and text give the same score in every process. So the order of the candidates does not
+    matter, and duplicates tie. Over prompts or seeds every order is equally likely.
 
     Args:
         seed: Another seed, another order.

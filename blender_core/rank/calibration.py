@@ -1,4 +1,4 @@
-"""From a logit to a probability that can be believed: temperature, position bias, expected calibration error.
+"""Turn logits into calibrated probabilities: temperature, position bias, calibration error.
 
 Temperature scaling (Guo et al. 2017, section 4.2) divides every logit by one number, so it changes how sure a ranker is
 and never which candidate it prefers.
@@ -9,24 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from blender_core.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from blender_core.data.preferences import PreferenceRecord
+from blender_core.rank.logistic_regression import sigmoid
 
 __all__ = [
     "TEMPERATURES",
     "Calibration",
-    "JudgedPair",
+    "ComparedAnswers",
+    "LabelledPair",
     "calibration_error",
     "fit_calibration",
     "fit_temperature",
-    "judged_pairs",
+    "labelled_pairs",
     "log_loss",
 ]
 
@@ -34,18 +33,40 @@ TEMPERATURES = (0.05, 20.0)
 """Smallest and largest temperature that ``fit_temperature`` gives."""
 
 Floats = Sequence[float] | npt.NDArray[np.float64]
-JudgedPair = tuple[str, str, str, float | str]
+LabelledPair = tuple[str, str, str, float | str]
 """Prompt, a, b, and ``"A"``, ``"B"``, ``"tie"`` or the probability that a is better."""
+
+
+class ComparedAnswers(Protocol):
+    """A prompt with compared answers, such as a ``PreferenceRecord`` of ``blender_lab``."""
+
+    @property
+    def prompt(self) -> str:
+        """The prompt."""
+        ...
+
+    @property
+    def candidates(self) -> Sequence[str]:
+        """The answers."""
+        ...
+
+    @property
+    def comparisons(self) -> Sequence[tuple[int, int, float]]:
+        """Index of a, index of b, and the probability that a is better."""
+        ...
+
 
 _LABELS = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was fitted, on how much, and what it changed. Losses and errors are those of the pairs that were fitted on.
+    """What was fitted, on how much, and what it changed.
+
+    Losses and errors are those of the pairs that were fitted on.
 
     Attributes:
-        pairs: Judged pairs used.
+        pairs: Labelled pairs used.
         skipped: Pairs left out, because an answer is blank or both are the same text.
         both_orders: Whether the temperature belongs to symmetrised logits or to those of one order.
         temperature: Divides a logit before the sigmoid.
@@ -68,7 +89,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
-        """The inverse of ``to_dict``.
+        """Build from the result of ``to_dict``.
 
         Raises:
             TypeError: A field is missing or unknown.
@@ -76,12 +97,12 @@ class Calibration:
         return cls(**data)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON types."""
+        """Turn all fields into plain JSON types."""
         return asdict(self)
 
 
-def judged_pairs(pairs: Iterable[JudgedPair | PreferenceRecord]) -> list[tuple[str, str, str, float]]:
-    """Judged pairs with their labels as probabilities.
+def labelled_pairs(pairs: Iterable[LabelledPair | ComparedAnswers]) -> list[tuple[str, str, str, float]]:
+    """Turn the labels of pairs into probabilities.
 
     Args:
         pairs: Tuples ``(prompt, a, b, label)``, or records, each of which gives all its comparisons.
@@ -93,30 +114,30 @@ def judged_pairs(pairs: Iterable[JudgedPair | PreferenceRecord]) -> list[tuple[s
         ConfigurationError: A label is unknown or outside [0, 1], or a tuple has another shape.
 
     Examples:
-        >>> judged_pairs([("2 + 2?", "4", "5", "A"), ("2 + 2?", "4", "four", 0.5)])
+        >>> labelled_pairs([("2 + 2?", "4", "5", "A"), ("2 + 2?", "4", "four", 0.5)])
         [('2 + 2?', '4', '5', 1.0), ('2 + 2?', '4', 'four', 0.5)]
     """
-    judged: list[tuple[str, str, str, float]] = []
+    labelled: list[tuple[str, str, str, float]] = []
     for number, pair in enumerate(pairs):
         if isinstance(pair, tuple | list):
             if len(pair) != 4 or not all(isinstance(text, str) for text in pair[:3]):
                 raise ConfigurationError(f"pair {number} is {pair!r}; give (prompt, a, b, label)")
             prompt, a, b, label = pair
-            judged.append((prompt, a, b, _probability(label, number)))
+            labelled.append((prompt, a, b, _probability(label, number)))
         else:
-            judged += [
+            labelled += [
                 (pair.prompt, pair.candidates[i], pair.candidates[j], _probability(p, number))
                 for i, j, p in pair.comparisons
             ]
-    return judged
+    return labelled
 
 
 def fit_temperature(logits: Floats, targets: Floats, weights: Floats | None = None) -> float:
-    """The temperature with the largest likelihood of the labels.
+    """Find the temperature with the largest likelihood of the labels.
 
     The log loss of ``sigmoid(logit / T)`` is convex in ``1 / T``; the root of its slope is found by bisection. Logits
     that all agree with their labels have no best temperature: the loss falls as T does, and the lower bound is
-    given. Logits that tell nothing (all ties, more wrong than right) end at the upper bound. Where every
+    given. Logits that tell nothing (all ties, more wrong than right) end at the upper bound. If every
     temperature is equally good (no pairs, only logits of 0) it is 1.
 
     Args:
@@ -135,7 +156,7 @@ def fit_temperature(logits: Floats, targets: Floats, weights: Floats | None = No
     weight = np.ones_like(margin) if weights is None else np.asarray(weights, dtype=np.float64)
 
     def slope(inverse: float) -> float:
-        return float((weight * margin * (_sigmoid(inverse * margin) - wanted)).sum())
+        return float((weight * margin * (sigmoid(inverse * margin) - wanted)).sum())
 
     here = slope(1.0)
     if here == 0.0:
@@ -152,7 +173,7 @@ def fit_temperature(logits: Floats, targets: Floats, weights: Floats | None = No
 
 
 def fit_calibration(
-    pairs: Iterable[JudgedPair | PreferenceRecord],
+    pairs: Iterable[LabelledPair | ComparedAnswers],
     logits: Callable[[list[tuple[str, str, str]]], Sequence[float]],
     both_orders: bool = True,
     *,
@@ -162,12 +183,12 @@ def fit_calibration(
     """Fit a pairwise cross-encoder's temperature and position bias.
 
     The position bias is the mean of ``(M[a][b] + M[b][a]) / 2``, with the left one first: it needs no label, and what
-    is said about the texts cancels out in it. The temperature is that of the logits the ranker goes by: of
-    ``(M[a][b] - M[b][a]) / 2``, or with one order of ``M[a][b] - bias`` and ``M[b][a] - bias``, as each text stands
-    on the left half of the time.
+    is said about the texts cancels out in it. The temperature is that of the logits the ranker uses. With both orders
+    these are ``(M[a][b] - M[b][a]) / 2``. With one order they are ``M[a][b] - bias`` and ``M[b][a] - bias``: each text
+    is on the left half of the time.
 
     Args:
-        pairs: Judged pairs, as for ``judged_pairs``.
+        pairs: Labelled pairs, as for ``labelled_pairs``.
         logits: Gives the logit that the left one is better for each (prompt, left, right).
         both_orders: Whether the ranker runs both orders.
         temperature: The one in use, to compare with.
@@ -179,11 +200,11 @@ def fit_calibration(
     Raises:
         ConfigurationError: No pair is left, or a label cannot be read.
     """
-    judged = judged_pairs(pairs)
-    kept = [(prompt, a, b, p) for prompt, a, b, p in judged if a.strip() and b.strip() and a != b]
+    labelled = labelled_pairs(pairs)
+    kept = [(prompt, a, b, p) for prompt, a, b, p in labelled if a.strip() and b.strip() and a != b]
     if not kept:
         raise ConfigurationError(
-            f"none of {len(judged)} judged pairs has two different answers that are not blank; "
+            f"none of {len(labelled)} labelled pairs has two different answers that are not blank; "
             "a few hundred are needed to calibrate"
         )
     found = np.asarray(
@@ -201,19 +222,19 @@ def fit_calibration(
     fitted = fit_temperature(after, target)
     return Calibration(
         pairs=len(kept),
-        skipped=len(judged) - len(kept),
+        skipped=len(labelled) - len(kept),
         both_orders=both_orders,
         temperature=fitted,
         position_bias=bias,
-        error_before=calibration_error(_sigmoid(before / temperature), target),
-        error_after=calibration_error(_sigmoid(after / fitted), target),
+        error_before=calibration_error(sigmoid(before / temperature), target),
+        error_after=calibration_error(sigmoid(after / fitted), target),
         loss_before=log_loss(before / temperature, target),
         loss_after=log_loss(after / fitted, target),
     )
 
 
 def log_loss(logits: Floats, targets: Floats) -> float:
-    """Mean cross-entropy of ``sigmoid(logits)`` in nats.
+    """Compute the mean cross-entropy of ``sigmoid(logits)`` in nats.
 
     Args:
         logits: Shape (pairs,).
@@ -231,12 +252,12 @@ def log_loss(logits: Floats, targets: Floats) -> float:
 
 
 def calibration_error(given: Floats, wanted: Floats, *, lowest: float = 0.0) -> float:
-    """Expected calibration error over ten equal bins of the probability (Guo et al. 2017).
+    """Compute the expected calibration error over ten equal bins (Guo et al. 2017).
 
     Args:
         given: Probabilities, shape (pairs,).
         wanted: What was true, in [0, 1], same shape.
-        lowest: The smallest probability there can be, where the bins begin; 0.5 for the confidence in a winner.
+        lowest: The smallest possible probability, at which the bins begin; 0.5 for the confidence in a winner.
 
     Returns:
         A number in [0, 1]; ``nan`` without pairs.
@@ -250,10 +271,6 @@ def calibration_error(given: Floats, wanted: Floats, *, lowest: float = 0.0) -> 
         return math.nan
     bins = np.clip(((says - lowest) * (10 / (1 - lowest))).astype(int), 0, 9)
     return float(np.abs(np.bincount(bins, weights=says - truth, minlength=10)).sum() / len(says))
-
-
-def _sigmoid(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * values)))
 
 
 def _probability(label: object, number: int) -> float:

@@ -110,11 +110,11 @@ class CombinedRanker:
 
 
 def _standardised(scores: Sequence[float], positions: Sequence[int | None]) -> list[float]:
-    """Mean 0, standard deviation 1 over distinct candidates; a score that is not finite becomes the lowest."""
+    """Scale to mean 0 and deviation 1; a score that is not finite becomes the lowest."""
     first: dict[int, float] = {}
     for position, score in zip(positions, scores, strict=True):
         if position is not None:
-            # copies share the score of the first, also where a ranker tells them apart
+            # copies share the score of the first, also if a ranker tells them apart
             first.setdefault(position, score)
     finite = [score for score in first.values() if math.isfinite(score)]
     mean = math.fsum(finite) / len(finite) if finite else 0.0

@@ -1,4 +1,4 @@
-"""From pairwise comparisons to an order: which pairs to run, both orders, aggregation, the bubble run."""
+"""Turn comparisons into an order: which pairs to run, aggregation, the bubble run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from blender_core.errors import ConfigurationError
+from blender_core.rank.logistic_regression import fit_logistic, sigmoid
 from blender_core.rank.protocol import Ranker
 from blender_core.types.ranking import Ranking
 
@@ -54,15 +55,15 @@ def symmetrise(ordered: Matrix) -> tuple[tuple[float, ...], ...]:
 
 
 def max_logits(ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[float, ...]:
-    """Mean margin of each candidate over all of them: the reference implementation's score.
+    """Compute the mean margin of each candidate over all: the reference implementation's score.
 
-    ``score[i] = (1 / n) * sum_j (M[i][j] - M[j][i])``, where the zero of the diagonal counts in the mean
-    (section 3.2 of the LLM-Blender paper, "MaxLogits", and the scores that ``llm-blender`` 0.0.2 returns).
-    Sums are exact, so the scores do not depend on the order of the candidates.
+    ``score[i] = (1 / n) * sum_j (M[i][j] - M[j][i])``; the zero of the diagonal counts in the mean. It is "MaxLogits"
+    of the LLM-Blender paper, section 3.2, and the score that ``llm-blender`` 0.0.2 returns. Sums are exact,
+    so the scores do not depend on the order of the candidates.
 
     Args:
-        ordered: Ordered-pair logits, shape [n, n]. Where one order of a pair is missing, the other stands for
-            both; a pair without any counts as a draw.
+        ordered: Ordered-pair logits, shape [n, n]. If one order of a pair is missing, the other is used
+            for both; a pair without any counts as a draw.
         counts: How many copies of each candidate there are; default one each.
 
     Returns:
@@ -83,7 +84,7 @@ def max_logits(ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[fl
 
 
 def max_wins(ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[float, ...]:
-    """Number of ordered comparisons each candidate wins ("MaxWins" in the LLM-Blender paper).
+    """Count the ordered comparisons that each candidate wins ("MaxWins" in the paper).
 
     Args:
         ordered: Ordered-pair logits, shape [n, n]. A logit of exactly zero is a win for nobody.
@@ -118,21 +119,18 @@ class BradleyTerry:
     position_bias: float
 
 
-def bradley_terry(
-    ordered: Matrix, counts: Sequence[int] | None = None, *, ridge: float = 1e-6, max_steps: int = 50
-) -> BradleyTerry:
+def bradley_terry(ordered: Matrix, counts: Sequence[int] | None = None, *, ridge: float = 1e-6) -> BradleyTerry:
     """Fit strengths and a position bias by maximum likelihood.
 
-    The model is ``P(i beats j, i on the left) = sigmoid(s[i] - s[j] + b)`` (Bradley and Terry 1952, with the
-    order effect of Davidson and Beaver 1977). ``sigmoid(M[i][j])`` stands for the share of wins, so a sure
-    comparison weighs more than a hesitant one. Solved by Newton's method; the problem is convex.
+    The model is ``P(i beats j, i on the left) = sigmoid(s[i] - s[j] + b)``: Bradley and Terry 1952, with the order
+    effect of Davidson and Beaver 1977. ``sigmoid(M[i][j])`` is taken as the share of wins, so a sure comparison
+    weighs more than a hesitant one.
 
     Args:
-        ordered: Ordered-pair logits, shape [n, n]; ``nan`` where a pair was not run.
+        ordered: Ordered-pair logits, shape [n, n]; ``nan`` if a pair was not run.
         counts: How many copies of each candidate there are; default one each.
-        ridge: Weight of a Gaussian prior around zero. It keeps the answer finite where the comparisons do not
+        ridge: Weight of a Gaussian prior around zero. It keeps the answer finite if the comparisons do not
             connect all candidates.
-        max_steps: Newton steps at most.
 
     Returns:
         The fitted model.
@@ -146,33 +144,12 @@ def bradley_terry(
     weights = np.asarray(_checked_counts(counts, size), dtype=np.float64)
     logits = np.asarray(ordered, dtype=np.float64)
     left, right = np.nonzero(~np.isnan(logits) & ~np.eye(size, dtype=bool))
-    target = _sigmoid(logits[left, right])
     design = np.zeros((len(left), size + 1))
     design[np.arange(len(left)), left] = 1.0
     design[np.arange(len(left)), right] = -1.0
     design[:, size] = 1.0
-    pair_weight = weights[left] * weights[right]
-    penalty = ridge * np.eye(size + 1)
-    solution = np.zeros(size + 1)
-    loss = _negative_log_likelihood(design, target, pair_weight, penalty, solution)
-    for _ in range(max_steps):
-        expected = _sigmoid(design @ solution)
-        gradient = design.T @ (pair_weight * (target - expected)) - penalty @ solution
-        curvature = (design.T * (pair_weight * expected * (1 - expected))) @ design + penalty
-        step = np.linalg.solve(curvature, gradient)
-        # Newton overshoots where the sigmoid is flat: halve until the likelihood grows
-        scale = 1.0
-        while scale > 1e-8:
-            proposal = solution + scale * step
-            proposed = _negative_log_likelihood(design, target, pair_weight, penalty, proposal)
-            if proposed <= loss:
-                break
-            scale /= 2
-        else:
-            break
-        solution, loss = proposal, proposed
-        if float(np.abs(scale * step).max()) < 1e-10:
-            break
+    targets, pair_weights = sigmoid(logits[left, right]), weights[left] * weights[right]
+    solution, _ = fit_logistic(design, targets, pair_weights, ridge * np.eye(size + 1))
     strengths = solution[:size] - solution[:size].mean()
     return BradleyTerry(tuple(float(value) for value in strengths), float(solution[size]))
 
@@ -266,18 +243,6 @@ def _checked_counts(counts: Sequence[int] | None, size: int) -> tuple[int, ...]:
     return tuple(counts)
 
 
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * values)))
-
-
-def _negative_log_likelihood(
-    design: np.ndarray, target: np.ndarray, weight: np.ndarray, penalty: np.ndarray, solution: np.ndarray
-) -> float:
-    logits = design @ solution
-    losses = np.logaddexp(0.0, logits) - target * logits
-    return float((weight * losses).sum() + 0.5 * solution @ penalty @ solution)
-
-
 @dataclass(frozen=True, slots=True)
 class BubbleRun:
     """What a bubble run has found out.
@@ -285,10 +250,9 @@ class BubbleRun:
     Attributes:
         best: Index of the last one standing.
         losers: The loser of each comparison, in the order in which they fell.
-        strengths: One number for each candidate, in logits, with mean zero. The n - 1 comparisons connect the
-            candidates without a circle, so strengths exist whose differences are exactly the margins seen
-            (the Bradley-Terry fit of a tree). Nobody is above ``best``. Two candidates that never met are
-            ordered by the chain of comparisons between them only.
+        strengths: One number for each candidate, in logits, with mean zero. Their differences
+            are exactly the margins seen (the Bradley-Terry fit of a tree). Nobody is above ``best``.
+            Two candidates that never met are ordered by the chain of comparisons between them only.
     """
 
     best: int
@@ -297,7 +261,7 @@ class BubbleRun:
 
 
 def bubble_run(compare: Callable[[int, int], float], permutation: Sequence[int]) -> BubbleRun:
-    """Let the current best meet each next candidate (LLM-Blender, section 3.3; ``_bubble_predict`` of 0.0.2).
+    """Let the current best meet each next candidate (LLM-Blender, section 3.3).
 
     Args:
         compare: ``compare(i, j)`` is the symmetrised logit that i is better than j.
@@ -346,7 +310,7 @@ def ordered_matrix(
         with_itself: Texts that also meet themselves.
 
     Returns:
-        ``M[i][j]``, i on the left, shape [size, size]; ``nan`` where a pair was not run, 0 on the diagonal.
+        ``M[i][j]``, i on the left, shape [size, size]; ``nan`` if a pair was not run, 0 on the diagonal.
     """
     matrix = _not_run(size)
     wanted = [
@@ -383,7 +347,7 @@ def bubble_matrix(run: Run, size: int, *, both_orders: bool = True) -> tuple[tup
 def spread_ordered(
     ordered: Sequence[Sequence[float]], positions: Sequence[int | None]
 ) -> tuple[tuple[float, ...], ...]:
-    """The matrix for all candidates, from that of the distinct ones.
+    """Spread the matrix of the distinct candidates over all of them.
 
     Args:
         ordered: ``M[i][j]`` of distinct texts, i on the left.

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
-from blender_core.models.framing import tokens_cut
-from blender_core.models.loading import LoadOptions, load_encoder, takes_load_options
+from blender_core.models.encoder_inputs import tokens_cut
+from blender_core.models.loading import EncoderOptions, load_encoder, takes_load_options
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.ranking import Ranking
 
@@ -65,18 +65,16 @@ class CrossEncoderRanker:
         self._temperature = temperature
 
     @classmethod
-    @takes_load_options()
+    @takes_load_options(EncoderOptions)
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str],
         *,
         name: str = "cross-encoder",
         temperature: float = 1.0,
-        max_tokens: int | None = None,
-        token_budget: int = 4096,
-        **load: Unpack[LoadOptions],
+        **load: Unpack[EncoderOptions],
     ) -> CrossEncoderRanker:
-        """Load any encoder with one logit, for example ``OpenAssistant/reward-model-deberta-v3-large-v2``.
+        """Load an encoder with one logit: ``OpenAssistant/reward-model-deberta-v3-large-v2``.
 
         The score is the raw logit. A prompt that is too long loses its middle, a candidate its end; both are
         reported in ``Ranking.cut``. Reward models on decoder-only LLMs want a chat template: wrap those in an
@@ -86,9 +84,7 @@ class CrossEncoderRanker:
             name_or_path: A folder or a hub repository.
             name: Shown in results.
             temperature: Divides the margin before the sigmoid.
-            max_tokens: Window in tokens for prompt and candidate; default is the model's.
-            token_budget: Most tokens in a forward pass, pads included.
-            **load: Where it comes from and how it is kept: ``blender_core.models.loading.LoadOptions``.
+            **load: Where it comes from and how it runs: ``blender_core.models.loading.EncoderOptions``.
 
         Returns:
             The ranker.
@@ -98,12 +94,7 @@ class CrossEncoderRanker:
             BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
         """
         model = load_encoder(
-            "AutoModelForSequenceClassification",
-            name_or_path,
-            feature="CrossEncoderRanker.from_pretrained",
-            max_tokens=max_tokens,
-            token_budget=token_budget,
-            **load,
+            "AutoModelForSequenceClassification", name_or_path, load, feature="CrossEncoderRanker.from_pretrained"
         )
         if model.config.num_labels != 1:
             raise CheckpointError(

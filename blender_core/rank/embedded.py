@@ -1,10 +1,10 @@
-"""The ranker that ships with the package: a small int8 cross-encoder, run by onnxruntime, without torch.
+"""The ranker in the package: a small int8 cross-encoder, run by onnxruntime without torch.
 
 One pass over ``[CLS] prompt [SEP] answer [SEP]`` scores one candidate (MiniLM-L6 encoder, the mean hidden state of
 each segment, a small head). Agreement among the candidates is added with weights fitted on held-out training
 prompts. The logit that one candidate is better than another is the difference of their scores, so swapping two
-candidates negates it: there is no position bias. How good it is stands in ``docs/ranker.md``; what it was trained
-on, in the model card beside the weights.
+candidates negates it: there is no position bias. ``docs/ranker.md`` says how good it is; what it was trained
+on, in the model card next to the weights.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
+from blender_core.models.onnx import open_session
 from blender_core.models.segments import SegmentedText, SegmentLayout
-from blender_core.models.tokenizers import token_ids
+from blender_core.models.tokenizers import read_tokenizer, token_ids
 from blender_core.rank.lexical_consensus import measure_agreement
 from blender_core.runtime.threads import stop_if_given_up
 from blender_core.text.distinct import distinct_candidates
@@ -34,7 +35,7 @@ __all__ = ["EmbeddedRanker", "EmbeddedSettings"]
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedSettings:
-    """What ``ranker.json`` says beside the weights.
+    """What ``ranker.json`` says next to the weights.
 
     Attributes:
         layout: How prompt and answer share the window.
@@ -87,7 +88,7 @@ class EmbeddedRanker:
         tokenizer: The tokenizer that belongs to it.
         settings: The settings that belong to it.
         tokens_per_batch: Padded tokens in one forward pass; bounds the memory.
-        name: Stands in its rankings, so that scores of two trainings are not taken for one scale.
+        name: Named in its rankings, so that scores of two trainings are not taken for one scale.
 
     Examples:
         >>> ranker = EmbeddedRanker.load()
@@ -124,7 +125,7 @@ class EmbeddedRanker:
             tokens_per_batch: Padded tokens in one forward pass; bounds the memory.
 
         Returns:
-            The ranker; its name is ``"embedded"``, with the first digits of the model's sha256 where it is one of your
+            The ranker; its name is ``"embedded"``, with the first digits of the model's sha256 if it is one of your
             own.
 
         Raises:
@@ -152,9 +153,12 @@ class EmbeddedRanker:
                 f"{folder}/model.int8.onnx has sha256 {digest}, ranker.json says {settings.model_sha256}; "
                 "install the package again"
             )
+        tokenizer = read_tokenizer(tokenizer_text, f"{folder}/tokenizer.json")
+        # "[SEP]" in a text is five ordinary characters, not a separator: no text can fake a segment
+        tokenizer.encode_special_tokens = True
         return cls(
-            _session(model, threads),
-            _tokenizer(tokenizer_text),
+            open_session(model, source=f"{folder}/model.int8.onnx", threads=threads),
+            tokenizer,
             settings,
             tokens_per_batch=tokens_per_batch,
             name="embedded" if path is None else f"embedded-{digest[:8]}",
@@ -166,7 +170,7 @@ class EmbeddedRanker:
         return self._settings
 
     def with_session(self, session: Any) -> EmbeddedRanker:
-        """The same ranker on another session, for example the float32 model to compare with.
+        """Make the same ranker on another session, for example of the float32 model.
 
         Args:
             session: An ``onnxruntime.InferenceSession`` with the same inputs and output.
@@ -181,15 +185,9 @@ class EmbeddedRanker:
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
         """Rank the candidates; see ``Ranker.rank``.
 
-        Args:
-            prompt: The prompt.
-            candidates: At least one answer; blanks come last, duplicates share a score.
-
-        Returns:
-            The ranking. ``comparisons[i][j]`` is the score of i minus the score of j.
+        ``comparisons[i][j]`` is the score of i minus that of j, in logits.
 
         Raises:
-            ConfigurationError: No candidates, or one that is not a string.
             RankerError: The model gave a number that is not finite.
         """
         distinct = distinct_candidates(candidates)
@@ -216,7 +214,7 @@ class EmbeddedRanker:
         )
 
     def score(self, prompt: str, texts: Sequence[str]) -> tuple[list[float], dict[int, int]]:
-        """The cross-encoder's own scores, without agreement.
+        """Compute the cross-encoder's own scores, without agreement.
 
         Args:
             prompt: The prompt.
@@ -246,7 +244,7 @@ class EmbeddedRanker:
         import numpy as np
 
         scores = [0.0] * len(rows)
-        # similar lengths together: little padding; by content where they are equal, because int8 scales depend on
+        # similar lengths together: little padding; by content if they are equal, because int8 scales depend on
         # the batch and the caller's order must not
         order = sorted(range(len(rows)), key=lambda index: (-len(rows[index].token_ids), rows[index].token_ids))
         start = 0
@@ -273,30 +271,3 @@ class EmbeddedRanker:
             for line, index in enumerate(part):
                 scores[index] = float(output[line])
         return scores
-
-
-def _session(model: bytes, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises its own kinds, all without a common base
-        raise CheckpointError(f"onnxruntime cannot read the embedded ranker's model: {error}") from error
-
-
-def _tokenizer(text: str) -> Tokenizer:
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_str(text)
-    except Exception as error:  # tokenizers raises bare Exception
-        raise CheckpointError(f"tokenizer.json of the embedded ranker cannot be read: {error}") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    # "[SEP]" in a text is five ordinary characters, not a separator: no text can fake a segment
-    tokenizer.encode_special_tokens = True
-    return tokenizer

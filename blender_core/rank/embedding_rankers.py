@@ -23,7 +23,7 @@ class BiEncoderRanker:
     Args:
         encode: Takes texts, returns an array ``[n, size]``: a ``TextEncoder``, ``SentenceTransformer.encode``, or
             a function of your own. It must be safe to call from several threads.
-        encode_prompt: The same for prompts, where they need another prefix or model. Default: ``encode``.
+        encode_prompt: The same for prompts, if they need another prefix or model. Default: ``encode``.
         name: Shown in results.
 
     Examples:
@@ -60,7 +60,7 @@ class BiEncoderRanker:
 
 
 class EmbeddingConsensusRanker:
-    """Scores a candidate by its mean cosine similarity to all other candidates, copies of it included.
+    """Scores a candidate by its mean cosine similarity to all others, copies included.
 
     An answer that several members gave counts once for each of them. Two different candidates always tie.
 
@@ -81,7 +81,7 @@ class EmbeddingConsensusRanker:
         self.name = name
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
-        """Rank by agreement; see ``Ranker.rank``. Scores are in [-1, 1]; one candidate alone scores 0.
+        """Rank by agreement; see ``Ranker.rank``. Scores are in [-1, 1]; one alone scores 0.
 
         The similarities say nothing about probabilities, so the confidence is 0.5 unless nothing competes.
         """

@@ -1,4 +1,4 @@
-"""Agreement among the candidates: in words, and on the final answer where candidates state one.
+"""Agreement among the candidates: in words, and on the final answer if candidates state one.
 
 The candidate that agrees most with all others wins (minimum Bayes risk under word overlap; majority vote on
 final answers, as in self-consistency decoding). It needs no model, so the engine falls back on it when a ranker
@@ -28,7 +28,7 @@ class Agreement:
 
     Attributes:
         overlap: Mean F1 on bags of words with each other answer, in [0, 1].
-        final: Share of the other answers that state the same final answer, in [0, 1]; 0 where none is stated. Where at
+        final: Share of the other answers that state the same final answer, in [0, 1]; 0 if none is stated. If at
             least half of the candidates have one, a bare "48" counts as stated.
     """
 
@@ -81,7 +81,7 @@ def measure_agreement(distinct: DistinctCandidates) -> Agreement:
 
 
 def _final_answers(texts: Sequence[str], copies: Sequence[int]) -> list[str | None]:
-    """Final answers; a short text is its own where most candidates have one, which an open question's do not."""
+    """Find final answers. A short text is its own answer if most candidates have one."""
     stated = [final_answer(text) for text in texts]
     with_short = [found or short_answer(text) for found, text in zip(stated, texts, strict=True)]
     known = sum(count for found, count in zip(with_short, copies, strict=True) if found is not None)

@@ -71,17 +71,17 @@ _EVEN = re.compile(
 
 
 def read_verdict(reply: str) -> int | None:
-    """Which answer a judge's reply calls better.
+    """Read which answer a judge's reply calls better.
 
-    A verdict that is stated (``Better: A``, ``[[B]]``) goes before one that is only described (``the second answer
+    A verdict that is stated (``Better: A``, ``[[B]]``) counts before one that is only described (``the second answer
     is better``); of several stated ones the last counts. Thoughts in ``<think>`` tags are left out.
 
     Args:
         reply: The judge's reply.
 
     Returns:
-        1 for the first answer (A), -1 for the second (B), 0 for a tie, ``None`` where the reply says none of these
-        or contradicts itself.
+        1 for the first answer (A), -1 for the second (B), 0 for a tie. ``None`` if the reply says none of these or
+        contradicts itself.
 
     Examples:
         >>> [read_verdict(reply) for reply in ("Better: A", "[[B]]", "It is a tie.", "Hm, A or B?")]
@@ -138,11 +138,11 @@ class Judgement:
 
     Attributes:
         ranking: The ranking.
-        verdicts: ``(i, j)`` -> the verdict where candidate i was shown first: 1 for i, -1 for j, 0 for a tie or an
+        verdicts: ``(i, j)`` -> the verdict with candidate i shown first: 1 for i, -1 for j, 0 for a tie or an
             unreadable reply. Of duplicates only the first copy is shown.
         unreadable: Replies in which no verdict was found; each counts as a tie.
         contradictions: Pairs whose two orders named different winners: position bias.
-        usage: Tokens used, ``None`` where no reply told.
+        usage: Tokens used, ``None`` if no reply told.
     """
 
     ranking: Ranking
@@ -153,7 +153,7 @@ class Judgement:
 
 
 def judge_prompt(prompt: str, first: str, second: str, options: Mapping[str, Any] | None = None) -> Prompt:
-    """The prompt that asks a judge to compare two answers.
+    """Write the prompt that asks a judge to compare two answers.
 
     Args:
         prompt: What was asked.
@@ -238,7 +238,7 @@ class LLMJudge:
         return self.judge(prompt, candidates).ranking
 
     def judge(self, prompt: str, candidates: Sequence[str]) -> Judgement:
-        """Rank, and tell how the verdicts came about.
+        """Rank, and report how the verdicts came about.
 
         Args:
             prompt: The prompt.
@@ -290,7 +290,7 @@ class LLMJudge:
         )
 
     def ordered_logits(self, prompt: str, candidates: Sequence[str]) -> tuple[tuple[float, ...], ...]:
-        """The evidence of every single verdict, both orders always; as ``PairRanker.ordered_logits``.
+        """Return the evidence of every verdict, both orders always; see ``PairRanker``.
 
         Args:
             prompt: The prompt.
@@ -298,7 +298,7 @@ class LLMJudge:
 
         Returns:
             Matrix ``M`` of shape [n, n]: ``M[i][j]`` is the logit that i is better than j by the verdict with i shown
-            first; 0 for a tie and where the reply cannot be read.
+            first; 0 for a tie and if the reply cannot be read.
 
         Raises:
             RankerError: A call failed, or no reply at all could be read.
@@ -334,7 +334,7 @@ class LLMJudge:
 
 
 def _with_confidence(ranking: Ranking) -> Ranking:
-    """The direct comparison of the first two says more than the difference of their mean logits."""
+    """Take the confidence from the direct comparison of the first two."""
     if ranking.comparisons is None or len(ranking.order) < 2 or ranking.confidence == 1.0:
         return ranking
     logit = ranking.comparisons[ranking.order[0]][ranking.order[1]]
@@ -350,5 +350,5 @@ def _with_confidence(ranking: Ranking) -> Ranking:
 
 
 def _framed(text: str) -> str:
-    """Text that can neither end its own frame nor speak in control markers."""
+    """Change a text so that it can neither end its own frame nor hold control markers."""
     return _FRAME.sub("< ", neutralise(text.strip()))

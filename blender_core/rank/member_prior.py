@@ -1,11 +1,11 @@
-"""What the comparisons so far say of each member, and how it is blended with the score of a new answer.
+"""Learn each member's strength from past rankings, and blend it into new ones.
 
 A weak ranker sees little in one answer, but it sees every member on many prompts. Its own scores, without any label,
 tell how strong each member is; that knowledge helps to judge the member's next answer.
 
 The model is that of empirical Bayes (Efron and Morris 1973). On one prompt the ranker's score of member m's answer is
 ``prompt effect + strength of m + what is special about this answer``. Strengths are normal around 0 with a variance
-that is estimated from the scores themselves, so where members do not differ, nothing is blended in. Only sums over
+that is estimated from the scores themselves, so if members do not differ, nothing is blended in. Only sums over
 pairs of members are kept: the state is small, and the order of the prompts does not matter.
 
 Scores alone say what the ranker believes, right or wrong. A few prompts that the user judged say how far it is to be
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 __all__ = [
     "MemberPrior",
     "MemberStrength",
-    "Verdict",
-    "VerdictFit",
-    "fit_verdicts",
+    "RatedPair",
+    "RatingFit",
+    "fit_ratings",
     "is_finite",
     "ranking_problem",
     "state_problem",
@@ -46,22 +46,20 @@ __all__ = [
 
 _EM_STEPS = 50
 _SPREAD_STEPS = 12
-_NEWTON_STEPS = 25
-_SMALLEST_SHARE = 1e-6  # of a Newton step
 _SMALLEST_TRUST = 0.05
-# the extras' variance in squared logits before any verdict, and how many members that belief counts for
+# the extras' variance in squared logits before any rating, and how many members that belief counts for
 _SPREAD, _SPREAD_MEMBERS = 0.25, 4.0
 
 
-class Verdict(NamedTuple):
-    """A verdict on two members' answers to one prompt.
+class RatedPair(NamedTuple):
+    """Two members' answers to one prompt, of which the user called one better.
 
     Attributes:
         first: Name of a member.
         second: Name of another.
-        margin: The ranker's score of the first answer minus that of the second; ``None`` where it is not known.
-        won: 1 where the first is better, 0 where the second is, between for doubt.
-        weight: How much the verdict counts.
+        margin: The ranker's score of the first answer minus that of the second; ``None`` if it is not known.
+        won: Probability that the first is better, in [0, 1].
+        weight: How much the pair counts.
     """
 
     first: str
@@ -72,8 +70,8 @@ class Verdict(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class VerdictFit:
-    """What verdicts say of the ranker and of the members.
+class RatingFit:
+    """What ratings say of the ranker and of the members.
 
     Attributes:
         trust: Factor of the ranker's scores; 1 is what the ranker claims for itself.
@@ -86,14 +84,14 @@ class VerdictFit:
     covariance: Array
 
 
-def fit_verdicts(
-    index: Mapping[str, int], verdicts: Sequence[Verdict], strengths: Array, *, temperature: float, factor: float
-) -> VerdictFit:
-    """Fit trust and extras to verdicts.
+def fit_ratings(
+    index: Mapping[str, int], rated: Sequence[RatedPair], strengths: Array, *, temperature: float, factor: float
+) -> RatingFit:
+    """Fit the trust in the ranker and the extras of the members to ratings.
 
     Args:
         index: Place by member.
-        verdicts: At least one. Those without a margin say nothing about the trust.
+        rated: At least one pair. Those without a margin say nothing about the trust.
         strengths: What the scores say of the members, shape (members,).
         temperature: The ranker's: a margin divided by it is the logit that the ranker claims.
         factor: Weight of a strength against the score of a text.
@@ -103,15 +101,17 @@ def fit_verdicts(
     """
     import numpy as np
 
-    first = np.array([index[verdict.first] for verdict in verdicts])
-    second = np.array([index[verdict.second] for verdict in verdicts])
-    won = np.array([verdict.won for verdict in verdicts])
-    weights = np.array([verdict.weight for verdict in verdicts])
-    known = np.array([verdict.margin is not None for verdict in verdicts])
-    margins = np.array([verdict.margin or 0.0 for verdict in verdicts])
+    from blender_core.rank.logistic_regression import fit_logistic
+
+    first = np.array([index[pair.first] for pair in rated])
+    second = np.array([index[pair.second] for pair in rated])
+    won = np.array([pair.won for pair in rated])
+    weights = np.array([pair.weight for pair in rated])
+    known = np.array([pair.margin is not None for pair in rated])
+    margins = np.array([pair.margin or 0.0 for pair in rated])
     ahead = strengths[first] - strengths[second]
-    rows, size = np.arange(len(verdicts)), len(index)
-    design = np.zeros((len(verdicts), size + 1))
+    rows, size = np.arange(len(rated)), len(index)
+    design = np.zeros((len(rated), size + 1))
     design[:, 0] = np.where(known, margins + factor * ahead, 0.0) / temperature
     design[rows, 1 + first] += 1.0
     design[rows, 1 + second] -= 1.0
@@ -123,54 +123,22 @@ def fit_verdicts(
     for _ in range(_SPREAD_STEPS):
         # the trust is off by a factor of itself or so
         precision = np.diag(np.r_[1.0, np.full(size, 1.0 / spread)])
-        solution, curvature = _posterior_mode(design, offset, weights, won, precision, start, solution)
+        solution, curvature = fit_logistic(
+            design, won, weights, precision, offset=offset, prior_mean=start, start=solution
+        )
         covariance = np.linalg.inv(curvature)
         extra = solution[1:]
         seen = float(extra @ extra) + float(np.trace(covariance[1:, 1:]))
         spread = (seen + _SPREAD_MEMBERS * _SPREAD) / (size + _SPREAD_MEMBERS)
-    return VerdictFit(
+    return RatingFit(
         max(float(solution[0]), _SMALLEST_TRUST), temperature * solution[1:], temperature**2 * covariance[1:, 1:]
     )
-
-
-def _posterior_mode(
-    design: Array, offset: Array, weights: Array, won: Array, precision: Array, start: Array, solution: Array
-) -> tuple[Array, Array]:
-    """The best coefficients of the logistic regression, and the curvature there.
-
-    Newton's method. A step that would make things worse is halved: from margins of many logits a whole step jumps
-    over the mode, and the next one jumps further.
-    """
-    import numpy as np
-
-    def badness(at: Array) -> float:
-        logits = design @ at + offset
-        away = at - start
-        return float(weights @ (np.logaddexp(0.0, logits) - won * logits)) + 0.5 * float(away @ precision @ away)
-
-    now = badness(solution)
-    for step_number in range(_NEWTON_STEPS + 1):
-        chance = 1.0 / (1.0 + np.exp(-np.clip(design @ solution + offset, -60.0, 60.0)))
-        curvature: Array = (design.T * (weights * chance * (1.0 - chance))) @ design + precision
-        if step_number == _NEWTON_STEPS:
-            break
-        step = np.linalg.solve(curvature, design.T @ (weights * (won - chance)) - precision @ (solution - start))
-        share, then = 1.0, badness(solution + step)
-        while then > now and share > _SMALLEST_SHARE:
-            share /= 2.0
-            then = badness(solution + share * step)
-        if then > now:
-            break
-        solution, now = solution + share * step, then
-        if float(np.abs(step).max()) < 1e-8:
-            break
-    return solution, curvature
 
 
 def strengths_from_scores(
     index: Mapping[str, int], margins: Mapping[tuple[str, str], tuple[float, float, float]], freedom: int
 ) -> tuple[Array, Array]:
-    """Strengths from a ranker's scores, without labels: empirical Bayes by expectation maximisation.
+    """Estimate strengths from scores without labels, by expectation maximisation.
 
     Args:
         index: Place by member.
@@ -178,7 +146,7 @@ def strengths_from_scores(
         freedom: Degrees of freedom behind the squares.
 
     Returns:
-        Posterior mean, shape (members,), and covariance; zeros where nothing is known.
+        Posterior mean, shape (members,), and covariance; zeros if nothing is known.
     """
     import numpy as np
 
@@ -249,7 +217,7 @@ def state_problem(
     answers: Mapping[str, int],
     margins: Mapping[Pair, tuple[float, float, float]],
     judged: Mapping[Pair, tuple[float, float]],
-    rated: Sequence[Verdict],
+    rated: Sequence[RatedPair],
 ) -> str | None:
     """Why the saved state of a prior cannot be used, in words.
 
@@ -259,7 +227,7 @@ def state_problem(
         answers: Answers seen, by member.
         margins: By pair the weight, the weighted margin and the weighted squared margin.
         judged: By pair how often judged, and how often the first won.
-        rated: Verdicts with margins.
+        rated: RatedPairs with margins.
 
     Returns:
         The first problem, or ``None``.
@@ -288,12 +256,12 @@ def _judged_problems(judged: Mapping[Pair, tuple[float, float]]) -> Iterator[str
             yield f"{pair} were judged {count} times with {wins} wins of the first"
 
 
-def _rated_problems(rated: Sequence[Verdict], temperature: float) -> Iterator[str]:
+def _rated_problems(rated: Sequence[RatedPair], temperature: float) -> Iterator[str]:
     largest = _LARGEST_MARGIN * min(1.0, temperature)
-    for verdict in rated:
-        sound = verdict.margin is not None and abs(verdict.margin) <= largest
-        if verdict.first == verdict.second or not (sound and 0.0 <= verdict.won <= 1.0 and 0.0 < verdict.weight <= 1.0):
-            yield f"rated holds {tuple(verdict)}"
+    for pair in rated:
+        sound = pair.margin is not None and abs(pair.margin) <= largest
+        if pair.first == pair.second or not (sound and 0.0 <= pair.won <= 1.0 and 0.0 < pair.weight <= 1.0):
+            yield f"rated holds {tuple(pair)}"
 
 
 _FORMAT = 2
@@ -321,7 +289,9 @@ class _Known(NamedTuple):
 
 
 class MemberPrior:
-    """The strength of each member, learned from a ranker's scores without labels. Safe to use from several threads.
+    """Learns the strength of each member from a ranker's scores, without labels.
+
+    Safe to use from several threads.
 
     You hold it: give the same object to a ``Blender`` from start to start, save it, load it, or throw it away when the
     members change their nature. A blender uses it for every ranking and then adds that ranking to it.
@@ -329,7 +299,7 @@ class MemberPrior:
     Args:
         text_reliability: In (0, 1]: how far the ranker's view of one answer is to be trusted against the member's
             strength; 1 ignores the strengths. The default was chosen on held-out training prompts for the embedded
-            ranker (``docs/ranker.md``).
+            ranker (``research/ranker.md``).
 
     Raises:
         ConfigurationError: ``text_reliability`` is outside (0, 1].
@@ -356,7 +326,7 @@ class MemberPrior:
         self._freedom = 0
         # by pair of names in sorted order: how often judged, how often the first was the better one
         self._judged: dict[tuple[str, str], tuple[float, float]] = {}
-        self._rated: list[Verdict] = []
+        self._rated: list[RatedPair] = []
 
     @property
     def ranker(self) -> str:
@@ -402,19 +372,19 @@ class MemberPrior:
                     )
 
     def judge(self, better: str, worse: str, probability: float = 1.0) -> None:
-        """Add a verdict of your own on a prompt that both members answered.
+        """Add your own rating of a prompt that both members answered.
 
         Args:
             better: Name of the member whose answer was better.
             worse: Name of the other.
-            probability: How sure the verdict is, in [0, 1]; 0.5 is a tie.
+            probability: How sure you are, in [0, 1]; 0.5 is a tie.
 
         Raises:
             ConfigurationError: The same name twice, or a probability outside [0, 1].
         """
         if better == worse or not 0.0 <= probability <= 1.0:
             raise ConfigurationError(
-                f"a verdict needs two different members and a probability in [0, 1], not {better!r}, {worse!r}, "
+                f"a rating needs two different members and a probability in [0, 1], not {better!r}, {worse!r}, "
                 f"{probability}"
             )
         pair, won = ((better, worse), probability) if better < worse else ((worse, better), 1.0 - probability)
@@ -427,7 +397,7 @@ class MemberPrior:
     ) -> None:
         """Add your own ratings of the answers to one prompt, with what the ranker said of them.
 
-        This tells more than :meth:`judge`: it also shows how far the ranker is to be trusted on a text. All verdicts of
+        This tells more than :meth:`judge`: it also shows how far the ranker is to be trusted on a text. All pairs of
         a prompt with k answers weigh as k - 1 independent ones.
 
         Args:
@@ -435,11 +405,11 @@ class MemberPrior:
             ranking: As the ranker gave it, before any blending.
             ratings: Of each candidate, higher is better: right or wrong, stars, a judge's score. They are compared
                 within this prompt alone.
-            smallest_gap: Ratings that differ by this much or less are no verdict.
+            smallest_gap: Ratings that differ by this much or less count as equal.
 
         Raises:
-            ConfigurationError: Names, scores and ratings differ in number, a rating is not finite, the ranking is of
-                another ranker than those before, or its scores are too large to learn from.
+            ConfigurationError: Names, scores and ratings differ in number, or a rating is not finite. Or the ranking
+                is of another ranker than those before, or its scores are too large to learn from.
 
         Examples:
             >>> prior = MemberPrior()
@@ -464,17 +434,17 @@ class MemberPrior:
         for position, (first, score, rating) in enumerate(known):
             for second, other, below in known[position + 1 :]:
                 if first != second and abs(rating - below) > smallest_gap:
-                    found.append(Verdict(first, second, score - other, float(rating > below), weight))
+                    found.append(RatedPair(first, second, score - other, float(rating > below), weight))
         with self._lock:
             self._belongs(ranking)
             self._rated.extend(found)
 
     def strengths(self) -> dict[str, MemberStrength]:
-        """What is known of each member, by name."""
+        """Return what is known of each member, by name."""
         return self._known().strengths
 
     def _known(self) -> _Known:
-        """The strengths, and how far the ranker's scores are to be trusted."""
+        """Fit the strengths, and how far the ranker's scores are to be trusted."""
         with self._lock:
             answers, margins, judged = dict(self._answers), dict(self._margins), dict(self._judged)
             freedom, temperature, rated = self._freedom, self._temperature, list(self._rated)
@@ -482,16 +452,16 @@ class MemberPrior:
 
         for (first, second), (count, wins) in judged.items():
             rated += [
-                Verdict(first, second, None, won, part) for won, part in ((1.0, wins), (0.0, count - wins)) if part
+                RatedPair(first, second, None, won, part) for won, part in ((1.0, wins), (0.0, count - wins)) if part
             ]
-        names = sorted({*answers, *(name for verdict in rated for name in verdict[:2])})
+        names = sorted({*answers, *(name for pair in rated for name in pair[:2])})
         if not names:
             return _Known({}, 1.0)
         index = {name: position for position, name in enumerate(names)}
         mean, covariance = strengths_from_scores(index, margins, freedom)
         trust, factor = 1.0, self._factor
         if rated and factor:
-            fit = fit_verdicts(index, rated, mean, temperature=temperature, factor=factor)
+            fit = fit_ratings(index, rated, mean, temperature=temperature, factor=factor)
             trust = fit.trust
             mean = trust * mean + fit.extra / factor
             covariance = trust**2 * covariance + fit.covariance / factor**2
@@ -559,7 +529,7 @@ class MemberPrior:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The state as plain JSON types; :meth:`from_dict` reads it back."""
+        """Turn the state into plain JSON types; :meth:`from_dict` reads it back."""
         with self._lock:
             return {
                 "format": _FORMAT,
@@ -571,7 +541,7 @@ class MemberPrior:
                 "answers": dict(sorted(self._answers.items())),
                 "margins": [[*pair, *sums] for pair, sums in sorted(self._margins.items())],
                 "judged": [[*pair, *sums] for pair, sums in sorted(self._judged.items())],
-                "rated": [list(verdict) for verdict in self._rated],
+                "rated": [list(pair) for pair in self._rated],
             }
 
     @classmethod
@@ -594,7 +564,7 @@ class MemberPrior:
             prior._margins = {(str(a), str(b)): (float(w), float(m), float(s)) for a, b, w, m, s in data["margins"]}
             prior._judged = {(str(a), str(b)): (float(n), float(w)) for a, b, n, w in data["judged"]}
             prior._rated = [
-                Verdict(str(a), str(b), float(margin), float(won), float(weight))
+                RatedPair(str(a), str(b), float(margin), float(won), float(weight))
                 for a, b, margin, won, weight in data.get("rated", ())
             ]
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""MLM-Scoring: how likely is a candidate's every token, given the prompt and the rest of the candidate?
+"""MLM-Scoring: how likely is each token, given the prompt and the rest of the candidate?
 
 Pseudo-log-likelihood (Salazar et al. 2020, "Masked Language Model Scoring", equation 2): each token of the candidate
 is masked once, and the log-probabilities of the true tokens are added up.
@@ -13,26 +13,26 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 from blender_core.errors import CheckpointError, RankerError
-from blender_core.models.framing import tokens_cut
-from blender_core.models.loading import LoadOptions, load_encoder, takes_load_options
+from blender_core.models.encoder_inputs import tokens_cut
+from blender_core.models.loading import EncoderOptions, load_encoder, takes_load_options
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.ranking import Ranking
 
 if TYPE_CHECKING:
     from blender_core.models.encoder import EncoderModel
-    from blender_core.models.framing import FramedText
+    from blender_core.models.encoder_inputs import EncoderInput
 
 __all__ = ["MLMScoringRanker"]
 
 _MASKS = ("[MASK]", "<mask>")
-# rows of one masked token each that are made at a time; bounds the memory beside the forward pass
+# rows of one masked token each that are made at a time; bounds the memory next to the forward pass
 _ROWS_AT_ONCE = 64
 
 
 class MLMScoringRanker:
-    """Scores a candidate by its pseudo-log-likelihood given the prompt, without any training on preferences.
+    """Scores a candidate by its pseudo-log-likelihood given the prompt; needs no labels.
 
-    Costs one forward for each token of each candidate, so it is by far the dearest of the rankers. Fluent and
+    Costs one forward for each token of each candidate, so it is by far the most expensive ranker. Fluent and
     common wording wins, not the right answer: in the LLM-Blender paper it does worse than chance (Table 2).
 
     Make one with ``from_pretrained``. Safe to call from several threads.
@@ -60,27 +60,25 @@ class MLMScoringRanker:
         raise CheckpointError(f"the tokenizer has none of {', '.join(_MASKS)}; use a masked language model")
 
     @classmethod
-    @takes_load_options()
+    @takes_load_options(EncoderOptions, token_budget=2048)
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str],
         *,
         per_token: bool = True,
         name: str = "mlm-scoring",
-        max_tokens: int | None = None,
-        token_budget: int = 2048,
-        **load: Unpack[LoadOptions],
+        **load: Unpack[EncoderOptions],
     ) -> MLMScoringRanker:
         """Load a masked language model such as ``FacebookAI/roberta-base``.
+
+        A model that hides its output layer from ``get_output_embeddings`` needs more memory: its logits take
+        ``token_budget * vocabulary`` numbers.
 
         Args:
             name_or_path: A folder or a hub repository.
             per_token: Divide by the number of tokens.
             name: Shown in results.
-            max_tokens: Window in tokens for prompt and candidate; default is the model's.
-            token_budget: Most tokens in a forward pass, pads included. Where the output layer is hidden from
-                ``get_output_embeddings``, the logits take ``token_budget * vocabulary`` numbers.
-            **load: Where it comes from and how it is kept: ``blender_core.models.loading.LoadOptions``.
+            **load: Where it comes from and how it runs: ``blender_core.models.loading.EncoderOptions``.
 
         Returns:
             The ranker.
@@ -89,20 +87,14 @@ class MLMScoringRanker:
             CheckpointError: It is no masked language model.
             BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
         """
-        model = load_encoder(
-            "AutoModelForMaskedLM",
-            name_or_path,
-            feature="MLMScoringRanker.from_pretrained",
-            max_tokens=max_tokens,
-            token_budget=token_budget,
-            **load,
-        )
+        model = load_encoder("AutoModelForMaskedLM", name_or_path, load, feature="MLMScoringRanker.from_pretrained")
         return cls(model, per_token=per_token, name=name)
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
-        """Rank by pseudo-log-likelihood; see ``Ranker.rank``. Scores are natural logarithms, at most 0.
+        """Rank by pseudo-log-likelihood; see ``Ranker.rank``.
 
-        They say how likely a text is, not how good, so the confidence is 0.5 unless nothing competes.
+        Scores are natural logarithms, at most 0. They say how likely a text is, not how good. So the confidence is 0.5
+        unless nothing competes.
         """
         distinct = distinct_candidates(candidates)
         rows = [self._model.tokenizer.pair(prompt, text, self._model.max_tokens) for text in distinct.texts]
@@ -115,7 +107,7 @@ class MLMScoringRanker:
         )
 
     def token_scores(self, prompt: str, candidate: str) -> list[float]:
-        """Log-probability of each token of a candidate, given everything else.
+        """Compute the log-probability of each token of a candidate, given everything else.
 
         Args:
             prompt: The prompt.
@@ -130,7 +122,7 @@ class MLMScoringRanker:
         row = self._model.tokenizer.pair(prompt, candidate, self._model.max_tokens)
         return self._token_scores([row])[0]
 
-    def _scores(self, rows: Sequence[FramedText]) -> list[float]:
+    def _scores(self, rows: Sequence[EncoderInput]) -> list[float]:
         scores = []
         for parts in self._token_scores(rows):
             score = math.fsum(parts) / (max(1, len(parts)) if self._per_token else 1)
@@ -140,7 +132,7 @@ class MLMScoringRanker:
             scores.append(round(score, 6))
         return scores
 
-    def _token_scores(self, rows: Sequence[FramedText]) -> list[list[float]]:
+    def _token_scores(self, rows: Sequence[EncoderInput]) -> list[list[float]]:
         parts: list[list[float]] = [[0.0] * (row.answer[1] - row.answer[0]) for row in rows]
         for places, masked in self._masked(rows):
             positions = [rows[row].answer[0] + token for row, token in places]
@@ -152,8 +144,8 @@ class MLMScoringRanker:
                     parts[row][token] = float(value)
         return parts
 
-    def _masked(self, rows: Sequence[FramedText]) -> Iterator[tuple[list[tuple[int, int]], list[FramedText]]]:
-        """Copies of the rows with one token of the answer masked in each, some at a time."""
+    def _masked(self, rows: Sequence[EncoderInput]) -> Iterator[tuple[list[tuple[int, int]], list[EncoderInput]]]:
+        """Copy the rows with one token of the answer masked in each, some at a time."""
         every = [
             (row, token) for row, framed in enumerate(rows) for token in range(framed.answer[1] - framed.answer[0])
         ]

@@ -9,11 +9,12 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack
 
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.models.hub import checkpoint_folder
-from blender_core.rank.calibration import Calibration, JudgedPair, fit_calibration
+from blender_core.models.loading import LoadOptions, takes_load_options
+from blender_core.rank.calibration import Calibration, ComparedAnswers, LabelledPair, fit_calibration
 from blender_core.rank.comparisons import aggregate, bubble_matrix, ordered_matrix, spread_ordered, symmetrise
 from blender_core.rank.pairrm.settings import PairRankerSettings
 from blender_core.rank.pairrm.tokens import PairTokenizer
@@ -23,19 +24,16 @@ from blender_core.text.distinct import DistinctCandidates, distinct_candidates
 from blender_core.types.ranking import Ranking, direct_confidence
 
 if TYPE_CHECKING:
-    from blender_core.data.preferences import PreferenceRecord
     from blender_core.rank.pairrm.onnx_scorer import OnnxPairScorer
     from blender_core.rank.pairrm.scorer import PairScorer
-    from blender_core.rank.pairrm.tokens import EncodedPair, EncodedText, PairTokenizer
+    from blender_core.rank.pairrm.tokens import EncodedPair, EncodedText
 
 __all__ = [
     "BACKENDS",
     "EncodedRequest",
-    "LoadedParts",
     "PairRanker",
     "encode_pairs",
     "encode_request",
-    "load_parts",
 ]
 
 
@@ -72,7 +70,7 @@ def encode_request(
         prompt: The prompt.
         candidates: At least one answer.
         source_max_length: Most tokens of the prompt.
-        candidate_max_length: Most tokens of a candidate beside a full prompt.
+        candidate_max_length: Most tokens of a candidate next to a full prompt.
 
     Returns:
         The request.
@@ -112,7 +110,7 @@ def encode_pairs(
         tokenizer: The checkpoint's.
         comparisons: Prompt, left and right answer of each.
         source_max_length: Most tokens of a prompt.
-        candidate_max_length: Most tokens of a candidate beside a full prompt.
+        candidate_max_length: Most tokens of a candidate next to a full prompt.
 
     Returns:
         One pair for each comparison.
@@ -134,40 +132,21 @@ BACKENDS = ("onnx", "torch")
 """What can run the network."""
 
 
-class LoadedParts(NamedTuple):
-    """What a checkpoint holds.
-
-    Attributes:
-        scorer: The network.
-        tokenizer: Its tokenizer.
-        settings: What its config says.
-    """
-
+class _LoadedParts(NamedTuple):
     scorer: PairScorer | OnnxPairScorer
     tokenizer: PairTokenizer
     settings: PairRankerSettings
 
 
-def load_parts(
+def _load_parts(
     name_or_path: str | os.PathLike[str],
+    load: LoadOptions,
     *,
-    revision: str | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    backend: str = "torch",
-    token_budget: int | None = None,
-    threads: int | None = None,
-) -> LoadedParts:
-    """Load a checkpoint; ``PairRanker.from_pretrained`` says what each argument means.
-
-    Raises:
-        CheckpointError: Files are missing or are not a PairRanker's.
-        ConfigurationError: The backend, the device or the dtype cannot work.
-        DownloadError: The repository cannot be had.
-        MissingExtraError: What the backend needs is not installed.
-    """
+    backend: str,
+    token_budget: int | None,
+    threads: int | None,
+) -> _LoadedParts:
+    """Load a checkpoint; ``PairRanker.from_pretrained`` says what each argument means."""
     if backend not in BACKENDS:
         raise ConfigurationError(f"backend {backend!r} is unknown; choose 'torch' or 'onnx'")
     if threads is not None and (backend == "torch" or threads < 1):
@@ -180,9 +159,9 @@ def load_parts(
             require(module, feature="PairRanker.from_pretrained", extra="torch")
     folder = checkpoint_folder(
         name_or_path,
-        revision=revision,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
+        revision=load["revision"],
+        cache_dir=load["cache_dir"],
+        local_files_only=load["local_files_only"],
         onnx=backend == "onnx",
     )
     settings = PairRankerSettings.from_folder(folder)
@@ -193,6 +172,7 @@ def load_parts(
         )
     tokenizer = PairTokenizer.from_file(folder / "tokenizer.json")
     scorer: PairScorer | OnnxPairScorer
+    device, dtype = load["device"], load["dtype"]
     if backend == "onnx":
         from blender_core.rank.pairrm.onnx_scorer import load_onnx_scorer
 
@@ -203,11 +183,11 @@ def load_parts(
         from blender_core.rank.pairrm.scorer import load_scorer
 
         scorer = load_scorer(folder, settings, tokenizer, device=device, dtype=dtype, token_budget=token_budget)
-    return LoadedParts(scorer, tokenizer, settings)
+    return _LoadedParts(scorer, tokenizer, settings)
 
 
 class PairRanker:
-    """Ranks candidates by comparing every ordered pair (LLM-Blender, Jiang et al. 2023, section 3).
+    """Ranks by comparing every ordered pair (LLM-Blender, Jiang et al. 2023, section 3).
 
     Make one with ``from_pretrained``. For a ranker that needs neither torch nor a download see ``embedded``.
     Loaded objects keep no state between calls and may be used from several threads.
@@ -240,13 +220,13 @@ class PairRanker:
             scorer: The network.
             tokenizer: Its tokenizer.
             source_max_length: Most tokens of the prompt, three special ones included.
-            candidate_max_length: Most tokens of a candidate beside a full prompt.
+            candidate_max_length: Most tokens of a candidate next to a full prompt.
             name: Shown in results.
             aggregation: How comparisons become scores: ``"max_logits"``, ``"max_wins"``,
                 ``"bradley_terry"`` or ``"bubble"``.
             both_orders: Run each pair in both orders. With one, each candidate is on the left half of the time.
             temperature: Divides the logit between the first two before the sigmoid of the confidence.
-            position_bias: Logit by which the left one of two is favoured; taken off where one order is run.
+            position_bias: Logit by which the left one of two is favoured; taken off if one order is run.
             calibration: Where temperature and bias come from.
 
         Raises:
@@ -267,15 +247,11 @@ class PairRanker:
         self._name = name
 
     @classmethod
+    @takes_load_options()
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str],
         *,
-        revision: str | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
         backend: str = "torch",
         name: str | None = None,
         aggregation: str | None = None,
@@ -285,20 +261,15 @@ class PairRanker:
         candidate_max_length: int | None = None,
         token_budget: int | None = None,
         threads: int | None = None,
+        **load: Unpack[LoadOptions],
     ) -> PairRanker:
-        """Load ``llm-blender/PairRM``, ``PairRM-hf``, ``pair-ranker``, or a folder that ``save_pretrained`` wrote.
+        """Load ``llm-blender/PairRM``, ``PairRM-hf``, ``pair-ranker``, or a saved folder.
 
         Nothing but the checkpoint itself is fetched. Weights come from ``model.safetensors`` or its shards, else
         from ``pytorch_model.bin`` read with ``weights_only=True``; ids from ``tokenizer.json``.
 
         Args:
             name_or_path: A folder or a hub repository.
-            revision: Branch, tag or commit of the repository.
-            device: ``"auto"`` (CUDA, else MPS, else CPU) or a device such as ``"cuda:1"``.
-            dtype: ``"auto"`` (float32 on a CPU, else float16, as in the reference), ``"float32"``,
-                ``"float16"`` or ``"bfloat16"``. With ``"onnx"``: ``"float32"`` or ``"int8"``.
-            cache_dir: Cache folder of the hub; default huggingface_hub's.
-            local_files_only: Use the cache only, like ``HF_HUB_OFFLINE=1``.
             backend: ``"torch"``, or ``"onnx"``, which needs no torch but a folder that ``export_onnx`` wrote.
             name: Shown in results; default the last part of ``name_or_path``.
             aggregation: How comparisons become scores: ``"max_logits"`` (the reference's), ``"max_wins"``,
@@ -309,11 +280,13 @@ class PairRanker:
             temperature: Divides the logit between the first two before it becomes the confidence. Default what
                 the checkpoint was saved with, else 1.
             source_max_length: Most tokens of the prompt; default the checkpoint's (PairRM 1,224).
-            candidate_max_length: Most tokens of a candidate beside a full prompt; default the checkpoint's
+            candidate_max_length: Most tokens of a candidate next to a full prompt; default the checkpoint's
                 (PairRM 412). Room that a shorter prompt leaves goes to the candidates.
             token_budget: Most tokens in a batch, pads included; default 512 on a CPU, 16,384 elsewhere.
                 When a GPU runs out of memory the batch is halved.
             threads: CPU threads of the backend ``"onnx"``; default onnxruntime's choice.
+            **load: Where it comes from and how it runs: ``blender_core.models.loading.LoadOptions``. With ``"onnx"``
+                the dtype is ``"float32"`` or ``"int8"``; ``"auto"`` takes the first of the two that is there.
 
         Returns:
             The ranker.
@@ -324,18 +297,8 @@ class PairRanker:
             DownloadError: The repository cannot be had.
             MissingExtraError: torch, safetensors or huggingface_hub is not installed.
         """
-        from blender_core.rank.pair_ranker import load_parts
-
-        scorer, tokenizer, settings = load_parts(
-            name_or_path,
-            revision=revision,
-            device=device,
-            dtype=dtype,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            backend=backend,
-            token_budget=token_budget,
-            threads=threads,
+        scorer, tokenizer, settings = _load_parts(
+            name_or_path, load, backend=backend, token_budget=token_budget, threads=threads
         )
         return cls(
             scorer,
@@ -356,7 +319,7 @@ class PairRanker:
         """Write a folder that ``from_pretrained`` loads again, with equal logits.
 
         Args:
-            folder: Made where it is missing; files of the same names are replaced.
+            folder: Made if it is missing; files of the same names are replaced.
             layout: ``"blended"`` is the project's own and keeps lengths, aggregation and calibration.
                 ``"pairrm-hf"`` is the one of ``llm-blender/PairRM-hf``, for the reference's class
                 ``DebertaV2PairRM``; it keeps none of these and holds DeBERTa only.
@@ -381,7 +344,7 @@ class PairRanker:
         It may be the folder of ``save_pretrained``: then both backends load it.
 
         Args:
-            folder: Made where it is missing; ``config.json``, ``tokenizer.json`` and ``model.onnx`` are written.
+            folder: Made if it is missing; ``config.json``, ``tokenizer.json`` and ``model.onnx`` are written.
             quantize: Also write ``model.int8.onnx``, for ``dtype="int8"``. Its logits differ: measure them.
 
         Raises:
@@ -396,7 +359,7 @@ class PairRanker:
 
     @staticmethod
     def embedded() -> Ranker:
-        """The small ranker that ships with the package: no torch, no download.
+        """Load the small ranker in the package: no torch, no download.
 
         It is another model than the paper's: ``blender_core.rank.embedded`` says what it is and how good it is.
 
@@ -414,23 +377,23 @@ class PairRanker:
 
     @property
     def calibration(self) -> Calibration | None:
-        """What ``calibrated`` fitted; kept by ``save_pretrained``. ``None`` where nothing was."""
+        """What ``calibrated`` fitted; kept by ``save_pretrained``. ``None`` if nothing was."""
         return self._settings.calibration
 
     @property
     def position_bias(self) -> float:
-        """Logit that favours the left one of two; taken off where one order is run."""
+        """Logit that favours the left one of two; taken off if one order is run."""
         return self._settings.position_bias
 
-    def calibrated(self, pairs: Iterable[JudgedPair | PreferenceRecord]) -> PairRanker:
-        """A ranker with temperature and position bias fitted on judged pairs; this one stays as it is.
+    def calibrated(self, pairs: Iterable[LabelledPair | ComparedAnswers]) -> PairRanker:
+        """Fit temperature and position bias on labelled pairs; return a new ranker.
 
         Every pair runs in both orders. The temperature belongs to the way this ranker runs, in both orders or one;
         ``rank``'s confidence is then, on pairs like these, as often right as it says.
 
         Args:
             pairs: ``(prompt, a, b, label)``, the label ``"A"``, ``"B"``, ``"tie"`` or the probability that a is
-                better; or ``PreferenceRecord``. A few hundred that the network was not trained on. Where it gets all
+                better; or ``PreferenceRecord``. A few hundred that the network was not trained on. If it gets all
                 right the temperature is 0.05, the smallest; with nothing but ties 20, the largest.
 
         Returns:
@@ -472,7 +435,7 @@ class PairRanker:
         Returns:
             The ranking. ``comparisons[i][j]`` is the logit that i is better than j, averaged over both orders;
             ``scores`` come from the aggregation: by default the reference's mean of ``M[i][j] - M[j][i]`` over all
-            candidates. ``confidence`` is ``sigmoid(comparisons[first][second] / temperature)``, and 0.5 where the
+            candidates. ``confidence`` is ``sigmoid(comparisons[first][second] / temperature)``, and 0.5 if the
             scores put a candidate first that loses the direct comparison. ``cut`` counts tokens that did not fit.
 
         Raises:
@@ -526,7 +489,7 @@ class PairRanker:
         return forward if order == "ab" else backward
 
     def ordered_logits(self, prompt: str, candidates: Sequence[str]) -> tuple[tuple[float, ...], ...]:
-        """The network's raw output for every ordered pair, both orders always.
+        """Return the network's raw output for every ordered pair, both orders always.
 
         Args:
             prompt: The prompt.
@@ -554,12 +517,12 @@ class PairRanker:
         source_max_length: int | None = None,
         candidate_max_length: int | None = None,
     ) -> list[float]:
-        """The network's output for comparisons of any prompts, each text as it is: blanks and copies run too.
+        """Run comparisons of any prompts, each text as it is; blanks and copies run too.
 
         Args:
             comparisons: Prompt, left and right answer of each.
             source_max_length: Most tokens of a prompt; default the ranker's.
-            candidate_max_length: Most tokens of a candidate beside a full prompt; default the ranker's.
+            candidate_max_length: Most tokens of a candidate next to a full prompt; default the ranker's.
 
         Returns:
             One finite logit for each comparison; positive means the left answer is better.

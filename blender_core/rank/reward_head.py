@@ -1,7 +1,7 @@
 """A linear reward head on the frozen states of a pretrained language model.
 
-With few judged prompts a linear head on a larger model's middle layers orders answers better than one on a small
-encoder (``docs/ranker.md`` has the curves). It is a ranker of its own, and a teacher for smaller ones.
+With few labelled prompts, a head on a larger model's middle layers orders answers better than one on a small encoder.
+``docs/ranker.md`` has the curves. It is a ranker of its own, and a teacher for smaller ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from blender_core.errors import CheckpointError, ConfigurationError, RankerError
 from blender_core.models.batches import token_batches
 from blender_core.models.bfloat16 import computes_bfloat16
 from blender_core.models.gguf import gguf_file
-from blender_core.models.loading import loading, require_transformers
+from blender_core.models.loading import LoadOptions, load_model, load_tokenizer, loading, require_transformers
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.ranking import Ranking
 
@@ -50,7 +50,7 @@ class ReaderSettings:
     Attributes:
         model: A name in the catalogue of local models, a GGUF file, or an encoder's or decoder's folder or hub name.
         layers: Use the lowest so many layers; 0 uses all. Fewer are faster, and the middle ones often tell more.
-        prompt_tokens: Most tokens of a prompt; its middle is left out where it is longer.
+        prompt_tokens: Most tokens of a prompt; its middle is left out if it is longer.
         answer_tokens: The same for an answer.
         precision: Of the forward pass: ``"bfloat16"``, ``"float16"`` or ``"float32"``. A CPU without instructions for
             bfloat16 takes float32 in its place, which is faster there and differs by rounding.
@@ -73,7 +73,9 @@ class ReaderSettings:
 
 
 class FeatureExtractor:
-    """Reads answers with a frozen model. Safe to call from several threads. Make one with :meth:`load`.
+    """Reads answers with a frozen model.
+
+    Make one with :meth:`load`. Safe to call from several threads.
 
     Args:
         network: A transformers model without a head, in evaluation mode.
@@ -110,21 +112,23 @@ class FeatureExtractor:
         """
         require_transformers("FeatureExtractor.load")
         import torch
-        from transformers import AutoModel, AutoTokenizer
 
         from blender_core.models.devices import resolve_device
 
+        place = resolve_device(device)
         file = gguf_file(settings.model, feature="FeatureExtractor.load")
         where = str(file.parent) if file is not None else os.fspath(Path(settings.model).expanduser())
         if file is None and not Path(where).is_dir():
             where = settings.model
         source: dict[str, Any] = {} if file is None else {"gguf_file": file.name}
-        with loading(settings.model, "as a model that reads answers"):
-            tokenizer = AutoTokenizer.from_pretrained(where, split_special_tokens=True, **source)
-            network: Any = AutoModel.from_pretrained(where, dtype=torch.float32, **source)
+        # on the CPU, so that layers that are not used never reach the device
+        load: LoadOptions = {"device": "cpu", "dtype": "float32"}
+        purpose = "as a model that reads answers"
+        with loading(settings.model, purpose):
+            tokenizer = load_tokenizer(where, load, split_special_tokens=True, **source)
+            network = load_model("AutoModel", where, load, purpose=purpose, unused=("pooler.",), **source)
         _keep_layers(network, settings)
-        network.eval().requires_grad_(False)
-        place = resolve_device(device)
+        network.requires_grad_(False)
         imitated = settings.precision == "bfloat16" and not computes_bfloat16(place)
         network.to(place, torch.float32 if imitated else getattr(torch, settings.precision))
         return cls(network, tokenizer, settings, tokens_per_batch=tokens_per_batch)
@@ -169,7 +173,7 @@ class FeatureExtractor:
         return vectors
 
     def _read_prompt(self, start: list[int]) -> dict[str, Any]:
-        """Keys and values of what all answers share, which a decoder reads once, as its argument; empty without."""
+        """Compute once the keys and values that all answers share, as a decoder's argument."""
         import torch
         from transformers import DynamicCache
 
@@ -250,7 +254,7 @@ class AnswerFeatures(Protocol):
 
 
 class VectorCache:
-    """Answers that were read before come from a folder, the others from a reader, which is loaded when it is needed.
+    """Keeps the vectors of answers in a folder; new ones come from a feature extractor.
 
     A file holds the answers to one prompt as float16; its name is the digest of the settings and the texts, so
     another model or another text is never taken for it. A killed run loses at most the prompt in flight.
@@ -385,7 +389,7 @@ class RewardHeadRanker:
             device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
 
         Returns:
-            The ranker; its name is ``"reward-head"``, with the folder's name where it is one of your own.
+            The ranker; its name is ``"reward-head"``, with the folder's name if it is one of your own.
 
         Raises:
             CheckpointError: A file is missing or damaged.
@@ -414,7 +418,7 @@ class RewardHeadRanker:
         """Write what :meth:`load` reads; the language model itself is not copied.
 
         Args:
-            folder: The folder; made where it is missing.
+            folder: The folder; made if it is missing.
         """
         import numpy as np
         from safetensors.numpy import save_file
@@ -429,15 +433,9 @@ class RewardHeadRanker:
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
         """Rank the candidates; see ``Ranker.rank``.
 
-        Args:
-            prompt: The prompt.
-            candidates: At least one answer; blanks come last, duplicates share a score.
-
-        Returns:
-            The ranking. ``comparisons[i][j]`` is the score of i minus the score of j.
+        ``comparisons[i][j]`` is the score of i minus that of j, in logits.
 
         Raises:
-            ConfigurationError: No candidates, or one that is not a string.
             RankerError: The head and the model do not fit, or a number is not finite.
         """
         distinct = distinct_candidates(candidates)

@@ -24,7 +24,7 @@ class RankingRun:
 
     Attributes:
         ranking: The ranking; at least one candidate has a finite score, unless all are blank. Blank ones have none.
-        problem: What went wrong, in words; ``None`` where nothing did.
+        problem: What went wrong, in words; ``None`` if nothing did.
     """
 
     ranking: Ranking
@@ -34,7 +34,9 @@ class RankingRun:
 async def run_ranking(
     load: Callable[[], Ranker], fallback: Ranker, prompt: str, texts: Sequence[str], *, limit_s: float | None
 ) -> RankingRun:
-    """Rank; a ranker that fails or is late is replaced by the fallback, and that by the order of the input.
+    """Rank; the fallback replaces a ranker that fails or is late.
+
+    If the fallback fails too, the order of the input is kept.
 
     Args:
         load: Loads or returns the ranker; called in a thread, so that loading counts into the limit.
@@ -79,7 +81,7 @@ async def _rank(load: Callable[[], Ranker], prompt: str, texts: Sequence[str]) -
 
 
 def _blanks_last(ranking: Ranking, texts: Sequence[str]) -> Ranking:
-    """The ranking with answers that hold no text, only an image or the like, behind all others."""
+    """Put answers that hold no text, only an image or the like, behind all others."""
     scores = [score if text.strip() else -math.inf for score, text in zip(ranking.scores, texts, strict=True)]
     if tuple(scores) == ranking.scores:
         return ranking

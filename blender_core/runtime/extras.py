@@ -16,7 +16,7 @@ def require(module: str, *, feature: str, extra: str) -> ModuleType:
 
     Args:
         module: The module to import, for example ``"torch"``.
-        feature: What the user asked for; it stands in the message.
+        feature: What the user asked for; it is named in the message.
         extra: The extra of ``blended-llm`` that brings the module.
 
     Returns:
@@ -43,7 +43,7 @@ def require_installed(module: str, *, feature: str, extra: str) -> None:
 
     Args:
         module: The module, for example ``"langchain_core"``.
-        feature: What the user asked for; it stands in the message.
+        feature: What the user asked for; it is named in the message.
         extra: The extra of ``blended-llm`` that brings the module.
 
     Raises:
@@ -59,7 +59,7 @@ def require_installed(module: str, *, feature: str, extra: str) -> None:
 
 
 def _can_be_found(module: str) -> bool:
-    """Whether the module could be imported. ``importlib.util.find_spec`` would import the packages around it."""
+    """Check if a module could be imported, without importing the packages around it."""
     name, path = "", None
     for part in module.split("."):
         name = f"{name}.{part}" if name else part

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first asked for, so that importing the package stays cheap."""
+"""Import a package's names when they are first used, so that importing it stays cheap."""
 
 from __future__ import annotations
 

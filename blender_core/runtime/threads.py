@@ -55,7 +55,7 @@ class ComputingThread(threading.Thread):
         given_up: Becomes the attribute; default an event of its own.
 
     Attributes:
-        given_up: Set where nobody waits for the result any more; :func:`stop_if_given_up` heeds it.
+        given_up: Set once nobody waits for the result; :func:`stop_if_given_up` reads it.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ def _wait_for_computing_threads() -> None:
 
 T = TypeVar("T")
 _END = object()
-# tasks that do not heed their cancellation are left behind after this many seconds
+# tasks that ignore their cancellation are left behind after this many seconds
 _DRAIN_S = 0.05
 # longest wait for a thread whose loop was told to stop
 _JOIN_S = 1.0
@@ -128,7 +128,7 @@ async def compute_in_thread(function: Callable[[], T], /) -> T:
 
 
 def _prepare(function: Callable[[], T]) -> tuple[asyncio.Future[T], Callable[[], None]]:
-    """A future of the running loop, and the work of the thread that fills it."""
+    """Make a future of the running loop, and the work of the thread that fills it."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
@@ -206,7 +206,7 @@ async def iterate_in_thread(make_iterator: Callable[[], Iterator[T]], *, compute
 
 
 def run_sync(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine from synchronous code, also where an event loop is already running (Jupyter).
+    """Run a coroutine from synchronous code, even if an event loop is already running (Jupyter).
 
     Args:
         make_coroutine: Makes the coroutine; called in the thread that runs it.
@@ -253,7 +253,7 @@ def run_sync(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def stream_sync(make_iterator: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
-    """Walk an asynchronous iterator from synchronous code; it runs in a loop in a thread of its own.
+    """Walk an asynchronous iterator from synchronous code, in a thread of its own.
 
     Args:
         make_iterator: Makes the asynchronous iterator; called in that thread.
@@ -303,7 +303,7 @@ def stream_sync(make_iterator: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
 
 
 async def drain(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks and wait a moment for their end; one that does not heed it is left behind.
+    """Cancel tasks and wait a moment for their end; one that ignores it is left behind.
 
     Args:
         tasks: Tasks of the running loop.
@@ -328,7 +328,7 @@ def retrieve(task: asyncio.Task[Any]) -> None:
 
 
 def _as_exception(error: BaseException) -> Exception:
-    """An error of another thread, wrapped where it would mean something to coroutines and loops here."""
+    """Wrap an error of another thread if coroutines and loops here would react to it."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     wrapped = RuntimeError(f"{type(error).__name__} was raised: {error}")
@@ -390,7 +390,7 @@ def _make_loop() -> asyncio.AbstractEventLoop:
 
 
 class _DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
-    """A daemon thread for each job, so that ``asyncio.to_thread`` in a member holds nobody either."""
+    """A daemon thread for each job, so that ``asyncio.to_thread`` in a member blocks nobody."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[T]:
         future: concurrent.futures.Future[T] = concurrent.futures.Future()

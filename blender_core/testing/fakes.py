@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
 
 from blender_core.errors import ConfigurationError
 from blender_core.fuse.protocol import FusedText, FusionInput
@@ -74,6 +75,13 @@ class FakeMember(Member):
         self._lock = threading.Lock()
         self.prompts: list[Prompt] = []
         self.cancelled = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
     @property
     def calls(self) -> int:

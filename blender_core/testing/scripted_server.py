@@ -1,4 +1,4 @@
-"""A chat server on loopback that speaks the OpenAI API and follows a script: latency, faults, streams."""
+"""A chat server on loopback that follows a script: latency, faults, streams."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any
 
 from blender_core.errors import ConfigurationError
@@ -21,7 +20,7 @@ class Reply:
     """What the server does with one request.
 
     Attributes:
-        text: The answer; streamed word by word where the client asks for a stream.
+        text: The answer; streamed word by word if the client asks for a stream.
         status: HTTP status; anything but 200 sends an error body with ``text`` as its message.
         headers: Further response headers, for example ``{"Retry-After": "1"}``.
         latency_s: Seconds before the answer starts.
@@ -96,9 +95,7 @@ class ScriptedServer:
     def __enter__(self) -> ScriptedServer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def take(self, request: dict[str, Any]) -> Reply:
@@ -132,7 +129,7 @@ class _Server(ThreadingHTTPServer):
     scripted: ScriptedServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error here."""
+        """Ignore a client that went away: it is no error here."""
 
 
 class _Handler(BaseHTTPRequestHandler):

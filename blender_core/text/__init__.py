@@ -1,1 +1,1 @@
-"""What the engine knows about texts: Unicode forms, control markers, thoughts, final answers, duplicates."""
+"""Texts: Unicode forms, control markers, thoughts, final answers, duplicates."""

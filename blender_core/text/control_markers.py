@@ -1,4 +1,4 @@
-"""Candidate text is data: markers that a tokenizer or a chat template would obey are made harmless."""
+"""Make control markers of tokenizers and chat templates in a text harmless."""
 
 from __future__ import annotations
 

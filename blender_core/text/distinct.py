@@ -29,7 +29,7 @@ class DistinctCandidates:
         return [-math.inf if position is None else float(scores[position]) for position in self.positions]
 
     def spread_matrix(self, matrix: Sequence[Sequence[float]]) -> list[list[float]]:
-        """The comparison matrix for all input candidates.
+        """Spread a comparison matrix over all input candidates.
 
         Copies of one text have logit 0.0 against each other; a blank has ``nan`` everywhere.
         """

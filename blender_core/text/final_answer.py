@@ -1,4 +1,4 @@
-"""The short answer at the end of a worked solution, where a text states one plainly."""
+"""The short answer at the end of a worked solution, if a text states one plainly."""
 
 from __future__ import annotations
 
@@ -44,13 +44,15 @@ _LATEX = (
 # NFKC would make 102 of a ten with a small two, and eleven halves of one and a half
 _RAISED = re.compile("[\u00b2\u00b3\u00b9\u2070\u2074-\u207b\u207f]+")
 _AFTER_NUMBER = re.compile("(?<=\\d)(?=[\u00bc-\u00be\u2150-\u215e])")
+# tabs, carriage returns and separators: the patterns and ``strip`` below know one space
+_OTHER_SPACE = re.compile(r"[^\S\n]")
 # a pair of stars is markup; between operands it is a power
 _BOLD = re.compile(r"(?<![\w)])\*\*|\*\*(?![\w(])")
 _MINUS = str.maketrans({"\u2212": "-", "\u2013": "-", "\u2044": "/"})
 
 
 def final_answer(text: str) -> str | None:
-    r"""The final answer that a text states, in a normal form that can be compared.
+    r"""Find the final answer that a text states, in a normal form that can be compared.
 
     Only plain statements count (``The answer is ...``, ``Answer: ...``, ``\boxed{...}``, ``#### 12``): a text
     without one has no final answer, which is the usual case for open questions. A number keeps the word behind it,
@@ -60,7 +62,7 @@ def final_answer(text: str) -> str | None:
         text: A candidate answer.
 
     Returns:
-        The answer in lower case without markup, or ``None`` where none is stated.
+        The answer in lower case without markup, or ``None`` if none is stated.
 
     Examples:
         >>> final_answer("2 + 2 is 4, so the answer is (C).")
@@ -83,7 +85,7 @@ def final_answer(text: str) -> str | None:
 
 
 def short_answer(text: str) -> str | None:
-    """The answer of a text that is hardly more than that, in the form that ``final_answer`` gives.
+    """Find the answer of a text that is hardly more than that; see ``final_answer``.
 
     A text of at most three words, and a single sentence that ends with a number, count.
 
@@ -91,7 +93,7 @@ def short_answer(text: str) -> str | None:
         text: A candidate answer.
 
     Returns:
-        The answer, or ``None`` where the text is longer.
+        The answer, or ``None`` if the text is longer.
 
     Examples:
         >>> short_answer("14 + 34 = 48"), short_answer("48."), short_answer("(B)"), short_answer("Paris!")
@@ -119,7 +121,7 @@ def merge_units(answers: Sequence[str | None]) -> list[str | None]:
         answers: In the form that ``final_answer`` gives.
 
     Returns:
-        The answers. A number stays apart where candidates state it with different units.
+        The answers. A number stays apart if candidates state it with different units.
 
     Examples:
         >>> merge_units(["42", "42 apples", "7", None])
@@ -138,13 +140,14 @@ def merge_units(answers: Sequence[str | None]) -> list[str | None]:
 
 def _plain(text: str) -> str:
     spaced = _AFTER_NUMBER.sub(" ", _RAISED.sub(lambda raised: f"^{raised.group()}", text))
-    return _BOLD.sub("", normalize("NFKC", spaced).translate(_MINUS))
+    lines = "\n".join(normalize("NFKC", spaced).splitlines())
+    return _BOLD.sub("", _OTHER_SPACE.sub(" ", lines).translate(_MINUS))
 
 
 def _normal(value: str) -> str | None:
     for pattern, replacement in _LATEX:
         value = pattern.sub(replacement, value)
-    value = value.strip(" *_`\"'$.\\").lstrip(")]}")
+    value = value.strip(" \n*_`\"'$.\\").lstrip(")]}")
     option = _OPTION.match(value)
     if option:
         return (option.group(1) or option.group(2)).lower()
@@ -154,9 +157,9 @@ def _normal(value: str) -> str | None:
 
 
 def _number(value: str) -> str | None:
-    """A number, with the word behind it; ``None`` where there is more to the value."""
+    """Read a number with the word behind it; ``None`` if there is more to the value."""
     found = _NUMBER.match(value)
-    rest = value[found.end() :].strip(" *_`\"'$.!") if found else ""
+    rest = value[found.end() :].strip(" \n*_`\"'$.!") if found else ""
     if found is None or re.search(r"\d|[^\w\s%.'-]", rest) or rest[:1] == "-":
         return None
     sign, whole, divisor, exponent = found.groups()
@@ -167,7 +170,8 @@ def _number(value: str) -> str | None:
     number = (
         f"{'-' if sign == '-' else ''}{whole}{f'/{divisor}' if divisor else ''}{f'e{exponent}' if exponent else ''}"
     )
-    unit = rest.lower().split()[0].strip(".'") if rest else ""
+    words = rest.lower().split()
+    unit = words[0].strip(".'") if words else ""
     unit = "%" if unit in ("percent", "%") else unit
     return number if not unit or _NOT_A_UNIT.fullmatch(unit) else f"{number} {unit}"
 

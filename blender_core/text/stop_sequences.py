@@ -8,7 +8,7 @@ __all__ = ["StopFilter", "cut_at_stop"]
 
 
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    """The text up to the first stop sequence.
+    """Cut a text at the first stop sequence.
 
     Args:
         text: Any text.

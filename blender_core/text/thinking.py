@@ -1,27 +1,33 @@
-"""What a model thinks aloud is not its answer: ``<think>`` blocks are told apart from the text."""
+"""Separate a model's ``<think>`` blocks from its answer."""
 
 from __future__ import annotations
 
 import re
+import string
 
 __all__ = ["ThinkingFilter", "split_thinking"]
 
 _TAGS = ("<think>", "<thinking>")
-_BLOCK = re.compile(r"\s*<(think|thinking)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+# ASCII: without it a dotted capital I (U+0130) counts as an "i"
+_BLOCK = re.compile(r"\s*<((?ai:think|thinking))>(.*?)(?:</(?ai:\1)>|\Z)", re.DOTALL)
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_CLOSING = {tag: re.compile(f"</{tag[1:]}", re.IGNORECASE | re.ASCII) for tag in _TAGS}
 # some chat templates open the block themselves, so that the model's text only closes it, on a line of its own
-_UNOPENED = re.compile(r"\A((?:(?!<think).)*?)^[ \t]*</think(?:ing)?>[ \t]*$", re.DOTALL | re.IGNORECASE | re.MULTILINE)
+_UNOPENED = re.compile(
+    r"\A((?:(?!<think).)*?)^[ \t]*</think(?:ing)?>[ \t]*$", re.DOTALL | re.IGNORECASE | re.MULTILINE | re.ASCII
+)
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    r"""Tell thinking from answer.
+    r"""Separate thinking from the answer.
 
     Args:
         text: A model's text.
 
     Returns:
-        What was thought, and the answer. Thinking is what stands in ``<think>`` or ``<thinking>`` at the start of
-        the text, closed or not, or above a closing tag that has a line to itself. Tags later in the text are
-        part of the answer.
+        The thinking, and the answer. Thinking is a ``<think>`` or ``<thinking>`` block at the start of the text,
+        closed or not. So is all text above a closing tag that has a line to itself. Tags later in the text are part
+        of the answer.
 
     Examples:
         >>> split_thinking("<think>Rayleigh...</think>\nBecause of scattering.")
@@ -41,7 +47,7 @@ def split_thinking(text: str) -> tuple[str, str]:
 
 
 class ThinkingFilter:
-    r"""Lets a stream's text through, and holds back ``<think>`` blocks at its start. Made for one stream.
+    r"""Holds back ``<think>`` blocks at the start of one stream, and passes the rest on.
 
     A block that the model does not open itself cannot be seen in time, and passes.
 
@@ -53,8 +59,8 @@ class ThinkingFilter:
 
     def __init__(self) -> None:
         self._pending = ""
-        # the tag that ends the block which the stream is in
-        self._closing = ""
+        # the tag that opened the block which the stream is in
+        self._opening = ""
         self._thought = False
         self._through = False
 
@@ -64,18 +70,18 @@ class ThinkingFilter:
             return text
         self._pending += text
         while True:
-            if self._closing:
-                place = self._pending.lower().find(self._closing)
-                if place < 0:
-                    self._pending = self._pending[-len(self._closing) :]
+            if self._opening:
+                closed = _CLOSING[self._opening].search(self._pending)
+                if closed is None:
+                    self._pending = self._pending[-len(self._opening) :]
                     return ""
-                self._pending = self._pending[place + len(self._closing) :]
-                self._closing = ""
-            start = self._pending.lstrip().lower()
+                self._pending = self._pending[closed.end() :]
+                self._opening = ""
+            start = self._pending.lstrip()[: len(_TAGS[1])].translate(_LOWER)
             opened = next((tag for tag in _TAGS if start.startswith(tag)), None)
             if opened is not None:
                 self._pending = self._pending.lstrip()[len(opened) :]
-                self._closing, self._thought = f"</{opened[1:]}", True
+                self._opening, self._thought = opened, True
             elif any(tag.startswith(start) for tag in _TAGS):
                 return ""
             else:
@@ -84,7 +90,7 @@ class ThinkingFilter:
 
     def rest(self) -> str:
         """Text that was held back and turned out to be part of the answer."""
-        return "" if self._closing else self._rest()
+        return "" if self._opening else self._rest()
 
     def _rest(self) -> str:
         rest, self._pending = self._pending, ""

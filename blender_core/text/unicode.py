@@ -25,7 +25,7 @@ def normalize(form: Literal["NFC", "NFKC"], text: str) -> str:
         text: Any text.
 
     Returns:
-        The normal form; the text itself where more than 30 combining marks stand in a row.
+        The normal form; the text itself if more than 30 combining marks follow each other.
 
     Examples:
         >>> normalize("NFKC", "e\u0301\u00bd") == "\u00e91\u20442"

@@ -33,7 +33,7 @@ class Usage:
     Attributes:
         input_tokens: Tokens read.
         output_tokens: Tokens written.
-        input_details: Parts of the tokens read, as (name, tokens) in the order of the names, where the member says
+        input_details: Parts of the tokens read, as (name, tokens) in the order of the names, if the member says
             them: out of a cache, sound, ...
         output_details: Parts of the tokens written: reasoning, sound, ...
 
@@ -63,7 +63,7 @@ class Usage:
         )
 
     def to_dict(self) -> dict[str, int]:
-        """The counts by name, with ``total_tokens``."""
+        """Turn the counts into a dictionary by name, with ``total_tokens``."""
         return {
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
@@ -103,7 +103,7 @@ class ToolCall:
     Attributes:
         name: Name of the tool.
         arguments: Arguments by name, JSON types.
-        id: The member's own id of the call, where it has one.
+        id: The member's own id of the call, if it has one.
     """
 
     name: str
@@ -116,16 +116,16 @@ class Answer:
     """One answer of one member.
 
     Attributes:
-        text: The answer's text; may be empty where there are tool calls.
+        text: The answer's text; may be empty if there are tool calls.
         tool_calls: Tools the member asks for.
-        usage: Tokens used, ``None`` where the member does not say.
-        cost: Cost where the member reports it itself; otherwise it follows from the member's price.
+        usage: Tokens used, ``None`` if the member does not say.
+        cost: Cost if the member reports it itself; otherwise it follows from the member's price.
         model: The model's own name for itself.
         finish_reason: Why it stopped, in the provider's words (``"stop"``, ``"length"``, ...).
-        refusal: Set where the provider marks the answer as a refusal or as filtered; the answer then counts
+        refusal: Set if the provider marks the answer as a refusal or as filtered; the answer then counts
             as refused.
         native: The framework's own message, handed back untouched when this answer is returned verbatim.
-        has_other_content: Whether ``native`` holds content beside the text: an image, sound, a file. Such an answer
+        has_other_content: Whether ``native`` holds content next to the text: an image, sound, a file. Such an answer
             is not empty without text; it then ranks last.
     """
 

@@ -1,4 +1,4 @@
-"""Content that is not text: images, sound, video, files, in a form that every adapter can read."""
+"""Content that is not text, in a form that every adapter can read."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Media:
 
     Attributes:
         kind: ``"image"``, ``"audio"``, ``"video"`` or ``"file"``.
-        data: The content in base64, where it is at hand.
-        url: Where it can be had, where it is not.
-        mime_type: Such as ``"image/png"``, where it is known.
+        data: The content in base64, if it is at hand.
+        url: Its address, if the content is not at hand.
+        mime_type: For example ``"image/png"``; ``None`` if it is not known.
         name: A file's name or title.
 
     Raises:

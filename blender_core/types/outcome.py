@@ -34,12 +34,12 @@ class MemberOutcome:
         index: The member's place in the ensemble.
         status: How it ended.
         answer: The answer; set exactly when the status is ``ok``.
-        reason: What went wrong, in words, where something did.
-        error: The exception, where there was one.
+        reason: What went wrong, in words, if something did.
+        error: The exception, if there was one.
         attempts: Calls made, retries included; 0 if it was never started.
         latency_s: Seconds from its start to its end, on a monotonic clock; 0.0 if it was never started.
-        usage: Tokens used, ``None`` where unknown (a cancelled call may still have cost something).
-        cost: Cost in the price's currency, ``None`` where unknown.
+        usage: Tokens used, ``None`` if unknown (a cancelled call may still have cost something).
+        cost: Cost in the price's currency, ``None`` if unknown.
 
     Examples:
         >>> MemberOutcome("a", 0, Status.TIMEOUT, reason="no answer within 2 s").ok
@@ -70,7 +70,7 @@ class MemberOutcome:
 
 
 def _travels(error: BaseException | None) -> bool:
-    """Whether it can be pickled and read again: many providers' errors are written, but cannot be made anew."""
+    """Check that an error can be pickled and read again; many providers' errors cannot."""
     try:
         return type(pickle.loads(pickle.dumps(error))) is type(error)
     except Exception:

@@ -56,8 +56,10 @@ class Prompt:
         messages: The turns, oldest first; at least one.
         native: The same input in a framework's own form. Members of that framework get it untouched.
         options: Call options such as ``stop``, ``temperature`` or ``tools``, for members that know them.
-        purpose: ``"answer"``; ``"fuse"`` or ``"judge"`` where a member is asked to fuse or to judge; members use
-            it to name their traces.
+        purpose: ``"answer"``, ``"fuse"`` or ``"judge"``: what the member is asked to do. Members name their traces
+            by it.
+        structured: Whether a program reads the answer, for example by a schema. Such answers are picked, never
+            fused.
 
     Examples:
         >>> Prompt.of("Why is the sky blue?").text
@@ -70,6 +72,7 @@ class Prompt:
     native: Any = field(default=None, repr=False, compare=False)
     options: Mapping[str, Any] = field(default_factory=dict)
     purpose: str = "answer"
+    structured: bool = False
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -123,7 +126,7 @@ class Prompt:
 
     def __reduce__(self) -> tuple[type[Prompt], tuple[Any, ...]]:
         # the view that keeps the options from being changed cannot be pickled
-        return type(self), (self.messages, self.native, dict(self.options), self.purpose)
+        return type(self), (self.messages, self.native, dict(self.options), self.purpose, self.structured)
 
 
 PromptLike = str | Prompt | Sequence[Message | tuple[str, str] | Mapping[str, Any]]

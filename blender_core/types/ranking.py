@@ -28,7 +28,7 @@ def find_cycles(comparisons: Sequence[Sequence[float]]) -> tuple[tuple[int, ...]
             mean that neither beats the other.
 
     Returns:
-        Every group of two or more, indices ascending, groups by their first index. Empty where the comparisons
+        Every group of two or more, indices ascending, groups by their first index. Empty if the comparisons
         are consistent.
 
     Examples:
@@ -58,9 +58,9 @@ class Ranking:
         scores: One score for each candidate, by candidate index; higher is better. The scale is the ranker's
             own and compares candidates of one prompt only. ``-inf`` marks a blank candidate.
         ranker: Name of the ranker.
-        confidence: Probability in [0.5, 1] that the first of ``order`` is better than the second; 1.0 where
-            nothing competes with it, 0.5 for a tie or where the ranker cannot say.
-        comparisons: ``comparisons[i][j]`` is the logit that candidate i is better than j, ``nan`` where the
+        confidence: Probability in [0.5, 1] that the first of ``order`` is better than the second; 1.0 if
+            nothing competes with it, 0.5 for a tie or if the ranker cannot say.
+        comparisons: ``comparisons[i][j]`` is the logit that candidate i is better than j, ``nan`` if the
             two were not compared; ``None`` for a ranker that does not compare pairs. Rows that belong to
             duplicates repeat the row of the first copy.
         ties: Groups of candidate indices that share a score, for example duplicates.
@@ -105,10 +105,10 @@ class Ranking:
         Args:
             scores: One number for each candidate, higher is better.
             ranker: Name of the ranker.
-            comparisons: Matrix of logits, where there is one.
+            comparisons: Matrix of logits, if there is one.
             confidence: Probability that the first is better than the second. Left out, it is
                 ``sigmoid((s_1 - s_2) / temperature)``.
-            temperature: Divides the margin before the sigmoid; fitted on data where the ranker has one.
+            temperature: Divides the margin before the sigmoid; fitted on data if the ranker has one.
             cut: Tokens cut by candidate index.
 
         Returns:
@@ -142,7 +142,7 @@ class Ranking:
 
     @property
     def cycles(self) -> tuple[tuple[int, ...], ...]:
-        """Groups of candidates that beat each other in a circle; empty where one order fits all comparisons.
+        """Groups of candidates that beat each other in a circle; empty if there are none.
 
         Candidates of such a group are ordered by the aggregation, but no order agrees with every comparison.
         """
@@ -150,7 +150,7 @@ class Ranking:
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """Rank of each candidate by index, 1 is best; candidates with equal scores share the lower number."""
+        """Rank of each candidate by index; 1 is best, equal scores share the lower number."""
         ranks = [0] * len(self.order)
         for position, index in enumerate(self.order):
             previous = self.order[position - 1] if position else None
@@ -159,7 +159,7 @@ class Ranking:
         return tuple(ranks)
 
     def to_dict(self) -> dict[str, Any]:
-        """The ranking as plain JSON types; ``-inf`` and ``nan`` become ``None``."""
+        """Turn the ranking into plain JSON types; ``-inf`` and ``nan`` become ``None``."""
         return {
             "ranker": self.ranker,
             "order": list(self.order),
@@ -175,7 +175,7 @@ class Ranking:
         }
 
     def _repr_html_(self) -> str:
-        from blender_core.view.html import ranking_html
+        from blender_core.view.result import ranking_html
 
         return ranking_html(self)
 
@@ -184,12 +184,12 @@ def direct_confidence(ranking: Ranking, temperature: float = 1.0) -> float:
     """Confidence that comes from the comparison of the first two alone.
 
     Args:
-        ranking: With ``comparisons``; where the first two were not compared, their scores stand in.
+        ranking: With ``comparisons``; if the first two were not compared, their scores are used.
         temperature: Divides the logit before the sigmoid.
 
     Returns:
-        ``sigmoid(comparisons[first][second] / temperature)``; 0.5 for a tie and where the first loses the direct
-        comparison; 1.0 where nothing but blanks competes.
+        ``sigmoid(comparisons[first][second] / temperature)``; 0.5 for a tie and if the first loses the direct
+        comparison; 1.0 if nothing but blanks competes.
 
     Examples:
         >>> ranking = Ranking.from_scores([0.0, 2.0], ranker="example", comparisons=[[0.0, -1.0], [1.0, 0.0]])

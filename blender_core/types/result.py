@@ -22,7 +22,7 @@ class Timings:
     Attributes:
         gather: Asking the members.
         rank: Ranking their answers.
-        fuse: Fusing the best; 0.0 where nothing was fused.
+        fuse: Fusing the best; 0.0 if nothing was fused.
         total: The whole call.
     """
 
@@ -32,20 +32,20 @@ class Timings:
     total: float
 
     def to_dict(self) -> dict[str, float]:
-        """The seconds by stage."""
+        """Turn the seconds into a dictionary by stage."""
         return {"gather": self.gather, "rank": self.rank, "fuse": self.fuse, "total": self.total}
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateRecord:
-    """One member's part in a call. Its properties bear the names of the keys in ``to_dict``.
+    """One member's part in a call. Its properties have the names of the keys in ``to_dict``.
 
     Attributes:
         outcome: How the member ended.
-        score: The ranker's score of its answer, ``None`` where there is none.
-        rank: Its rank, 1 is best, ``None`` where it was not ranked.
+        score: The ranker's score of its answer, ``None`` if there is none.
+        rank: Its rank, 1 is best, ``None`` if it was not ranked.
         fused: Whether its answer went into the fused text.
-        invalid: Why the answer was set aside before ranking, where it was (a schema it does not meet, a
+        invalid: Why the answer was set aside before ranking, if it was (a schema it does not meet, a
             minority in a vote on tool calls).
     """
 
@@ -62,7 +62,7 @@ class CandidateRecord:
 
     @property
     def text(self) -> str | None:
-        """The answer's text, ``None`` where the member did not answer."""
+        """The answer's text, ``None`` if the member did not answer."""
         return None if self.outcome.answer is None else self.outcome.answer.text
 
     @property
@@ -72,7 +72,7 @@ class CandidateRecord:
 
     @property
     def reason(self) -> str | None:
-        """What went wrong, in words, where something did."""
+        """What went wrong, in words, if something did."""
         return self.outcome.reason
 
     @property
@@ -86,7 +86,7 @@ class CandidateRecord:
         return self.outcome.latency_s
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as plain JSON types; ``None`` stands for unknown."""
+        """Turn the record into plain JSON types; ``None`` means unknown."""
         outcome, answer = self.outcome, self.outcome.answer
         return {
             "model": outcome.member,
@@ -111,7 +111,7 @@ class CandidateRecord:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON types; what JSON does not know becomes its text."""
+    """Turn a value into JSON types; what JSON does not know becomes its text."""
     return json.loads(
         json.dumps(value, default=lambda other: dict(other) if isinstance(other, Mapping) else str(other))
     )
@@ -123,24 +123,24 @@ class BlendResult:
 
     Attributes:
         text: The final text.
-        answer: The answer that is returned verbatim; ``None`` where the text is fused.
+        answer: The answer that is returned verbatim; ``None`` if the text is fused.
         winner: Name of the member whose answer ranked first.
         winner_index: Its place in the ensemble.
         candidates: One record a member, in the ensemble's order.
         ranking: The ranking over the members that answered and were not set aside; ``None`` with a single one
             or a vote on tool calls.
-        fused: Names of the members whose answers were fused, best first; empty where nothing was fused.
+        fused: Names of the members whose answers were fused, best first; empty if nothing was fused.
         decision: Why it was fused or not, in words.
-        degraded: What went wrong on the way, in words; empty where nothing did. Failed members alone do not
+        degraded: What went wrong on the way, in words; empty if nothing did. Failed members alone do not
             degrade a result.
         timings: Seconds by stage.
         usage: Tokens of all calls that said what they used.
         usage_known: Whether every call that was started said what it used.
-        cost: Sum of all known costs, ``None`` where none is known.
-        fuser: Name of the fuser that wrote the text, where it is fused.
+        cost: Sum of all known costs, ``None`` if none is known.
+        fuser: Name of the fuser that wrote the text, if it is fused.
         cut: Tokens that did not fit a window: ``"ranker"`` or ``"fuser"`` -> candidate's member name or
             ``"prompt"`` -> tokens.
-        finish_reason: Why the final text ended, in the words of its provider; ``None`` where that is not known.
+        finish_reason: Why the final text ended, in the words of its provider; ``None`` if that is not known.
     """
 
     text: str
@@ -171,7 +171,7 @@ class BlendResult:
         return tuple(record.outcome for record in self.candidates if not record.outcome.ok)
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as plain JSON types."""
+        """Turn the result into plain JSON types."""
         return {
             "text": self.text,
             "winner": self.winner,
@@ -202,11 +202,11 @@ class BlendResult:
         )
 
     def __rich__(self) -> Any:
-        from blender_core.view.table import result_table
+        from blender_core.view.result import result_table
 
         return result_table(self)
 
     def _repr_html_(self) -> str:
-        from blender_core.view.html import result_html
+        from blender_core.view.result import result_html
 
         return result_html(self)

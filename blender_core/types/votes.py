@@ -26,8 +26,8 @@ class ToolVote:
         votes: How many answers voted for them.
         voters: How many answers called tools.
         reason: The result in words.
-        tied: Where several sets of calls have as many votes and as much support: all answers that made one of
-            them, in input order; empty where the vote is decided.
+        tied: If several sets of calls have as many votes and as much support: all answers that made one of
+            them, in input order; empty if the vote is decided.
     """
 
     winners: tuple[int, ...]
@@ -41,14 +41,14 @@ def vote_on_tool_calls(answers: Sequence[Answer]) -> ToolVote | None:
     """Let the answers vote on whether and how to call tools.
 
     Tools are called when at least half of the answers call one. The calls with the most votes win, compared
-    by name and normalised arguments, whatever their order. Where whole sets of calls tie, the set whose tool
+    by name and normalised arguments, whatever their order. If whole sets of calls tie, the set whose tool
     names have more support wins, then the earlier one; ``tied`` lets a ranker decide instead.
 
     Args:
         answers: At least one answer.
 
     Returns:
-        The vote, or ``None`` where the answers are to be ranked as text.
+        The vote, or ``None`` if the answers are to be ranked as text.
 
     Examples:
         >>> a = Answer("", (ToolCall("add", {"a": 1, "b": 2}),))
@@ -89,7 +89,7 @@ def vote_on_tool_calls(answers: Sequence[Answer]) -> ToolVote | None:
 
 
 def normalised_call(call: ToolCall) -> tuple[str, str]:
-    """A tool call in a form in which equal calls are equal.
+    """Bring a tool call into a form in which equal calls are equal.
 
     Args:
         call: The call.

@@ -1,5 +1,24 @@
-"""Views of a result: a table for the terminal, HTML for notebooks, and a live view of a running call."""
+"""Views of a result: tables for terminal, notebook and Markdown, figures, and a live view of a running call."""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from typing import TYPE_CHECKING
+
+from blender_core.runtime.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from blender_core.view.figure import ranking_figure
+    from blender_core.view.result import blend_table
+    from blender_core.view.table import Cell, Column, Table
+
+_HOMES = {
+    "Cell": "blender_core.view.table",
+    "Column": "blender_core.view.table",
+    "Table": "blender_core.view.table",
+    "blend_table": "blender_core.view.result",
+    "ranking_figure": "blender_core.view.figure",
+}
+
+__all__ = ["Cell", "Column", "Table", "blend_table", "ranking_figure"]
+
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

@@ -1,4 +1,4 @@
-"""A ranking as a figure: every candidate's score, and who beats whom where pairs were compared."""
+"""A ranking as a figure: every candidate's score, and who beats whom if pairs were compared."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _NUMBERS_UP_TO = 14
 
 
 def new_figure(width: float, height: float, *, feature: str = "figures", **options: Any) -> Any:
-    """A figure that belongs to no window, and that a notebook shows without ``%matplotlib inline``.
+    """Make a figure without a window, which a notebook shows without ``%matplotlib inline``.
 
     Args:
         width: Inches.
         height: Inches.
-        feature: What needs matplotlib, for the message where it is missing.
+        feature: What needs matplotlib, for the message if it is missing.
         **options: Of ``matplotlib.figure.Figure``.
 
     Returns:
@@ -53,8 +53,8 @@ def ranking_figure(ranking: Ranking, names: Sequence[str] | None = None, *, titl
         title: Title of the figure.
 
     Returns:
-        A ``matplotlib.figure.Figure`` that belongs to no window: bars of the scores, best first, and beside them the
-        pairwise comparisons as percent, where the ranker made some.
+        A ``matplotlib.figure.Figure`` that belongs to no window: bars of the scores, best first, and next to them the
+        pairwise comparisons as percent, if the ranker made some.
 
     Raises:
         ConfigurationError: There are not as many names as candidates.
@@ -113,7 +113,7 @@ def _bars(axes: Any, ranking: Ranking, labels: Sequence[str]) -> None:
 
 
 def _base(scores: Sequence[float]) -> float:
-    """Where bars start, so that the best is the longest: 0, or a little below the least score if that is negative."""
+    """Start of the bars, so that the best is the longest: 0, or a little below a negative least score."""
     if not scores or min(scores) >= 0:
         return 0.0
     return min(scores) - (0.06 * (max(scores) - min(scores)) or 1.0)

@@ -60,10 +60,10 @@ class LiveBlend:
         self._text = ""
 
     def live(self, console: Console) -> Live:
-        """A rich live display that shows this view and leaves nothing behind.
+        """Make a rich live display that shows this view and removes it in the end.
 
         Args:
-            console: Where to.
+            console: The console.
 
         Returns:
             The display, to be used in a ``with`` statement.
@@ -136,10 +136,10 @@ class LiveBlend:
 
 
 def watch_in_lines(console: Console) -> Callable[[BlendEvent], None]:
-    """Tell the events of a call line by line, where there is no terminal to redraw.
+    """Write the events of a call line by line, for outputs that are no terminal.
 
     Args:
-        console: Where to.
+        console: The console.
 
     Returns:
         A function that takes each event.

@@ -1,186 +1,223 @@
-"""A result in the terminal."""
+"""A table for every reader: the terminal, a notebook's HTML, and Markdown. Each escapes what a cell holds."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Literal
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
+from blender_core.view.wording import printable
 
-from blender_core.types.ranking import Ranking
-from blender_core.types.result import BlendResult, CandidateRecord
-from blender_core.view import wording
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
-__all__ = ["answer_panel", "bare_table", "candidate_table", "ranking_table", "result_table", "summary"]
+__all__ = ["Cell", "Column", "Emphasis", "Table", "html_block"]
+
+Emphasis = Literal["", "best", "good", "dim", "warning", "error"]
+
+_RICH: dict[Emphasis, str] = {
+    "": "",
+    "best": "bold green",
+    "good": "green",
+    "dim": "dim",
+    "warning": "yellow",
+    "error": "red",
+}
+# an underscore inside a word is plain text in Markdown
+_MARKDOWN = re.compile(r"([\\|`*\[\]])|((?<!\w)_|_(?!\w))")
+
+# Colours are the page's own, only lighter, so that light and dark pages work. Selectors are longer than needed,
+# because Jupyter's own align every cell to the right and stripe the rows.
+_STYLE = """<style>
+.blended{font:13px/1.45 system-ui,sans-serif;color:inherit;max-width:60em}
+.blended table{border-collapse:collapse;margin:.4em 0;font-variant-numeric:tabular-nums;color:inherit;
+ font-size:inherit}
+.blended caption{text-align:left;padding:.2em 0}
+.blended .model{min-width:10em;overflow-wrap:anywhere}
+.blended.blended table tr:nth-child(n),.blended.blended table tr:nth-child(n):hover{background:transparent}
+.blended.blended table th{font-weight:400;opacity:.65;text-align:left;padding:.15em .6em;
+ border-bottom:1px solid rgba(128,128,128,.5)}
+.blended.blended table td{padding:.2em .6em;text-align:left;vertical-align:top;
+ border-bottom:1px solid rgba(128,128,128,.18)}
+.blended.blended table tr.end td{border-bottom:1px solid rgba(128,128,128,.5)}
+.blended.blended table .n{text-align:right;white-space:nowrap}
+.blended.blended table td.best{font-weight:600}
+.blended.blended table td.good{color:#2e9e5b}
+.blended.blended table td.dim{opacity:.65}
+.blended.blended table td.warning{color:#c98a00}
+.blended.blended table td.error{color:#d64541}
+.blended .wide{min-width:18em;overflow-wrap:anywhere;white-space:normal}
+.blended .text{white-space:pre-wrap;overflow-wrap:anywhere;margin:.3em 0;padding:.5em .8em;
+ border-left:3px solid #2e9e5b;background:rgba(128,128,128,.08)}
+.blended .text.degraded{border-left-color:#c98a00}
+.blended .note{margin:.15em 0}
+.blended .label{opacity:.65;display:inline-block;min-width:5.5em}
+.blended details{margin:0}
+.blended summary{cursor:pointer}
+.blended .map{overflow-x:auto}
+.blended.blended .map td{border:1px solid rgba(128,128,128,.25);padding:.15em .3em;text-align:center;min-width:2.1em}
+.blended.blended .map.dense td,.blended.blended .map.dense th{padding:.1em;min-width:1.25em;font-size:.85em}
+.blended.blended .map th{border:0;opacity:.8;padding:.15em .4em;text-align:center}
+.blended.blended .map th.row{text-align:right;white-space:nowrap;max-width:16em;overflow:hidden;text-overflow:ellipsis}
+</style>"""
 
 
-def result_table(result: BlendResult) -> RenderableType:
-    """The whole result: every member, the final text, the decision, what went wrong, the times.
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column.
 
-    Args:
-        result: The result of a call.
-
-    Returns:
-        Something that a rich console prints.
+    Attributes:
+        heading: Its heading.
+        number: Whether it holds numbers; they are aligned to the right.
+        name: Whether it holds names. In a table with a wide column the terminal cuts them after 24 characters.
+        wide: Whether it takes the rest of the width; the terminal cuts its texts with an ellipsis.
     """
-    return Group(candidate_table(result), answer_panel(result), summary(result))
+
+    heading: str = ""
+    number: bool = False
+    name: bool = False
+    wide: bool = False
 
 
-def candidate_table(result: BlendResult) -> Table:
-    """Every member with rank, score, latency, tokens written, and its answer or the reason it has none.
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A text with an emphasis.
 
-    Args:
-        result: The result of a call.
-
-    Returns:
-        The table, best first.
+    Attributes:
+        text: What is shown.
+        emphasis: How it stands out.
+        more: The whole text, which HTML unfolds below ``text``.
     """
-    table = bare_table()
-    table.add_column("#", justify="right")
-    table.add_column("model", overflow="ellipsis", no_wrap=True, max_width=24)
-    table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
-    table.add_column("tokens", justify="right", no_wrap=True)
-    table.add_column("fused", justify="center", no_wrap=True)
-    table.add_column("answer", ratio=1)
-    for record in wording.by_rank(result):
-        table.add_row(*_row(result, record))
-    return table
+
+    text: str
+    emphasis: Emphasis = ""
+    more: str = ""
 
 
-def answer_panel(result: BlendResult) -> Panel:
-    """The final text, framed.
+@dataclass(frozen=True, slots=True)
+class Table:
+    r"""A table that rich consoles, notebooks and documents show. Texts are untrusted: nothing in them is obeyed.
 
-    Args:
-        result: The result of a call.
+    Attributes:
+        columns: The columns.
+        rows: One cell, or plain text, a column.
+        title: What it shows.
+        breaks: Numbers of rows after which a group ends.
 
-    Returns:
-        The panel.
+    Examples:
+        >>> table = Table([Column("model"), Column("score", number=True)], [["a|b", Cell("0.9", "best")]])
+        >>> print(table.markdown())
+        | model | score |
+        |---|---:|
+        | a\|b | 0.9 |
+        >>> "<td>a|b</td><td class=\"n best\">0.9</td>" in table.html()
+        True
+        >>> from rich.console import Console
+        >>> Console(width=40).print(table)  # doctest: +NORMALIZE_WHITESPACE
+        model  score
+        ────────────
+        a|b      0.9
     """
-    text = result.text
-    if not text.strip() and result.answer is not None:
-        text = "\n".join(f"{call.name}({dict(call.arguments)})" for call in result.answer.tool_calls)
-    return Panel(
-        Text(wording.printable(text.strip())),
-        title=Text(wording.headline(result)),
-        title_align="left",
-        border_style="yellow" if result.is_degraded else "green",
-        padding=(0, 1),
-    )
 
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell | str]]
+    title: str = ""
+    breaks: Sequence[int] = ()
 
-def summary(result: BlendResult) -> RenderableType:
-    """The decision, what went wrong and what was cut, the times.
+    def markdown(self) -> str:
+        """Render the table in GitHub's Markdown, without its title and emphasis."""
+        lines = [[column.heading for column in self.columns], *([_cell(one).text for one in row] for row in self.rows)]
+        head, *body = ["| " + " | ".join(map(_escaped_markdown, line)) + " |" for line in lines]
+        rule = "|" + "".join("---:|" if column.number else "---|" for column in self.columns)
+        return "\n".join([head, rule, *body])
 
-    Args:
-        result: The result of a call.
+    def html(self) -> str:
+        """Render the table as a fragment of HTML; ``html_block`` gives it its style."""
+        caption = f"<caption>{_escaped_html(self.title)}</caption>" if self.title else ""
+        head = "".join(f"<th{_classes(column)}>{_escaped_html(column.heading)}</th>" for column in self.columns)
+        rows = []
+        for place, row in enumerate(self.rows):
+            cells = "".join(
+                f"<td{_classes(column, cell.emphasis)}>{_unfolding(cell)}</td>"
+                for column, cell in zip(self.columns, map(_cell, row), strict=True)
+            )
+            rows.append(('<tr class="end">' if place in self.breaks else "<tr>") + f"{cells}</tr>")
+        return f"<table>{caption}<tr>{head}</tr>{''.join(rows)}</table>"
 
-    Returns:
-        A few lines.
-    """
-    lines: list[tuple[str, str, str]] = [("decision", "dim", _decision(result))]
-    lines += [("degraded", "yellow", why) for why in result.degraded]
-    for record in wording.by_rank(result):
-        why = wording.reason(record)
-        if why is not None:
-            lines.append(("left out", "red", f"{record.outcome.member}: {why}"))
-    lines += [("cut", "yellow", f"{stage}: {_cut(cut)}") for stage, cut in result.cut.items()]
-    lines.append(("time", "dim", wording.timings(result)))
-    return _labelled(lines)
+    def _repr_html_(self) -> str:
+        return html_block(self.html())
 
+    def __rich__(self) -> RichTable:
+        from rich import box
+        from rich.table import Table as RichTable
+        from rich.text import Text
 
-def ranking_table(ranking: Ranking, names: Sequence[str], texts: Sequence[str]) -> RenderableType:
-    """A ranking with the candidates it is about.
-
-    Args:
-        ranking: The ranking.
-        names: What each candidate is called, by index.
-        texts: The candidates, by index.
-
-    Returns:
-        The table, best first, with the confidence below.
-    """
-    table = bare_table()
-    table.add_column("#", justify="right")
-    table.add_column("candidate", overflow="ellipsis", no_wrap=True, max_width=24)
-    table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("text", ratio=1)
-    ranks = ranking.ranks
-    for index in ranking.order:
-        best = ranks[index] == 1
-        text = wording.one_line(texts[index])
-        table.add_row(
-            Text(str(ranks[index]), style="bold green" if best else ""),
-            Text(wording.printable(names[index]), style="bold" if best else ""),
-            wording.score(ranking.scores[index]),
-            Text(text or "(blank)", style="" if text else "dim", overflow="ellipsis", no_wrap=True),
+        fills = any(column.wide for column in self.columns)
+        table = RichTable(
+            title=Text(printable(self.title), style="table.title") if self.title else None,
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            expand=fills,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+            collapse_padding=True,
+            header_style="dim",
+            show_edge=False,
         )
-    below = [("ranker", "dim", ranking.ranker)]
-    if len(ranking.order) > 1:
-        below.append(("sure", "dim", f"{ranking.confidence:.0%} that the first is better than the second"))
-    if ranking.cut:
-        cut = {"prompt" if index < 0 else names[index]: count for index, count in ranking.cut.items()}
-        below.append(("cut", "yellow", _cut(cut)))
-    return Group(table, _labelled(below))
+        for column in self.columns:
+            table.add_column(
+                Text(printable(column.heading)),
+                justify="right" if column.number else "left",
+                overflow="ellipsis" if fills else "fold",
+                no_wrap=fills,
+                max_width=24 if fills and column.name else None,
+                ratio=1 if column.wide else None,
+            )
+        for place, row in enumerate(self.rows):
+            cells = [Text(printable(cell.text), style=_RICH[cell.emphasis]) for cell in map(_cell, row)]
+            table.add_row(*cells, end_section=place in self.breaks)
+        return table
 
 
-def bare_table() -> Table:
-    """An empty table in the package's style."""
-    return Table(
-        box=box.SIMPLE_HEAD,
-        expand=True,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        collapse_padding=True,
-        header_style="dim",
-        show_edge=False,
-    )
+def html_block(*parts: str) -> str:
+    """Join fragments of HTML to one block with the style of the package.
+
+    Args:
+        parts: The fragments, already escaped.
+
+    Returns:
+        One block.
+    """
+    return f'{_STYLE}<div class="blended">{"".join(parts)}</div>'
 
 
-def _labelled(lines: Sequence[tuple[str, str, str]]) -> Table:
-    """Lines with a label in front, the second and further lines of each indented."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for label, style, text in lines:
-        grid.add_row(Text(label, style=style), Text(wording.one_line(text, 600)))
-    return grid
+def _cell(one: Cell | str) -> Cell:
+    return Cell(one) if isinstance(one, str) else one
 
 
-def _row(result: BlendResult, record: CandidateRecord) -> list[RenderableType]:
-    outcome = record.outcome
-    why = wording.reason(record)
-    won = outcome.index == result.winner_index
-    answer = (
-        Text(wording.one_line(record.text or _calls(record)), overflow="ellipsis", no_wrap=True)
-        if why is None
-        else Text(wording.status(record), style="yellow" if outcome.ok else "red")
-    )
-    return [
-        Text("\u2013" if record.rank is None else str(record.rank), style="bold green" if won else ""),
-        Text(wording.printable(outcome.member), style="bold green" if won else "" if outcome.ok else "dim"),
-        wording.score(record.score),
-        wording.seconds(outcome.latency_s) if outcome.attempts else "\u2013",
-        wording.tokens(outcome),
-        Text("\u2713", style="green") if record.fused else "",
-        answer,
+def _escaped_markdown(text: str) -> str:
+    plain = escape(" ".join(printable(text).split()), quote=False).replace("&gt;", ">")
+    return _MARKDOWN.sub(lambda mark: f"\\{mark.group()}", plain)
+
+
+def _escaped_html(text: str) -> str:
+    return escape(printable(text))
+
+
+def _classes(column: Column, emphasis: str = "") -> str:
+    classes = [
+        *(["n"] if column.number else []),
+        *(["model"] if column.name else []),
+        *(["wide"] if column.wide else []),
+        *([emphasis] if emphasis else []),
     ]
+    return f' class="{" ".join(classes)}"' if classes else ""
 
 
-def _calls(record: CandidateRecord) -> str:
-    calls = () if record.outcome.answer is None else record.outcome.answer.tool_calls
-    return ", ".join(f"{call.name}()" for call in calls)
-
-
-def _decision(result: BlendResult) -> str:
-    if result.fused:
-        return f"fused with {result.fuser}: {result.decision}"
-    return f"not fused: {result.decision}" if not result.degraded else result.decision
-
-
-def _cut(cut: object) -> str:
-    assert hasattr(cut, "items")
-    return ", ".join(f"{name} by {tokens} token{'' if tokens == 1 else 's'}" for name, tokens in cut.items())
+def _unfolding(cell: Cell) -> str:
+    shown = _escaped_html(cell.text)
+    if not cell.more or cell.more == cell.text:
+        return shown
+    return f'<details><summary>{shown}</summary><div class="text">{_escaped_html(cell.more)}</div></details>'

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from blender_core.types.outcome import MemberOutcome
-from blender_core.types.result import BlendResult, CandidateRecord
+from blender_core.types.outcome import Status
+from blender_core.types.result import BlendResult
 
 __all__ = [
     "by_rank",
@@ -17,7 +19,6 @@ __all__ = [
     "score",
     "seconds",
     "sigmoid",
-    "status",
     "timings",
     "tokens",
 ]
@@ -27,7 +28,7 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 def printable(text: str) -> str:
-    r"""Text that cannot steer a terminal: control characters become ``\ufffd``.
+    r"""Replace control characters by ``\ufffd``, so that a text cannot steer a terminal.
 
     Args:
         text: A model's text; it is untrusted.
@@ -43,7 +44,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str, limit: int = 300) -> str:
-    """The text's beginning on one line.
+    """Cut a text to its beginning on one line.
 
     Args:
         text: Any text.
@@ -61,7 +62,7 @@ def one_line(text: str, limit: int = 300) -> str:
 
 
 def seconds(value: float) -> str:
-    """Seconds in words.
+    """Write seconds in words.
 
     Examples:
         >>> seconds(0.0421), seconds(3.14159), seconds(75)
@@ -73,7 +74,7 @@ def seconds(value: float) -> str:
 
 
 def score(value: float | None) -> str:
-    """A ranker's score, ``\u2013`` where there is none.
+    """Write a ranker's score, or ``\u2013`` without one.
 
     Examples:
         >>> score(1.23456), score(None)
@@ -83,7 +84,7 @@ def score(value: float | None) -> str:
 
 
 def sigmoid(logit: float) -> float:
-    """The probability that belongs to a logit; ``nan`` stays ``nan``.
+    """Convert a logit to a probability; ``nan`` stays ``nan``.
 
     Examples:
         >>> sigmoid(0.0), sigmoid(-1e9)
@@ -94,43 +95,56 @@ def sigmoid(logit: float) -> float:
     return math.exp(logit) / (1.0 + math.exp(logit)) if logit > -700 else (0.0 if logit == logit else logit)
 
 
-def tokens(outcome: MemberOutcome) -> str:
-    """Tokens written, ``?`` where unknown, ``\u2013`` where nothing was called."""
-    if outcome.usage is None:
-        return "?" if outcome.attempts else "\u2013"
-    return f"{outcome.usage.output_tokens}"
+def tokens(candidate: Mapping[str, Any]) -> str:
+    """Write the tokens of an answer: ``?`` if unknown, ``\u2013`` if nobody was called."""
+    if candidate["usage"] is None:
+        return "?" if candidate["attempts"] else "\u2013"
+    return str(candidate["usage"]["output_tokens"])
 
 
-def status(record: CandidateRecord) -> str:
-    """How a member ended, in a word or two."""
-    if record.invalid is not None:
-        return "set aside"
-    return record.outcome.status.value.replace("_", " ")
+def reason(candidate: Mapping[str, Any]) -> str | None:
+    """Say why a member is out of the running; ``None`` if it is not.
 
+    Args:
+        candidate: One of ``BlendResult.to_dict()["candidates"]``.
 
-def reason(record: CandidateRecord) -> str | None:
-    """Why a member is out of the running, or ``None`` where it is not."""
-    why = record.invalid if record.outcome.ok else record.outcome.reason
-    if record.outcome.ok and why is None:
+    Returns:
+        Its status, and the reason if one is known.
+
+    Examples:
+        >>> reason({"status": "rate_limited", "reason": "quota exceeded", "invalid": None})
+        'rate limited: quota exceeded'
+    """
+    if candidate["invalid"]:
+        return f"set aside: {one_line(candidate['invalid'])}"
+    if candidate["status"] == Status.OK.value:
         return None
-    return f"{status(record)}: {one_line(why)}" if why else status(record)
+    status = str(candidate["status"]).replace("_", " ")
+    return f"{status}: {one_line(candidate['reason'])}" if candidate["reason"] else status
 
 
-def by_rank(result: BlendResult) -> list[CandidateRecord]:
-    """The members, best first; those without a rank come last, in the ensemble's order."""
+def by_rank(blend: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Order the candidates of a blend's record: best first, then those without a rank.
+
+    Args:
+        blend: ``BlendResult.to_dict()``.
+
+    Returns:
+        The candidates.
+    """
     return sorted(
-        result.candidates,
-        key=lambda record: (
-            record.rank is None,
-            record.rank or 0,
-            record.outcome.index != result.winner_index,
-            not record.outcome.ok,
+        blend["candidates"],
+        key=lambda one: (
+            one["rank"] is None,
+            one["rank"] or 0,
+            one["model"] != blend["winner"],
+            one["status"] != Status.OK.value,
         ),
     )
 
 
 def headline(result: BlendResult) -> str:
-    """Where the final text comes from, in one line."""
+    """Say in one line who wrote the final text."""
     if result.fused:
         return printable(f"fused from {', '.join(result.fused)}")
     if result.text or result.answer is None or not result.answer.tool_calls:
@@ -139,7 +153,7 @@ def headline(result: BlendResult) -> str:
 
 
 def timings(result: BlendResult) -> str:
-    """Seconds by stage and tokens of the whole call, in one line."""
+    """Write seconds by stage and tokens of the whole call, in one line."""
     times = result.timings
     parts = [f"gather {seconds(times.gather)}", f"rank {seconds(times.rank)}"]
     if times.fuse:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import math
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +14,7 @@ from blender_lab.cli.evaluate_blend import Encoder, MaxTokens, add_blend_command
 if TYPE_CHECKING:
     from blender_core.rank.protocol import Ranker
 
-__all__ = ["evaluate", "without_nan"]
+__all__ = ["evaluate"]
 
 evaluate = typer.Typer(
     help="Measure on preference data.",
@@ -28,8 +27,9 @@ evaluate = typer.Typer(
 @evaluate.command(epilog=EXIT_CODES)
 def ranker(
     data: Annotated[
-        str, typer.Option(envvar="BLENDER_DATA", help="Folder with the sets below eval/.")
-    ] = "../shared/data",
+        str | None,
+        typer.Option(help="Folder with the sets below eval/.", envvar="BLENDER_DATA", show_default=False),
+    ] = None,
     ranker: Annotated[
         str,
         typer.Option(
@@ -49,7 +49,7 @@ def ranker(
         typer.Option(
             "--embedding-consensus/--no-embedding-consensus",
             help="Embedding consensus as a baseline on blend sets; needs torch, and fetches its encoder once (91 MB).",
-            show_default="where torch is installed",
+            show_default="if torch is installed",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the numbers as JSON.")] = False,
@@ -58,10 +58,11 @@ def ranker(
     with reported():
         from rich.text import Text
 
+        from blender_lab.data_folder import data_folder
         from blender_lab.evaluate.benchmark_rankers import benchmark_rankers
         from blender_lab.evaluate.ranker import evaluate_ranker
-        from blender_lab.evaluate.table import blend_table, pair_table
 
+        folder = data_folder(data)
         measured = benchmark_rankers([ranker], encoder=encoder, max_tokens=max_tokens)[ranker]
         with console(stderr=True).status("") as status:
 
@@ -71,26 +72,26 @@ def ranker(
 
             numbers = evaluate_ranker(
                 measured,
-                data,
+                folder,
                 sets=sets,
                 limit=limit,
                 progress=lambda name: status.update(Text(name)),
                 embedding_consensus=agreement,
             )
         if as_json:
-            write_json(without_nan(numbers.to_dict()))
+            write_json(numbers.to_dict())
             return
         out = console(stderr=False)
         if not out.is_terminal:
             out.width = max(out.width, 160)
         if numbers.pairs:
-            out.print(pair_table(numbers))
+            out.print(numbers.pair_table(), "")
         if numbers.blends:
-            out.print(blend_table(numbers))
+            out.print(numbers.blend_table())
 
 
 def _agreement(wanted: bool | None, encoder: str | None, measured: Ranker) -> Ranker | None:
-    """Embedding consensus; where nobody asked for it, what is missing for it costs one line and not the run."""
+    """Embedding consensus; if nobody asked for it and something is missing, a line says so."""
     from blender_lab.evaluate.benchmark_rankers import EMBEDDING_CONSENSUS, benchmark_rankers
 
     if wanted is False or measured.name == EMBEDDING_CONSENSUS:
@@ -106,15 +107,6 @@ def _agreement(wanted: bool | None, encoder: str | None, measured: Ranker) -> Ra
             raise
         typer.echo(f"blended-llm: no column embedding consensus: {error}", err=True)
         return None
-
-
-def without_nan(value: Any) -> Any:
-    """The same plain types with ``None`` for numbers that JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: without_nan(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_nan(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 add_blend_command(evaluate)

@@ -44,7 +44,9 @@ def blend(
             show_default=False,
         ),
     ],
-    data: Annotated[str, typer.Option(envvar="BLENDER_DATA", help="Folder of the named sets.")] = "../shared/data",
+    data: Annotated[
+        str | None, typer.Option(help="Folder of the named sets.", envvar="BLENDER_DATA", show_default=False)
+    ] = None,
     ranker: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,18 +98,10 @@ def blend(
 
         from blender_core.runtime.extras import require
         from blender_lab.evaluate.benchmark import run_benchmark
-        from blender_lab.evaluate.benchmark_data import load_records
         from blender_lab.evaluate.benchmark_rankers import benchmark_rankers
-        from blender_lab.evaluate.benchmark_table import (
-            check_markers,
-            correlation_cells,
-            main_cells,
-            rich_table,
-            task_cells,
-            write_between_markers,
-        )
-        from blender_lab.evaluate.benchmark_table import markdown as as_markdown
         from blender_lab.evaluate.metrics.registry import resolve_metric
+        from blender_lab.evaluate.records import load_records
+        from blender_lab.evaluate.report import check_markers, write_between_markers
 
         # minutes of ranking must not end in a missing library
         require("scipy.stats", feature="eval blend", extra="eval")
@@ -132,18 +126,19 @@ def blend(
                 seed=seed,
                 progress=lambda label: status.update(Text(label)),
             )
-        tables = [cells for cells in (main_cells(report), correlation_cells(report), task_cells(report)) if cells.rows]
+        made = (report.table(), report.agreement_table(), report.task_table())
+        tables = [table for table in made if table.rows]
         if as_json:
             write_json(report.to_dict())
         else:
             out = console(stderr=False)
             if not out.is_terminal:
                 out.width = max(out.width, 220)
-            for cells in tables:
-                out.print(rich_table(cells))
+            for table in tables:
+                out.print(table, "")
         # files last: one that cannot be written loses no numbers
         if markdown is not None:
-            text = "\n\n".join(f"{cells.title}\n\n{as_markdown(cells)}" for cells in tables)
+            text = "\n\n".join(f"{table.title}\n\n{table.markdown()}" for table in tables)
             write_between_markers(markdown, f"blend {name}", text)
         if figures is not None:
             from blender_lab.evaluate.figures import save_figures

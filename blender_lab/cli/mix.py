@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blender_core.cli.output import console, reported
+from blender_core.cli.output import Endpoints, LocalModels, console, reported
 from blender_core.errors import ConfigurationError
 from blender_core.members.endpoints import Endpoint
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from blender_core.data.mixinstruct import MixCandidate, MixRecord
+    from blender_lab.data.mixinstruct import MixCandidate, MixRecord
     from blender_lab.mix.ensemble import PlannedMember
     from blender_lab.mix.gather import GatherSettings
     from blender_lab.mix.journal import Journal
@@ -29,18 +29,9 @@ def mix(
     prompts: Annotated[
         Path, typer.Argument(help="JSONL, plain or .gz: instruction, and perhaps id, input, output, task, check.")
     ],
-    out: Annotated[Path, typer.Option(help="Where to; a name in .gz is compressed.", show_default=False)],
-    model: Annotated[
-        list[str] | None, typer.Option(help="A local model, see `models`; may be repeated.", show_default=False)
-    ] = None,
-    endpoint: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL:MODEL",
-            help="A model of an OpenAI-compatible server; may be repeated. The key is $OPENAI_API_KEY.",
-            show_default=False,
-        ),
-    ] = None,
+    out: Annotated[Path, typer.Option(help="Target file; a name in .gz is compressed.", show_default=False)],
+    model: LocalModels = None,
+    endpoint: Endpoints = None,
     ensemble: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,7 +58,7 @@ def mix(
     retry_failed: Annotated[
         bool,
         typer.Option(
-            "--retry-failed", help="Ask again where a member failed, or a verdict could not be read, in an earlier run."
+            "--retry-failed", help="Repeat what failed in an earlier run, and verdicts that could not be read."
         ),
     ] = False,
     give_up_after: Annotated[int, typer.Option(help="Failures of a member in a row that end the run.")] = 10,
@@ -91,11 +82,11 @@ def mix(
     """Gather every member's answer to every prompt, score them, and write MixInstruct's schema.
 
     Every answer is on the disk before the next question, in OUT.journal: run the same command again after a kill
-    and it goes on. Members can be added later. Local models run one after the other, the others at the same time.
+    and it resumes. Members can be added later. Local models run one after the other, the others at the same time.
     """
     with reported():
-        from blender_core.data.mixinstruct import write_mix
         from blender_core.gather.policy import GatherPolicy
+        from blender_lab.data.mixinstruct import write_mix
         from blender_lab.mix.gather import GatherSettings, gathered_records
         from blender_lab.mix.journal import Journal
 
@@ -156,8 +147,8 @@ def _check_target(prompts: Path, out: Path, journal_file: Path) -> None:
 
 
 def _prompts(path: Path, limit: int | None) -> list[MixRecord]:
-    from blender_core.data.mixinstruct import read_mix
-    from blender_lab.mix.checks import validate_check
+    from blender_lab.data.mixinstruct import read_mix
+    from blender_lab.mix.scoring import validate_check
 
     records = []
     for record in read_mix(path):
@@ -294,8 +285,8 @@ def _finish(
     settings: GatherSettings,
     progress: Console,
 ) -> list[MixRecord]:
-    from blender_lab.mix.oracle import judged_by_checks
     from blender_lab.mix.scoring import scored_by_check, scored_by_metrics
+    from blender_lab.mix.verdicts import judged_by_checks
 
     scored = [scored_by_check(record) for record in records]
     if metrics:
@@ -315,7 +306,7 @@ def _judged(
     from rich.progress import Progress
 
     from blender_lab.mix.ensemble import open_planned
-    from blender_lab.mix.oracle import judged_by_llm, unread_replies, verdict_agreement
+    from blender_lab.mix.verdicts import judged_by_llm, unread_replies, verdict_agreement
 
     judged = []
     pairs = sum(len(record.candidates) * (len(record.candidates) - 1) for record in records)
@@ -359,27 +350,25 @@ def _judge_plan(judge: str, console: Console) -> PlannedMember:
 
 
 def _tell(out: Path, records: Sequence[MixRecord], names: Sequence[str], progress: Console) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
+    from blender_core.view.table import Column, Table
     from blender_lab.mix.scoring import CHECK_SCORE
 
-    # names of models and files may hold what rich reads as markup
-    title = Text(f"{len(records)} prompts in {out}", style="table.title")
-    table = Table(title=title, title_justify="left")
-    for heading in ("member", "answered", "failed", "right", "seconds, mean", "tokens, mean"):
-        table.add_column(heading, justify="left" if heading == "member" else "right")
+    rows = []
     for name in names:
         mine = [candidate for record in records for candidate in record.candidates if candidate.model == name]
         checked = [candidate.scores[CHECK_SCORE] for candidate in mine if CHECK_SCORE in candidate.scores]
         gathered = [candidate.gathered for candidate in mine if candidate.gathered is not None]
         tokens = [each.output_tokens for each in gathered if each.output_tokens is not None]
-        table.add_row(
-            Text(name),
-            str(sum(not candidate.failed for candidate in mine)),
-            str(sum(candidate.failed for candidate in mine)),
-            f"{sum(checked) / len(checked):.1%}" if checked else "-",
-            f"{sum(each.latency_s for each in gathered) / len(gathered):.2f}" if gathered else "-",
-            f"{sum(tokens) / len(tokens):.1f}" if tokens else "-",
+        rows.append(
+            [
+                name,
+                str(sum(not candidate.failed for candidate in mine)),
+                str(sum(candidate.failed for candidate in mine)),
+                f"{sum(checked) / len(checked):.1%}" if checked else "-",
+                f"{sum(each.latency_s for each in gathered) / len(gathered):.2f}" if gathered else "-",
+                f"{sum(tokens) / len(tokens):.1f}" if tokens else "-",
+            ]
         )
-    progress.print(table)
+    headings = ("answered", "failed", "right", "seconds, mean", "tokens, mean")
+    columns = [Column("member", name=True), *(Column(heading, number=True) for heading in headings)]
+    progress.print(Table(columns, rows, title=f"{len(records)} prompts in {out}"))

@@ -32,7 +32,7 @@ def ranker(
 ) -> None:
     """Train a ranker from a configuration file.
 
-    A run that was stopped goes on from its last checkpoint when the same command is given again. Progress goes to
+    A run that was stopped resumes from its last checkpoint when the same command is given again. Progress goes to
     standard error: a bar on a terminal, else a line now and then, nothing with --json.
     """
     with reported():
@@ -69,7 +69,7 @@ def ranker(
 @train.command(epilog=EXIT_CODES)
 def export(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="The file that the run was trained with.")],
-    output: Annotated[str, typer.Argument(metavar="FOLDER", help="Where to write; made where it is missing.")],
+    output: Annotated[str, typer.Argument(metavar="FOLDER", help="Where to write; made if it is missing.")],
     data: Annotated[
         str | None,
         typer.Option(help="Folder that the files of the sources lie in.", show_default="$BLENDER_DATA"),
@@ -101,7 +101,7 @@ def reward_head(
 ) -> None:
     """Fit a linear head on a frozen language model: a ranker, and a teacher for smaller ones.
 
-    Every answer is read once; a run that was stopped goes on when the same command is given again. Writes the numbers
+    Every answer is read once; a run that was stopped resumes when the same command is given again. Writes the numbers
     on held-out prompts as JSON.
     """
     with reported():

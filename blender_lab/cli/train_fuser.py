@@ -22,11 +22,11 @@ def fuser(
 ) -> None:
     """Train a fuser from a configuration file.
 
-    A run that was stopped goes on from its last checkpoint when the same command is given again. The folder "model"
+    A run that was stopped resumes from its last checkpoint when the same command is given again. The folder "model"
     below the run's output is what GenFuser.from_pretrained loads.
     """
     with reported():
-        from blender_lab.fuser import FuserTrainingConfig, train_fuser
+        from blender_lab import FuserTrainingConfig, train_fuser
 
         progress = console(stderr=True)
         result = train_fuser(

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from blender_lab.evaluate.blend_sets import BlendNumbers, evaluate_blend
-from blender_lab.evaluate.pair_sets import PairNumbers, evaluate_pairs
-from blender_lab.evaluate.ranker import BLEND_SETS, PAIR_SETS, RankerNumbers, evaluate_ranker
+from blender_lab.evaluate.ranker import (
+    BLEND_SETS,
+    PAIR_SETS,
+    BlendNumbers,
+    PairNumbers,
+    RankerNumbers,
+    evaluate_blend,
+    evaluate_pairs,
+    evaluate_ranker,
+)
 
 __all__ = [
     "BLEND_SETS",

@@ -5,21 +5,38 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from blender_core.data.mixinstruct import MixRecord
 from blender_core.errors import ConfigurationError
 from blender_core.rank.protocol import Ranker
-from blender_lab.evaluate.benchmark_report import BenchmarkReport, Row
-from blender_lab.evaluate.comparison_curve import ComparisonCurve, comparison_curve
-from blender_lab.evaluate.correlation import RankCorrelation, rank_correlation
-from blender_lab.evaluate.gpt_rank import Against, gpt_ranks, tally
-from blender_lab.evaluate.metrics.protocol import Metric
-from blender_lab.evaluate.oracle import Oracle, ScoreOracle, TieConvention, resolve_oracle
-from blender_lab.evaluate.scored_records import ScoredRecord, score_records, weighted
-from blender_lab.evaluate.selections import Kind, Selection, chance, member, oracle_pick, run_ranker
-from blender_lab.evaluate.significance import PairedTest, bootstrap_mean, holm, paired_test
+from blender_core.types.ranking import Ranking
+from blender_lab.data.mixinstruct import MixRecord
+from blender_lab.evaluate.metrics.registry import Metric
+from blender_lab.evaluate.oracle import Against, Oracle, ScoreOracle, TieConvention, gpt_ranks, resolve_oracle, tally
+from blender_lab.evaluate.records import ScoredRecord, score_records, weighted
+from blender_lab.evaluate.report import BenchmarkReport, Kind, Row
+from blender_lab.evaluate.statistics import (
+    ComparisonCurve,
+    PairedTest,
+    RankCorrelation,
+    bootstrap_mean,
+    comparison_curve,
+    holm,
+    mean_of_known,
+    paired_test,
+    rank_correlation,
+)
 
-__all__ = ["GPT_RANK", "TOP_3", "run_benchmark"]
+__all__ = [
+    "GPT_RANK",
+    "TOP_3",
+    "Selection",
+    "chance",
+    "member",
+    "oracle_pick",
+    "run_benchmark",
+    "run_ranker",
+]
 
 GPT_RANK = "gpt_rank"
 TOP_3 = "top_3"
@@ -54,7 +71,7 @@ def run_benchmark(
             an oracle.
         ties: What ties among verdicts are worth.
         shared: What equal candidates get as GPT-Rank: the ``"min"`` of their ranks or the ``"average"``.
-        metrics: Metrics to compute against references, beside the scores that the records hold.
+        metrics: Metrics to compute against references, besides the scores that the records hold.
         against: Members to compare every row with; default the best two.
         systems: Models whose answers are finished blends, no members.
         exclude: Models to leave out.
@@ -88,7 +105,7 @@ def run_benchmark(
     say("statistics")
     primary = judge.name if isinstance(judge, ScoreOracle) else GPT_RANK
     values = {(s.kind, s.name): _values(s, scored) for s in selections}
-    means = {key: _mean(columns[primary]) for key, columns in values.items()}
+    means = {key: mean_of_known(columns[primary]) for key, columns in values.items()}
     lower_is_better = primary == GPT_RANK
     steady = [
         model
@@ -118,7 +135,7 @@ def run_benchmark(
             by_task=_by_task(scored, values[one.kind, one.name][primary]),
             tests=tests.get((one.kind, one.name), ()),
             picks=_picks(one, scored),
-            seconds=_mean(one.seconds) if one.seconds else None,
+            seconds=mean_of_known(one.seconds) if one.seconds else None,
             **_effort(one, scored),
         )
         for one in selections
@@ -182,7 +199,7 @@ def _against(selection: Selection, scored: Sequence[ScoredRecord], judge: Oracle
 def _by_task(scored: Sequence[ScoredRecord], values: Sequence[float]) -> dict[str, float]:
     tasks = sorted({one.record.task for one in scored})
     return {
-        task: _mean([value for one, value in zip(scored, values, strict=True) if one.record.task == task])
+        task: mean_of_known([value for one, value in zip(scored, values, strict=True) if one.record.task == task])
         for task in (tasks if len(tasks) > 1 else ())
     }
 
@@ -201,7 +218,7 @@ def _picks(selection: Selection, scored: Sequence[ScoredRecord]) -> dict[str, fl
 
 
 def _effort(selection: Selection, scored: Sequence[ScoredRecord]) -> dict[str, float | None]:
-    """Latency, cost and tokens of an answer, where the records tell; a pick among members waits and pays for all."""
+    """Latency, cost and tokens of an answer, if known; a pick among members waits and pays for all."""
     keys = ("latency_s", "cost", "output_tokens")
     if selection.kind in (Kind.ORACLE, Kind.CHANCE):
         return dict.fromkeys(keys)
@@ -217,7 +234,7 @@ def _effort(selection: Selection, scored: Sequence[ScoredRecord]) -> dict[str, f
                 rows[key].append(max(known) + (selection.seconds[place] if selection.seconds else 0.0))
             else:
                 rows[key].append(float(sum(known)))
-    return {key: _mean(values) if values else None for key, values in rows.items()}
+    return {key: mean_of_known(values) if values else None for key, values in rows.items()}
 
 
 def _tests(
@@ -315,6 +332,111 @@ def _curves(
     return curves
 
 
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return math.fsum(known) / len(known) if known else math.nan
+Weights = Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a row picks.
+
+    Attributes:
+        name: The row's name.
+        kind: What it is.
+        weights: For each record the picked candidates with their shares, ``None`` if nothing could be picked.
+        rankings: A ranker's rankings of the pools, one a record; empty for others.
+        seconds: Seconds that each ranking took; empty for others.
+    """
+
+    name: str
+    kind: Kind
+    weights: tuple[Weights | None, ...]
+    rankings: tuple[Ranking, ...] = ()
+    seconds: tuple[float, ...] = ()
+
+
+def member(scored: Sequence[ScoredRecord], model: str, kind: Kind = Kind.MEMBER) -> Selection:
+    """Select one model's own answers.
+
+    Args:
+        scored: The records.
+        model: Its name.
+        kind: ``MEMBER`` or ``SYSTEM``.
+
+    Returns:
+        The selection; ``None`` if the model has no answer.
+    """
+    picks: list[Weights | None] = []
+    for one in scored:
+        models = one.record.models
+        picks.append({models.index(model): 1.0} if model in models else None)
+    return Selection(model, kind, tuple(picks))
+
+
+def chance(scored: Sequence[ScoredRecord]) -> Selection:
+    """Select every candidate with the same share: a random pick without its noise."""
+    picks: list[Weights] = [dict.fromkeys(one.pool, 1.0 / len(one.pool)) for one in scored]
+    return Selection("chance", Kind.CHANCE, tuple(picks))
+
+
+def oracle_pick(
+    scored: Sequence[ScoredRecord], name: str, values: Callable[[ScoredRecord], Sequence[float] | None]
+) -> Selection:
+    """Select the best candidates of the pool by some values; equal ones share the pick.
+
+    Args:
+        scored: The records.
+        name: The row's name.
+        values: Gives one value a candidate, greater is better, or ``None``.
+
+    Returns:
+        The selection.
+    """
+    picks: list[Weights | None] = []
+    for one in scored:
+        row = values(one)
+        known = [] if row is None else [index for index in one.pool if not math.isnan(row[index])]
+        if row is None or not known:
+            picks.append(None)
+            continue
+        top = max(row[index] for index in known)
+        best = [index for index in known if row[index] == top]
+        picks.append(dict.fromkeys(best, 1.0 / len(best)))
+    return Selection(name, Kind.ORACLE, tuple(picks))
+
+
+def run_ranker(
+    scored: Sequence[ScoredRecord],
+    name: str,
+    ranker: Ranker,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    progress: Callable[[int], None] | None = None,
+) -> Selection:
+    """Let a ranker pick from every pool.
+
+    Args:
+        scored: The records.
+        name: The row's name.
+        ranker: The ranker.
+        clock: Seconds; injectable.
+        progress: Called with the number of records done.
+
+    Returns:
+        The selection.
+
+    Raises:
+        RankerError: The ranker failed.
+    """
+    picks: list[Weights] = []
+    rankings: list[Ranking] = []
+    seconds: list[float] = []
+    for done, one in enumerate(scored, 1):
+        texts = [one.record.candidates[index].text for index in one.pool]
+        started = clock()
+        ranking = ranker.rank(one.record.prompt, texts)
+        seconds.append(clock() - started)
+        rankings.append(ranking)
+        picks.append({one.pool[ranking.best]: 1.0})
+        if progress is not None:
+            progress(done)
+    return Selection(name, Kind.RANKER, tuple(picks), tuple(rankings), tuple(seconds))

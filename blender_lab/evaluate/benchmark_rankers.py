@@ -18,7 +18,7 @@ EMBEDDING_CONSENSUS = "embedding-consensus"
 ENCODER_RANKERS = ("bi-encoder", EMBEDDING_CONSENSUS)
 """Rankers that need a text encoder."""
 
-# a language model that reads every answer takes minutes for a benchmark: only where it is asked for
+# a language model that reads every answer takes minutes for a benchmark: only on request
 _QUICK = tuple(name for name in RANKER_NAMES if name != "reward-head")
 
 # a verdict is one short line
@@ -81,7 +81,7 @@ def benchmark_rankers(
 
     Raises:
         CheckpointError: A model is not of the kind that its ranker needs.
-        ConfigurationError: A name is unknown, or one of `MODEL_RANKERS` stands without a model.
+        ConfigurationError: A name is unknown, or one of `MODEL_RANKERS` has no model.
         DownloadError: An encoder or a model cannot be had.
         MissingExtraError: torch is not installed, and a ranker needs it.
 

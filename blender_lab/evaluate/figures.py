@@ -14,8 +14,7 @@ from typing import Any
 from blender_core.errors import ConfigurationError
 from blender_core.runtime.extras import require
 from blender_core.view.figure import new_figure
-from blender_lab.evaluate.benchmark_report import BenchmarkReport, Row
-from blender_lab.evaluate.selections import Kind
+from blender_lab.evaluate.report import BenchmarkReport, Kind, Row
 
 __all__ = ["quality_by_comparisons", "quality_by_effort", "rank_matrix", "save_figures", "win_pie"]
 
@@ -36,7 +35,7 @@ _EFFORTS = {
 
 
 def win_pie(report: BenchmarkReport, *, row: str | None = None) -> Any:
-    """Who is first how often, as in figure 1 of the LLM-Blender paper.
+    """Draw who is first how often, as in figure 1 of the LLM-Blender paper.
 
     Args:
         report: The report.
@@ -63,7 +62,7 @@ def win_pie(report: BenchmarkReport, *, row: str | None = None) -> Any:
         counterclock=False,
         wedgeprops={"edgecolor": "white", "linewidth": 1},
     )
-    # names in a legend: beside thin slices they would lie on each other
+    # names in a legend: next to thin slices they would overlap
     axes.legend(
         wedges,
         [f"{model}  {100 * share:.1f}%" for share, model in shares],
@@ -77,7 +76,7 @@ def win_pie(report: BenchmarkReport, *, row: str | None = None) -> Any:
 
 
 def rank_matrix(report: BenchmarkReport) -> Any:
-    """How often each member has which rank by the oracle.
+    """Draw how often each member has which rank by the oracle.
 
     Args:
         report: The report.
@@ -115,7 +114,7 @@ def rank_matrix(report: BenchmarkReport) -> Any:
 
 
 def quality_by_comparisons(report: BenchmarkReport, *, row: str) -> Any:
-    """Quality against comparisons, as in the trade-off figure of the LLM-Blender paper.
+    """Draw quality against comparisons, as in the trade-off figure of the LLM-Blender paper.
 
     Args:
         report: The report.
@@ -152,7 +151,7 @@ def quality_by_comparisons(report: BenchmarkReport, *, row: str) -> Any:
 
 
 def quality_by_effort(report: BenchmarkReport, effort: str = "latency_s") -> Any:
-    """Quality against what an answer takes.
+    """Draw quality against what an answer takes.
 
     Args:
         report: The report.
@@ -204,7 +203,7 @@ def save_figures(report: BenchmarkReport, folder: str | Path, *, dpi: int = 110)
 
     Args:
         report: The report.
-        folder: Where to; made where it is not there.
+        folder: Target folder; made if missing.
         dpi: Dots an inch.
 
     Returns:
@@ -264,7 +263,7 @@ def _plural(kind: Kind) -> str:
     return {Kind.CHANCE: "chance", Kind.SYSTEM: "fused answers"}.get(kind, f"{kind}s")
 
 
-# where a name may stand beside its point: offset in points, alignment
+# possible places of a name near its point: offset in points, alignment
 _PLACES = (
     (7, 0, "left", "center"),
     (-7, 0, "right", "center"),
@@ -281,7 +280,7 @@ _LETTER, _LINE, _SIZE = 4.6, 9.0, 8  # width and height of text in points, at th
 
 
 def _label_points(axes: Any, points: Sequence[tuple[float, float, Row]], lines: Sequence[float]) -> None:
-    """Write names beside points, each at the first place that is free of names, points, lines and edges."""
+    """Write names near points, each at the first place free of names, points, lines and edges."""
     to_points = 72.0 / axes.figure.dpi
     spots = [tuple(to_points * value for value in axes.transData.transform((x, y))) for x, y, _ in points]
     left, bottom, right, top = (to_points * value for value in axes.get_window_extent().extents)

@@ -1,27 +1,38 @@
 """Who is better, according to whom: an oracle's verdicts on pairs, or a score.
 
-MixInstruct's oracle is ChatGPT's verdict on every pair (LLM-Blender, section 3.2). Where there are no verdicts, a score
-of each answer takes their place: the greater one is better, equal ones tie.
+MixInstruct's oracle is ChatGPT's verdict on every pair (LLM-Blender, section 3.2). Without verdicts a
+score of each answer decides: the greater one is better, equal ones tie.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from blender_core.data.mixinstruct import MixRecord, Verdict
 from blender_core.errors import ConfigurationError
+from blender_lab.data.mixinstruct import MixRecord, Verdict
 
-__all__ = ["Oracle", "ScoreOracle", "TieConvention", "VerdictOracle", "filled_scores", "resolve_oracle"]
+__all__ = [
+    "Against",
+    "Oracle",
+    "ScoreOracle",
+    "TieConvention",
+    "VerdictOracle",
+    "filled_scores",
+    "gpt_ranks",
+    "resolve_oracle",
+    "tally",
+]
 
 
 class TieConvention(StrEnum):
     """What "Same good" and "Same bad" are worth when verdicts are added up.
 
     Attributes:
-        CANCEL: A win counts 1, a loss -1, both kinds of tie nothing: what ``llm-blender`` 0.0.2 computes, where the
+        CANCEL: A win counts 1, a loss -1, both kinds of tie nothing: what ``llm-blender`` 0.0.2 computes: its
             half points of a tie cancel.
         POINTS: A win counts 1, "Same good" one half for both, "Same bad" and a loss nothing: how the authors
             recomputed their table in an issue (LLM-Blender #6).
@@ -56,20 +67,20 @@ class Oracle(Protocol):
         ...
 
     def scores(self, record: MixRecord, pool: Sequence[int]) -> tuple[float, ...] | None:
-        """Strength of every candidate among those of the pool.
+        """Rate every candidate among those of the pool.
 
         Args:
             record: The record.
             pool: Indices of the candidates that count as opponents.
 
         Returns:
-            One number a candidate, greater is better, ``nan`` where the oracle says nothing; ``None`` where it says
+            One number a candidate, greater is better, ``nan`` if the oracle says nothing; ``None`` if it says
             nothing on the whole record.
         """
         ...
 
     def verdict(self, record: MixRecord, first: int, second: int) -> Verdict | None:
-        """Verdict on two candidates, ``first`` as A; ``None`` where there is none."""
+        """Look up the verdict on two candidates, ``first`` as A; ``None`` without one."""
         ...
 
 
@@ -97,9 +108,9 @@ class VerdictOracle:
             raise ConfigurationError(f"ties is {ties!r}; choose one of {', '.join(TieConvention)}") from error
 
     def scores(self, record: MixRecord, pool: Sequence[int]) -> tuple[float, ...] | None:
-        """Mean worth of a candidate's verdicts against the pool; see ``Oracle.scores``.
+        """Average the worth of a candidate's verdicts against the pool; see ``Oracle.scores``.
 
-        Where every pair was judged this orders like the sum of the verdicts, which the paper takes; where some are
+        If every pair was judged, this orders like the sum of the verdicts, which the paper takes. If some are
         missing it does not favour who was judged more often. A pair judged in both orders counts once, half a point
         for each.
         """
@@ -122,7 +133,7 @@ class VerdictOracle:
         return tuple(math.fsum(points) / len(points) if points else math.nan for points in totals)
 
     def verdict(self, record: MixRecord, first: int, second: int) -> Verdict | None:
-        """The verdict that was given; see ``Oracle.verdict``."""
+        """Look up the verdict that was given; see ``Oracle.verdict``."""
         return record.verdict(record.models[first], record.models[second])
 
 
@@ -145,11 +156,11 @@ class ScoreOracle:
         self._good = good
 
     def scores(self, record: MixRecord, pool: Sequence[int]) -> tuple[float, ...] | None:
-        """The scores; see ``Oracle.scores``. An answer that is blank and has no score gets the lowest of its record."""
+        """Look up the scores; a blank answer without one gets the lowest of its record."""
         return filled_scores(record, self.name)
 
     def verdict(self, record: MixRecord, first: int, second: int) -> Verdict | None:
-        """The greater score wins; see ``Oracle.verdict``."""
+        """Compare two scores, the greater wins; see ``Oracle.verdict``."""
         scores = filled_scores(record, self.name)
         if scores is None or math.isnan(scores[first] + scores[second]):
             return None
@@ -159,7 +170,7 @@ class ScoreOracle:
 
 
 def filled_scores(record: MixRecord, metric: str) -> tuple[float, ...] | None:
-    """A metric's values with ``nan`` for missing ones.
+    """Look up a metric's values, with ``nan`` for missing ones.
 
     Args:
         record: The record.
@@ -167,7 +178,7 @@ def filled_scores(record: MixRecord, metric: str) -> tuple[float, ...] | None:
 
     Returns:
         One value a candidate. A blank answer without a value gets the lowest one of the record, so that a member
-        does not gain by saying nothing. ``None`` where no candidate has a value.
+        does not gain by saying nothing. ``None`` if no candidate has a value.
     """
     values = record.scores(metric)
     known = [value for value in values if value is not None]
@@ -184,8 +195,8 @@ def resolve_oracle(oracle: str, records: Iterable[MixRecord], *, ties: TieConven
     """Find the oracle.
 
     Args:
-        oracle: ``"verdicts"``, the name of a score, or ``"auto"``: verdicts where there are some, else the only
-            score, else ``"correct"`` or ``"score"`` where there is one of these.
+        oracle: ``"verdicts"``, the name of a score, or ``"auto"``: verdicts if there are some, else the only
+            score, else ``"correct"`` or ``"score"``.
         records: The records.
         ties: What ties among verdicts are worth.
 
@@ -213,4 +224,122 @@ def resolve_oracle(oracle: str, records: Iterable[MixRecord], *, ties: TieConven
             return ScoreOracle(plain[0])
     raise ConfigurationError(
         f"the oracle {oracle!r} cannot be had; the records hold {', '.join(found) or 'neither verdicts nor scores'}"
+    )
+
+
+_SHARED = ("min", "average")
+
+
+def gpt_ranks(scores: Sequence[float], pool: Sequence[int] | None = None, *, shared: str = "min") -> tuple[float, ...]:
+    """Rank each candidate by the oracle's scores; 1 is best.
+
+    Args:
+        scores: The oracle's score of each candidate, greater is better; ``nan`` without one.
+        pool: Indices of the candidates that are ranked among each other; ``None`` for all. A candidate outside of it,
+            such as a fused answer, gets the rank that it would have if it joined the pool.
+        shared: What equal candidates get: the ``"min"`` of their ranks, as in ``llm-blender`` 0.0.2, or the
+            ``"average"``, which keeps the mean rank at (n + 1) / 2.
+
+    Returns:
+        One rank a candidate, ``nan`` if it has no score.
+
+    Raises:
+        ConfigurationError: ``shared`` is unknown.
+
+    Examples:
+        >>> gpt_ranks([0.5, 0.9, 0.5, 0.1])
+        (2.0, 1.0, 2.0, 4.0)
+        >>> gpt_ranks([0.5, 0.9, 0.5, 0.1], shared="average")
+        (2.5, 1.0, 2.5, 4.0)
+    """
+    if shared not in _SHARED:
+        raise ConfigurationError(f"shared is {shared!r}; choose one of {', '.join(_SHARED)}")
+    pool = range(len(scores)) if pool is None else pool
+    ranks = []
+    for index, own in enumerate(scores):
+        others = [scores[other] for other in pool if other != index]
+        rank = 1.0 + sum(other > own for other in others)
+        if shared == "average":
+            rank += 0.5 * sum(other == own for other in others)
+        ranks.append(math.nan if math.isnan(own) else rank)
+    return tuple(ranks)
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """How picks compare with one member's answers, as shares of the prompts, adding up to 1.
+
+    Attributes:
+        member: The member's name.
+        prompts: Prompts that could be compared.
+        better: The pick is better.
+        same_good: Both are good.
+        same_bad: Both are bad.
+        worse: The pick is worse.
+        itself: The pick is that member's own answer.
+    """
+
+    member: str
+    prompts: float
+    better: float
+    same_good: float
+    same_bad: float
+    worse: float
+    itself: float
+
+    @property
+    def at_least_as_good(self) -> float:
+        """Better, the same good, or the member's own answer."""
+        return self.better + self.same_good + self.itself
+
+    @property
+    def as_published(self) -> float:
+        """The column of Table 2: better or the same good, the member's own answer not counted.
+
+        The paper does not say what happens if a method picks the member itself. Its Random row does: 37.75 is the
+        mean of the members' entries if the member itself enters with 0 (37.95), not with 100 (47.0).
+        """
+        return self.better + self.same_good
+
+    @property
+    def points(self) -> float:
+        """Better counts 1, the same good one half: the authors' recomputation in LLM-Blender issue #6.
+
+        The member's own answer counts one half.
+        """
+        return self.better + 0.5 * (self.same_good + self.itself)
+
+
+def tally(member: str, outcomes: Iterable[tuple[float, Verdict | None]]) -> Against:
+    """Add up verdicts.
+
+    Args:
+        member: The member's name.
+        outcomes: Pairs of a weight and the verdict with the pick as A; ``None`` if the pick is the member itself.
+
+    Returns:
+        The shares; ``nan`` if there is nothing to add up.
+
+    Examples:
+        >>> verdicts = [Verdict.A_IS_BETTER, Verdict.SAME_GOOD, None, Verdict.SAME_BAD]
+        >>> against = tally("vicuna", [(1, verdict) for verdict in verdicts])
+        >>> against.at_least_as_good, against.as_published, against.points
+        (0.75, 0.5, 0.5)
+    """
+    sums: dict[Verdict | None, float] = {}
+    for weight, verdict in outcomes:
+        sums[verdict] = sums.get(verdict, 0.0) + weight
+    total = math.fsum(sums.values())
+
+    def share(verdict: Verdict | None) -> float:
+        return sums.get(verdict, 0.0) / total if total else math.nan
+
+    return Against(
+        member=member,
+        prompts=total,
+        better=share(Verdict.A_IS_BETTER),
+        same_good=share(Verdict.SAME_GOOD),
+        same_bad=share(Verdict.SAME_BAD),
+        worse=share(Verdict.B_IS_BETTER),
+        itself=share(None),
     )

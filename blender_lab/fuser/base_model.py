@@ -52,7 +52,7 @@ class BaseModel:
         """Write what `GenFuser.from_pretrained` loads; adapters are merged into the weights.
 
         Args:
-            folder: The folder; made where it is missing.
+            folder: The folder; made if it is missing.
             config: Settings of the run.
             dtype: Number format of a decoder-only model's weights. T5 overflows in float16 and gets bfloat16.
         """
@@ -84,7 +84,7 @@ def load_base_model(config: FuserTrainingConfig) -> BaseModel:
         config: Settings; ``model`` is a folder, a hub name, a GGUF file, or a name in the catalogue of local models.
 
     Returns:
-        The model with its encoder; embeddings frozen and adapters attached as the settings say.
+        The model with its encoder; layers frozen and adapters attached as the settings say.
 
     Raises:
         CheckpointError: It cannot be loaded.
@@ -100,9 +100,8 @@ def load_base_model(config: FuserTrainingConfig) -> BaseModel:
         raise CheckpointError(
             f"{config.model} cannot be loaded as a model to train: {type(error).__name__}: {error}"
         ) from error
-    if config.freeze_embeddings or config.freeze_layers:
-        _freeze_embeddings(base.model)
     if config.freeze_layers:
+        _freeze_embeddings(base.model)
         _freeze_layers(base.model, config.freeze_layers)
     if config.lora is None:
         return base
@@ -214,7 +213,8 @@ def _with_adapters(model: Any, lora: LoraConfig, encoder_decoder: bool) -> Any:
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=modules if isinstance(modules, str) else list(modules),
+        # peft takes the whole set by its name only
+        target_modules="all-linear" if modules == ("all-linear",) else list(modules),
     )
     return peft.get_peft_model(model, settings)
 

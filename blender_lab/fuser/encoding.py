@@ -1,4 +1,4 @@
-"""Examples as token ids: the input exactly as `GenFuser` writes it, and the target behind it or beside it."""
+"""Examples as token ids: the input exactly as `GenFuser` writes it, and the target."""
 
 from __future__ import annotations
 

@@ -15,17 +15,23 @@ from typing import Any
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.rank.registry import resolve_ranker
 from blender_core.runtime.extras import require
-from blender_lab.fuser.checkpoints import last_checkpoint, read_log, read_seconds, rewind_log
+from blender_lab.data_folder import data_file
 from blender_lab.fuser.config import FuserTrainingConfig
-from blender_lab.fuser.examples import FusionExamples
-from blender_lab.fuser.ranking import rank_records
-from blender_lab.fuser.records import FusionRecord, Split, read_fusion_records, split_records
-from blender_lab.training.resume import check_resumable, keep_settings
+from blender_lab.fuser.examples import (
+    FusionExamples,
+    FusionRecord,
+    Split,
+    rank_records,
+    read_fusion_records,
+    split_records,
+)
+from blender_lab.fuser.trainer import last_checkpoint, read_log, read_seconds, rewind_log
+from blender_lab.training.settings import check_resumable, keep_settings
 
 __all__ = ["FuserTrainingResult", "fusion_splits", "train_fuser"]
 
-# may change when a run goes on
-_FREE_SETTINGS = ("output", "minutes", "notes", "threads", "device", "log_every", "save_every")
+# may change when a run is resumed
+_FREE_SETTINGS = ("output", "minutes", "threads", "device", "log_every", "save_every")
 _MODEL_FOLDER = "model"
 _RESULT_FILE = "result.json"
 _NEVER = 1_000_000_000
@@ -63,7 +69,7 @@ def fusion_splits(config: FuserTrainingConfig, data: str | Path | None = None) -
 
     Args:
         config: Settings.
-        data: The data folder; ``None`` for ``BLENDER_DATA``, else ``../shared/data``.
+        data: The data folder; ``None`` for ``BLENDER_DATA``.
 
     Returns:
         Training, development and test records.
@@ -71,10 +77,7 @@ def fusion_splits(config: FuserTrainingConfig, data: str | Path | None = None) -
     Raises:
         ConfigurationError: A file is missing, unreadable or of no use.
     """
-    from blender_lab.ranker.train import data_folder
-
-    folder = data_folder(data)
-    records = [record for file in config.files for record in read_fusion_records(folder / file)]
+    records = [record for file in config.files for record in read_fusion_records(data_file(file, data))]
     return split_records(
         records, development_share=config.development_share, test_share=config.test_share, seed=config.seed
     )
@@ -87,14 +90,14 @@ def train_fuser(
     clock: Callable[[], float] = time.monotonic,
     report: Callable[[str], None] | None = None,
 ) -> FuserTrainingResult:
-    """Train a fuser, or go on with a run that was stopped.
+    """Train a fuser, or resume a run that was stopped.
 
     The published recipe (LLM-Blender, Jiang et al. 2023, section 4 and the released scripts) is the default of the
     settings: top-3 candidates in shuffled order, cross entropy of the reference, best held-out loss.
 
     Args:
         config: Settings; ``config.output`` receives checkpoints, ``log.csv``, ``rankings.jsonl`` and ``model/``.
-        data: The data folder; ``None`` for ``BLENDER_DATA``, else ``../shared/data``.
+        data: The data folder; ``None`` for ``BLENDER_DATA``.
         clock: Seconds, monotonic.
         report: Takes a line of text now and then.
 
@@ -122,7 +125,6 @@ def train_fuser(
     for side in ("train", "development"):
         if not splits[side]:
             raise ConfigurationError(f"no {side} records among {config.files}; change the shares or give more data")
-    splits["train"] = splits["train"][: config.training_records or None]
     splits["development"] = splits["development"][: config.development_records]
     examples = _examples(config, splits, output, say)
     result = _run(config, examples, output, clock, say)
@@ -152,7 +154,6 @@ def _examples(
             orders,
             top_k=config.top_k,
             shuffle=config.shuffle,
-            noise=config.noise if side == "train" else 0.0,
             cut_repeats=config.cut_repeats,
             seed=config.seed,
         )
@@ -171,7 +172,7 @@ def _run(
 
     from blender_lab.fuser.base_model import load_base_model
     from blender_lab.fuser.encoding import EncodedExamples, collate_causal, collate_seq2seq
-    from blender_lab.fuser.schedule import RunCallback, ScheduledTrainer
+    from blender_lab.fuser.trainer import RunCallback, ScheduledTrainer
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -205,8 +206,8 @@ def _run(
         if checkpoint is None or trainer.state.global_step > _step_of(checkpoint):
             raise
         raise CheckpointError(
-            f"the run cannot go on from {checkpoint}: {type(error).__name__}: {error}; remove that folder to go on "
-            "from the one before it"
+            f"the run cannot be resumed from {checkpoint}: {type(error).__name__}: {error}; remove that folder to "
+            "resume from the one before it"
         ) from error
     state = trainer.state
     base.save(output / _MODEL_FOLDER, config)
@@ -240,7 +241,6 @@ def _arguments(config: FuserTrainingConfig, output: Path) -> Any:
         num_train_epochs=config.epochs,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
-        max_grad_norm=config.max_gradient_norm,
         optim=config.optimizer,
         bf16=config.bfloat16 and bfloat16_pays(resolve_device(config.device)),
         use_cpu=config.device == "cpu",

@@ -1,11 +1,11 @@
 """MixInstruct for one's own models: prompts, every member's answers, scores and an oracle's verdicts.
 
-`records` is the data set's schema, `gather` asks an `ensemble` and survives being killed, because `journal` keeps every
-answer; `scoring` measures the answers, by `checks` among others, and `oracle` compares them in pairs.
+`gather` asks an `ensemble` and survives being killed, because `journal` keeps every answer. `scoring` measures the
+answers, and `verdicts` compares them in pairs.
 """
 
 from __future__ import annotations
 
-from blender_core.data.mixinstruct import Gathered, MixCandidate, MixRecord, Verdict, read_mix, write_mix
+from blender_lab.data.mixinstruct import Gathered, MixCandidate, MixRecord, Verdict, read_mix, write_mix
 
 __all__ = ["Gathered", "MixCandidate", "MixRecord", "Verdict", "read_mix", "write_mix"]

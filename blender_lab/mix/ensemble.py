@@ -43,7 +43,7 @@ def plan_local(
     parallel: int = 1,
     progress: Progress | None = None,
 ) -> PlannedMember:
-    """A local model; its file is fetched and its server started when its turn comes.
+    """Plan a local model; it is fetched and started when its turn comes.
 
     Args:
         model: A name of the catalogue.
@@ -83,7 +83,7 @@ def plan_local(
 def plan_endpoint(
     base_url: str, model: str, *, max_tokens: int | None = None, temperature: float | None = None
 ) -> PlannedMember:
-    """A model behind an OpenAI-compatible server.
+    """Plan a model behind an OpenAI-compatible server.
 
     Args:
         base_url: The API's address.
@@ -105,7 +105,7 @@ def plan_endpoint(
 
 
 def plan_objects(path: str) -> list[PlannedMember]:
-    """LLMs of any framework, made in Python.
+    """Plan LLMs of any framework, made in Python.
 
     Args:
         path: ``module:attribute``, see `load_llms`.

@@ -1,4 +1,4 @@
-"""Ask every member of an ensemble every prompt, with the engine's own gathering, and go on after a kill."""
+"""Ask every member of an ensemble every prompt, with the engine's own gathering, and resume after a kill."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from blender_core.data.mixinstruct import Gathered, MixCandidate, MixRecord, without_surrogates
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.events import BlendEvent, MemberAnswered, MemberFailed
 from blender_core.gather.call import CallRuntime
@@ -21,6 +20,7 @@ from blender_core.members.member import Member
 from blender_core.runtime.threads import run_sync
 from blender_core.types.outcome import MemberOutcome
 from blender_core.types.prompt import Message, Prompt
+from blender_lab.data.mixinstruct import Gathered, MixCandidate, MixRecord, without_surrogates
 from blender_lab.mix.journal import Journal
 
 __all__ = ["GatherSettings", "gather_answers", "gathered_records", "missing_answers"]
@@ -36,7 +36,7 @@ class GatherSettings:
         decoding_method: Written into each candidate, as in MixInstruct.
         policy: Time limits and retries of the engine's gathering; its quorum does not count here.
         concurrency: Prompts on the way at the same time.
-        retry_failed: Ask again where a member failed in an earlier run.
+        retry_failed: Ask again if a member failed in an earlier run.
         give_up_after: Failures of one member in a row after which the run stops, so that a wrong key does not fail a
             thousand times.
     """
@@ -55,7 +55,7 @@ class GatherSettings:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
     def prompt(self, record: MixRecord) -> Prompt:
-        """What the members are asked for a record."""
+        """Make the prompt that the members get for a record."""
         turns = [Message("system", self.system)] if self.system else []
         return Prompt((*turns, Message("user", record.prompt)), options=self.options or {})
 
@@ -63,7 +63,7 @@ class GatherSettings:
 def missing_answers(
     records: Sequence[MixRecord], members: Sequence[str], journal: Journal, settings: GatherSettings
 ) -> list[tuple[MixRecord, tuple[str, ...]]]:
-    """What is still to be asked.
+    """List what is still to be asked.
 
     Args:
         records: The prompts.
@@ -125,7 +125,7 @@ def gather_answers(
 def gathered_records(
     records: Sequence[MixRecord], members: Sequence[str], journal: Journal, settings: GatherSettings
 ) -> Iterator[MixRecord]:
-    """The prompts with the answers that the journal holds.
+    """Join the prompts with the answers that the journal holds.
 
     Args:
         records: The prompts.
@@ -206,7 +206,7 @@ class _Run:
                 )
 
     def _write(self, record: MixRecord, prompt: Prompt, outcome: MemberOutcome) -> None:
-        if outcome.attempts == 0:  # it was not asked, for want of budget
+        if outcome.attempts == 0:  # the budget was spent before it was asked
             return
         candidate = _candidate(outcome, self._settings.decoding_method)
         self._journal.add_answer(record.id, prompt.text, candidate)

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from blender_core.data.mixinstruct import MixCandidate, Verdict
 from blender_core.errors import ConfigurationError
+from blender_lab.data.mixinstruct import MixCandidate, Verdict
 
 __all__ = ["Journal", "prompt_digest"]
 
@@ -24,7 +24,7 @@ _VERSION = 1
 
 
 def prompt_digest(prompt: str) -> str:
-    """Short hash of a prompt; an answer belongs to a prompt only while this is the same.
+    """Hash a prompt; an answer belongs to a prompt only while this is the same.
 
     Args:
         prompt: The prompt.
@@ -39,7 +39,7 @@ class Journal:
     """An append-only file of answers and verdicts; a context manager. Belongs to one thread.
 
     Args:
-        path: The file; made where there is none.
+        path: The file; made if missing.
         settings: What every answer in it must have in common, such as the temperature, as JSON types.
 
     Raises:
@@ -72,7 +72,7 @@ class Journal:
             raise
 
     def answer(self, id: str, prompt: str, model: str) -> MixCandidate | None:
-        """A member's answer to a prompt, or how it failed.
+        """Look up a member's answer to a prompt, or how it failed.
 
         Args:
             id: The record's id.
@@ -80,7 +80,7 @@ class Journal:
             model: The member's name.
 
         Returns:
-            The newest one, ``None`` where there is none.
+            The newest one, ``None`` without one.
         """
         return self._answers.get((id, prompt_digest(prompt), model))
 
@@ -97,7 +97,7 @@ class Journal:
         self._answers[id, digest, candidate.model] = candidate
 
     def verdict(self, judge: str, question: str) -> tuple[bool, Verdict | None]:
-        """A judge's verdict.
+        """Look up a judge's verdict.
 
         Args:
             judge: The judge's name.
@@ -115,7 +115,7 @@ class Journal:
         Args:
             judge: The judge's name.
             question: The whole text the judge was shown.
-            verdict: What it said, ``None`` where its reply cannot be read.
+            verdict: What it said, ``None`` if its reply cannot be read.
             reply: Its reply.
         """
         digest = prompt_digest(question)
@@ -124,7 +124,7 @@ class Journal:
         self._verdicts[judge, digest] = verdict
 
     def close(self) -> None:
-        """Close the file; another process may go on."""
+        """Close the file; another process may open it then."""
         self._file.close()
 
     def __len__(self) -> int:
@@ -208,7 +208,7 @@ def _encoded(line: Mapping[str, Any]) -> bytes:
 def _lock(file: IO[bytes], path: Path) -> None:
     try:
         import fcntl
-    except ImportError:  # not on Windows, where two writers are left to the user's care
+    except ImportError:  # not on Windows; there the user must see to it that one process writes
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -40,7 +40,7 @@ class Architecture(Protocol):
 
     @property
     def reads_order(self) -> bool:
-        """Whether the scores depend on which candidate stands on the left."""
+        """Whether the scores depend on which candidate is on the left."""
         ...
 
     def sides(self, groups: Sequence[Group], window: int) -> Sides:

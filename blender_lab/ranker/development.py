@@ -9,8 +9,7 @@ import torch
 
 from blender_lab.ranker.architecture import Architecture
 from blender_lab.ranker.config import RankerTrainingConfig
-from blender_lab.ranker.packing import PackedTexts
-from blender_lab.ranker.sampling import Group
+from blender_lab.ranker.sampling import Group, PackedTexts
 from blender_lab.ranker.targets import PairTarget
 
 __all__ = ["Evaluate", "HeldOut", "PairLogit", "development_evaluation", "held_out_groups", "pair_logits"]

@@ -2,27 +2,268 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
+import os
+import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from blender_core.errors import RankerError
+from blender_core.errors import CheckpointError, RankerError
+from blender_core.runtime.extras import require
 from blender_lab.ranker.architecture import Architecture
-from blender_lab.ranker.checkpoint import START_FILE, RunState, load_checkpoint, save_checkpoint, save_weights
 from blender_lab.ranker.config import RankerTrainingConfig
 from blender_lab.ranker.development import Evaluate
 from blender_lab.ranker.losses import group_loss
 from blender_lab.ranker.sampling import Group, GroupSampler, swap_pairs
-from blender_lab.training.run_log import RunLog
 from blender_lab.training.save_interval import SaveInterval
 
-__all__ = ["LoopResult", "StepReport", "run_loop"]
+__all__ = [
+    "COLUMNS",
+    "START_FILE",
+    "LoopResult",
+    "RunLog",
+    "RunState",
+    "StepReport",
+    "load_checkpoint",
+    "mix_with_start",
+    "run_loop",
+    "save_checkpoint",
+    "save_weights",
+]
+
+START_FILE = "start.pt"
+"""What a run with ``start_share`` began with, in its output."""
+
+
+@dataclass(slots=True)
+class RunState:
+    """How far a run is.
+
+    Attributes:
+        step: Optimiser steps done.
+        seconds: Time spent, that before a resume included.
+        sequences: Sequences that went through the encoder with gradient.
+        best: The best mean accuracy on held-out prompts so far, -1 before the first evaluation.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    sequences: int = 0
+    best: float = -1.0
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: RunState,
+    scaler: torch.amp.GradScaler | None = None,
+) -> None:
+    """Write a checkpoint; a kill meanwhile leaves the one before it.
+
+    Args:
+        path: The file.
+        model: Its weights are kept.
+        optimizer: Its state is kept.
+        state: How far the run is.
+        scaler: The loss scale of float16.
+    """
+    values: dict[str, Any] = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rng": torch.get_rng_state(),
+        "step": state.step,
+        "seconds": state.seconds,
+        "sequences": state.sequences,
+        "best": state.best,
+    }
+    if scaler is not None and scaler.is_enabled():
+        values["scaler"] = scaler.state_dict()
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        values["cuda_rng"] = torch.cuda.get_rng_state(device)
+    _write_file(path, values)
+
+
+def save_weights(path: Path, model: nn.Module, state: RunState) -> None:
+    """Write weights alone, for a model that is kept and not trained further."""
+    _write_file(path, {"model": model.state_dict(), "step": state.step, "best": state.best})
+
+
+def load_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+) -> RunState:
+    """Load a checkpoint.
+
+    Args:
+        path: The file; read with ``weights_only=True``.
+        model: Takes the weights.
+        optimizer: Takes its state, where given, and torch's random state is restored.
+        scaler: Takes the loss scale, where the checkpoint has one.
+
+    Returns:
+        How far the run was.
+
+    Raises:
+        CheckpointError: The file does not fit the model.
+    """
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(stored["model"])
+        if optimizer is not None:
+            optimizer.load_state_dict(stored["optimizer"])
+            torch.set_rng_state(stored["rng"])
+            device = next(model.parameters()).device
+            if "cuda_rng" in stored and device.type == "cuda":
+                torch.cuda.set_rng_state(stored["cuda_rng"], device)
+        if scaler is not None and "scaler" in stored:
+            scaler.load_state_dict(stored["scaler"])
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} does not fit this model: {error}; remove it to start afresh, or use the run's own settings"
+        ) from error
+    return RunState(**{name: stored[name] for name in RunState.__slots__ if name in stored})
+
+
+def mix_with_start(model: nn.Module, path: Path, share: float) -> None:
+    """Pull weights back towards those that their run began with.
+
+    Between the two lies what fine-tuning added without what it forgot (Wortsman et al. 2022, "Robust fine-tuning of
+    zero-shot models").
+
+    Args:
+        model: Its weights are replaced by ``(1 - share) * own + share * start``.
+        path: What the run began with, a file of ``save_weights``.
+        share: In [0, 1].
+
+    Raises:
+        CheckpointError: There is no such file, or it does not fit the model.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is missing: the run began without start_share; set start_share = 0, or train it again"
+        )
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    load_checkpoint(path, model)
+    model.load_state_dict(
+        {
+            name: torch.lerp(own[name], v, share) if v.is_floating_point() else v
+            for name, v in model.state_dict().items()
+        }
+    )
+
+
+def _write_file(path: Path, values: dict[str, Any]) -> None:
+    new = path.with_suffix(".new")
+    with new.open("wb") as file:
+        torch.save(values, file)
+        file.flush()
+        # after a power cut the name must not point to an empty file
+        os.fsync(file.fileno())
+    os.replace(new, path)
+
+
+COLUMNS = ("step", "progress", "seconds", "sequences", "max_tokens", "learning_rate", "loss")
+"""Columns of ``log.csv``; ``learning_rate`` is the share of the peak rate."""
+
+
+class RunLog:
+    """Appends to the logs of a run. Use as a context manager.
+
+    A resumed run first drops what was logged after its checkpoint, so that no step is logged twice.
+
+    Args:
+        output: Folder of the run.
+        step: Step of the checkpoint.
+        tensorboard: Write event files into ``tensorboard/``.
+
+    Raises:
+        MissingExtraError: ``tensorboard`` is asked for and not installed.
+    """
+
+    def __init__(self, output: Path, *, step: int, tensorboard: bool = False) -> None:
+        self.path = output / "log.csv"
+        self._evaluations = output / "evaluations.jsonl"
+        self._output = output
+        self._step = step
+        self._tensorboard = tensorboard
+        self._stack = ExitStack()
+        self._board: Any = None
+        if tensorboard:
+            require("tensorboard", feature="tensorboard = true", extra="train")
+
+    def __enter__(self) -> RunLog:
+        _drop_after(self.path, self._step, lambda line: int(line.split(",", 1)[0]), header=True)
+        _drop_after(self._evaluations, self._step, lambda line: int(json.loads(line)["step"]), header=False)
+        self._file = self._stack.enter_context(self.path.open("a", newline="", encoding="utf-8"))
+        self._rows = csv.writer(self._file)
+        if self._file.tell() == 0:
+            self._rows.writerow(COLUMNS)
+        if self._tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self._output / "tensorboard"), purge_step=self._step + 1)
+            self._stack.callback(self._board.close)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def step(
+        self, step: int, *, progress: float, seconds: float, sequences: int, window: int, rate: float, loss: float
+    ) -> None:
+        """One optimiser step."""
+        self._rows.writerow(
+            [step, f"{progress:.4f}", f"{seconds:.1f}", sequences, window, f"{rate:.4f}", f"{loss:.4f}"]
+        )
+        self._file.flush()
+        if self._board is not None:
+            for name, value in (("loss", loss), ("learning_rate", rate), ("max_tokens", window)):
+                self._board.add_scalar(f"train/{name}", value, step)
+
+    def has_evaluation(self, step: int) -> bool:
+        """Whether the numbers of a step are already there."""
+        if not self._evaluations.is_file():
+            return False
+        lines = self._evaluations.read_text(encoding="utf-8").splitlines()
+        return any(json.loads(line)["step"] == step for line in lines[-1:])
+
+    def evaluation(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Numbers on held-out prompts."""
+        with self._evaluations.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **numbers}) + "\n")
+        if self._board is not None:
+            for name, value in numbers.items():
+                self._board.add_scalar(f"development/{name}", value, step)
+
+
+def _drop_after(path: Path, step: int, step_of: Any, *, header: bool) -> None:
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = lines[:1] if header else []
+    for line in lines[len(kept) :]:
+        # a killed run may leave half a line
+        if line.endswith("\n") and step_of(line) <= step:
+            kept.append(line)
+    if kept != lines:
+        path.write_text("".join(kept), encoding="utf-8", newline="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +287,7 @@ class LoopResult:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """Where a run is, for whoever watches.
+    """How far a run is.
 
     Attributes:
         step: Optimiser steps done.
@@ -75,7 +316,7 @@ def run_loop(
     clock: Callable[[], float] = time.monotonic,
     stop_after: int | None = None,
 ) -> LoopResult:
-    """Train, resuming from the last checkpoint in ``config.output`` where there is one.
+    """Train, resuming from the last checkpoint in ``config.output`` if there is one.
 
     Args:
         config: Settings.
@@ -120,7 +361,7 @@ def run_loop(
             if not math.isfinite(loss) and not scaler.is_enabled():
                 raise RankerError(
                     f"the loss of step {state.step + 1} is {loss}; lower learning_rate, or use precision = 'float32', "
-                    f"in another output; initial = '{output / 'checkpoint.pt'}' goes on from the last checkpoint"
+                    f"in another output; initial = '{output / 'checkpoint.pt'}' starts from the last checkpoint"
                 )
             state.step += 1
             state.sequences += rows
@@ -160,7 +401,7 @@ def _groups(config: RankerTrainingConfig, form: Architecture, sampler: GroupSamp
     groups = sampler.step(step)
     if form.reads_order:
         # a stream of its own: the draw of groups must not depend on the form
-        return swap_pairs(groups, config.swap, np.random.default_rng([config.seed, step, 1]))
+        return swap_pairs(groups, np.random.default_rng([config.seed, step, 1]))
     return groups
 
 
@@ -224,7 +465,7 @@ def _begin(
     if config.initial:
         load_checkpoint(config.initial, form.module)
     if config.start_share:
-        # the ranker it goes on from may be another one by the time of the export
+        # the ranker it starts from may have changed by the time of the export
         save_weights(output / START_FILE, form.module, RunState())
     return RunState()
 

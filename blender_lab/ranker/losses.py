@@ -55,14 +55,14 @@ def group_loss(
 ) -> torch.Tensor:
     """The loss of a step: the weighted mean over a group's pairs, then the mean over groups.
 
-    Where the teacher knows a pair, its cross-entropy against ``sigmoid(logit / temperature)`` takes the share
+    If the teacher knows a pair, its cross-entropy against ``sigmoid(logit / temperature)`` takes the share
     ``teacher.weight`` of the pair's loss (Hinton et al. 2015).
 
     Args:
         left: Scores of the left candidate of every pair of every group, one after another.
         right: Scores of the right ones.
         groups: The groups, each with at least one pair.
-        config: ``loss``, ``ties``, ``soft_labels`` and ``teacher`` are read.
+        config: ``loss``, ``ties`` and ``teacher`` are read.
 
     Returns:
         The loss; 0 for a group whose every pair is a tie that is dropped.
@@ -72,7 +72,7 @@ def group_loss(
     weight = torch.tensor([pair[3] for group in groups for pair in group.pairs], device=place)
     if config.ties == "drop":
         weight = weight * (target != 0.5)
-    losses = label_losses(config.loss, left, right, target if config.soft_labels else _hard(target))
+    losses = label_losses(config.loss, left, right, target)
     if config.teacher is not None:
         logit = torch.tensor(
             [value for group in groups for value in (group.teacher or (math.nan,) * len(group.pairs))], device=place

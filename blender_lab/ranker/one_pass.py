@@ -1,23 +1,221 @@
-"""The one-pass form: each candidate is read once beside the prompt, as the embedded ranker does."""
+"""The one-pass form: its tokenizer, its network, and how it scores prompt and answer."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from blender_core.errors import ConfigurationError
+from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.models.batches import token_batches
 from blender_core.models.segments import SegmentedText, SegmentLayout
+from blender_core.models.tokenizers import read_tokenizer
 from blender_lab.ranker.architecture import Sides, freeze_layers, in_order
 from blender_lab.ranker.config import RankerTrainingConfig
-from blender_lab.ranker.model import SegmentPooledScorer, longest_row
+from blender_lab.ranker.corruption import KnownTokens, opposite_tokens
 from blender_lab.ranker.sampling import Group
 from blender_lab.training.precision import forward_precision, mixed_precision
 
-__all__ = ["OnePassForm", "score_rows"]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = [
+    "ENCODERS",
+    "OnePassForm",
+    "SegmentPooledScorer",
+    "known_tokens",
+    "load_encoder",
+    "load_tokenizer",
+    "longest_row",
+    "number_tokens",
+    "score_rows",
+    "segment_layout",
+    "tiny_encoder",
+]
+
+_CUT_MARKER = "…"
+# BERT's frame, and that of RoBERTa and MPNet
+_FRAMES = (("[CLS]", "[SEP]"), ("<s>", "</s>"))
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Load ``tokenizer.json`` so that it neither cuts, pads nor reads special tokens in texts.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The tokenizer; ``"[SEP]"`` inside a text is encoded as the ordinary characters it is.
+
+    Raises:
+        CheckpointError: The file cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no tokenizer file {path}")
+    tokenizer = read_tokenizer(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def segment_layout(tokenizer: Tokenizer) -> SegmentLayout:
+    """The layout with this tokenizer's ids.
+
+    Raises:
+        CheckpointError: The tokenizer has neither ``[CLS]`` and ``[SEP]`` nor ``<s>`` and ``</s>``.
+    """
+    for first, last in _FRAMES:
+        cls_token, sep_token = tokenizer.token_to_id(first), tokenizer.token_to_id(last)
+        if cls_token is not None and sep_token is not None:
+            break
+    else:
+        raise CheckpointError("the tokenizer has neither [CLS] and [SEP] nor <s> and </s>; an encoder's is needed")
+    marker = tokenizer.token_to_id(_CUT_MARKER)
+    return SegmentLayout(cls_token=cls_token, sep_token=sep_token, cut_marker=sep_token if marker is None else marker)
+
+
+def number_tokens(tokenizer: Tokenizer) -> list[int]:
+    """Ids of whole-word tokens that are numbers of one to three digits."""
+    # SentencePiece and byte-level vocabularies mark the start of a word
+    words = ((token.removeprefix("▁").removeprefix("Ġ"), index) for token, index in tokenizer.get_vocab().items())
+    return sorted(index for word, index in words if word.isascii() and word.isdigit() and len(word) < 4)
+
+
+def known_tokens(tokenizer: Tokenizer) -> KnownTokens:
+    """The tokens that corruptions work with."""
+    return KnownTokens(number_tokens(tokenizer), opposite_tokens(tokenizer.get_vocab()))
+
+
+ENCODERS = ("bert", "mpnet", "roberta")
+"""Kinds of encoders that take the head; only ``"bert"`` knows segments by an embedding of their own."""
+
+
+def load_encoder(folder: str | Path) -> nn.Module:
+    """Load an encoder without its pooler and with every dropout at 0.
+
+    Args:
+        folder: Folder with ``config.json`` and ``model.safetensors``; the model is one of ``ENCODERS``.
+
+    Returns:
+        The encoder, weights in float32.
+
+    Raises:
+        CheckpointError: The folder holds no such model.
+    """
+    from transformers import AutoConfig, AutoModel
+    from transformers.utils import logging as display
+
+    folder = Path(folder)
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder} holds no readable config.json: {error}; give an encoder's folder") from error
+    if kind not in ENCODERS:
+        raise CheckpointError(f"{folder} holds a {kind!r} model; give one of {', '.join(ENCODERS)}")
+    config = AutoConfig.from_pretrained(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    shown = display.is_progress_bar_enabled()
+    # the run has a bar of its own
+    display.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        encoder: nn.Module = AutoModel.from_pretrained(
+            folder, config=config, add_pooling_layer=False, use_safetensors=True, dtype=torch.float32
+        )
+    finally:
+        if shown:
+            display.enable_progress_bar()  # type: ignore[no-untyped-call]
+    return encoder
+
+
+def longest_row(encoder: nn.Module) -> int:
+    """Most tokens of a row that an encoder has positions for."""
+    config: Any = encoder.config
+    # these count positions from the one after the padding's
+    before = {"mpnet": 2, "roberta": int(config.pad_token_id or 0) + 1}.get(config.model_type, 0)
+    return int(config.max_position_embeddings) - before
+
+
+def tiny_encoder(*, vocabulary: int = 200, width: int = 32, layers: int = 1, positions: int = 64) -> nn.Module:
+    """A random BERT encoder for trials and tests.
+
+    Args:
+        vocabulary: Number of token ids.
+        width: Hidden size; a multiple of 4.
+        layers: Number of layers.
+        positions: Longest row in tokens.
+
+    Returns:
+        The encoder.
+    """
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=2 * width,
+        max_position_embeddings=positions,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    encoder: nn.Module = BertModel(config, add_pooling_layer=False)
+    return encoder
+
+
+class SegmentPooledScorer(nn.Module):
+    """Scores one answer to one prompt.
+
+    With q and a the mean of the last hidden states over the prompt's and the answer's tokens, the score is
+    ``head([q, a, q * a, |q - a|])``. The logit that answer 1 is better than answer 2 is the difference of
+    their scores, so swapping the two negates it.
+
+    Args:
+        encoder: An encoder as ``load_encoder`` gives; its config gives ``hidden_size``, and ``type_vocab_size`` where
+            it embeds segments.
+        head_size: Width of the head's hidden layer.
+        dropout: Dropout on the pooled features.
+    """
+
+    def __init__(self, encoder: nn.Module, *, head_size: int = 384, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.encoder = encoder
+        config: Any = encoder.config
+        width = int(config.hidden_size)
+        self._embeds_segments = int(getattr(config, "type_vocab_size", 1)) > 1
+        self.head = nn.Sequential(
+            nn.LayerNorm(4 * width),
+            nn.Dropout(dropout),
+            nn.Linear(4 * width, head_size),
+            nn.GELU(),
+            nn.Linear(head_size, 1),
+        )
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """Score a batch.
+
+        Args:
+            input_ids: Token ids, shape (batch, tokens).
+            attention_mask: 1 for tokens, 0 for padding, same shape.
+            token_type_ids: 0 for the prompt, 1 for the answer, same shape.
+
+        Returns:
+            Scores, shape (batch,).
+        """
+        segments = {"token_type_ids": token_type_ids} if self._embeds_segments else {}
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **segments).last_hidden_state.float()
+        answer_mask = (token_type_ids * attention_mask).unsqueeze(-1).float()
+        prompt_mask = attention_mask.unsqueeze(-1).float() - answer_mask
+        q = (hidden * prompt_mask).sum(1) / prompt_mask.sum(1).clamp(min=1.0)
+        a = (hidden * answer_mask).sum(1) / answer_mask.sum(1).clamp(min=1.0)
+        features = torch.cat([q, a, q * a, (q - a).abs()], dim=-1)
+        scores: torch.Tensor = self.head(features).squeeze(-1)
+        return scores
 
 
 def score_rows(
@@ -55,7 +253,7 @@ def score_rows(
 class OnePassForm:
     """Scores a pair as the scores of its two candidates, each from a pass of its own.
 
-    A candidate that stands in many pairs is read once, and swapping a pair swaps its scores.
+    A candidate of many pairs is read once, and swapping a pair swaps its scores.
 
     Args:
         model: The scorer, on its device.
@@ -75,7 +273,7 @@ class OnePassForm:
         self.model = model
         self.layout = layout
         self._config = config
-        self._precision = forward_precision(config, next(model.parameters()).device)
+        self._precision = forward_precision(config.precision, next(model.parameters()).device)
 
     @property
     def module(self) -> nn.Module:

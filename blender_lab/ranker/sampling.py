@@ -1,25 +1,111 @@
-"""Drawing groups of candidates: source by share, record at random, a few candidates and a worsened one."""
+"""Drawing groups of candidates: texts packed as token ids, source by share, a few candidates and a worsened one."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from blender_core.errors import ConfigurationError
+from blender_lab.data.preferences import PreferenceRecord
 from blender_lab.ranker.corruption import CORRUPTIONS, KnownTokens
-from blender_lab.ranker.packing import PackedTexts
-from blender_lab.ranker.pair_sampling import draw_pairs
 from blender_lab.ranker.targets import PairTarget
 
-__all__ = ["Group", "GroupSampler", "PackedSource", "length_weights", "swap_pairs"]
+__all__ = [
+    "Group",
+    "GroupSampler",
+    "PackedSource",
+    "PackedTexts",
+    "length_weights",
+    "pack_texts",
+    "swap_pairs",
+]
 
 _CORRUPTED = 0.96
 _OFF_TOPIC = 0.97
 _REFUSAL = 0.95
 _NO_TOKENS = KnownTokens()
+
+TokenArray = npt.NDArray[np.int32]
+
+
+class PackedTexts:
+    """The token ids of records' prompts and candidates.
+
+    Args:
+        token_ids: All ids, one text after another.
+        offsets: Start of each text, and the end of the last; one more than there are texts.
+        first_text: For each record the index of its prompt; its candidates follow.
+    """
+
+    def __init__(
+        self, token_ids: TokenArray, offsets: npt.NDArray[np.int64], first_text: npt.NDArray[np.int64]
+    ) -> None:
+        self._token_ids = token_ids
+        self._offsets = offsets
+        self._first_text = first_text
+
+    def prompt(self, record: int) -> list[int]:
+        """Token ids of a record's prompt."""
+        return self._text(int(self._first_text[record]))
+
+    def candidate(self, record: int, index: int) -> list[int]:
+        """Token ids of a record's candidate."""
+        return self._text(int(self._first_text[record]) + 1 + index)
+
+    def length(self, record: int, index: int) -> int:
+        """Tokens of a record's candidate."""
+        text = int(self._first_text[record]) + 1 + index
+        return int(self._offsets[text + 1] - self._offsets[text])
+
+    def _text(self, text: int) -> list[int]:
+        ids: list[int] = self._token_ids[self._offsets[text] : self._offsets[text + 1]].tolist()
+        return ids
+
+
+def pack_texts(
+    records: Sequence[PreferenceRecord],
+    encode_batch: Callable[[list[str]], list[list[int]]],
+    *,
+    tokenizer_digest: str = "",
+    cache: Path | None = None,
+) -> PackedTexts:
+    """Tokenise every text once.
+
+    Args:
+        records: The records; record n of the result is ``records[n]``.
+        encode_batch: Token ids for a batch of texts, without special tokens.
+        tokenizer_digest: Digest of the tokenizer; part of the cache's fingerprint.
+        cache: File to read from, where its fingerprint fits, or to write. ``None`` keeps nothing.
+
+    Returns:
+        The packed ids.
+    """
+    texts = [text for record in records for text in (record.prompt, *record.candidates)]
+    first_text = np.cumsum([0, *(1 + len(record.candidates) for record in records)])[:-1]
+    digest = hashlib.sha256(tokenizer_digest.encode())
+    for text in texts:
+        digest.update(f"{len(text)}:".encode())
+        digest.update(text.encode("utf-8", "surrogatepass"))
+    fingerprint = digest.hexdigest()
+    if cache is not None and cache.is_file():
+        with np.load(cache) as stored:
+            if str(stored["fingerprint"]) == fingerprint:
+                return PackedTexts(stored["token_ids"], stored["offsets"], first_text)
+    rows: list[TokenArray] = []
+    for start in range(0, len(texts), 512):
+        rows.extend(np.asarray(ids, dtype=np.int32) for ids in encode_batch(texts[start : start + 512]))
+    offsets = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64)
+    token_ids = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int32)
+    if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(cache, fingerprint=np.array(fingerprint), token_ids=token_ids, offsets=offsets)
+    return PackedTexts(token_ids, offsets, first_text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,33 +180,25 @@ def length_weights(texts: PackedTexts, targets: Sequence[Sequence[PairTarget]], 
     return (0.5 / share) ** strength, (0.5 / (1.0 - share)) ** strength
 
 
-def swap_pairs(groups: Sequence[Group], how: str, rng: np.random.Generator) -> list[Group]:
-    """Turn pairs round, for a ranker that reads the two candidates in an order.
+def swap_pairs(groups: Sequence[Group], rng: np.random.Generator) -> list[Group]:
+    """Turn each pair with probability 1/2, for a ranker that reads the two candidates in an order.
 
     Args:
         groups: The groups.
-        how: ``"random"`` turns each pair with probability 1/2, ``"both"`` takes each in both orders, ``"none"``
-            leaves them.
         rng: Source of randomness.
 
     Returns:
         New groups; labels and the teacher's logits are turned with their pairs.
     """
-    if how == "none":
-        return list(groups)
     swapped = []
     for group in groups:
-        teacher = group.teacher or (math.nan,) * len(group.pairs)
-        pairs, logits = [], []
-        for (i, j, p, weight), logit in zip(group.pairs, teacher, strict=True):
-            turned = how == "both" or bool(rng.random() < 0.5)
-            if how == "both" or not turned:
-                pairs.append((i, j, p, weight))
-                logits.append(logit)
-            if turned:
-                pairs.append((j, i, 1.0 - p, weight))
-                logits.append(-logit)
-        swapped.append(replace(group, pairs=pairs, teacher=tuple(logits) if group.teacher else ()))
+        pairs, logits = list(group.pairs), list(group.teacher)
+        for number, (i, j, p, weight) in enumerate(group.pairs):
+            if rng.random() < 0.5:
+                pairs[number] = (j, i, 1.0 - p, weight)
+                if logits:
+                    logits[number] = -logits[number]
+        swapped.append(replace(group, pairs=pairs, teacher=tuple(logits)))
     return swapped
 
 
@@ -135,13 +213,8 @@ class GroupSampler:
         known: The tokens that they work with.
         refusals: Token ids of refusals.
         seed: Seed.
-        pair_sampling: Which pairs of a record are drawn, see ``pair_sampling.draw_pairs``. ``"all_pair"`` draws
-            ``group`` candidates first and takes the pairs among them.
         pairs_per_record: Most pairs for one prompt; 0 for all of the group's.
-        draw_by_length: A source's ``weights`` decide how often pairs are drawn, and no longer what they weigh.
         off_topic_draws: Prompts drawn for an off-topic answer; the one most like the real one is taken.
-        off_topic_longest: Probability that the off-topic answer is the longest to its prompt, so that off-topic does
-            not go with short.
     """
 
     def __init__(
@@ -154,17 +227,11 @@ class GroupSampler:
         known: KnownTokens = _NO_TOKENS,
         refusals: Sequence[Sequence[int]] = (),
         seed: int = 0,
-        pair_sampling: str = "all_pair",
         pairs_per_record: int = 0,
-        draw_by_length: bool = False,
         off_topic_draws: int = 1,
-        off_topic_longest: float = 0.0,
     ) -> None:
-        self._off_topic_longest = off_topic_longest
         self._off_topic_draws = off_topic_draws
-        self._mode = pair_sampling
         self._pairs = pairs_per_record
-        self._draw_by_length = draw_by_length
         self._sources = [source for source in sources if source.share > 0 and any(source.targets)]
         if not self._sources:
             raise ConfigurationError("no source with a share above 0 has a pair with a known order")
@@ -189,24 +256,13 @@ class GroupSampler:
         record = self._usable[number][int(rng.integers(len(self._usable[number])))]
         known = source.targets[record]
 
-        def length_weight(pair: PairTarget) -> float:
-            return _length_weight(source, record, pair)
-
-        def draw(pairs: Sequence[PairTarget], count: int) -> list[PairTarget]:
-            chances = [length_weight(pair) for pair in pairs] if self._draw_by_length else None
-            return draw_pairs(pairs, self._mode, count, rng, chances)
-
-        if self._mode == "all_pair":
-            chosen = _choose(known, source.group, rng)
-            pairs = [pair for pair in known if pair[0] in chosen and pair[1] in chosen]
-            pairs = draw(pairs, self._pairs) if self._pairs else pairs
-        else:
-            pairs = draw(known, self._pairs or max(1, source.group // 2))
-            chosen = sorted({index for pair in pairs for index in pair[:2]})
+        chosen = _choose(known, source.group, rng)
+        pairs = [pair for pair in known if pair[0] in chosen and pair[1] in chosen]
+        if 0 < self._pairs < len(pairs):
+            pairs = [pairs[int(index)] for index in rng.choice(len(pairs), size=self._pairs, replace=False)]
         place = {index: position for position, index in enumerate(chosen)}
         answers = [source.texts.candidate(record, index) for index in chosen]
-        weights = [1.0 if self._draw_by_length else length_weight(pair) for pair in pairs]
-        weighted = [(place[i], place[j], p, weight) for (i, j, p), weight in zip(pairs, weights, strict=True)]
+        weighted = [(place[i], place[j], p, _length_weight(source, record, (i, j, p))) for i, j, p in pairs]
         logits = () if source.teacher is None else [source.teacher[record].get(pair[:2], math.nan) for pair in pairs]
         if rng.random() < self._corruption:
             self._add_worse(source, number, record, answers, weighted, rng)
@@ -226,7 +282,7 @@ class GroupSampler:
         kind = rng.random()
         if kind < 0.4 and len(self._usable[number]) > 1:
             other = self._other_record(number, record, rng)
-            answers.append(source.texts.candidate(other, self._off_topic_candidate(source, other, rng)))
+            answers.append(source.texts.candidate(other, 0))
             pairs.extend((index, count, _OFF_TOPIC, 1.0) for index in range(count))
             return
         # worsen the answer that wins most, so that the label is sure
@@ -244,13 +300,6 @@ class GroupSampler:
         name = self._corruptions[int(rng.integers(len(self._corruptions)))]
         answers.append(CORRUPTIONS[name](answers[best], rng, self._known))
         pairs.append((best, count, _CORRUPTED, 1.0))
-
-    def _off_topic_candidate(self, source: PackedSource, other: int, rng: np.random.Generator) -> int:
-        # no draw at 0, so that runs without the setting stay as they were
-        if self._off_topic_longest == 0.0 or rng.random() >= self._off_topic_longest:
-            return 0
-        judged = sorted({index for pair in source.targets[other] for index in pair[:2]})
-        return max(judged, key=lambda index: source.texts.length(other, index))
 
     def _other_record(self, number: int, record: int, rng: np.random.Generator) -> int:
         """A record whose answer is off-topic here, yet near enough to be hard to tell."""

@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blender_core.data.preferences import PreferenceRecord, first_by_hash, split_development
 from blender_core.errors import ConfigurationError
 from blender_core.models.devices import resolve_device
 from blender_core.rank.registry import resolve_ranker
+from blender_lab.data.preferences import PreferenceRecord, split_development
 from blender_lab.ranker.architecture import Architecture
-from blender_lab.ranker.config import RankerTrainingConfig, SourceConfig
+from blender_lab.ranker.config import RankerTrainingConfig
 from blender_lab.ranker.corruption import REFUSALS, KnownTokens
 from blender_lab.ranker.development import HeldOut, development_evaluation
-from blender_lab.ranker.distillation import label_with_teacher, with_teacher_pairs
-from blender_lab.ranker.exported import HEAD_FILE, encoder_folder, load_scorer
-from blender_lab.ranker.joint import JointForm
-from blender_lab.ranker.joint_encoder import load_pair_model
+from blender_lab.ranker.export import HEAD_FILE, encoder_folder, load_scorer
 from blender_lab.ranker.loop import LoopResult, StepReport, run_loop
-from blender_lab.ranker.one_pass import OnePassForm
-from blender_lab.ranker.packing import pack_texts
-from blender_lab.ranker.sampling import GroupSampler, PackedSource, length_weights
-from blender_lab.ranker.targets import PairTarget, model_strengths, pair_targets
-from blender_lab.ranker.tokenizer import known_tokens, load_tokenizer, segment_layout
-from blender_lab.training.resume import check_resumable_ranker, keep_settings
-from blender_lab.training.sources import read_source
+from blender_lab.ranker.one_pass import OnePassForm, known_tokens, load_tokenizer, segment_layout
+from blender_lab.ranker.pair import PairForm, load_pair_model
+from blender_lab.ranker.sampling import GroupSampler, PackedSource, length_weights, pack_texts
+from blender_lab.ranker.targets import PairTarget, label_with_teacher, model_strengths, pair_targets, with_teacher_pairs
+from blender_lab.training.settings import check_resumable, keep_settings
+from blender_lab.training.sources import SourceConfig, read_source
 
-__all__ = ["Texts", "build_form", "data_folder", "source_records", "source_targets", "train_ranker"]
+__all__ = [
+    "Texts",
+    "build_form",
+    "check_resumable_ranker",
+    "source_records",
+    "source_targets",
+    "train_ranker",
+]
+
+
+# where, how fast and how long it trains, what is watched meanwhile, and what the export alone reads
+_FREE = (
+    *("output", "device", "threads", "tokens_per_batch", "accumulation", "steps", "minutes"),
+    *("development_records", "evaluate_every", "save_every", "tensorboard", "keep", "start_share"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +56,32 @@ class Texts:
     known: KnownTokens
 
 
-def data_folder(folder: str | Path | None = None) -> Path:
-    """The data folder: the argument, else ``BLENDER_DATA``, else ``../shared/data``."""
-    return Path(folder or os.environ.get("BLENDER_DATA") or "../shared/data")
+def check_resumable_ranker(config: RankerTrainingConfig) -> None:
+    """Refuse settings other than those that a ranker's checkpoint was trained with.
+
+    Args:
+        config: Settings. Those that do not change what is trained may differ, ``steps`` and ``minutes`` among them.
+
+    Raises:
+        ConfigurationError: Another setting differs; the message names it.
+    """
+    if (Path(config.output) / "checkpoint.pt").is_file():
+        check_resumable(config, _FREE)
 
 
 def source_records(
-    config: RankerTrainingConfig, source: SourceConfig, data: Path
+    config: RankerTrainingConfig, source: SourceConfig, data: str | Path | None
 ) -> tuple[list[PreferenceRecord], list[PreferenceRecord]]:
     """Training and development records of one source."""
     name = next((name for name, one in config.sources.items() if one is source), "data")
     records = read_source(source, data, name=name)
-    train, development = split_development(records, config.development_share, config.seed)
-    return first_by_hash(train, source.records, config.seed) if source.records else train, development
+    return split_development(records, config.development_share, config.seed)
 
 
 def source_targets(source: SourceConfig, records: Sequence[PreferenceRecord]) -> list[list[PairTarget]]:
     """Pairs with a known order, by record."""
     strengths = model_strengths(records) if source.by_model else None
-    return [
-        pair_targets(record, strengths=strengths, slope=source.slope, smallest_gap=source.smallest_gap)
-        for record in records
-    ]
+    return [pair_targets(record, strengths=strengths, slope=source.slope) for record in records]
 
 
 def build_form(config: RankerTrainingConfig) -> tuple[Architecture, Texts]:
@@ -99,12 +112,12 @@ def build_form(config: RankerTrainingConfig) -> tuple[Architecture, Texts]:
         pair_model, pair_tokenizer = load_pair_model(
             folder, dropout=config.dropout, seed=config.seed, pooling=config.pooling
         )
-        joint = JointForm(pair_model.to(device), pair_tokenizer, config)
-        return joint, Texts(joint.encode_batch, f"pair {digest}", known)
+        pair_form = PairForm(pair_model.to(device), pair_tokenizer, config)
+        return pair_form, Texts(pair_form.encode_batch, f"pair {digest}", known)
     if config.start_share and not config.initial and not (folder / HEAD_FILE).is_file():
         raise ConfigurationError(
             f"start_share is {config.start_share}, but the run begins with {config.encoder!r}, which has no head; set "
-            "start_share = 0, or go on from a ranker"
+            "start_share = 0, or start from a ranker"
         )
     model = load_scorer(folder, config)
 
@@ -121,11 +134,11 @@ def train_ranker(
     report: Callable[[StepReport], None] | None = None,
     stop_after: int | None = None,
 ) -> LoopResult:
-    """Train a ranker, or go on with a run that was stopped.
+    """Train a ranker, or resume a run that was stopped.
 
     Args:
         config: Settings; ``config.output`` receives checkpoints, ``log.csv`` and ``evaluations.jsonl``.
-        data: The data folder; ``None`` for ``BLENDER_DATA``, else ``../shared/data``.
+        data: The data folder; ``None`` for ``BLENDER_DATA``.
         report: Called after every step.
         stop_after: Stop after this step with a checkpoint; for trials.
 
@@ -147,7 +160,7 @@ def train_ranker(
     sources: list[PackedSource] = []
     held_out: dict[str, HeldOut] = {}
     for name, source in config.sources.items():
-        train, development = source_records(config, source, data_folder(data))
+        train, development = source_records(config, source, data)
         sources.append(_packed(config, name, source, train, texts))
         development = development[: config.development_records]
         held_out[name] = HeldOut(pack_texts(development, texts.encode_batch), source_targets(source, development))
@@ -159,11 +172,8 @@ def train_ranker(
         known=texts.known,
         refusals=texts.encode_batch(list(REFUSALS)),
         seed=config.seed,
-        pair_sampling=config.pair_sampling,
         pairs_per_record=config.pairs_per_record,
-        draw_by_length=config.length_balance_by == "draw",
         off_topic_draws=config.off_topic_draws,
-        off_topic_longest=config.off_topic_longest,
     )
     evaluate = development_evaluation(config, held_out, pairs=form.reads_order)
     return run_loop(config, form, sampler, evaluate=evaluate, report=report, stop_after=stop_after)

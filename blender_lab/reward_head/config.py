@@ -2,85 +2,62 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.reward_head import ReaderSettings
-from blender_lab.ranker.config import SourceConfig
-from blender_lab.training.setting_checks import LARGEST_SEED, PART, Range, at_least, built, check_settings
-from blender_lab.training.settings_file import read_settings
+from blender_lab.training.settings import Part, RunSettings, Seed, as_tuple, refusal
+from blender_lab.training.sources import SourceConfig
 
 __all__ = ["RewardHeadConfig"]
 
+# the engine's dataclass with its types checked
+_CheckedReader: Any = dataclass(ReaderSettings, frozen=True, config=ConfigDict(extra="forbid", strict=True))
 
-@dataclass(frozen=True, slots=True)
-class RewardHeadConfig:
+
+def _reader(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    try:
+        return ReaderSettings(**asdict(_CheckedReader(**value)))
+    except ValidationError as error:
+        raise ConfigurationError(refusal(error)) from None
+
+
+class RewardHeadConfig(RunSettings):
     """Settings of one run.
 
     Attributes:
-        reader: The frozen model and how it reads; ``[reader]`` in the file.
         output: Folder for the head and the vectors.
-        sources: Where the records come from; ``share``, ``by_model``, ``slope`` and ``smallest_gap`` count.
+        reader: The frozen model and how it reads; ``[reader]`` in the file.
+        sources: Where the records come from; ``share``, ``by_model`` and ``slope`` count.
         decays: Penalties on the squared weights that are tried, by fourfold cross-validation.
         development_share: Share of prompts that is held out.
         tokens_per_batch: Padded tokens in one forward pass.
         device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
-        threads: Threads of torch.
+        threads: Torch threads.
         seed: Another seed holds out other prompts.
+
+    Examples:
+        >>> config = RewardHeadConfig.from_dict({"reader": {"model": "qwen2.5-coder-0.5b", "layers": 16},
+        ...     "output": "o", "sources": {"mine": {"file": "mine.jsonl"}}})
+        >>> config.reader.layers
+        16
     """
 
-    reader: ReaderSettings
-    output: str
-    sources: dict[str, SourceConfig] = field(default_factory=dict)
-    decays: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-    development_share: float = 0.08
-    tokens_per_batch: int = 2048
+    reader: Annotated[ReaderSettings, BeforeValidator(_reader)]
+    sources: dict[str, SourceConfig] = Field(min_length=1)
+    decays: Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(as_tuple), Field(min_length=1)] = (
+        *(0.01, 0.03, 0.1),
+        *(0.3, 1.0, 3.0),
+    )
+    development_share: Part = 0.08
+    tokens_per_batch: int = Field(default=2048, ge=1)
     device: str = "auto"
-    threads: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self,
-            {
-                **dict.fromkeys(("tokens_per_batch", "threads"), at_least(1)),
-                "development_share": PART,
-                "seed": Range(0, LARGEST_SEED),
-            },
-        )
-        if not self.sources:
-            raise ConfigurationError("no sources: name at least one [sources.NAME] with its file")
-        if not self.decays or min(self.decays) <= 0:
-            raise ConfigurationError(f"decays is {self.decays}; give at least one, all above 0")
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> RewardHeadConfig:
-        """Build from plain types.
-
-        Raises:
-            ConfigurationError: A setting is unknown, missing or cannot be used.
-
-        Examples:
-            >>> config = RewardHeadConfig.from_dict({"reader": {"model": "qwen2.5-coder-0.5b", "layers": 16},
-            ...     "output": "o", "sources": {"mine": {"file": "mine.jsonl"}}})
-            >>> config.reader.layers
-            16
-        """
-        return built(cls, data)
-
-    @classmethod
-    def load(cls, path: str | Path) -> RewardHeadConfig:
-        """Read a TOML or JSON file.
-
-        Raises:
-            ConfigurationError: The file is missing, or holds no usable settings.
-        """
-        return cls.from_dict(read_settings(path))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as plain types; :meth:`from_dict` reads them back."""
-        return dataclasses.asdict(self)
+    threads: int = Field(default=1, ge=1)
+    seed: Seed = 0

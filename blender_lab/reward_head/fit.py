@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from blender_core.data.preferences import PreferenceRecord, split_development
 from blender_core.errors import ConfigurationError
 from blender_core.rank.calibration import calibration_error
 from blender_core.rank.reward_head import AnswerFeatures, FeatureExtractor, RewardHead, RewardHeadRanker, VectorCache
 from blender_core.text.distinct import distinct_candidates
+from blender_lab.data.preferences import PreferenceRecord, split_development
 from blender_lab.ranker.targets import PairTarget
-from blender_lab.ranker.train import data_folder, source_targets
+from blender_lab.ranker.train import source_targets
 from blender_lab.reward_head.config import RewardHeadConfig
 from blender_lab.training.sources import read_source
 
@@ -179,11 +179,11 @@ def train_reward_head(
 ) -> dict[str, Any]:
     """Read every answer once, fit the head, and write the folder that ``RewardHeadRanker.load`` reads.
 
-    Vectors are kept in ``vectors`` in the output; the same command goes on after a kill.
+    Vectors are kept in ``vectors`` in the output; the same command resumes after a kill.
 
     Args:
         config: Settings.
-        data: The data folder; ``None`` for ``BLENDER_DATA``, else ``../shared/data``.
+        data: The data folder; ``None`` for ``BLENDER_DATA``.
         report: Called with the source, the prompts read and their number.
         reader: In place of the model that ``config`` names.
 
@@ -207,7 +207,7 @@ def train_reward_head(
     train: dict[str, list[JudgedVectors]] = {}
     held_out: dict[str, list[JudgedVectors]] = {}
     for name, source in config.sources.items():
-        records = list(read_source(source, data_folder(data), name=name))
+        records = list(read_source(source, data, name=name))
         sides = split_development(records, config.development_share, config.seed)
         done = 0
         for part, into in zip(sides, (train, held_out), strict=True):

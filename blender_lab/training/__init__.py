@@ -1,1 +1,5 @@
-"""What every training run shares: settings files, data sources, precision, resuming, logs."""
+"""What every training run shares: settings, data sources, precision, the pace of saving."""
+
+from blender_core.runtime.extras import require
+
+require("pydantic", feature="training", extra="train")

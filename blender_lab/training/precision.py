@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from blender_core.models.bfloat16 import computes_bfloat16
-from blender_lab.ranker.config import RankerTrainingConfig
 
 __all__ = ["bfloat16_pays", "forward_precision", "mixed_precision"]
 
@@ -16,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 def bfloat16_pays(device: torch.device) -> bool:
-    """Whether ``bfloat16 = true`` is followed; where it is not, the log says so.
+    """Tell whether bfloat16 is faster than float32; if not, the log says so.
 
     Args:
         device: Where the run computes.
@@ -30,23 +29,23 @@ def bfloat16_pays(device: torch.device) -> bool:
     return False
 
 
-def forward_precision(config: RankerTrainingConfig, device: torch.device) -> str:
-    """What ``precision`` and ``bfloat16`` of a configuration come to.
+def forward_precision(precision: str, device: torch.device) -> str:
+    """Choose the precision of forward passes.
 
     Args:
-        config: Settings.
+        precision: ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"auto"``.
         device: Where the run computes.
 
     Returns:
-        ``precision`` where it is given; else ``"bfloat16"`` if that is wanted and pays, and ``"float32"`` if not.
+        ``"bfloat16"`` for ``"auto"`` if the device has instructions for it, else ``"float32"``; the others as given.
     """
-    if config.precision:
-        return config.precision
-    return "bfloat16" if config.bfloat16 and bfloat16_pays(device) else "float32"
+    if precision != "auto":
+        return precision
+    return "bfloat16" if bfloat16_pays(device) else "float32"
 
 
 def mixed_precision(device: torch.device, precision: str) -> Any:
-    """The context for forward passes.
+    """Make the context for forward passes.
 
     Args:
         device: Where they are computed.

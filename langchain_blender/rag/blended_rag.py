@@ -5,26 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import copy
 import inspect
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import ensure_config
 from langchain_core.runnables.utils import AddableDict
 
-from blender_core.errors import ConfigurationError
 from blender_core.events import BlendEvent, Finished, FusionRejected, Token
-from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.llm_fuser import LLMFuser
-from blender_core.fuse.policy import FuseWhen
-from blender_core.fuse.protocol import Fuser
-from blender_core.gather.policy import GatherPolicy
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
-from blender_core.rag import GroundedBlender, GroundedRanker, GroundedResult
-from blender_core.rank.protocol import Ranker
+from blender_core.rag import (
+    GROUNDED_DEFAULTS,
+    GroundedBlender,
+    GroundedResult,
+    GroundedSettings,
+    check_fusing_llm,
+)
+from blender_core.runtime.keywords import takes_keywords
 from langchain_blender.members import LangChainMember
 from langchain_blender.rag.chain_member import RetrievalChainMember
 from langchain_blender.rag.documents import linked_document
@@ -47,18 +47,9 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
     Args:
         chains: Retrieval chains, see ``RetrievalChainMember``; pairs of a retriever and an LLM or answering chain,
             see ``retrieval_chain``; or other members, such as LlamaIndex query engines. A dict gives them names.
-        ranker: ``"embedded"`` (default), another ranker or its name, or a ``GroundedRanker`` with its settings.
-        fuser: ``"llm"`` (default) asks the LLM of the chain that ranked first; a fuser; any LLM; ``None`` picks only.
-        top_k: How many of the best answers are fused.
-        fuse_when: ``"auto"``, ``"always"``, ``"never"``, a ``FusePolicy`` or a function of a ``FuseContext``.
-        citations: Whether bracketed numbers in answers are citations.
-        source_characters: Most characters of documents that an LLM that fuses gets to read.
-        guard: Looks a fused text over.
-        timeout: Wall-clock seconds each chain gets, and the fuser.
-        deadline: Wall-clock seconds for the whole call.
-        quorum: Answers needed; fewer raise ``QuorumError``.
-        policy: A whole gather policy, in place of ``timeout`` and ``quorum``.
         name: Shown in traces.
+        **settings: See ``blender_core.rag.GroundedSettings``. ``fuser="llm"`` (default) asks the LLM of the chain that
+            ranked first.
 
     Raises:
         ConfigurationError: A setting cannot work; or the LLM behind the chains is to fuse, and none can be seen.
@@ -75,45 +66,22 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
         ('Port 8080 [1].', ['right'], ['wrong'])
     """
 
+    @takes_keywords(GroundedSettings, defaults=GROUNDED_DEFAULTS, owner="BlendedRAG")
     def __init__(
         self,
         chains: Sequence[Any] | Mapping[str, Any],
         *,
-        ranker: GroundedRanker | Ranker | str = "embedded",
-        fuser: Fuser | str | Any | None = "llm",
-        top_k: int = 3,
-        fuse_when: FuseWhen = "auto",
-        citations: bool = True,
-        source_characters: int = 2000,
-        guard: FusionGuard | None = None,
-        timeout: float | None = 60.0,
-        deadline: float | None = None,
-        quorum: int = 1,
-        policy: GatherPolicy | None = None,
         name: str | None = None,
+        **settings: Unpack[GroundedSettings],
     ) -> None:
         named = chains.items() if isinstance(chains, Mapping) else [(None, chain) for chain in chains]
-        self._blender = GroundedBlender(
-            [_member(chain, label) for label, chain in named],
-            ranker=ranker,
-            fuser=LLMFuser(LangChainMember(fuser)) if isinstance(fuser, Runnable) else fuser,
-            top_k=top_k,
-            fuse_when=fuse_when,
-            citations=citations,
-            source_characters=source_characters,
-            guard=guard,
-            timeout=timeout,
-            deadline=deadline,
-            quorum=quorum,
-            policy=policy,
-        )
+        members = [_member(chain, label) for label, chain in named]
+        check_fusing_llm(members, settings)
+        fuser = settings.get("fuser")
+        if isinstance(fuser, Runnable):
+            settings["fuser"] = LLMFuser(LangChainMember(fuser))
+        self._blender = GroundedBlender(members, **settings)
         self.name = name
-        able = any(member.follows_instructions for _, member in self.members)
-        if fuser == "llm" and fuse_when != "never" and len(self.members) > 1 and not able:
-            names = ", ".join(label for label, _ in self.members)
-            raise ConfigurationError(
-                f"no LLM that could fuse can be seen in {names}; pass fuser=an LLM, or fuser=None to pick only"
-            )
 
     @property
     def members(self) -> tuple[tuple[str, Member], ...]:
@@ -300,8 +268,4 @@ def _member(chain: Any, name: str | None) -> Member:
         chain = RunnableLambda(chain)
     if isinstance(chain, Runnable):
         return RetrievalChainMember(chain, name=name)
-    member = as_member(chain)
-    if name is not None:
-        member = copy.copy(member)
-        member.name = name
-    return member
+    return as_member(chain, name=name)

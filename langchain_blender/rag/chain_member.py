@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
@@ -23,16 +25,81 @@ from blender_core.rag import GroundedCandidate, SourcedMember
 from blender_core.runtime.threads import run_sync
 from blender_core.types.answer import Usage
 from blender_core.types.prompt import Prompt
-from langchain_blender.composition import is_async_only, is_native_async
+from langchain_blender.composition import RunnableMember
 from langchain_blender.members import LangChainMember
 from langchain_blender.messages import to_answer
 from langchain_blender.rag.documents import to_source
 from langchain_blender.rag.question import input_reader
-from langchain_blender.rag.retrieved import RetrievalWatch
 from langchain_blender.tracing import member_config
 from langchain_blender.usage import UsageCounter
 
-__all__ = ["ChainOutput", "RetrievalChainMember"]
+__all__ = [
+    "ChainOutput",
+    "RetrievalChainMember",
+    "RetrievalWatch",
+]
+
+
+class RetrievalWatch(BaseCallbackHandler):
+    """Hears what the retrievers of one run return. Made for one run.
+
+    Of a retriever that asks others, such as one that compresses, only the outermost counts: its documents are
+    those that the chain went on with.
+    """
+
+    # in asynchronous runs, too: before the run's result is there
+    run_inline = True
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._parents: dict[UUID, UUID | None] = {}
+        self._retrievers: set[UUID] = set()
+        self._documents: list[Document] = []
+
+    @property
+    def ignore_llm(self) -> bool:
+        """Models are of no interest."""
+        return True
+
+    @property
+    def ignore_chat_model(self) -> bool:
+        """Models are of no interest."""
+        return True
+
+    @property
+    def documents(self) -> list[Document]:
+        """What was retrieved, in the order in which retrievers were done."""
+        with self._lock:
+            return list(self._documents)
+
+    def on_chain_start(self, *_args: Any, run_id: UUID, parent_run_id: UUID | None = None, **_kwargs: Any) -> None:
+        """Remember whose run it is part of."""
+        self._started(run_id, parent_run_id)
+
+    def on_tool_start(self, *_args: Any, run_id: UUID, parent_run_id: UUID | None = None, **_kwargs: Any) -> None:
+        """Remember whose run it is part of."""
+        self._started(run_id, parent_run_id)
+
+    def on_retriever_start(self, *_args: Any, run_id: UUID, parent_run_id: UUID | None = None, **_kwargs: Any) -> None:
+        """Remember whose run it is part of."""
+        self._started(run_id, parent_run_id)
+        with self._lock:
+            self._retrievers.add(run_id)
+
+    def on_retriever_end(self, documents: Sequence[Document], *, run_id: UUID, **_kwargs: Any) -> None:
+        """Take the documents of an outermost retriever."""
+        with self._lock:
+            above = self._parents.get(run_id)
+            while above is not None:
+                if above in self._retrievers:
+                    return
+                above = self._parents.get(above)
+            self._documents += documents
+
+    def _started(self, run_id: UUID, parent_run_id: UUID | None) -> None:
+        with self._lock:
+            self._parents[run_id] = parent_run_id
+
 
 _ANSWER_KEYS = ("answer", "result", "output", "output_text")
 _DOCUMENT_KEYS = ("context", "source_documents", "documents")
@@ -51,7 +118,7 @@ class ChainOutput:
     usage: Usage | None = None
 
 
-class RetrievalChainMember(SourcedMember):
+class RetrievalChainMember(RunnableMember, SourcedMember):
     """A chain that retrieves and answers, as a member.
 
     The chain may return a dict with ``answer`` (or ``result``, ``output``) and ``context`` (or
@@ -92,19 +159,8 @@ class RetrievalChainMember(SourcedMember):
         named = LangChainMember(writer, input="messages").name if isinstance(writer, Runnable) else None
         super().__init__(name or named or runnable.get_name(), llm=writer)
         self.runnable = runnable
-        self.blocks_event_loop = not is_native_async(runnable)
-        self._async_only = is_async_only(runnable)
+        self._runs(runnable)
         self._read = input if callable(input) else input_reader(runnable, self.name)
-
-    @property
-    def has_native_sync(self) -> bool:
-        """Whether ``invoke`` works."""
-        return not self._async_only
-
-    @property
-    def has_native_async(self) -> bool:
-        """Whether ``ainvoke`` is written for the event loop."""
-        return self._async_only or not self.blocks_event_loop
 
     def answer(self, prompt: Prompt) -> GroundedCandidate:
         """Invoke the chain, blocking.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from langchain_core.embeddings import Embeddings
 
-from blender_core.models.text_encoder import Encode, TextEncoder
+from blender_core.models.text_encoder import Encode, TextEncoder, local_text_encoder, vectors_of
 from blender_core.runtime.threads import call_in_thread
 
 __all__ = ["EncoderEmbeddings", "local_embeddings"]
@@ -28,8 +28,7 @@ class EncoderEmbeddings(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Vectors of texts, one a text."""
-        # an encoder need not know what shape no text has
-        return [[float(value) for value in row] for row in self._encode(texts)] if texts else []
+        return vectors_of(self._encode, texts)
 
     def embed_query(self, text: str) -> list[float]:
         """The vector of a question."""
@@ -45,18 +44,5 @@ class EncoderEmbeddings(Embeddings):
 
 
 def local_embeddings(load: Callable[..., TextEncoder] = TextEncoder.from_pretrained) -> EncoderEmbeddings:
-    """all-MiniLM-L6-v2 as an embedding model, fetched by hash once (91 MB), run by torch.
-
-    Args:
-        load: Loads the encoder's folder.
-
-    Returns:
-        The embedding model.
-
-    Raises:
-        DownloadError: No source gave the weights.
-        MissingExtraError: The ``demo`` or the ``torch`` extra is not installed.
-    """
-    from blender_core.local.encoder import local_encoder
-
-    return EncoderEmbeddings(load(local_encoder(), device="cpu", local_files_only=True))
+    """Make an embedding model of all-MiniLM-L6-v2; see ``local_text_encoder`` for ``load`` and the errors."""
+    return EncoderEmbeddings(local_text_encoder(load))

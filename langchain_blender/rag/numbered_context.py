@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel, RunnablePassthrough
+from langchain_core.runnables import Runnable, RunnableAssign, RunnableLambda, RunnableParallel, RunnablePassthrough
 
 from langchain_blender.composition import first_step
 
@@ -48,7 +48,8 @@ def retrieval_chain(
     """
     writes = _PROMPT | answer if isinstance(first_step(answer), BaseLanguageModel) else answer
     retrieves = RunnableParallel(question=RunnablePassthrough(), context=retriever)
-    return retrieves | RunnablePassthrough.assign(answer=RunnableLambda(_shown, _ashown) | writes)
+    # not RunnablePassthrough.assign: what it makes cannot be pickled
+    return retrieves | RunnableAssign(RunnableParallel(answer=RunnableLambda(_shown, _ashown) | writes))
 
 
 def _shown(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
@@ -68,9 +69,9 @@ def input_reader(runnable: Runnable[Any, Any], name: str) -> Callable[[Prompt], 
         name: Its name, for messages.
 
     Returns:
-        A function that gives the chain's input: the question for a chain that takes a text or starts with a model;
-        for one that takes a dict the caller's dict, or the question under the one key that it asks for; a list of
-        messages for an agent; and what the caller gave where the schema says nothing.
+        A function that gives the chain's input; it can be pickled. A chain that takes a text or starts with a model
+        gets the question. One that takes a dict gets the caller's dict, or the question under the one key that it asks
+        for. An agent gets a list of messages. If the schema says nothing, the chain gets what the caller gave.
 
     Raises:
         ConfigurationError: It asks for several keys, none of which is a usual one for the question.
@@ -89,14 +90,18 @@ def input_reader(runnable: Runnable[Any, Any], name: str) -> Callable[[Prompt], 
     properties = schema.get("properties") or {}
     wanted = [key for key in schema.get("required") or properties if key not in _OTHER_KEYS]
     if "messages" in properties and set(wanted) <= {"messages"}:
-        return lambda prompt: {"messages": _messages(prompt)}
+        return _as_messages
     key = wanted[0] if len(wanted) == 1 else next((usual for usual in _QUESTION_KEYS if usual in wanted), None)
     if wanted and key is None:
         raise ConfigurationError(
             f"{name} asks for {', '.join(wanted)}; wrap it: "
             f"RetrievalChainMember(chain, input=lambda prompt: {{{wanted[0]!r}: prompt.text, ...}})"
         )
-    return lambda prompt: _under(key or _QUESTION_KEYS[0], prompt)
+    return partial(_under, key or _QUESTION_KEYS[0])
+
+
+def _as_messages(prompt: Prompt) -> dict[str, Any]:
+    return {"messages": _messages(prompt)}
 
 
 def _under(key: str, prompt: Prompt) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from blender_core.runtime.threads import call_in_thread, run_sync
 from blender_core.types.answer import Answer
 from blender_core.types.outcome import MemberOutcome
 from blender_core.types.prompt import Prompt
-from langchain_blender.composition import is_async_only, is_native_async
+from langchain_blender.composition import RunnableMember
 from langchain_blender.rag.documents import BLEND_KEY, SCORE_KEY, to_source, with_metadata
 from langchain_blender.tracing import in_config
 
@@ -152,22 +152,13 @@ class BlendedRetriever(BaseRetriever):
         return self.policy or GatherPolicy(timeout=self.timeout, quorum=self.quorum)
 
 
-class _RetrieverMember(Member):
+class _RetrieverMember(RunnableMember):
     """A retriever as the engine gathers it; the answer's ``native`` holds its documents."""
 
     def __init__(self, retriever: Runnable[str, Any], name: str) -> None:
         super().__init__(name)
         self._retriever = retriever
-        self.blocks_event_loop = not is_native_async(retriever)
-        self._async_only = is_async_only(retriever)
-
-    @property
-    def has_native_sync(self) -> bool:
-        return not self._async_only
-
-    @property
-    def has_native_async(self) -> bool:
-        return self._async_only or not self.blocks_event_loop
+        self._runs(retriever)
 
     def generate(self, prompt: Prompt) -> Answer:
         if self._async_only:

@@ -17,9 +17,8 @@ from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from llamaindex_blender.rag.encoder_embedding import EncoderEmbedding, local_embedding
-    from llamaindex_blender.rag.engine_member import QueryEngineMember
     from llamaindex_blender.rag.evaluator import PairRankerEvaluator
-    from llamaindex_blender.rag.query_engine import BlendedQueryEngine
+    from llamaindex_blender.rag.query_engine import BlendedQueryEngine, QueryEngineMember
     from llamaindex_blender.rag.rerank import PairRankerRerank
     from llamaindex_blender.rag.synthesizer import BlendedSynthesizer
 
@@ -29,7 +28,7 @@ _HOMES = {
     "EncoderEmbedding": "llamaindex_blender.rag.encoder_embedding",
     "PairRankerEvaluator": "llamaindex_blender.rag.evaluator",
     "PairRankerRerank": "llamaindex_blender.rag.rerank",
-    "QueryEngineMember": "llamaindex_blender.rag.engine_member",
+    "QueryEngineMember": "llamaindex_blender.rag.query_engine",
     "local_embedding": "llamaindex_blender.rag.encoder_embedding",
 }
 

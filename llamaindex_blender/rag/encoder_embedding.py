@@ -8,7 +8,9 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
-from blender_core.models.text_encoder import Encode, TextEncoder
+from blender_core.local.encoder import ENCODER_NAME
+from blender_core.models.text_encoder import Encode, TextEncoder, local_text_encoder, vectors_of
+from blender_core.runtime.threads import call_in_thread
 
 __all__ = ["EncoderEmbedding", "local_embedding"]
 
@@ -37,7 +39,7 @@ class EncoderEmbedding(BaseEmbedding):
         return "EncoderEmbedding"
 
     def _vectors(self, texts: list[str]) -> list[list[float]]:
-        return [[float(value) for value in row] for row in self._encode(texts)]
+        return vectors_of(self._encode, texts)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         return self._vectors(texts)
@@ -49,24 +51,9 @@ class EncoderEmbedding(BaseEmbedding):
         return self._vectors([query])[0]
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
-        from blender_core.runtime.threads import call_in_thread
-
         return await call_in_thread(self._get_query_embedding, query)
 
 
 def local_embedding(load: Callable[..., TextEncoder] = TextEncoder.from_pretrained) -> EncoderEmbedding:
-    """all-MiniLM-L6-v2 as an embedding model, fetched by hash once (91 MB), run by torch.
-
-    Args:
-        load: Loads the encoder's folder.
-
-    Returns:
-        The embedding model.
-
-    Raises:
-        DownloadError: No source gave the weights.
-        MissingExtraError: The ``demo`` or the ``torch`` extra is not installed.
-    """
-    from blender_core.local.encoder import ENCODER_NAME, local_encoder
-
-    return EncoderEmbedding(load(local_encoder(), local_files_only=True), model_name=ENCODER_NAME)
+    """Make an embedding model of all-MiniLM-L6-v2; see ``local_text_encoder`` for ``load`` and the errors."""
+    return EncoderEmbedding(local_text_encoder(load), model_name=ENCODER_NAME)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -20,13 +21,17 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 from pydantic import BaseModel
 
 from blender_core.errors import ConfigurationError, MemberError
-from blender_core.fuse.guard import FusionGuard
-from blender_core.fuse.policy import FuseWhen
-from blender_core.fuse.protocol import Fuser
-from blender_core.gather.policy import GatherPolicy
 from blender_core.members.member import Member
-from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedRanker, GroundedResult, Source, SourcedMember
-from blender_core.rank.protocol import Ranker
+from blender_core.rag import (
+    GROUNDED_DEFAULTS,
+    GroundedBlender,
+    GroundedCandidate,
+    GroundedResult,
+    GroundedSettings,
+    Source,
+    SourcedMember,
+)
+from blender_core.runtime.keywords import takes_keywords
 from blender_core.types.prompt import Prompt
 from llamaindex_blender.blocking import blocks_event_loop
 from llamaindex_blender.members import LlamaIndexMember
@@ -36,6 +41,11 @@ from llamaindex_blender.spans import TracedMember
 __all__ = ["BlendedSynthesizer"]
 
 _Report = dict[str, Any]
+_SYNTHESIZER_OPTIONS = [
+    parameter
+    for parameter in inspect.signature(get_response_synthesizer).parameters.values()
+    if parameter.name != "llm"
+]
 # the others write text whatever the output class
 _OBJECT_MODES = (ResponseMode.COMPACT, ResponseMode.REFINE, ResponseMode.TREE_SUMMARIZE)
 # the report of the call that is being made: synthesizers return text, and the response is put around it elsewhere
@@ -51,22 +61,12 @@ class BlendedSynthesizer(BaseSynthesizer):
     Args:
         llms: The LLMs; a dict gives them names.
         response_mode: How each LLM goes through the nodes, as in ``get_response_synthesizer``.
-        ranker: ``"embedded"`` (default), another ranker or its name, or a ``GroundedRanker`` with its settings.
-        fuser: ``"llm"`` (default) asks the LLM that ranked first; a fuser; any LLM; ``None`` picks only.
-        top_k: How many of the best answers are fused.
-        fuse_when: ``"auto"``, ``"always"``, ``"never"``, a ``FusePolicy`` or a function of a ``FuseContext``.
-        citations: Whether bracketed numbers in answers are citations of the nodes, counted from 1.
-        source_characters: Most characters of nodes that an LLM that fuses gets to read.
-        guard: Looks a fused text over.
-        timeout: Wall-clock seconds each LLM gets for all its calls, and the fuser.
-        deadline: Wall-clock seconds for the whole call.
-        quorum: Answers needed; fewer raise ``QuorumError``.
-        policy: A whole gather policy, in place of ``timeout`` and ``quorum``.
         streaming: Return text in pieces.
         output_cls: Return a ``PydanticResponse`` with an object of this class. The best object is picked, objects are
             not fused. An LLM that writes no such object gave no answer.
         callback_manager: Hears of the synthesis; the LLMs keep their own.
-        **options: Further arguments of ``get_response_synthesizer``, such as ``text_qa_template``.
+        **settings: See ``blender_core.rag.GroundedSettings``, ``fuser="llm"`` (default) asks the LLM that ranked first;
+            and further arguments of ``get_response_synthesizer``, such as ``text_qa_template``.
 
     Raises:
         ConfigurationError: No LLM, or a setting that cannot work.
@@ -82,34 +82,26 @@ class BlendedSynthesizer(BaseSynthesizer):
         ('text text text text', 'long')
     """
 
+    @takes_keywords(GroundedSettings, defaults=GROUNDED_DEFAULTS, owner="BlendedSynthesizer", also=_SYNTHESIZER_OPTIONS)
     def __init__(
         self,
         llms: Sequence[LLM] | Mapping[str, LLM],
         *,
         response_mode: ResponseMode | str = ResponseMode.COMPACT,
-        ranker: GroundedRanker | Ranker | str = "embedded",
-        fuser: Fuser | str | Any | None = "llm",
-        top_k: int = 3,
-        fuse_when: FuseWhen = "auto",
-        citations: bool = True,
-        source_characters: int = 2000,
-        guard: FusionGuard | None = None,
-        timeout: float | None = 60.0,
-        deadline: float | None = None,
-        quorum: int = 1,
-        policy: GatherPolicy | None = None,
         streaming: bool = False,
         output_cls: type[BaseModel] | None = None,
         callback_manager: CallbackManager | None = None,
-        **options: Any,
+        **settings: Any,
     ) -> None:
+        options = {name: value for name, value in settings.items() if name not in GROUNDED_DEFAULTS}
+        blend: dict[str, Any] = {name: value for name, value in settings.items() if name in GROUNDED_DEFAULTS}
         named = list(llms.items()) if isinstance(llms, Mapping) else [(LlamaIndexMember(llm).name, llm) for llm in llms]
         if not named:
             raise ConfigurationError("a BlendedSynthesizer needs at least one LLM")
         mode = ResponseMode(response_mode)
         if output_cls is not None:
-            _check_objects(mode, fuser, streaming)
-            fuser = None
+            _check_objects(mode, blend.get("fuser", "llm"), streaming)
+            blend["fuser"] = None
         super().__init__(llm=named[0][1], streaming=streaming, output_cls=output_cls)
         if callback_manager is not None:
             # the base class would hand it to the first LLM
@@ -121,20 +113,7 @@ class BlendedSynthesizer(BaseSynthesizer):
             _SynthesizerMember(name, synthesizer, llm, output_cls)
             for (name, llm), synthesizer in zip(named, self._synthesizers, strict=True)
         ]
-        self._blender = GroundedBlender(
-            [TracedMember(member, own_span=True) for member in members],
-            ranker=ranker,
-            fuser=fuser,
-            top_k=top_k,
-            fuse_when=fuse_when,
-            citations=citations,
-            source_characters=source_characters,
-            guard=guard,
-            timeout=timeout,
-            deadline=deadline,
-            quorum=quorum,
-            policy=policy,
-        )
+        self._blender = GroundedBlender([TracedMember(member, own_span=True) for member in members], **blend)
 
     @property
     def members(self) -> tuple[tuple[str, Member], ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import dataclasses
 import json
 import threading
 import time
@@ -420,3 +421,20 @@ def test_quorum_policy_and_prompt_checks():
 def test_prompt_of_bare_text_names_the_right_constructor():
     with pytest.raises(ConfigurationError, match=r"not of str; Prompt\.of"):
         Prompt("What is the capital of France?")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("structured", "fused"), [(True, ()), (False, ("a", "b"))])
+def test_what_a_program_reads_is_picked_whatever_the_policy(structured, fused):
+    seen = []
+
+    def always(context):
+        seen.append(context.prompt)
+        return True
+
+    prompt = dataclasses.replace(Prompt.of("Give me JSON."), structured=structured)
+    members = [FakeMember("a", '{"n": 1}'), FakeMember("b", '{"n": 2}')]
+    result = Blender(members, ranker="consensus", fuser=FakeFuser("fused"), fuse_when=always).blend(prompt)
+    assert set(result.fused) == set(fused)
+    assert (result.decision == "structured output is picked, never fused") is structured
+    # the policy sees the whole prompt
+    assert seen == ([] if structured else [prompt])

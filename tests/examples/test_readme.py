@@ -1,4 +1,4 @@
-"""The README's script for blended RAG, run as it stands."""
+"""The README: its links, and its script for blended RAG, run as it stands."""
 
 import re
 import subprocess
@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+HOME = "https://github.com/blended-llm/blended-llm/blob/main/"
+
+
+def test_links_work_from_the_package_page():
+    links = re.findall(r"\]\(([^)]+)\)", README.read_text(encoding="utf-8"))
+    assert links
+    for link in links:
+        assert link.startswith("https://"), f"{link} is relative; the package page has no such file"
+        assert not link.startswith(HOME) or (ROOT / link.removeprefix(HOME)).is_file(), f"{link} leads to no file"
 
 
 @pytest.mark.local_models

@@ -17,9 +17,8 @@ from pydantic import BaseModel, Field, field_validator
 from blender_core.errors import ConfigurationError, QuorumError
 from blender_core.testing import FakeFuser, FakeMember, FakeRanker
 from langchain_blender import BlendedLLM
-from langchain_blender.json_schema import violation
 from langchain_blender.testing import FakeChatModel
-from langchain_blender.tools import convert_tools, normalised_choice
+from langchain_blender.tools import convert_tools, normalised_choice, violation
 
 
 @tool

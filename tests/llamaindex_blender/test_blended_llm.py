@@ -3,8 +3,6 @@
 import asyncio
 import json
 import pickle
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -311,7 +309,7 @@ def test_fusions_fit_where_a_query_engine_fills_the_window():
         )
         for number in range(3)
     ]
-    llm = BlendedLLM(llms=members, fuse_when="always", max_retries=0, max_tokens=200)
+    llm = BlendedLLM(llms=members, ranker="longest", fuse_when="always", max_retries=0, max_tokens=200)
     text = " ".join(f"word {number}" for number in range(3000))
     engine = SummaryIndex.from_documents([Document(text=text)]).as_query_engine(llm=llm, response_mode="compact")
     reports = []
@@ -442,8 +440,3 @@ def test_importable_as_part_of_llamaindex():
     assert str(root) in list(llama_index.__path__)
     # a file of that name would hide LlamaIndex itself
     assert not list(root.glob("__init__.py")) + list(root.glob("llms/__init__.py"))
-
-
-def test_importing_the_package_loads_no_llamaindex():
-    code = "import sys, llamaindex_blender; assert 'llama_index' not in sys.modules"
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

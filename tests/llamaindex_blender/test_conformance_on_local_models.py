@@ -14,7 +14,7 @@ from llama_index.core.response_synthesizers import ResponseMode
 
 from llamaindex_blender import BlendedLLM, local_llms
 from llamaindex_blender.testing import LLMConformance
-from llamaindex_blender.testing.conformance_tools import ToolConformance
+from llamaindex_blender.testing.conformance import ToolConformance
 
 pytestmark = [
     pytest.mark.local_models,

@@ -1,4 +1,4 @@
-"""The paper's PairRanker: the DeBERTa cross-encoder, its checkpoints, its id layout, its batches."""
+"""The paper's PairRanker: the cross-encoder, its checkpoints, its id layout, its batches."""
 
 from __future__ import annotations
 

@@ -108,10 +108,10 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
         shards = sorted(set(places.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} is no index of safetensors shards: {error!r}") from error
-    # a shard stands beside its index: a name with a path in it could read any file
+    # a shard stands next to its index: a name with a path in it could read any file
     strange = [name for name in shards if Path(name).name != name or not (index.parent / name).is_file()]
     if strange:
-        raise CheckpointError(f"{index} names shards that are not beside it: {', '.join(strange)}")
+        raise CheckpointError(f"{index} names shards that are not next to it: {', '.join(strange)}")
     tensors: dict[str, Tensor] = {}
     for name in shards:
         tensors.update(load_file(index.parent / name))
@@ -124,8 +124,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 def infer_shape(tensors: Mapping[str, Tensor], settings: PairRankerSettings, source: str) -> DebertaShape:
     """Read the encoder's sizes off its tensors.
 
-    Every DeBERTa-v3 model has attention heads of width 64, which stands in where the config names no head
-    count.
+    Every DeBERTa-v3 model has attention heads of width 64; that decides if the config names no head count.
 
     Args:
         tensors: Tensors by name.

@@ -1,13 +1,11 @@
-"""The PairRanker network: an encoder and a head that scores each candidate beside the source."""
+"""The PairRanker network: an encoder, and a head that scores each candidate."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from blender_core.rank.pairrm.deberta import DebertaEncoder, DebertaShape, RelativeProjection
+from blender_core.rank.pairrm.deberta import DebertaEncoder, DebertaShape, Projections
 from blender_core.rank.pairrm.settings import BACKBONES, BackboneShape
 from blender_core.runtime.extras import require
 
@@ -42,7 +40,7 @@ def build_backbone(shape: BackboneShape) -> nn.Module:
 
 
 def hidden_at(encoder: nn.Module, ids: Tensor, mask: Tensor, positions: Tensor, pooling: str = "markers") -> Tensor:
-    """What the head reads of a transformers encoder's last hidden states.
+    """Compute what the head reads of a transformers encoder's last hidden states.
 
     Args:
         encoder: From ``build_backbone``.
@@ -60,7 +58,7 @@ def hidden_at(encoder: nn.Module, ids: Tensor, mask: Tensor, positions: Tensor, 
 
 
 def pooled(hidden: Tensor, mask: Tensor, positions: Tensor, pooling: str) -> Tensor:
-    """The states of some texts, out of those of their tokens; written so that it can be traced.
+    """Pool the states of tokens into those of texts; written so that it can be traced.
 
     Args:
         hidden: Shape [batch, length, hidden].
@@ -80,7 +78,7 @@ def pooled(hidden: Tensor, mask: Tensor, positions: Tensor, pooling: str) -> Ten
 
 
 class PairRankerModel(nn.Module):
-    """Compares two candidates that stand in one sequence.
+    """Compares two candidates in one sequence.
 
     Parameter names are those of the published checkpoints (``pretrained_model.*``, ``head_layer.1``,
     ``head_layer.4``).
@@ -105,19 +103,13 @@ class PairRankerModel(nn.Module):
             nn.Linear(width, tasks),
         )
 
-    def relative_projections(self) -> tuple[RelativeProjection, ...] | None:
-        """What DeBERTa can compute once for a loaded model; ``None`` for other encoders."""
+    def relative_projections(self) -> Projections | None:
+        """Compute what DeBERTa needs only once; ``None`` for other encoders."""
         encoder = self.pretrained_model
         return encoder.relative_projections() if isinstance(encoder, DebertaEncoder) else None
 
-    def forward(
-        self,
-        ids: Tensor,
-        mask: Tensor,
-        positions: Tensor,
-        projections: Sequence[RelativeProjection] | None = None,
-    ) -> Tensor:
-        """Logit that the left candidate is better than the right one.
+    def forward(self, ids: Tensor, mask: Tensor, positions: Tensor, projections: Projections | None = None) -> Tensor:
+        """Compute the logit that the left candidate is better than the right one.
 
         Args:
             ids: Token ids, shape [batch, length].
@@ -133,23 +125,9 @@ class PairRankerModel(nn.Module):
         return logits
 
     def side_scores(
-        self,
-        ids: Tensor,
-        mask: Tensor,
-        positions: Tensor,
-        projections: Sequence[RelativeProjection] | None = None,
+        self, ids: Tensor, mask: Tensor, positions: Tensor, projections: Projections | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Scores of the left and of the right candidate, whose difference is the logit.
-
-        Args:
-            ids: As in ``forward``, and so are the others.
-            mask: See there.
-            positions: See there.
-            projections: See there.
-
-        Returns:
-            Two tensors, shape [batch, tasks].
-        """
+        """Score the left and the right candidate: two tensors of shape [batch, tasks]."""
         encoder = self.pretrained_model
         if isinstance(encoder, DebertaEncoder):
             hidden = encoder(ids, mask, positions, projections)

@@ -25,7 +25,7 @@ _OPSET = 17
 
 
 class ExportablePairRanker(nn.Module):
-    """The same numbers as ``PairRankerModel``, written without a branch or a Python number that depends on the input.
+    """Computes what ``PairRankerModel`` does, written so that it can be traced.
 
     Args:
         model: The network; its weights are shared, not copied.
@@ -45,7 +45,7 @@ class ExportablePairRanker(nn.Module):
         self.eval()
 
     def forward(self, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-        """Logit that the left candidate is better.
+        """Compute the logit that the left candidate is better.
 
         Args:
             ids: Token ids, shape [batch, length].
@@ -88,7 +88,7 @@ class ExportablePairRanker(nn.Module):
 def export_network(
     model: PairRankerModel, folder: Path, encoder_config: Mapping[str, Any], *, quantize: bool = False
 ) -> None:
-    """Write ``model.onnx``, and ``model.int8.onnx`` beside it.
+    """Write ``model.onnx``, and ``model.int8.onnx`` next to it.
 
     Args:
         model: The network, on the CPU in float32. It stays as it is.
@@ -134,7 +134,7 @@ def export_network(
 
 
 def _all_buckets(encoder: DebertaEncoder) -> Tensor:
-    """Buckets of every distance up to where both ends of the table are reached; farther ones share the last."""
+    """Compute the buckets of every distance until both ends of the table are reached."""
     shape, length = encoder.shape, 2
     table = distance_buckets(length, shape.position_buckets, shape.max_distance)
     while int(table[0]) > 0 or int(table[-1]) < 2 * shape.position_buckets - 1:

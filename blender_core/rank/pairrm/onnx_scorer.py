@@ -13,6 +13,7 @@ import onnxruntime
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.models.batches import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET
 from blender_core.models.hub import ONNX_FILES
+from blender_core.models.onnx import open_session
 from blender_core.rank.pairrm.settings import BACKBONES, BackboneShape
 from blender_core.rank.pairrm.tokens import EncodedPair, PairTokenizer, batched_logits, check_vocabulary, pad
 
@@ -54,22 +55,12 @@ class OnnxPairScorer:
 
     @property
     def window(self) -> int | None:
-        """Most tokens of a pair; ``None`` where positions are relative and there is no limit."""
+        """Most tokens of a pair; ``None`` if positions are relative and there is no limit."""
         known = self.encoder_config.get("model_type") in BACKBONES
         return BackboneShape.from_config(self.encoder_config, str(self.path)).window if known else None
 
     def logits(self, pairs: Sequence[EncodedPair]) -> list[float]:
-        """Logit of each ordered pair; positive means the left candidate is better.
-
-        Args:
-            pairs: Any number of pairs.
-
-        Returns:
-            One finite float for each pair.
-
-        Raises:
-            RankerError: The network gave ``nan`` or an infinity.
-        """
+        """Compute the logit of each ordered pair; see ``PairScorer.logits``."""
         return batched_logits(pairs, self._token_budget, self._run, self.path.name)
 
     def _run(self, pairs: Sequence[EncodedPair]) -> list[float]:
@@ -91,7 +82,7 @@ def load_onnx_scorer(
     Args:
         folder: Holds ``model.onnx``, ``model.int8.onnx`` or both.
         tokenizer: Its tokenizer.
-        device: ``"auto"`` (CUDA where onnxruntime offers it, else the CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        device: ``"auto"`` (CUDA if onnxruntime offers it, else the CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         dtype: ``"float32"``, ``"int8"``, or ``"auto"`` for the first of the two that is there.
         token_budget: Most tokens in a batch.
         threads: CPU threads of one forward pass; default onnxruntime's choice.
@@ -113,17 +104,10 @@ def load_onnx_scorer(
     if path is None:
         quantize = ", quantize=True" if dtype == "int8" else ""
         raise CheckpointError(
-            f"{folder} has no {' or '.join(wanted)}; where torch is installed, write it once with "
+            f"{folder} has no {' or '.join(wanted)}; if torch is installed, write it once with "
             f"PairRanker.from_pretrained(...).export_onnx(folder{quantize})"
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    # initialisers of float32 weights are many; its warnings about them are not for users
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime's own classes differ from build to build
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    session = open_session(str(path), source=str(path), threads=threads, providers=providers)
     scorer = OnnxPairScorer(session, path, tokenizer.pad_id, token_budget)
     check_vocabulary(tokenizer, int(scorer.encoder_config["vocab_size"]), str(path))
     return scorer

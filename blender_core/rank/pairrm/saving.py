@@ -1,4 +1,4 @@
-"""Writes a PairRanker checkpoint: the project's own layout, or the one of ``llm-blender/PairRM-hf``."""
+"""Write a PairRanker checkpoint, in this project's layout or that of PairRM-hf."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def save_checkpoint(
     """Write config, tokenizer and weights.
 
     Args:
-        folder: Made where it is missing; files of the same names are replaced.
+        folder: Made if it is missing; files of the same names are replaced.
         layout: ``"blended"`` keeps every setting. ``"pairrm-hf"`` is what the reference's ``DebertaV2PairRM``
             reads; it has no place for lengths, aggregation and calibration.
         model: The network, saved in its dtype.
@@ -76,7 +76,7 @@ def save_onnx(
     """Write config, tokenizer and ONNX files.
 
     Args:
-        folder: Made where it is missing; files of the same names are replaced.
+        folder: Made if it is missing; files of the same names are replaced.
         network: The network to export, or a loaded export, whose files are copied.
         tokenizer: Its tokenizer.
         settings: What the weights do not show.
@@ -131,7 +131,7 @@ def _write(path: Path, value: object) -> None:
 
 
 def encoder_config(shape: DebertaShape | BackboneShape) -> dict[str, Any]:
-    """The transformers config of an encoder."""
+    """Write the transformers config of an encoder."""
     if isinstance(shape, BackboneShape):
         return dict(shape.config)
     config: dict[str, Any] = {

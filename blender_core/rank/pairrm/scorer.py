@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from blender_core.errors import CheckpointError, RankerError
-from blender_core.models.batches import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET
+from blender_core.errors import CheckpointError
+from blender_core.models.batches import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET, run_in_halves
 from blender_core.models.devices import resolve_device, resolve_dtype
 from blender_core.rank.pairrm.checkpoint import load_model
 from blender_core.rank.pairrm.model import BackboneShape, PairRankerModel
@@ -38,7 +38,7 @@ class PairScorer:
 
     @property
     def window(self) -> int | None:
-        """Most tokens of a pair; ``None`` where positions are relative and there is no limit."""
+        """Most tokens of a pair; ``None`` if positions are relative and there is no limit."""
         shape = self._model.shape
         return shape.window if isinstance(shape, BackboneShape) else None
 
@@ -48,7 +48,7 @@ class PairScorer:
         return self._model
 
     def logits(self, pairs: Sequence[EncodedPair]) -> list[float]:
-        """Logit of each ordered pair; positive means the left candidate is better.
+        """Compute the logit of each ordered pair; positive means the left candidate is better.
 
         Args:
             pairs: Any number of pairs.
@@ -63,16 +63,13 @@ class PairScorer:
         return batched_logits(pairs, self._token_budget, self._run, precision)
 
     def _run(self, pairs: Sequence[EncodedPair]) -> list[float]:
-        try:
-            return self._forward(pairs)
-        except torch.cuda.OutOfMemoryError as error:
-            if len(pairs) == 1:
-                raise RankerError(
-                    f"a pair of {len(pairs[0].ids)} tokens does not fit in the memory of {self._device}; "
-                    "lower source_max_length and candidate_max_length, or use device='cpu'"
-                ) from error
-        middle = len(pairs) // 2
-        return self._run(pairs[:middle]) + self._run(pairs[middle:])
+        def too_large(pair: EncodedPair) -> str:
+            return (
+                f"a pair of {len(pair.ids)} tokens does not fit in the memory of {self._device}; "
+                "lower source_max_length and candidate_max_length, or use device='cpu'"
+            )
+
+        return [logit for _, part in run_in_halves(pairs, self._forward, too_large) for logit in part]
 
     def _forward(self, pairs: Sequence[EncodedPair]) -> list[float]:
         ids, mask, positions = (torch.from_numpy(part).to(self._device) for part in pad(pairs, self._pad_id))

@@ -1,4 +1,4 @@
-"""What a checkpoint's ``config.json`` says, in the three published spellings and in the project's own."""
+"""Read a checkpoint's ``config.json``, in three published spellings and our own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BackboneShape:
 
     Attributes:
         config: The encoder's transformers config; ``model_type`` is one of ``BACKBONES``. ``pooling``, one of
-            ``POOLINGS``, stands in it too.
+            ``POOLINGS``, is part of it.
     """
 
     config: Mapping[str, Any]
@@ -120,11 +120,11 @@ class PairRankerSettings:
 
     Attributes:
         source_max_length: Most tokens of the prompt, ``[CLS]``, marker and ``[SEP]`` included.
-        candidate_max_length: Most tokens of a candidate beside a prompt of full length.
-        heads: Attention heads; ``None`` where the config does not say.
+        candidate_max_length: Most tokens of a candidate next to a prompt of full length.
+        heads: Attention heads; ``None`` if the config does not say.
         max_distance: Distance at which the logarithmic buckets end.
         layer_norm_eps: Epsilon of every LayerNorm.
-        marker_ids: Marker -> id, where the config says.
+        marker_ids: Marker -> id, if the config says.
         convolution_activation: Of the convolution that the larger DeBERTa-v2 models have: ``"gelu"`` or ``"tanh"``.
         encoder: Config of an encoder other than DeBERTa.
         aggregation: How comparisons become scores.
@@ -173,7 +173,7 @@ class PairRankerSettings:
 
     @classmethod
     def from_folder(cls, folder: Path) -> PairRankerSettings:
-        """Read ``config.json``, or ``ranker_config.json`` where that is missing.
+        """Read ``config.json``, or ``ranker_config.json`` if that is missing.
 
         Args:
             folder: The checkpoint.
@@ -276,7 +276,7 @@ class PairRankerSettings:
         attention = attention.split("|") if isinstance(attention, str) else attention
         if sorted(attention) != ["c2p", "p2c"]:
             wrong["pos_att_type"] = attention
-        # transformers' own default, where the published configs say gelu
+        # transformers' own default; the published configs say gelu
         activation = config.get("conv_act", "tanh")
         if config.get("conv_kernel_size", 0) and activation not in ("gelu", "tanh"):
             wrong["conv_act"] = activation

@@ -1,7 +1,7 @@
-"""PairRanker's id layout: ``[CLS]<|source|>…[SEP] [CLS]<|candidate1|>…[SEP] [CLS]<|candidate2|>…[SEP]``.
+"""PairRanker's id layout.
 
-Each text is encoded once; a pair is put together from ids. Text of users is data: nothing in it can become
-one of the special or marker ids.
+A pair is ``[CLS]<|source|>…[SEP] [CLS]<|candidate1|>…[SEP] [CLS]<|candidate2|>…[SEP]``. Each text is encoded once;
+a pair is put together from ids. Text of users is data: nothing in it can become one of the special or marker ids.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class PairTokenizer:
         return cls(sealed, path.read_text(encoding="utf-8"))
 
     def saved_definition(self) -> str:
-        """The contents of a ``tokenizer.json`` that holds the markers.
+        """Write the contents of a ``tokenizer.json`` that holds the markers.
 
         Returns:
             JSON.
@@ -147,15 +147,7 @@ class PairTokenizer:
         return self._encode("<|source|>", text, max_length)
 
     def candidate(self, text: str, max_length: int) -> EncodedText:
-        """Encode a candidate, to stand on either side of a pair.
-
-        Args:
-            text: The candidate.
-            max_length: Most tokens to keep, ``[CLS]``, marker and ``[SEP]`` included.
-
-        Returns:
-            The ids; the right end is cut.
-        """
+        """Encode a candidate for either side of a pair; arguments and result as in ``source``."""
         return self._encode("<|candidate|>", text, max_length)
 
     def pair(self, source: EncodedText, left: EncodedText, right: EncodedText) -> EncodedPair:

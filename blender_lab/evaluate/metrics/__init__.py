@@ -9,8 +9,7 @@ from blender_lab.evaluate.metrics.bart_score import BartScore
 from blender_lab.evaluate.metrics.bert_score import BertScore
 from blender_lab.evaluate.metrics.bleurt import Bleurt
 from blender_lab.evaluate.metrics.overlap import Bleu, ChrF, Rouge
-from blender_lab.evaluate.metrics.protocol import Metric, score_pairs
-from blender_lab.evaluate.metrics.registry import METRIC_NAMES, resolve_metric
+from blender_lab.evaluate.metrics.registry import METRIC_NAMES, Metric, resolve_metric, score_pairs
 
 __all__ = [
     "METRIC_NAMES",

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 from blender_core.errors import ConfigurationError, RankerError
-from blender_core.models.loading import LoadOptions, hub_options, loading, require_transformers, takes_load_options
+from blender_core.models.loading import (
+    LoadOptions,
+    load_model,
+    load_tokenizer,
+    loading,
+    require_transformers,
+    takes_load_options,
+)
 
 __all__ = ["PAPER_BART", "BartScore"]
 
@@ -78,7 +85,7 @@ class BartScore:
             batch_size: Pairs in a forward pass.
             max_tokens: Longer texts lose their end; default 1,024, or the model's window where that is shorter.
             name: Key of the scores.
-            **load: Where it comes from and how it is kept: ``blender_core.models.loading.LoadOptions``.
+            **load: Where it comes from and how it runs: ``blender_core.models.loading.LoadOptions``.
 
         Returns:
             The metric.
@@ -88,18 +95,10 @@ class BartScore:
             BlendError: It cannot be had or loaded; see ``blender_core.models.loading.loading``.
         """
         require_transformers("BartScore")
-        import transformers
-
-        from blender_core.models.devices import resolve_device, resolve_dtype
-
-        place = resolve_device(load["device"])
-        precision = resolve_dtype(load["dtype"], place)
         path = os.fspath(name_or_path)
-        source = {"trust_remote_code": False, **hub_options(load)}
         with loading(path, "for BARTScore"):
-            family: Any = transformers.AutoModelForSeq2SeqLM
-            model = family.from_pretrained(path, dtype=precision, **source).to(place)
-            tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path, **source)
+            model = load_model("AutoModelForSeq2SeqLM", path, load, purpose="for BARTScore")
+            tokenizer = load_tokenizer(path, load)
         window = int(getattr(model.config, "max_position_embeddings", 1024) or 1024)
         return cls(
             model,

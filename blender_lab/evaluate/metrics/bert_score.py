@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from blender_core.errors import ConfigurationError
-from blender_core.models.loading import LoadOptions, load_encoder, takes_load_options
+from blender_core.models.loading import EncoderOptions, load_encoder, takes_load_options
 
 if TYPE_CHECKING:
     from blender_core.models.encoder import EncoderModel
@@ -61,7 +61,7 @@ class BertScore:
         self.name = name
 
     @classmethod
-    @takes_load_options(dtype="float32")
+    @takes_load_options(EncoderOptions, dtype="float32")
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str] = PAPER_ENCODER,
@@ -69,9 +69,7 @@ class BertScore:
         layer: int | None = None,
         value: str = "f1",
         name: str = "bertscore",
-        max_tokens: int | None = None,
-        token_budget: int = 4096,
-        **load: Unpack[LoadOptions],
+        **load: Unpack[EncoderOptions],
     ) -> BertScore:
         """Load an encoder.
 
@@ -81,9 +79,7 @@ class BertScore:
                 best layer for each model.
             value: ``"f1"``, ``"precision"`` or ``"recall"``.
             name: Key of the scores.
-            max_tokens: Longer texts lose their end; default is the encoder's window.
-            token_budget: Most tokens in a forward pass, pads included.
-            **load: Where it comes from and how it is kept: ``blender_core.models.loading.LoadOptions``.
+            **load: Where it comes from and how it runs: ``blender_core.models.loading.EncoderOptions``.
 
         Returns:
             The metric.
@@ -93,15 +89,7 @@ class BertScore:
             BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
         """
         path = os.fspath(name_or_path)
-        model = load_encoder(
-            "AutoModel",
-            path,
-            feature="BertScore",
-            max_tokens=max_tokens,
-            token_budget=token_budget,
-            unused=("pooler.",),
-            **load,
-        )
+        model = load_encoder("AutoModel", path, load, feature="BertScore", unused=("pooler.",))
         if layer is None and path.rstrip("/").rsplit("/", 1)[-1] == PAPER_ENCODER:
             layer = PAPER_LAYER
         return cls(model, layer=layer, value=value, name=name)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Unpack
 
 from blender_core.errors import CheckpointError
-from blender_core.models.loading import LoadOptions, load_encoder, takes_load_options
+from blender_core.models.loading import EncoderOptions, load_encoder, takes_load_options
 
 if TYPE_CHECKING:
     from blender_core.models.encoder import EncoderModel
@@ -41,22 +41,20 @@ class Bleurt:
         self.name = name
 
     @classmethod
-    @takes_load_options(dtype="float32")
+    @takes_load_options(EncoderOptions, dtype="float32")
     def from_pretrained(
         cls,
         name_or_path: str | os.PathLike[str] = PAPER_BLEURT,
         *,
         name: str = "bleurt",
-        token_budget: int = 4096,
-        **load: Unpack[LoadOptions],
+        **load: Unpack[EncoderOptions],
     ) -> Bleurt:
         """Load a conversion.
 
         Args:
             name_or_path: A folder or a hub repository.
             name: Key of the scores.
-            token_budget: Most tokens in a forward pass, pads included.
-            **load: Where it comes from and how it is kept: ``blender_core.models.loading.LoadOptions``.
+            **load: Where it comes from and how it runs: ``blender_core.models.loading.EncoderOptions``.
 
         Returns:
             The metric.
@@ -66,14 +64,7 @@ class Bleurt:
             BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
         """
         return cls(
-            load_encoder(
-                "AutoModelForSequenceClassification",
-                name_or_path,
-                feature="Bleurt",
-                max_tokens=None,
-                token_budget=token_budget,
-                **load,
-            ),
+            load_encoder("AutoModelForSequenceClassification", name_or_path, load, feature="Bleurt"),
             name=name,
         )
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from blender_core.cli.app import app
 from blender_core.errors import ConfigurationError
 from blender_core.members.endpoints import Endpoint
-from blender_core.testing.scripted_server import Reply, ScriptedServer
+from blender_core.testing.scripted_server import Reply
 
 COMMAND = [sys.executable, "-m", "blender_core.cli"]
 QUESTION = "Why is the sky blue?"
@@ -24,22 +24,7 @@ RECORD = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _no_key(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-
-@pytest.fixture
-def serve():
-    servers = []
-
-    def start(**script):
-        servers.append(ScriptedServer(script))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
+pytestmark = pytest.mark.usefixtures("no_key")
 
 
 def run(*arguments, stdin=None):
@@ -294,16 +279,6 @@ def test_version_and_help():
         shown = run(*command, "--help")
         assert shown.exit_code == 0
         assert "130 interrupted" in " ".join(shown.stdout.split())
-
-
-def test_help_loads_nothing_heavy():
-    code = (
-        "import sys; from blender_core.cli.app import app\n"
-        "try: app(['ask', '--help'])\nexcept SystemExit: pass\n"
-        "print(sorted({'torch', 'onnxruntime', 'openai', 'numpy', 'tokenizers'} & sys.modules.keys()))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send")

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
-
-GOLDENS = Path(__file__).parents[2] / "goldens"
-
-
-@pytest.fixture(scope="session")
-def checkpoint_module():
-    spec = importlib.util.spec_from_file_location("pairrm_checkpoint", GOLDENS / "pairrm_checkpoint.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tiny_models import GOLDENS
 
 
 @pytest.fixture(scope="session")
-def folder(checkpoint_module, tmp_path_factory):
-    return checkpoint_module.write_checkpoint(
-        tmp_path_factory.mktemp("compat") / "PairRM", checkpoint_module.ranker_config()
-    )
-
-
-@pytest.fixture(scope="session")
-def blender(folder):
+def blender(pairrm_folder):
     pytest.importorskip("torch")
     import torch
 
@@ -35,7 +17,7 @@ def blender(folder):
 
     torch.set_num_threads(1)
     blender = llm_blender.Blender()
-    blender.loadranker(folder, device="cpu")
+    blender.loadranker(pairrm_folder, device="cpu")
     return blender
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-import shutil
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
+from tiny_models import save_llama, save_t5
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -28,58 +27,8 @@ from blender_core.fuse.gen_fuser_decoding import finish_reason  # noqa: E402
 from blender_core.fuse.gen_fuser_prompt import ChatLayout, PublishedLayout, fit  # noqa: E402
 from blender_core.models.tokenizers import SealedTokenizer  # noqa: E402
 
-GOLDENS = Path(__file__).parents[2] / "goldens"
 REQUEST = FusionInput("Which licence?", ("the Apache licence", "some other one", "none"))
-TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 ANSWERS = ["charge", "claim", "direct", "form", "including", "licenses", "page", "part", "version"]
-
-
-def save_t5(folder):
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    sizes = {"d_model": 64, "d_kv": 16, "num_heads": 4, "d_ff": 128, "num_layers": 2, "num_decoder_layers": 2}
-    config = transformers.T5Config(
-        vocab_size=512, **sizes, dropout_rate=0.0, decoder_start_token_id=0, pad_token_id=0, eos_token_id=1
-    )
-    model = transformers.T5ForConditionalGeneration(config)
-    model.save_pretrained(folder)
-    shutil.copy(GOLDENS / "t5_tokenizer.json", folder / "tokenizer.json")
-    return model
-
-
-def save_llama(folder, chat_template=TEMPLATE):
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    torch.manual_seed(0)
-    base = Tokenizer(models.BPE())
-    base.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    base.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=600,
-        special_tokens=["<|pad|>", "<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    base.train_from_iterator([(GOLDENS.parents[1] / "LICENSE").read_text()], trainer)
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=base, pad_token="<|pad|>", eos_token="<|im_end|>")
-    tokenizer.chat_template = chat_template
-    tokenizer.save_pretrained(folder)
-    config = transformers.LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=1024,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
-    return tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -464,8 +413,3 @@ def test_a_repository_that_is_not_there(tmp_path):
 def test_options_that_cannot_work(options, t5_folder):
     with pytest.raises(ConfigurationError):
         GenFuser.from_pretrained(t5_folder, device="cpu", **options)
-
-
-def test_import_loads_no_torch():
-    code = "import sys, blender_core.fuse.gen_fuser; assert not {'torch', 'transformers'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)

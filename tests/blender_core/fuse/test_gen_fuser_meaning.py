@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from tiny_models import chat_tokenizer, llama
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -17,11 +18,6 @@ from blender_core.fuse.llm_fuser import fusion_prompt  # noqa: E402
 pytestmark = pytest.mark.slow
 
 WORDS = ["charge", "claim", "direct", "form", "including", "licenses", "page", "part", "version", "work", "terms"]
-PAD, START, END = "<|pad|>", "<|im_start|>", "<|im_end|>"
-TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 def draw_candidates(draw):
@@ -30,19 +26,9 @@ def draw_candidates(draw):
 
 def make_tokenizer():
     """Words of the fuser's own prompt are single tokens, so that the input stays short."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    base = Tokenizer(models.BPE())
-    base.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    base.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=1500, special_tokens=[PAD, START, END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
     messages = fusion_prompt(FusionInput("which", ("a", "b")))[0].messages
-    base.train_from_iterator([*(message.content for message in messages), " ".join(["which", *WORDS])] * 2, trainer)
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=base, pad_token=PAD, eos_token=END)
-    tokenizer.chat_template = TEMPLATE
-    return tokenizer
+    texts = [*(message.content for message in messages), " ".join(["which", *WORDS])] * 2
+    return chat_tokenizer(texts, 1500)
 
 
 def make_batch(layout, tokenizer, draw):
@@ -69,24 +55,9 @@ def answer_loss(model, ids, mask, labels):
 def folder(tmp_path_factory):
     """A Llama of two layers that has learned to repeat the first candidate: some 20 seconds of one core."""
     folder = tmp_path_factory.mktemp("copying-llama")
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
     tokenizer, draw = make_tokenizer(), random.Random(1)
-    config = transformers.LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        initializer_range=0.1,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    model, layout = transformers.LlamaForCausalLM(config), ChatLayout(tokenizer)
+    model = llama(tokenizer, tie_word_embeddings=True, initializer_range=0.1)
+    layout = ChatLayout(tokenizer)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
     model.train()
     for step in range(800):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_models import GOLDENS
 
 from blender_core.errors import FusionError
 from blender_core.fuse.gen_fuser_prompt import PaperLayout, PublishedLayout, fit
 from blender_core.models.tokenizers import SealedTokenizer
 
-GOLDENS = Path(__file__).parents[2] / "goldens"
 REQUESTS = json.loads((GOLDENS / "gen_fuser.json").read_text())
 CLOSING = "Summarize candidates into a better one for the given instruction:"
 WORDS = st.lists(st.sampled_from(["the", "work", "licence", "of", "</s>", "<extra_id_1>", "\n"]), max_size=150).map(

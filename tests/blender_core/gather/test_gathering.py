@@ -363,7 +363,7 @@ def test_prompt_options_reach_members_and_cannot_be_changed():
 scripts = st.sampled_from(["ok", "", "error", "hang", "slow", "flaky", "refuse"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(scripts, min_size=1, max_size=8), st.floats(0.5, 5), st.integers(1, 3))
 def test_exactly_one_outcome_a_member_and_in_time_whatever_they_do(kinds, timeout, concurrency):
     makers = {

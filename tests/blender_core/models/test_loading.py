@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 
 import pytest
+from tiny_models import save_t5
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from blender_core.errors import CheckpointError, DownloadError  # noqa: E402
+from blender_core import GenFuser, PairRanker  # noqa: E402
+from blender_core.compat import Blender  # noqa: E402
+from blender_core.errors import CheckpointError, ConfigurationError, DownloadError  # noqa: E402
 from blender_core.rag import NLIGroundedness  # noqa: E402
 from blender_core.rank import CrossEncoderRanker, MLMScoringRanker, TextEncoder  # noqa: E402
+from blender_core.rank.reward_head import FeatureExtractor, ReaderSettings  # noqa: E402
 from blender_lab.evaluate.metrics.bart_score import BartScore  # noqa: E402
 from blender_lab.evaluate.metrics.bert_score import BertScore  # noqa: E402
 from blender_lab.evaluate.metrics.bleurt import Bleurt  # noqa: E402
 
 RANKING = [CrossEncoderRanker, MLMScoringRanker, TextEncoder, NLIGroundedness]
 METRICS = [BartScore, BertScore, Bleurt]
+OTHERS = [GenFuser, PairRanker]
 PAIRS = [("sea hill", "sea"), ("moon", "sun moon star"), ("salt", "salt")]
 
 
-@pytest.mark.parametrize("kind", RANKING + METRICS)
+@pytest.mark.parametrize("kind", RANKING + METRICS + OTHERS)
 def test_all_take_the_same_options(kind, tmp_path):
     parameters = inspect.signature(kind.from_pretrained).parameters
     assert [parameters[name].default for name in ("revision", "device", "dtype", "cache_dir", "local_files_only")] == [
@@ -32,12 +38,107 @@ def test_all_take_the_same_options(kind, tmp_path):
         None,
         False,
     ]
-    with pytest.raises(TypeError, match="speed"):
+    with pytest.raises(ConfigurationError, match="has no argument 'speed'"):
         kind.from_pretrained(tmp_path, speed=2)
-    with pytest.raises(CheckpointError, match="cannot be loaded"):
+    with pytest.raises(CheckpointError, match=r"config\.json" if kind is PairRanker else "cannot be loaded"):
         kind.from_pretrained(tmp_path, device="cpu")
     with pytest.raises(DownloadError, match="nobody/nothing"):
         kind.from_pretrained("nobody/nothing", cache_dir=tmp_path, local_files_only=True)
+
+
+@pytest.mark.parametrize("kind", RANKING + METRICS + OTHERS)
+def test_local_files_only_asks_no_host(kind, tmp_path, looked_up):
+    with pytest.raises(DownloadError, match="some/model"):
+        kind.from_pretrained("some/model", cache_dir=tmp_path, local_files_only=True)
+    assert looked_up == []
+
+
+def test_a_cached_repository_loads_without_a_host(tmp_path, word_tokenizer, save, looked_up):
+    repository = tmp_path / "models--some--encoder"
+    snapshot = repository / "snapshots" / ("a1" * 20)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a1" * 20)
+    word_tokenizer(snapshot)
+    save(snapshot, "AutoModel")
+    cached = TextEncoder.from_pretrained("some/encoder", device="cpu", cache_dir=tmp_path, local_files_only=True)
+    assert cached(["sun moon"]) == pytest.approx(TextEncoder.from_pretrained(snapshot, device="cpu")(["sun moon"]))
+    with pytest.raises(DownloadError, match="some/encoder"):
+        TextEncoder.from_pretrained("some/encoder", revision="v9", cache_dir=tmp_path, local_files_only=True)
+    assert looked_up == []
+
+
+@pytest.fixture
+def opened(tmp_path, word_tokenizer, save):
+    """A folder that the named loader opens, and a function that opens it."""
+    loaders = {
+        "feature extractor": lambda: FeatureExtractor.load(ReaderSettings(str(tmp_path)), device="cpu"),
+        "fuser": lambda: GenFuser.from_pretrained(tmp_path, device="cpu"),
+        "old fuser": lambda: Blender().loadfuser(tmp_path, device="cpu"),
+        "text encoder": lambda: TextEncoder.from_pretrained(tmp_path, device="cpu"),
+    }
+
+    def make(kind):
+        if "fuser" in kind:
+            save_t5(tmp_path, width=16, heads=2, layers=2, d_kv=8)
+        else:
+            tokenizer = word_tokenizer(tmp_path)
+            save(tmp_path, "AutoModel")
+            transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]").save_pretrained(
+                tmp_path
+            )
+        return tmp_path, loaders[kind]
+
+    return make
+
+
+LOADERS = ["feature extractor", "fuser", "old fuser", "text encoder"]
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_checkpoint_that_lacks_weights_is_refused(kind, opened):
+    from safetensors.torch import load_file, save_file
+
+    folder, load = opened(kind)
+    load()
+    weights = load_file(folder / "model.safetensors")
+    lost = next(name for name in sorted(weights) if name.endswith(("layer.0.SelfAttention.q.weight", "query.weight")))
+    del weights[lost]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=rf"no weights for {lost} \(1 missing\)"):
+        load()
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_pickled_weights_are_read_only_if_they_hold_nothing_but_tensors(kind, opened, tmp_path_factory):
+    from safetensors.torch import load_file
+
+    folder, load = opened(kind)
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    load()
+    mark = tmp_path_factory.mktemp("mark") / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(mark),)
+
+    torch.save({**weights, "evil": Evil()}, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        load()
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("kind", [*RANKING, GenFuser, BartScore])
+def test_a_device_that_is_unknown_is_refused_before_anything_is_fetched(kind):
+    with pytest.raises(ConfigurationError, match="'toaster'"):
+        kind.from_pretrained("nobody/nothing", device="toaster")
+
+
+def test_the_old_fuser_tells_a_missing_repository_from_a_damaged_folder(tmp_path):
+    with pytest.raises(DownloadError, match="nobody/nothing cannot be loaded as a fuser"):
+        Blender().loadfuser("nobody/nothing", device="cpu", cache_dir=str(tmp_path))
 
 
 def test_code_of_a_checkpoint_is_not_run(tmp_path, word_tokenizer, save):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_models import GOLDENS
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 
 from blender_core.errors import CheckpointError
 from blender_core.models.tokenizers import SealedTokenizer
 
-UNIGRAM = Path(__file__).parents[1] / "goldens" / "pairrm_tokenizer.json"
+UNIGRAM = GOLDENS / "pairrm_tokenizer.json"
 CONTROLS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
 text = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=30),

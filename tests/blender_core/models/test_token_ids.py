@@ -23,7 +23,7 @@ def plain(tokenizer, text):
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=50), st.sampled_from([1, 2000]))
 def test_a_text_has_the_same_ids_whatever_its_length(tokenizer, text, times):
     text = f"{text} [SEP] é\u0301 字a" * times

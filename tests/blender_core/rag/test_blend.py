@@ -2,8 +2,8 @@
 
 import pytest
 
-from blender_core import LLMFuser
-from blender_core.rag import GroundedBlender, GroundedCandidate, Source, SourcedMember
+from blender_core import LLMFuser, MemberPrior, Ranking
+from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedRanker, GroundedResult, Source, SourcedMember
 
 QUESTION = "Which port does the console listen on, and can it be changed?"
 PORT = "The console listens on port 9443."
@@ -46,3 +46,36 @@ async def test_of_engines_that_say_the_same_the_fuser_reads_the_sources_of_the_o
     assert read == [f"[1] {PORT}", "[2] Dogs bark.", f"[3] {OPTION}"]
     assert [f"[{linked.number}] {linked.source.text}" for linked in result.sources] == read
     assert (result.text, result.citations.cited) == (FUSED, (1, 3))
+
+
+# -- the member prior ------------------------------------------------------------------------------------
+
+
+def prior_for(strong: str, weak: str, ranker: str = "grounded-longest") -> MemberPrior:
+    prior = MemberPrior()
+    for _ in range(20):
+        prior.observe([strong, weak], Ranking.from_scores([3.0, -3.0], ranker=ranker))
+    return prior
+
+
+def settled(prior: MemberPrior | None, *engines: SourcedMember) -> GroundedResult:
+    ranker = GroundedRanker("longest", groundedness_weight=0.0)
+    return GroundedBlender(list(engines), ranker=ranker, fuser=None, member_prior=prior).blend(QUESTION)
+
+
+def test_a_prior_decides_between_supported_answers():
+    engines = engine("long", SAME + " It listens there.", PORT), engine("short", SAME, PORT)
+    assert settled(None, *engines).winner == "long"
+    result = settled(prior_for("short", "long"), *engines)
+    assert result.winner == "short"
+    assert result.degraded == ()
+    assert set(result.groundedness) == {"long", "short"}
+
+
+def test_a_strong_member_without_support_stays_behind():
+    off_topic = "Bananas are yellow, and so are lemons and most buses [1]."
+    engines = engine("strong", off_topic, PORT), engine("weak", SAME, PORT)
+    prior = prior_for("strong", "weak")
+    result = settled(prior, *engines)
+    assert (result.winner, result.unsupported, result.degraded) == ("weak", ("strong",), ())
+    assert prior.prompts == 21

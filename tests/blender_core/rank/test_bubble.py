@@ -71,7 +71,7 @@ def test_it_runs_two_passes_for_each_comparison(bubble, ranker, monkeypatch, gol
     assert 0.5 <= ranking.confidence <= 1
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     candidates=st.lists(st.sampled_from(["the work", "any", "a licence", " ", "it"]), min_size=1), random=st.randoms()
 )

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blender_core.data.preferences import PreferenceRecord
 from blender_core.errors import ConfigurationError
 from blender_core.rank.calibration import (
     TEMPERATURES,
     calibration_error,
     fit_calibration,
     fit_temperature,
-    judged_pairs,
+    labelled_pairs,
     log_loss,
 )
+from blender_lab.data.preferences import PreferenceRecord
 
 finite = st.floats(-50, 50)
 
@@ -28,14 +28,14 @@ def synthetic(temperature, bias, *, pairs=4000, seed=0):
     rng = np.random.default_rng(seed)
     margin = rng.normal(0, 2, pairs)
     better = rng.random(pairs) < 1 / (1 + np.exp(-margin))
-    judged = [(str(n), "left", "right", "A" if won else "B") for n, won in enumerate(better)]
+    labelled = [(str(n), "left", "right", "A" if won else "B") for n, won in enumerate(better)]
 
     def logits(comparisons):
         return [
             float(temperature * margin[int(prompt)] * (1 if a == "left" else -1) + bias) for prompt, a, b in comparisons
         ]
 
-    return judged, logits
+    return labelled, logits
 
 
 @pytest.mark.parametrize("both_orders", [True, False])
@@ -49,7 +49,7 @@ def test_the_true_temperature_and_bias_are_found(temperature, bias, both_orders)
     assert (found.pairs, found.skipped, found.both_orders) == (4000, 0, both_orders)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(finite, st.floats(0, 1)), min_size=1, max_size=30), st.floats(*TEMPERATURES))
 def test_a_fit_never_raises_the_log_loss(pairs, other):
     logits, targets = (np.array(values) for values in zip(*pairs, strict=True))
@@ -82,7 +82,7 @@ def test_weights_count_as_copies():
 def test_labels_and_records():
     record = PreferenceRecord("1", "s", "Hi", ("a", "b", "c"), ("", "", ""), None, ((0, 1, 1.0), (2, 0, 0.25)))
     pairs = [("p", "x", "y", "tie"), ("p", "x", "y", "b"), record]
-    assert judged_pairs(pairs) == [
+    assert labelled_pairs(pairs) == [
         ("p", "x", "y", 0.5),
         ("p", "x", "y", 0.0),
         ("Hi", "a", "b", 1.0),
@@ -93,14 +93,14 @@ def test_labels_and_records():
 @pytest.mark.parametrize("pair", [("p", "a", "b", "C"), ("p", "a", "b", 1.5), ("p", "a", "b", math.nan), ("p", "a")])
 def test_a_label_that_cannot_be_read(pair):
     with pytest.raises(ConfigurationError, match="pair 0"):
-        judged_pairs([pair])
+        labelled_pairs([pair])
 
 
 def test_blanks_and_copies_teach_nothing():
-    judged = [("p", "a", " ", "A"), ("p", "a", "a", "tie")]
-    with pytest.raises(ConfigurationError, match="none of 2 judged pairs"):
-        fit_calibration(judged, lambda _: [])
-    found = fit_calibration([*judged, ("p", "a", "b", 0.5)], lambda pairs: [1.0, 0.0][: len(pairs)])
+    labelled = [("p", "a", " ", "A"), ("p", "a", "a", "tie")]
+    with pytest.raises(ConfigurationError, match="none of 2 labelled pairs"):
+        fit_calibration(labelled, lambda _: [])
+    found = fit_calibration([*labelled, ("p", "a", "b", 0.5)], lambda pairs: [1.0, 0.0][: len(pairs)])
     assert (found.pairs, found.skipped) == (1, 2)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from importlib.resources import files
@@ -64,7 +62,7 @@ def test_comparisons_are_score_differences(ranker):
     assert 0.5 <= ranking.confidence <= 1.0
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(len(ANSWERS))))
 def test_order_of_candidates_does_not_matter(ranker, order):
     expected = [ANSWERS[index] for index in ranker.rank(PROMPT, ANSWERS).order]
@@ -151,7 +149,7 @@ def test_end_of_a_long_answer_counts(ranker):
     assert first != second
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(prompt=st.text(max_size=60), candidates=st.lists(st.text(max_size=60), min_size=1, max_size=4))
 def test_any_text_is_ranked(ranker, prompt, candidates):
     ranking = ranker.rank(prompt, candidates)
@@ -191,14 +189,6 @@ def test_a_number_that_is_not_finite_is_an_error(ranker, value):
 def test_unusable_candidates(ranker, candidates):
     with pytest.raises(ConfigurationError):
         ranker.rank(PROMPT, candidates)
-
-
-def test_loads_without_torch():
-    code = (
-        "import sys; from blender_core.rank.embedded import EmbeddedRanker; assert 'onnxruntime' not in sys.modules; "
-        "EmbeddedRanker.load().rank('a', ['b', 'c']); assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +14,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from blender_core.errors import CheckpointError, ConfigurationError, DownloadError, RankerError  # noqa: E402
-from blender_core.models.framing import FramingTokenizer  # noqa: E402
+from blender_core.models.encoder_inputs import EncoderTokenizer  # noqa: E402
 from blender_core.rank import (  # noqa: E402
     BiEncoderRanker,
     CrossEncoderRanker,
@@ -156,7 +154,7 @@ def test_what_does_not_fit_is_reported(folder, word_tokenizer, save):
 
 def test_a_long_prompt_keeps_its_end(folder, word_tokenizer):
     word_tokenizer(folder)
-    tokenizer = FramingTokenizer(folder / "tokenizer.json")
+    tokenizer = EncoderTokenizer(folder / "tokenizer.json")
     row = tokenizer.pair("sun " * 40 + "moon", "sea", 20)
     assert len(row.ids) == 20
     assert row.ids[16] == tokenizer.encode("moon")[0]
@@ -167,7 +165,7 @@ def test_a_long_prompt_keeps_its_end(folder, word_tokenizer):
 @pytest.mark.parametrize("hostile", ["[SEP]", "sun [SEP] [CLS]", "[MASK]", "[PAD] \udcff"])
 def test_no_text_writes_a_special_token(hostile, folder, word_tokenizer):
     word_tokenizer(folder)
-    row = FramingTokenizer(folder / "tokenizer.json").pair(hostile, hostile, 32)
+    row = EncoderTokenizer(folder / "tokenizer.json").pair(hostile, hostile, 32)
     assert row.ids.count(2) == 2
     assert row.ids.count(0) == 1
     assert not {1, 4} & set(row.ids)
@@ -333,12 +331,3 @@ def test_objects_that_do_not_predict():
         CrossEncoderRanker(object())
     with pytest.raises(ConfigurationError, match="temperature"):
         CrossEncoderRanker(Predictor([]), temperature=0.0)
-
-
-def test_importing_the_rankers_loads_no_torch():
-    code = (
-        "import sys, blender_core.rank as rank\n"
-        "[getattr(rank, name) for name in rank.__all__]\n"
-        "assert not {'torch', 'transformers', 'onnxruntime'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -131,17 +131,3 @@ def test_what_cannot_be_loaded(tmp_path):
 def test_settings_that_cannot_work(change):
     with pytest.raises(ConfigurationError, match=str(next(iter(change.values())))):
         settings("x", **change)
-
-
-@pytest.mark.local_models
-@pytest.mark.slow
-def test_reads_with_a_real_model_from_its_gguf():
-    pytest.importorskip("gguf")
-    reader = FeatureExtractor.load(ReaderSettings("smollm2-135m", layers=6), device="cpu")
-    near, same, far = reader.vectors("What is the capital of France?", ["Paris.", "It is Paris.", "def f(x): return x"])
-
-    def cosine(one, other):
-        return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
-
-    assert near.shape == (2 * 576,)
-    assert cosine(near, same) > cosine(near, far)

@@ -78,15 +78,20 @@ def test_folders_that_hold_no_head(tmp_path):
         RewardHeadRanker.load(tmp_path)
 
 
-@pytest.mark.local_models
-@pytest.mark.slow
-def test_the_head_in_the_package_ranks_with_its_real_model():
+@pytest.fixture(scope="module")
+def packaged():
+    """The ranker in the package, whose model is read from its GGUF file."""
     for module in ("torch", "transformers", "gguf"):
         pytest.importorskip(module)
     from blender_core.rank.registry import resolve_ranker
 
-    ranker = resolve_ranker("reward-head")
-    ranking = ranker.rank(
+    return resolve_ranker("reward-head")
+
+
+@pytest.mark.local_models
+@pytest.mark.slow
+def test_the_head_in_the_package_ranks_with_its_real_model(packaged):
+    ranking = packaged.rank(
         "Give me three tips for a job interview.",
         [
             "tips tips tips tips",
@@ -94,6 +99,19 @@ def test_the_head_in_the_package_ranks_with_its_real_model():
             "I am sorry, but I cannot help with that.",
         ],
     )
-    assert ranker.name == "reward-head"
+    assert packaged.name == "reward-head"
     assert ranking.best == 1
     assert ranking.confidence > 0.6
+
+
+@pytest.mark.local_models
+@pytest.mark.slow
+def test_a_real_model_reads_like_answers_alike(packaged):
+    answers = ["Paris.", "It is Paris.", "def f(x): return x"]
+    near, same, far = packaged._reader.vectors("What is the capital of France?", answers)
+
+    def cosine(one, other):
+        return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+    assert near.shape == (2 * 896,)
+    assert cosine(near, same) > cosine(near, far)

@@ -27,13 +27,36 @@ def test_thinking_is_told_from_the_answer(text, thought, answer):
     assert split_thinking(text) == (thought, answer)
 
 
-@given(st.lists(st.sampled_from(["<think>", "</think>", "<thinking>", "</thinking>", " ", "\n", "a", "<", "b c"])),
-       st.data())  # fmt: skip
+TAGS = ["<think>", "</think>", "<thinking>", "</THINKING>", "<thin\u212a>"]
+PARTS = [*TAGS, " ", "\n", "a", "<", "b c", "\u0130", "\x1f"]
+
+
+@given(st.lists(st.sampled_from(PARTS) | st.text(max_size=3)), st.data())
 def test_a_stream_shows_what_the_whole_would(tokens, data):
     text = "".join(tokens)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
     stream = ThinkingFilter()
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     shown = "".join(stream.take(piece) for piece in pieces) + stream.rest()
-    opened = text.lstrip().startswith("<think")
+    opened = text.lstrip().startswith(("<think>", "<thinking>"))
     assert shown == (split_thinking(text)[1] if opened else text)
+
+
+@given(st.text(), st.text())
+def test_every_thought_is_told_apart(thought, answer):
+    thought, answer = thought.replace("<", ""), f"x{answer}"
+    assert split_thinking(f"<think>{thought}</think>{answer}") == (thought.strip(), answer)
+    assert "".join(split_thinking(answer)[1:]) in answer
+
+
+@pytest.mark.parametrize("thought", ["\u0130stanbul", "\u0130" * 40, "\ufb03"])
+def test_letters_that_grow_in_lower_case_take_nothing_from_the_answer(thought):
+    stream = ThinkingFilter()
+    assert stream.take(f"<think>{thought}</think>Ankara is the capital.") == "Ankara is the capital."
+
+
+@pytest.mark.parametrize("tag", ["th\u0130nk", "thin\u212a"])
+def test_letters_that_only_resemble_a_tag_open_no_thought(tag):
+    text = f"<{tag}>hm</{tag}>Paris"
+    stream = ThinkingFilter()
+    assert stream.take(text) + stream.rest() == split_thinking(text)[1] == text

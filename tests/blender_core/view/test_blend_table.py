@@ -4,7 +4,8 @@ from rich.console import Console
 
 from blender_core import Blender, GatherPolicy, RetryPolicy
 from blender_core.testing import FakeMember, FakeRanker
-from blender_core.view.blend_table import blend_table, score_bars
+from blender_core.view import blend_table
+from blender_core.view.result import score_bars
 
 
 def shown(blend):

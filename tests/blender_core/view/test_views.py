@@ -17,9 +17,8 @@ from blender_core.events import FusionRejected, Token
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
 from blender_core.testing import FakeFuser, FakeMember, FakeRanker
 from blender_core.view import wording
-from blender_core.view.html import ranking_html, result_html
 from blender_core.view.live import LiveBlend, watch_in_lines
-from blender_core.view.table import ranking_table, result_table
+from blender_core.view.result import ranking_html, ranking_table, result_html, result_table
 
 NASTY = '<script>alert("x")</script> [bold red]markup[/] \x1b[2J\x9b31m & \u202egnp'
 POLICY = GatherPolicy(timeout=5, retry=RetryPolicy(retries=0))

@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from blender_core.cli.app import app
-from blender_core.data.mixinstruct import Verdict, read_mix
 from blender_core.testing.scripted_server import Reply, ScriptedServer
+from blender_lab.data.mixinstruct import Verdict, read_mix
 
 PROMPTS = [
     {"id": f"p{number}", "instruction": f"What is {number} + 1?", "output": str(number + 1), "task": "sums",

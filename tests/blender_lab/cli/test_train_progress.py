@@ -58,7 +58,7 @@ def test_a_terminal_gets_a_bar():
 @pytest.fixture
 def run_file(tmp_path):
     """A run of three steps."""
-    from blender_lab.ranker.model import tiny_encoder
+    from blender_lab.ranker.one_pass import tiny_encoder
 
     tokenizers = pytest.importorskip("tokenizers")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "say"]
@@ -78,7 +78,7 @@ def run_file(tmp_path):
         "steps": 3,
         "head_size": 8,
         "corruption": 0.0,
-        "bfloat16": False,
+        "precision": "float32",
     }
     (tmp_path / "run.json").write_text(json.dumps(settings))
     return tmp_path / "run.json"

@@ -18,8 +18,7 @@ from blender_core.rank import Ranking
 from blender_core.rank.baselines import LongestRanker
 from blender_core.rank.embedding_rankers import EmbeddingConsensusRanker
 from blender_lab.evaluate import evaluate_ranker
-from blender_lab.evaluate.pair_sets import wilson_interval
-from blender_lab.evaluate.table import blend_table, pair_table
+from blender_lab.evaluate.statistics import wilson_interval
 
 
 class Shortest:
@@ -213,10 +212,13 @@ def test_tables_show_the_numbers(data):
     console = Console(width=160, record=True, quiet=True)
     with console.capture() as capture:
         console.quiet = False
-        console.print(pair_table(numbers), blend_table(numbers))
+        console.print(numbers.pair_table(), numbers.blend_table())
     text = capture.get()
     assert "66.7" in text
     assert "0.600 y" in text
+    page = numbers._repr_html_()
+    assert page.count("<table>") == 2
+    assert "66.7" in page
 
 
 def test_tables_show_names_as_they_are(tmp_path):
@@ -225,7 +227,7 @@ def test_tables_show_names_as_they_are(tmp_path):
     ranker.name = "mine[q4]"
     console = Console(width=160)
     with console.capture() as capture:
-        console.print(blend_table(evaluate_ranker(ranker, tmp_path)))
+        console.print(evaluate_ranker(ranker, tmp_path).blend_table())
     assert "m[/4bit]" in capture.get()
     assert "mine[q4]" in capture.get()
 
@@ -235,7 +237,7 @@ def test_tables_hold_no_nan(tmp_path):
     write(tmp_path, "blend_zeroeval", [blend(("m", "a", None))])
     console = Console(width=160)
     with console.capture() as capture:
-        console.print(blend_table(evaluate_ranker(Shortest(), tmp_path)))
+        console.print(evaluate_ranker(Shortest(), tmp_path).blend_table())
     assert "nan" not in capture.get()
     assert "1.000" in capture.get()
 
@@ -245,6 +247,21 @@ def test_wilson_interval():
     assert high == 1.0
     assert 0.8 < low < 0.9
     assert wilson_interval(0.0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 1), (1, 2), (13, 20), (20, 20), (999, 2000)])
+def test_wilson_interval_is_that_of_scipy(right, count):
+    stats = pytest.importorskip("scipy.stats")
+    theirs = stats.binomtest(right, count).proportion_ci(method="wilson")
+    assert wilson_interval(right / count, count) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_the_data_folder_has_to_be_named(monkeypatch):
+    monkeypatch.delenv("BLENDER_DATA", raising=False)
+    done = CliRunner().invoke(app, ["eval", "ranker", "--ranker", "longest"])
+    assert done.exit_code == 2
+    assert "--data" in done.stderr
+    assert "BLENDER_DATA" in done.stderr
 
 
 @pytest.mark.slow

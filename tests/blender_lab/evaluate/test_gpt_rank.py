@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_core.data.mixinstruct import MixRecord, Verdict
 from blender_core.errors import ConfigurationError
-from blender_lab.evaluate.gpt_rank import gpt_ranks, tally
-from blender_lab.evaluate.oracle import ScoreOracle, TieConvention, VerdictOracle, resolve_oracle
+from blender_lab.data.mixinstruct import MixRecord, Verdict
+from blender_lab.evaluate.oracle import ScoreOracle, TieConvention, VerdictOracle, gpt_ranks, resolve_oracle, tally
 
 SCORES = st.lists(st.integers(0, 4).map(float), min_size=1, max_size=8)
 

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blender_core.errors import ConfigurationError
-from blender_lab.evaluate.correlation import rank_correlation
-from blender_lab.evaluate.significance import bootstrap_mean, holm, paired_test
+from blender_lab.evaluate.statistics import bootstrap_mean, holm, paired_test, rank_correlation
 
 stats = pytest.importorskip("scipy.stats")
 

@@ -5,16 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import shutil
-from pathlib import Path
 
 import pytest
+import tiny_models
 
-GOLDENS = Path(__file__).parents[3] / "goldens"
-TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 WORDS = ["licence", "copy", "work", "notice", "source", "form", "grant", "claim", "patent", "terms"]
 
 
@@ -50,63 +44,24 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def t5_folder(tmp_path_factory):
-    transformers = pytest.importorskip("transformers")
-    import torch
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+    pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("t5")
-    sizes = {"d_model": 32, "d_kv": 16, "num_heads": 2, "d_ff": 64, "num_layers": 1, "num_decoder_layers": 1}
-    config = transformers.T5Config(
-        vocab_size=512, **sizes, dropout_rate=0.0, decoder_start_token_id=0, pad_token_id=0, eos_token_id=1
-    )
-    transformers.T5ForConditionalGeneration(config).save_pretrained(folder)
-    shutil.copy(GOLDENS / "t5_tokenizer.json", folder / "tokenizer.json")
+    tiny_models.save_t5(folder, width=32, heads=2, layers=1)
     return folder
 
 
 @pytest.fixture(scope="session")
 def llama_folder(tmp_path_factory):
-    transformers = pytest.importorskip("transformers")
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+    pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("llama")
-    base = Tokenizer(models.BPE())
-    base.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    base.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=600,
-        special_tokens=["<|pad|>", "<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    base.train_from_iterator([(GOLDENS.parents[1] / "LICENSE").read_text()], trainer)
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=base, pad_token="<|pad|>", eos_token="<|im_end|>")
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
-    config = transformers.LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    tiny_models.save_llama(folder, width=32, layers=1, heads=2, tie_word_embeddings=True)
     return folder
 
 
 @pytest.fixture
 def make_config(tmp_path):
     """Settings of a run of a few seconds."""
-    from blender_lab.fuser import FuserTrainingConfig
+    from blender_lab import FuserTrainingConfig
 
     def make(model, **changes):
         settings = {

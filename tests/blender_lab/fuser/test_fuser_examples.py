@@ -10,10 +10,16 @@ from hypothesis import strategies as st
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.registry import resolve_ranker
-from blender_lab.fuser import FuserTrainingConfig, fusion_splits, read_fusion_records
-from blender_lab.fuser.examples import FusionExamples, cut_repetition, top_candidates
-from blender_lab.fuser.ranking import rank_records
-from blender_lab.fuser.records import FusionRecord
+from blender_lab import FuserTrainingConfig
+from blender_lab.fuser.examples import (
+    FusionExamples,
+    FusionRecord,
+    cut_repetition,
+    rank_records,
+    read_fusion_records,
+    top_candidates,
+)
+from blender_lab.fuser.run import fusion_splits
 
 RECORD = FusionRecord("1", "Why?", ("b", "a", " a", "c"), ("", "", "", ""), "because")
 
@@ -70,16 +76,6 @@ def test_shuffled_the_same_way_each_time():
     assert FusionExamples(many[::-1], orders, top_k=3, seed=1)[29].candidates == shown[0]
 
 
-def test_noise_takes_the_place_of_the_last():
-    noisy = FusionExamples(records(20), [(0, 1, 2, 3)] * 20, top_k=3, shuffle=False, noise=0.9999)
-    for number in range(20):
-        first, second, stranger = noisy[number].candidates
-        assert (first, second) == (f"{number}a", f"{number}b")
-        assert stranger[:-1] != str(number)
-    quiet = FusionExamples(records(20), [(0, 1, 2, 3)] * 20, top_k=3, shuffle=False)
-    assert quiet[7].candidates == ("7a", "7b", "7c")
-
-
 def test_a_loop_is_cut():
     loop = "one two three four five six seven eight nine ten " * 9
     assert cut_repetition(loop) == ("one two three four five six seven eight nine ten " * 2).strip()
@@ -134,7 +130,7 @@ def test_settings_survive_a_file(tmp_path):
     [
         {"files": []},
         {"top_k": 0},
-        {"noise": 1.0},
+        {"warmup": 1.0},
         {"development_share": 0.0},
         {"development_share": 0.6, "test_share": 0.4},
         {"save_every": -1},

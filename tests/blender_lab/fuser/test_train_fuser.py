@@ -21,9 +21,14 @@ from safetensors.torch import load_file  # noqa: E402
 from blender_core import GenFuser  # noqa: E402
 from blender_core.errors import CheckpointError, ConfigurationError  # noqa: E402
 from blender_core.fuse import FusionInput  # noqa: E402
-from blender_lab.fuser import train_fuser  # noqa: E402
-from blender_lab.fuser.checkpoints import last_checkpoint, read_log, read_seconds, rewind_log  # noqa: E402
-from blender_lab.fuser.schedule import rate_at  # noqa: E402
+from blender_lab import train_fuser  # noqa: E402
+from blender_lab.fuser.trainer import (  # noqa: E402
+    last_checkpoint,
+    rate_at,
+    read_log,
+    read_seconds,
+    rewind_log,
+)
 
 # deprecations inside peft and accelerate are theirs
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
@@ -55,7 +60,7 @@ def test_a_decoder_only_model_learns_and_fuses(llama_folder, make_config, data):
 
 
 def test_a_t5_learns_and_fuses(t5_folder, make_config, data):
-    result = train_fuser(make_config(t5_folder, epochs=3, prompt_format="paper", noise=0.3), data=data)
+    result = train_fuser(make_config(t5_folder, epochs=3, prompt_format="paper"), data=data)
     losses = column(result, "loss")
     assert losses[-1] < losses[0]
     assert GenFuser.from_pretrained(result.model, device="cpu").fuse(REQUEST).usage.input_tokens > 20
@@ -136,7 +141,7 @@ def test_another_run_in_the_same_folder_is_refused(llama_folder, make_config, da
     stored = json.loads(kept.read_text())
     del stored["cut_repeats"]
     kept.write_text(json.dumps(stored))
-    assert train_fuser(make_config(llama_folder, epochs=1, notes="again"), data=data).steps > 0
+    assert train_fuser(make_config(llama_folder, epochs=1, minutes=30), data=data).steps > 0
 
 
 def test_an_unknown_optimizer_is_refused(llama_folder, make_config, data):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blender_core.errors import ConfigurationError
-from blender_lab.mix.checks import CHECK_KINDS, passes, validate_check
+from blender_lab.mix.scoring import CHECK_KINDS, passes, validate_check
 
 
 def number(value, **more):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from blender_core.data.mixinstruct import MixRecord
 from blender_core.errors import ConfigurationError, MemberError, RefusedError
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
 from blender_core.testing.fakes import FakeMember
 from blender_core.types.answer import Answer, Usage
+from blender_lab.data.mixinstruct import MixRecord
 from blender_lab.mix.gather import GatherSettings, gather_answers, gathered_records, missing_answers
 from blender_lab.mix.journal import Journal
 

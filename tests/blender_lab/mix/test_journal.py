@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_core.data.mixinstruct import Gathered, MixCandidate, Verdict
 from blender_core.errors import ConfigurationError
+from blender_lab.data.mixinstruct import Gathered, MixCandidate, Verdict
 from blender_lab.mix.journal import Journal
 
 SETTINGS = {"seed": 0, "system": "Be brief."}

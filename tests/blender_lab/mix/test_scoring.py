@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blender_core.data.mixinstruct import MixCandidate, MixRecord
+from blender_lab.data.mixinstruct import MixCandidate, MixRecord
 from blender_lab.mix.scoring import scored_by_check, scored_by_metrics
 
 

@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 
 from blender_core.errors import ConfigurationError  # noqa: E402
 from blender_lab.ranker.architecture import freeze_layers  # noqa: E402
-from blender_lab.ranker.model import tiny_encoder  # noqa: E402
+from blender_lab.ranker.one_pass import tiny_encoder  # noqa: E402
 
 
 def test_only_the_lowest_layers_are_frozen():

@@ -7,9 +7,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from blender_core.data.preferences import PreferenceRecord
-from blender_lab.ranker.combine import RecordFeatures, fit_combination, record_features
-from blender_lab.ranker.finish import development_numbers
+from blender_lab.data.preferences import PreferenceRecord
+from blender_lab.ranker.finish import RecordFeatures, development_numbers, fit_combination, record_features
 
 
 def made(rng, weights, count=80):
@@ -64,3 +63,18 @@ def test_well_calibrated_scores_have_a_small_calibration_error():
     numbers = development_numbers(measured, right)["a"]
     assert numbers["accuracy"] > 0.95
     assert numbers["calibration_error"] < 0.02
+
+
+@pytest.mark.parametrize("sharpness", [0.05, 0.3, 1.0, 4.0, 20.0])
+def test_the_temperature_is_the_likeliest_however_sharp_the_labels(sharpness):
+    # the ridge holds the weight, so the temperature has to make up for it
+    rng = np.random.default_rng(3)
+    records = []
+    for _ in range(200):
+        features = np.zeros((4, 3))
+        features[:, 0] = rng.normal(size=4)
+        margins = sharpness * (features[:, None, 0] - features[None, :, 0])
+        pairs = [(i, j, float(1 / (1 + np.exp(-margins[i, j])))) for i in range(4) for j in range(i + 1, 4)]
+        records.append(RecordFeatures(features, pairs))
+    found = fit_combination({"a": records}, ridge=0.1)
+    assert found.temperature == pytest.approx(found.model_weight / sharpness, rel=0.02)

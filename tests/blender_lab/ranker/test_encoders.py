@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 
 from blender_core.rank.registry import resolve_ranker  # noqa: E402
 from blender_lab.ranker.finish import finish_ranker  # noqa: E402
-from blender_lab.ranker.model import ENCODERS, SegmentPooledScorer, load_encoder, longest_row  # noqa: E402
+from blender_lab.ranker.one_pass import ENCODERS, SegmentPooledScorer, load_encoder, longest_row  # noqa: E402
 from blender_lab.ranker.train import train_ranker  # noqa: E402
 
 KINDS = [kind for kind in ENCODERS if kind != "bert"]

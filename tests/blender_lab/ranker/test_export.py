@@ -13,10 +13,20 @@ onnx = pytest.importorskip("onnx")
 from safetensors.torch import load_file  # noqa: E402
 
 from blender_core.rank.embedded import EmbeddedRanker  # noqa: E402
-from blender_lab.ranker.export import export_onnx, quantize_onnx, write_ranker, write_settings  # noqa: E402
-from blender_lab.ranker.exported import encoder_folder, load_scorer, unpack_ranker  # noqa: E402
-from blender_lab.ranker.one_pass import score_rows  # noqa: E402
-from blender_lab.ranker.tokenizer import load_tokenizer, segment_layout  # noqa: E402
+from blender_lab.ranker.export import (  # noqa: E402  # noqa: E402
+    encoder_folder,
+    export_onnx,
+    load_scorer,
+    quantize_onnx,
+    unpack_ranker,
+    write_ranker,
+    write_settings,
+)
+from blender_lab.ranker.one_pass import (  # noqa: E402
+    load_tokenizer,
+    score_rows,
+    segment_layout,
+)
 
 ANSWERS = ["sun moon star", "bread salt", "door"]
 

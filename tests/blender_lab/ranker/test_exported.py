@@ -10,7 +10,7 @@ pytest.importorskip("onnx")
 
 from blender_core.errors import CheckpointError  # noqa: E402
 from blender_core.rank.embedded import EmbeddedRanker  # noqa: E402
-from blender_lab.ranker.exported import unpack_ranker  # noqa: E402
+from blender_lab.ranker.export import unpack_ranker  # noqa: E402
 from blender_lab.ranker.finish import finish_ranker  # noqa: E402
 from blender_lab.ranker.one_pass import score_rows  # noqa: E402
 from blender_lab.ranker.train import build_form, train_ranker  # noqa: E402

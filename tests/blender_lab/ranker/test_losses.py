@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from blender_lab.ranker import RankerTrainingConfig  # noqa: E402
+from blender_lab import RankerTrainingConfig  # noqa: E402
 from blender_lab.ranker.losses import group_loss, label_losses  # noqa: E402
 from blender_lab.ranker.sampling import Group  # noqa: E402
 
@@ -42,10 +42,6 @@ def test_ties_are_pulled_or_dropped():
     assert loss_of([tie]) == pytest.approx(1.126928, abs=1e-5)
     assert loss_of([tie], ties="drop") == 0.0
     assert loss_of([tie, win], ties="drop") == pytest.approx(0.126928, abs=1e-5)
-
-
-def test_hard_labels():
-    assert loss_of([(0, 1, 0.75, 1.0)], soft_labels=False) == pytest.approx(0.126928, abs=1e-5)
 
 
 def test_teacher_takes_its_share_where_it_knows_the_pair():

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from blender_lab.ranker.corruption import contradict
-from blender_lab.ranker.opposites import OPPOSITES, opposite_tokens
-from blender_lab.ranker.tokenizer import known_tokens
+from blender_lab.ranker.corruption import OPPOSITES, contradict, opposite_tokens
+from blender_lab.ranker.one_pass import known_tokens
 
 
 def test_every_word_has_an_opposite_of_its_own():

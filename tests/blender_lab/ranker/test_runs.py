@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -19,10 +18,10 @@ pytest.importorskip("transformers")
 
 from blender_core import PairRanker  # noqa: E402
 from blender_core.errors import ConfigurationError  # noqa: E402
-from blender_lab.ranker.checkpoint import load_checkpoint  # noqa: E402
 from blender_lab.ranker.development import HeldOut, held_out_groups, pair_logits  # noqa: E402
 from blender_lab.ranker.finish import finish_ranker  # noqa: E402
-from blender_lab.ranker.packing import pack_texts  # noqa: E402
+from blender_lab.ranker.loop import load_checkpoint  # noqa: E402
+from blender_lab.ranker.sampling import pack_texts  # noqa: E402
 from blender_lab.ranker.train import build_form, source_records, source_targets, train_ranker  # noqa: E402
 
 
@@ -73,7 +72,7 @@ def test_a_student_follows_its_teacher_and_not_the_labels(toy_config, make_toy_d
 
 def test_a_teacher_is_asked_for_chosen_sources_alone(toy_config, toy_data, tmp_path):
     base = toy_config().sources["toy"]
-    sources = {"toy": asdict(base), "other": asdict(base)}
+    sources = {"toy": base, "other": base}
     train_ranker(
         toy_config(sources=sources, teacher={"ranker": "longest", "sources": ["other"]}, steps=1), data=toy_data
     )
@@ -113,12 +112,12 @@ def test_bfloat16_runs_on_a_cpu_and_stays_near_float32(toy_config, toy_data, tmp
 def test_a_cpu_without_bfloat16_computes_in_float32(instructions, toy_config, toy_data, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": instructions}, raising=False)
     losses = {}
-    for wanted in (False, True):
-        config = toy_config(bfloat16=wanted, steps=4, device="cpu", output=str(tmp_path / str(wanted)))
+    for wanted in ("float32", "auto"):
+        config = toy_config(precision=wanted, steps=4, device="cpu", output=str(tmp_path / wanted))
         with caplog.at_level("INFO", logger="blender_lab.training.precision"):
             losses[wanted] = [float(row["loss"]) for row in rows(train_ranker(config, data=toy_data).log)]
-        assert ("computing in float32" in caplog.text) is (wanted and not instructions)
-    assert (losses[True] == losses[False]) is not instructions
+        assert ("computing in float32" in caplog.text) is (wanted == "auto" and not instructions)
+    assert (losses["auto"] == losses["float32"]) is not instructions
 
 
 def test_float16_scales_its_loss_and_resumes(toy_config, toy_data, tmp_path):

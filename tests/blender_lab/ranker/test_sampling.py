@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import itertools
 
-from blender_core.data.preferences import PreferenceRecord
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from blender_core.errors import ConfigurationError
+from blender_lab.data.preferences import PreferenceRecord
 from blender_lab.ranker.corruption import KnownTokens
-from blender_lab.ranker.packing import pack_texts
-from blender_lab.ranker.sampling import GroupSampler, PackedSource, length_weights
+from blender_lab.ranker.sampling import Group, GroupSampler, PackedSource, length_weights, pack_texts, swap_pairs
 from blender_lab.ranker.targets import pair_targets
 
 
@@ -125,17 +129,50 @@ def test_an_off_topic_answer_is_taken_from_the_prompt_most_alike():
     assert {other for prompt, other in others if prompt == "abcdeg"} == {"1"}
 
 
-def test_an_off_topic_answer_may_be_the_longest_judged_one():
+def test_pairs_of_a_record_are_drawn_at_most_once():
+    records = [PreferenceRecord("1", "s", "p", tuple("x" * (n + 1) for n in range(4)), ("",) * 4, (9, 7, 5, 3), ())]
+    every = {frozenset(pair) for pair in itertools.combinations(range(1, 5), 2)}
+    seen = set()
+    for most in (2, 4, 6, 40):
+        sampler = GroupSampler([packed("a", records, group=4)], records_per_step=20, pairs_per_record=most)
+        for group in sampler.step(0):
+            assert len(group.pairs) == min(most, 6)
+            # the shorter is the better one here
+            assert all(
+                (len(group.answers[i]) < len(group.answers[j])) == (p > 0.5) and weight == 1.0
+                for i, j, p, weight in group.pairs
+            )
+            drawn = [frozenset(len(group.answers[index]) for index in pair[:2]) for pair in group.pairs]
+            assert len(set(drawn)) == len(drawn)
+            seen.update(drawn)
+    assert seen == every
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=40).filter(lambda wins: 0 < sum(wins) < len(wins)))
+def test_length_balance_weighs_longer_and_shorter_winners_alike(longer_wins):
     records = [
-        PreferenceRecord(str(n), "s", "p", (c * 20, c * 21, c * 30), ("",) * 3, (1, 0, 0), ())
-        for n, c in enumerate("12")
+        PreferenceRecord("1", "s", "p", ("x", "xx"), ("",) * 2, (0.0, 1.0) if longer else (1.0, 0.0), ())
+        for longer in longer_wins
     ]
-    sources = [packed("a", records)]
+    source = packed("a", records)
+    weight_longer, weight_shorter = length_weights(source.texts, source.targets, 1.0)
+    longer = sum(longer_wins)
+    assert weight_longer * longer == pytest.approx(weight_shorter * (len(longer_wins) - longer))
 
-    def off_topic_lengths(share: float) -> set[int]:
-        sampler = GroupSampler(sources, records_per_step=300, corruption=1.0, off_topic_longest=share)
-        return {len(g.answers[-1]) for g in sampler.step(0) if g.answers[-1][0] != g.answers[0][0]}
 
-    assert off_topic_lengths(0.0) == {20}
-    assert off_topic_lengths(1.0) == {30}
-    assert off_topic_lengths(0.5) == {20, 30}
+@given(st.integers(2, 9), st.integers(0, 99), st.booleans())
+def test_swapping_turns_labels_and_logits(count, seed, taught):
+    pairs = [(i, j, 1.0 / (1 + i + 2 * j), 0.5) for i, j in itertools.combinations(range(count), 2)]
+    logits = tuple(float(n) for n in range(len(pairs))) if taught else ()
+    group = Group([1], [[n] for n in range(count)], pairs, logits)
+    (turned,) = swap_pairs([group], np.random.default_rng(seed))
+    assert (len(turned.pairs), len(turned.teacher)) == (len(pairs), len(logits))
+    for number, ((i, j, p, weight), (a, b, q, same)) in enumerate(zip(pairs, turned.pairs, strict=True)):
+        assert (a, b, q, same) in ((i, j, p, weight), (j, i, 1.0 - p, weight))
+        assert not taught or turned.teacher[number] == (logits[number] if a < b else -logits[number])
+
+
+def test_half_of_the_pairs_are_swapped():
+    group = Group([1], [[1], [2]], [(0, 1, 1.0, 1.0)])
+    turned = swap_pairs([group] * 2000, np.random.default_rng(0))
+    assert sum(one.pairs[0][0] == 1 for one in turned) / 2000 == pytest.approx(0.5, abs=0.04)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
-import shutil
 import subprocess
 import sys
 
@@ -16,13 +14,16 @@ pytest.importorskip("transformers")
 
 from blender_core.errors import CheckpointError, ConfigurationError  # noqa: E402
 from blender_core.rank.embedded import EmbeddedRanker  # noqa: E402
-from blender_lab.ranker import RankerTrainingConfig  # noqa: E402
-from blender_lab.ranker.checkpoint import load_checkpoint  # noqa: E402
-from blender_lab.ranker.exported import encoder_folder, load_scorer, unpack_ranker  # noqa: E402
+from blender_lab import RankerTrainingConfig  # noqa: E402
+from blender_lab.ranker.export import encoder_folder, load_scorer  # noqa: E402
 from blender_lab.ranker.finish import finish_ranker  # noqa: E402
-from blender_lab.ranker.model import SegmentPooledScorer, load_encoder, tiny_encoder  # noqa: E402
-from blender_lab.ranker.one_pass import score_rows  # noqa: E402
-from blender_lab.ranker.train import source_records, train_ranker  # noqa: E402
+from blender_lab.ranker.loop import load_checkpoint  # noqa: E402
+from blender_lab.ranker.one_pass import (  # noqa: E402
+    SegmentPooledScorer,
+    load_encoder,
+    score_rows,
+)
+from blender_lab.ranker.train import train_ranker  # noqa: E402
 
 
 def losses(path):
@@ -60,20 +61,6 @@ def test_learns_a_toy_task_and_exports_it(toy_config, toy_data, tmp_path):
     assert sorted(ranking.order) == [0, 1]
 
 
-def test_a_part_of_a_source_leaves_the_held_out_records(toy_config, toy_data):
-    source = {"file": "train/toy.jsonl.gz", "group": 3}
-    parts = [
-        source_records(config, config.sources["toy"], toy_data)
-        for config in (toy_config(sources={"toy": {**source, "records": count}}) for count in (0, 9, 3))
-    ]
-    assert len(parts[0][0]) > 9
-    assert [len(train) for train, _ in parts[1:]] == [9, 3]
-    assert set(parts[2][0]) < set(parts[1][0]) < set(parts[0][0])
-    assert parts[0][1] == parts[1][1] == parts[2][1]
-    with pytest.raises(ConfigurationError, match=r"sources\.toy: records is -1"):
-        toy_config(sources={"toy": {**source, "records": -1}})
-
-
 def test_int8_is_near_float(toy_config, toy_data, tmp_path):
     config = toy_config(steps=20)
     train_ranker(config, data=toy_data)
@@ -83,62 +70,6 @@ def test_int8_is_near_float(toy_config, toy_data, tmp_path):
     model.eval()
     exported, exact = int8_and_exact(tmp_path / "ranker", model)
     assert exported == pytest.approx(exact, abs=0.25)
-
-
-def test_export_averages_the_weights_of_several_runs(toy_config, toy_data, tmp_path):
-    other = toy_config(output=str(tmp_path / "other"), steps=6)
-    train_ranker(other, data=toy_data)
-    config = toy_config(steps=6, learning_rate=1e-5, average=[str(tmp_path / "other" / "checkpoint.pt")])
-    train_ranker(config, data=toy_data)
-    runs = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["model"] for name in ("run", "other")]
-    assert any(not torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
-    model = SegmentPooledScorer(load_encoder(config.encoder), head_size=config.head_size).eval()
-    model.load_state_dict({name: (runs[0][name] + runs[1][name]) / 2 for name in runs[0]})
-
-    finish_ranker(config, tmp_path / "ranker", data=toy_data)
-    exported, exact = int8_and_exact(tmp_path / "ranker", model)
-    assert exported == pytest.approx(exact, abs=0.1)
-
-
-def test_export_averages_with_exported_rankers(toy_config, toy_data, tmp_path):
-    other = toy_config(output=str(tmp_path / "other"), steps=40)
-    train_ranker(other, data=toy_data)
-    finish_ranker(other, tmp_path / "exported", data=toy_data)
-    config = toy_config(steps=6)
-    train_ranker(config, data=toy_data)
-    finish_ranker(config, tmp_path / "alone", data=toy_data)
-    averaged = dataclasses.replace(config, average_rankers=(str(tmp_path / "exported"),))
-    finish_ranker(averaged, tmp_path / "mean", data=toy_data)
-    parts = [
-        load_scorer(unpack_ranker(tmp_path / name, tmp_path / f"{name}-unpacked"), config)
-        for name in ("exported", "alone")
-    ]
-    model = SegmentPooledScorer(load_encoder(config.encoder), head_size=config.head_size).eval()
-    first, second = (part.state_dict() for part in parts)
-    assert not torch.equal(first["head.0.weight"], second["head.0.weight"])
-    model.load_state_dict({name: (first[name] + second[name]) / 2 for name in first})
-    exported, exact = int8_and_exact(tmp_path / "mean", model)
-    assert exported == pytest.approx(exact, abs=0.05)
-    assert exported != pytest.approx(int8_and_exact(tmp_path / "alone", model)[0], abs=0.05)
-
-
-def test_a_ranker_of_another_network_cannot_be_averaged_with(toy_config, toy_data, tmp_path):
-    config = toy_config(steps=1, average_rankers=("embedded",))
-    train_ranker(config, data=toy_data)
-    with pytest.raises(CheckpointError, match="head_size is 16"):
-        finish_ranker(config, tmp_path / "ranker", data=toy_data)
-    with pytest.raises(CheckpointError, match="no exported ranker"):
-        finish_ranker(dataclasses.replace(config, average_rankers=("nowhere",)), tmp_path / "ranker", data=toy_data)
-    tiny_encoder(vocabulary=77, layers=2).save_pretrained(tmp_path / "deeper")
-    shutil.copy(f"{config.encoder}/tokenizer.json", tmp_path / "deeper")
-    deeper = toy_config(steps=1, encoder=str(tmp_path / "deeper"), output=str(tmp_path / "deeper-run"))
-    train_ranker(deeper, data=toy_data)
-    finish_ranker(deeper, tmp_path / "deeper-ranker", data=toy_data)
-    other = dataclasses.replace(config, average_rankers=(str(tmp_path / "deeper-ranker"),))
-    with pytest.raises(CheckpointError, match="another network"):
-        finish_ranker(other, tmp_path / "ranker", data=toy_data)
-    with pytest.raises(ConfigurationError, match=r"average_rankers is .* 'pair'"):
-        toy_config(form="pair", average_rankers=["embedded"])
 
 
 @pytest.mark.parametrize("goes_on", ["encoder", "initial"])
@@ -179,14 +110,6 @@ def test_a_share_of_the_start_needs_a_ranker_to_start_from(toy_config, toy_data,
     begun_without = toy_config(steps=1, start_share=0.5)
     with pytest.raises(CheckpointError, match="the run began without start_share"):
         finish_ranker(begun_without, tmp_path / "ranker", data=toy_data)
-
-
-def test_average_needs_checkpoints_of_the_same_network(toy_config, toy_data, tmp_path):
-    config = toy_config(steps=1, average=str(tmp_path / "missing.pt"))
-    assert config.average == (str(tmp_path / "missing.pt"),)
-    train_ranker(config, data=toy_data)
-    with pytest.raises(CheckpointError, match=r"missing\.pt"):
-        finish_ranker(config, tmp_path / "ranker", data=toy_data)
 
 
 def test_resumed_run_ends_where_an_unbroken_one_does(toy_config, toy_data, tmp_path):
@@ -249,11 +172,11 @@ def test_a_run_goes_on_with_what_does_not_change_it(toy_config, toy_data, tmp_pa
     kept = tmp_path / "run" / "config.json"
     # as an older version wrote it, which knew fewer keys
     stored = json.loads(kept.read_text())
-    del stored["swap"], stored["sources"]["toy"]["slope"]
+    del stored["ties"], stored["sources"]["toy"]["slope"]
     kept.write_text(json.dumps(stored))
-    free = {"minutes": 30, "keep": "best", "evaluate_every": 1, "notes": "longer", "tokens_per_batch": 64}
+    free = {"minutes": 30, "keep": "best", "evaluate_every": 1, "tokens_per_batch": 64}
     assert train_ranker(toy_config(steps=2, **free), data=toy_data).steps == 2
-    assert json.loads(kept.read_text())["notes"] == "longer"
+    assert json.loads(kept.read_text())["minutes"] == 30
     # fewer steps are done already
     assert train_ranker(toy_config(steps=1), data=toy_data).steps == 2
 

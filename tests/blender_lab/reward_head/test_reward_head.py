@@ -165,6 +165,6 @@ def test_settings_that_cannot_work(config, change):
 
 
 def _toy_records(data):
-    from blender_core.data.preferences import read_records
+    from blender_lab.data.preferences import read_records
 
     return read_records(data / "train" / "toy.jsonl.gz")

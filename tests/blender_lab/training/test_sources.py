@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blender_core.errors import ConfigurationError
-from blender_lab.ranker import SourceConfig
-from blender_lab.training.formats import record_of_row
-from blender_lab.training.sources import read_source
+from blender_lab import SourceConfig
+from blender_lab.training.sources import read_source, record_of_row
 
 ROWS = [
     {"prompt": "2 + 2?", "chosen": "4", "rejected": "5"},

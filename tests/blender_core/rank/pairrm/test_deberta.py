@@ -36,7 +36,7 @@ def theirs(encoder, checkpoints):
     return model
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(3, 90), min_size=1, max_size=4), st.integers(0, 2**16))
 def test_hidden_states_agree(encoder, theirs, lengths, seed):
     generator = torch.Generator().manual_seed(seed)

@@ -50,7 +50,7 @@ def test_a_missing_shard(sharded):
 
 def test_a_shard_elsewhere_is_not_read(sharded, pairrm_folder):
     change(sharded, lambda places: places.update({"head_layer.1.bias": str(pairrm_folder / "model.safetensors")}))
-    with pytest.raises(CheckpointError, match="not beside it"):
+    with pytest.raises(CheckpointError, match="not next to it"):
         PairRanker.from_pretrained(sharded, device="cpu")
 
 

@@ -1,0 +1,166 @@
+"""The settings of a blend as pydantic fields, and the engine built from them: the base of both adapters' models."""
+
+# No `from __future__ import annotations`: pydantic resolves these annotations at run time.
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from blender_core.blender import Blender
+from blender_core.fuse.guard import FusionGuard
+from blender_core.gather.policy import GatherPolicy
+from blender_core.gather.semaphore import SemaphoresByLimit, SharedSemaphore
+from blender_core.members.member import Member
+from blender_core.rank.member_prior import MemberPrior
+from blender_core.runtime.keywords import check_keywords
+from blender_core.settings import DEFAULTS, gather_policy
+
+__all__ = ["BlendFields"]
+
+
+class BlendFields(BaseModel):
+    """Holds the settings of a blend and builds its engine; ``BlendSettings`` documents them.
+
+    ``ranker``, ``top_k``, ``timeout`` and ``deadline`` come from the environment (``BLENDED_LLM_RANKER`` and so on) if
+    they are not given.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
+
+    # arguments of the framework that mean nothing here
+    _ignored_names: ClassVar[frozenset[str]] = frozenset()
+
+    llms: list[Any]
+    ranker: Any = Field(default_factory=lambda: _from_environment("ranker"))
+    fuser: Any = DEFAULTS["fuser"]
+    top_k: int = Field(default_factory=lambda: _from_environment("top_k"), validate_default=True)
+    fuse_when: Any = DEFAULTS["fuse_when"]
+    guard: FusionGuard | None = Field(default=None, exclude=True)
+    timeout: float | None = Field(default_factory=lambda: _from_environment("timeout"), validate_default=True)
+    deadline: float | None = Field(default_factory=lambda: _from_environment("deadline"), validate_default=True)
+    quorum: int = DEFAULTS["quorum"]
+    max_retries: int | None = DEFAULTS["max_retries"]
+    max_concurrency: int | None = DEFAULTS["max_concurrency"]
+    policy: GatherPolicy | None = Field(default=None, exclude=True)
+    semaphore: SharedSemaphore | None = Field(default=None, exclude=True)
+    gather_share: float = DEFAULTS["gather_share"]
+    member_prior: MemberPrior | None = Field(default=None, exclude=True)
+    # a field, because a framework may copy a model by its fields alone
+    limits: SemaphoresByLimit = Field(default_factory=SemaphoresByLimit, exclude=True, repr=False)
+
+    _engine: "_Engine" = PrivateAttr(default_factory=lambda: _Engine())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, values: Any) -> Any:
+        """Refuse arguments that do not exist; pydantic would drop a misspelt one without a word."""
+        if isinstance(values, dict):
+            aliases = {field.alias for field in cls.model_fields.values() if field.alias}
+            given = [name for name in values if name not in cls._ignored_names]
+            check_keywords(given, {*cls.model_fields, *aliases}, cls.__name__)
+        return values
+
+    @model_validator(mode="after")
+    def _check_settings(self) -> Self:
+        """Build the engine now, so that a setting that cannot work is reported here."""
+        self._blender()
+        return self
+
+    @property
+    def members(self) -> tuple[tuple[str, Member], ...]:
+        """Unique name and member, in order."""
+        return self._blender().members
+
+    def _blender(self) -> Blender:
+        """The engine for the present settings; a blend whose fields were assigned gets a new one."""
+        settings = (*self.llms, *(getattr(self, name) for name in DEFAULTS))
+        built = self._engine.built
+        if built is None or not _same(built[0], settings):
+            built = (settings, self._build())
+            self._engine.built = built
+        return built[1]
+
+    def _build(self) -> Blender:
+        policy = gather_policy(self._given())
+        return Blender(
+            [self._as_member(llm) for llm in self.llms],
+            ranker=self.ranker,
+            fuser=self._as_fuser(),
+            top_k=self.top_k,
+            fuse_when=self._as_fuse_when(),
+            guard=self.guard,
+            deadline=self.deadline,
+            policy=policy,
+            semaphore=self.semaphore or self.limits.of(policy.max_concurrency),
+            gather_share=self.gather_share,
+            member_prior=self.member_prior,
+        )
+
+    def _given(self) -> dict[str, Any]:
+        """What the caller said of gathering; a framework's copy has every field set, so defaults do not count."""
+        names = ("timeout", "quorum", "max_retries", "max_concurrency")
+        limits = {name: getattr(self, name) for name in names}
+        if self.policy is not None:
+            limits = {
+                name: value
+                for name, value in limits.items()
+                if name in self.model_fields_set and value not in (DEFAULTS[name], _from_environment(name))
+            }
+        return {**limits, "policy": self.policy, "semaphore": self.semaphore}
+
+    def _as_member(self, llm: Any) -> Any:
+        """An LLM as a member; the adapter's hook."""
+        return llm
+
+    def _as_fuser(self) -> Any:
+        """The fuser as the engine takes it; the adapter's hook."""
+        return self.fuser
+
+    def _as_fuse_when(self) -> Any:
+        """The fuse policy as the engine takes it; the adapter's hook."""
+        return self.fuse_when
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        blender = self._blender()
+        yield "llms", [name for name, _ in self.members]
+        yield "ranker", self.ranker if isinstance(self.ranker, str) else getattr(self.ranker, "name", self.ranker)
+        yield "fuser", None if blender.fuser is None else blender.fuser.name
+        yield "top_k", self.top_k
+
+
+class _Engine:
+    """Holds the engine of one blend; a copy or a pickle of the blend starts without one."""
+
+    def __init__(self) -> None:
+        self.built: tuple[tuple[Any, ...], Blender] | None = None
+
+    def __copy__(self) -> "_Engine":
+        return _Engine()
+
+    def __deepcopy__(self, _memo: Any) -> "_Engine":
+        return _Engine()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Engine)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Callable[[], "_Engine"], tuple[()]]:
+        return _Engine, ()
+
+
+def _from_environment(name: str) -> Any:
+    text = os.environ.get(f"BLENDED_LLM_{name.upper()}")
+    if text is None:
+        return DEFAULTS[name]
+    try:
+        return float(text) if name != "top_k" else int(text)
+    except ValueError:
+        # a ranker's name; of the others pydantic says what is wrong
+        return text
+
+
+def _same(before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
+    return len(before) == len(now) and all(old is new for old, new in zip(before, now, strict=True))

@@ -1,0 +1,144 @@
+"""The settings of a blend, documented once and taken by every face.
+
+``Blender``, ``GroundedBlender``, both adapters' ``BlendedLLM``, ``BlendedRAG``, ``BlendedQueryEngine`` and
+``BlendedSynthesizer`` take these keywords with these defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from blender_core.errors import ConfigurationError
+from blender_core.fuse.guard import FusionGuard
+from blender_core.fuse.policy import FuseWhen
+from blender_core.fuse.protocol import Fuser
+from blender_core.gather.policy import GatherPolicy, RetryPolicy
+from blender_core.gather.semaphore import SharedSemaphore
+from blender_core.rank.member_prior import MemberPrior
+from blender_core.rank.protocol import Ranker
+
+__all__ = ["DEFAULTS", "BlendSettings", "SharedSettings", "gather_policy"]
+
+DEFAULTS: Mapping[str, Any] = {
+    "ranker": "embedded",
+    "fuser": "llm",
+    "top_k": 3,
+    "fuse_when": "auto",
+    "guard": None,
+    "timeout": 60.0,
+    "deadline": None,
+    "quorum": 1,
+    "max_retries": None,
+    "max_concurrency": None,
+    "policy": None,
+    "semaphore": None,
+    "gather_share": 0.7,
+    "member_prior": None,
+}
+"""Default of each setting."""
+
+# what a GatherPolicy says itself
+_IN_POLICY = ("timeout", "quorum", "max_retries", "max_concurrency")
+
+
+class SharedSettings(TypedDict, total=False):
+    """Settings of every blend, with or without sources.
+
+    Attributes:
+        fuser: Writes one text from the best answers. ``"llm"`` (default) asks the member that ranked first. Else a
+            fuser, any LLM, or ``None`` to return the best answer as it is.
+        top_k: Number of best answers that are fused (default 3, as in the paper).
+        fuse_when: ``"auto"`` (default), ``"always"``, ``"never"``, a ``FusePolicy``, or a function of a
+            ``FuseContext``. Tool calls and structured output are never fused.
+        guard: Checks a fused text; default ``FusionGuard()``.
+        timeout: Wall-clock seconds for each member, retries included, and for the fuser (default 60). ``None`` is
+            no limit.
+        deadline: Wall-clock seconds for the whole call. ``None`` (default) is no limit.
+        quorum: Answers needed (default 1); fewer raise ``QuorumError``, which names every member's cause.
+        max_retries: Further tries of a member whose error may pass (default 2). A client's own retries come on top:
+            set those to 0 to have one retry loop.
+        max_concurrency: Member calls that run at the same time over all calls of this blend. ``None`` (default) is
+            no limit.
+        policy: A whole ``GatherPolicy``. It replaces ``timeout``, ``quorum``, ``max_retries`` and
+            ``max_concurrency``; giving both is an error.
+        semaphore: A ``SharedSemaphore`` that several blends share; it replaces ``max_concurrency``.
+        gather_share: Share of the deadline, above 0 and up to 0.95, after which gathering ends if the quorum is met
+            (default 0.7).
+        member_prior: What earlier rankings say of each member. You hold it and may save it. Every ranking is blended
+            with it and then added to it. ``None`` (default) ranks each prompt for itself.
+    """
+
+    fuser: Fuser | str | Any | None
+    top_k: int
+    fuse_when: FuseWhen
+    guard: FusionGuard | None
+    timeout: float | None
+    deadline: float | None
+    quorum: int
+    max_retries: int | None
+    max_concurrency: int | None
+    policy: GatherPolicy | None
+    semaphore: SharedSemaphore | None
+    gather_share: float
+    member_prior: MemberPrior | None
+
+
+class BlendSettings(SharedSettings, total=False):
+    """Settings of a blend; see ``SharedSettings`` for the others.
+
+    Attributes:
+        ranker: A ranker, or a name: ``"embedded"`` (default), ``"consensus"``, ``"longest"``, ``"random"``,
+            ``"reward-head"``, or the path or hub name of a PairRanker checkpoint.
+    """
+
+    ranker: Ranker | str
+
+
+def gather_policy(settings: Mapping[str, Any]) -> GatherPolicy:
+    """Make the gather policy of a blend.
+
+    Args:
+        settings: The settings that the caller gave.
+
+    Returns:
+        ``policy`` if it is given, else one from ``timeout``, ``quorum``, ``max_retries`` and ``max_concurrency``.
+
+    Raises:
+        ConfigurationError: ``policy`` is given together with a setting that it would override, or ``semaphore``
+            together with a limit of its own.
+
+    Examples:
+        >>> gather_policy({"timeout": 20.0, "max_retries": 0}).retry.retries
+        0
+        >>> gather_policy({"timeout": 20.0, "policy": GatherPolicy()})
+        Traceback (most recent call last):
+        ...
+        blender_core.errors.ConfigurationError: timeout=20.0 and policy= cannot both be given: the policy says it; \
+write GatherPolicy(timeout=20.0, ...)
+    """
+    policy: GatherPolicy | None = settings.get("policy")
+    if policy is None:
+        whole = {**DEFAULTS, **settings}
+        retries = whole["max_retries"]
+        policy = GatherPolicy(
+            timeout=whole["timeout"],
+            quorum=whole["quorum"],
+            max_concurrency=whole["max_concurrency"],
+            retry=RetryPolicy() if retries is None else RetryPolicy(retries=retries),
+        )
+    else:
+        for name in _IN_POLICY:
+            if name in settings:
+                value = settings[name]
+                place = f"retry=RetryPolicy(retries={value!r})" if name == "max_retries" else f"{name}={value!r}"
+                raise ConfigurationError(
+                    f"{name}={value!r} and policy= cannot both be given: the policy says it; "
+                    f"write GatherPolicy({place}, ...)"
+                )
+    semaphore: SharedSemaphore | None = settings.get("semaphore")
+    if semaphore is not None and policy.max_concurrency not in (None, semaphore.limit):
+        raise ConfigurationError(
+            f"max_concurrency is {policy.max_concurrency} and the semaphore's limit {semaphore.limit}; give one of them"
+        )
+    return policy

@@ -1,0 +1,38 @@
+"""Groundedness without a model: which words are claims, and which of them are facts."""
+
+from __future__ import annotations
+
+import pytest
+
+from blender_core.rag import GroundedCandidate, LexicalGroundedness, Source
+
+SOURCES = (Source("The mill ships seven crates of PaperCo rolls."),)
+
+
+def share(answer, **options):
+    return LexicalGroundedness(**options).score("?", [GroundedCandidate(answer, SOURCES)])[0]
+
+
+@pytest.mark.parametrize("word", ["nine", "Nine", "NINE", "9"])
+def test_a_number_is_a_fact_however_it_is_written(word):
+    # a false number against one true word
+    assert share(f"{word} crates") == pytest.approx(1 / 4)
+    assert share(f"{word} crates", fact_weight=9) == pytest.approx(1 / 10)
+
+
+@pytest.mark.parametrize("word", ["seven", "Seven", "7"])
+def test_numbers_in_words_and_digits_are_the_same_claim(word):
+    assert share(f"{word} barrels") == pytest.approx(3 / 4)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Barrels crates", 1 / 2),  # a capital at the start alone makes no name
+        ("PaperCo barrels", 3 / 4),
+        ("OtherCo crates", 1 / 4),
+        ("max_rolls crates", 2 / 6),  # a name and its two parts, of which one is known
+    ],
+)
+def test_names_weigh_as_facts_and_other_words_once(answer, expected):
+    assert share(answer) == pytest.approx(expected)

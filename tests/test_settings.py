@@ -1,0 +1,246 @@
+"""One set of blend settings: every face takes each, refuses others by name, pickles and deep-copies."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.runnables import RunnableLambda
+from llama_index.core import Document as LlamaDocument
+from llama_index.core import SummaryIndex
+from llama_index.core.llms import MockLLM
+
+from blender_core import Blender, BlendSettings, FusionGuard, GatherPolicy, MemberPrior, OpenAIMember, SharedSemaphore
+from blender_core.errors import ConfigurationError
+from blender_core.rag import (
+    GROUNDED_DEFAULTS,
+    GroundedBlender,
+    GroundedCandidate,
+    GroundedSettings,
+    Source,
+    SourcedMember,
+)
+from blender_core.settings import DEFAULTS, SharedSettings
+from blender_core.testing import FakeMember
+from langchain_blender import BlendedLLM as LangChainBlend
+from langchain_blender.rag import BlendedRAG
+from llamaindex_blender import BlendedLLM as LlamaIndexBlend
+from llamaindex_blender.rag import BlendedQueryEngine, BlendedSynthesizer
+
+TEXT = "The server listens on port 8080."
+
+
+def upper(question: str) -> str:
+    return question.upper()
+
+
+def lower(question: str) -> str:
+    return question.lower()
+
+
+def grounded(_prompt: Any) -> GroundedCandidate:
+    return GroundedCandidate("Port 8080 [1].", (Source(TEXT),))
+
+
+def retrieve(_question: str) -> list[Document]:
+    return [Document(TEXT)]
+
+
+def engine(tokens: int) -> Any:
+    index = SummaryIndex.from_documents([LlamaDocument(text=TEXT)])
+    return index.as_query_engine(llm=MockLLM(max_tokens=tokens))
+
+
+def pickled(face: Any) -> Any:
+    return pickle.loads(pickle.dumps(face))
+
+
+def models() -> list[Any]:
+    return [FakeListChatModel(responses=["Port 8080 [1]."]), FakeListChatModel(responses=["It is 8080 [1], I think."])]
+
+
+PLAIN = {
+    "Blender": lambda **settings: Blender([upper, lower], **settings),
+    "BlendedLLM of LangChain": lambda **settings: LangChainBlend(llms=models(), **settings),
+    "BlendedLLM of LlamaIndex": lambda **settings: LlamaIndexBlend(
+        llms=[MockLLM(max_tokens=1), MockLLM(max_tokens=2)], **settings
+    ),
+}
+GROUNDED = {
+    "GroundedBlender": lambda **settings: GroundedBlender(
+        [SourcedMember("a", grounded), SourcedMember("b", grounded)], **{"fuser": None, **settings}
+    ),
+    "BlendedRAG": lambda **settings: BlendedRAG([(RunnableLambda(retrieve), model) for model in models()], **settings),
+    "BlendedQueryEngine": lambda **settings: BlendedQueryEngine([engine(1), engine(2)], **settings),
+    "BlendedSynthesizer": lambda **settings: BlendedSynthesizer([MockLLM(max_tokens=1), MockLLM()], **settings),
+}
+FACES = {**PLAIN, **GROUNDED}
+
+OTHER_VALUES = {
+    "ranker": "longest",
+    "fuser": None,
+    "top_k": 2,
+    "fuse_when": "never",
+    "guard": FusionGuard(),
+    "timeout": 20.0,
+    "deadline": 30.0,
+    "quorum": 2,
+    "max_retries": 0,
+    "max_concurrency": 1,
+    "policy": GatherPolicy(quorum=2),
+    "semaphore": SharedSemaphore(2),
+    "gather_share": 0.5,
+    "member_prior": MemberPrior(),
+    "citations": False,
+    "source_characters": 100,
+}
+
+
+def engine_of(face: Any) -> Blender:
+    if isinstance(face, Blender):
+        return face
+    return face._blender() if callable(face._blender) else face._blender
+
+
+def ask(face: Any) -> str:
+    question = "Which PORT?"
+    if isinstance(face, Blender):
+        return face.blend(question).text
+    if isinstance(face, BlendedSynthesizer):
+        return str(face.get_response(question, [TEXT]))
+    if isinstance(face, BlendedQueryEngine):
+        return str(face.query(question))
+    if isinstance(face, LlamaIndexBlend):
+        return str(face.complete(question).text)
+    answer = face.invoke(question)
+    return str(answer["answer"] if isinstance(answer, dict) else answer.text)
+
+
+def test_every_setting_is_documented_and_has_a_default():
+    assert set(BlendSettings.__annotations__) == set(DEFAULTS)
+    assert set(GroundedSettings.__annotations__) == set(GROUNDED_DEFAULTS)
+    assert set(OTHER_VALUES) == set(GROUNDED_DEFAULTS)
+    documented = "".join(inspect.getdoc(kind) or "" for kind in (SharedSettings, BlendSettings))
+    for name in DEFAULTS:
+        assert f"{name}: " in documented
+
+
+@pytest.mark.parametrize("setting", GROUNDED_DEFAULTS)
+@pytest.mark.parametrize("name", FACES)
+def test_every_face_takes_every_setting(name, setting):
+    if setting not in DEFAULTS and name in PLAIN:
+        with pytest.raises(ValueError, match=f"has no argument '{setting}'"):
+            FACES[name](**{setting: OTHER_VALUES[setting]})
+        return
+    assert engine_of(FACES[name](**{setting: OTHER_VALUES[setting]})).members
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_settings_reach_the_engine(name):
+    prior, semaphore, guard = MemberPrior(), SharedSemaphore(3), FusionGuard()
+    face = FACES[name](
+        fuser=None, top_k=2, guard=guard, timeout=5.0, deadline=9.0, quorum=2, max_retries=1, semaphore=semaphore,
+        gather_share=0.4, member_prior=prior, ranker="longest",
+    )  # fmt: skip
+    plan = engine_of(face)._plan
+    assert (plan.top_k, plan.deadline, plan.gather_share, plan.fuser) == (2, 9.0, 0.4, None)
+    assert (plan.policy.timeout, plan.policy.quorum, plan.policy.retry.retries) == (5.0, 2, 1)
+    assert plan.guard is guard
+    assert plan.semaphore is semaphore
+    assert plan.member_prior is prior
+
+
+@pytest.mark.parametrize("name", [name for name in FACES if "BlendedLLM" not in name])
+def test_signatures_show_the_same_defaults(name):
+    face = FACES[name](ranker="longest")
+    known = DEFAULTS if name in PLAIN else GROUNDED_DEFAULTS
+    shown = {
+        setting: parameter.default
+        for setting, parameter in inspect.signature(type(face).__init__).parameters.items()
+        if setting in known
+    }
+    assert shown == known
+
+
+@pytest.mark.parametrize("face", [LangChainBlend, LlamaIndexBlend])
+def test_fields_have_the_same_defaults(face, monkeypatch):
+    for name in ("RANKER", "TOP_K", "TIMEOUT", "DEADLINE"):
+        monkeypatch.delenv(f"BLENDED_LLM_{name}", raising=False)
+    fields = face.model_fields
+    assert {name: fields[name].get_default(call_default_factory=True) for name in DEFAULTS} == DEFAULTS
+
+
+@pytest.mark.parametrize(("wrong", "meant"), [("timeut", "timeout"), ("qorum", "quorum"), ("fuse_wen", "fuse_when")])
+@pytest.mark.parametrize("name", FACES)
+def test_a_mistyped_setting_names_the_face_and_the_setting(name, wrong, meant):
+    with pytest.raises(ValueError, match=f"{name.split()[0]} has no argument '{wrong}'; did you mean {meant}"):
+        FACES[name](**{wrong: 1})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("timeout", 5.0), ("timeout", None), ("quorum", 2), ("max_retries", 0), ("max_concurrency", 4)],
+)
+@pytest.mark.parametrize("name", FACES)
+def test_a_policy_beside_what_it_overrides_is_refused(name, setting, value):
+    with pytest.raises(ValueError, match=rf"{setting}={value} and policy= cannot both be given"):
+        FACES[name](policy=GatherPolicy(), **{setting: value})
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_two_limits_are_refused(name):
+    with pytest.raises(ValueError, match="max_concurrency is 3 and the semaphore's limit 2"):
+        FACES[name](semaphore=SharedSemaphore(2), max_concurrency=3)
+
+
+def test_a_copy_by_configurable_fields_keeps_its_policy(monkeypatch):
+    from langchain_core.runnables import ConfigurableField
+
+    monkeypatch.setenv("BLENDED_LLM_TIMEOUT", "7")
+    llm = LangChainBlend(llms=models(), ranker="longest", fuser=None, policy=GatherPolicy(timeout=3))
+    configured = llm.configurable_fields(top_k=ConfigurableField(id="top_k"))
+    assert configured.invoke("Which?", {"configurable": {"top_k": 1}}).text
+
+
+@pytest.mark.parametrize(
+    "copied", [lambda face: pickle.loads(pickle.dumps(face)), copy.deepcopy], ids=["pickle", "deepcopy"]
+)
+@pytest.mark.parametrize("name", FACES)
+def test_faces_pickle_and_copy(name, copied, caplog):
+    face = FACES[name](ranker="longest", fuser=None, fuse_when="never", max_concurrency=2, member_prior=MemberPrior())
+    twin = copied(face)
+    assert type(twin) is type(face)
+    assert [member for member, _ in twin.members] == [member for member, _ in face.members]
+    assert ask(twin) == ask(face) != ""
+    plans = engine_of(twin)._plan, engine_of(face)._plan
+    assert plans[0].top_k == plans[1].top_k
+    assert plans[0].policy == plans[1].policy
+
+
+def test_members_with_connections_and_locks_are_copied_without_them():
+    member = OpenAIMember("m", base_url="http://127.0.0.1:9/v1", api_key="key")
+    member._sync()
+    for twin in (pickle.loads(pickle.dumps(member)), copy.deepcopy(member)):
+        assert twin.name == "m"
+        assert twin._sync().base_url == member._sync().base_url
+    fake = pickle.loads(pickle.dumps(Blender([FakeMember("a", "yes")], fuser=None, ranker="longest")))
+    assert fake.blend("?").text == "yes"
+
+
+def test_a_blend_that_holds_what_cannot_be_pickled_says_so():
+    with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
+        pickle.dumps(Blender([lambda question: question]))
+
+
+def test_a_shared_semaphore_stays_shared_and_needs_a_slot():
+    semaphore = SharedSemaphore(2)
+    first, second = Blender([upper], semaphore=semaphore), Blender([lower], semaphore=semaphore)
+    assert copy.deepcopy(first)._plan.semaphore is second._plan.semaphore is copy.copy(semaphore)
+    assert pickle.loads(pickle.dumps(semaphore)).limit == 2
+    with pytest.raises(ConfigurationError, match="the limit is 0"):
+        SharedSemaphore(0)
