@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -18,7 +18,7 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 __all__ = ["FakeCall", "FakeChatModel", "Scripted"]
 
@@ -46,12 +46,16 @@ class FakeCall:
 Scripted = str | AIMessage | BaseException | Callable[[FakeCall], "str | AIMessage"]
 
 
+def _steps(script: Any) -> Any:
+    return [script] if isinstance(script, str | AIMessage | BaseException) or callable(script) else script
+
+
 class FakeChatModel(BaseChatModel):
     """A chat model that follows a script, with native synchronous, asynchronous and streaming methods.
 
     Args:
-        script: What each call does, in order; the last step repeats. A text or a message is the answer, an
-            exception is raised, a function is called with the ``FakeCall``.
+        script: What a call does: one step, or a list of steps in order, of which the last repeats. A text or a
+            message is the answer, an exception is raised, a function is called with the ``FakeCall``.
         model_name: Its name; stands in each answer's metadata.
         latency_s: Seconds before an answer.
         hang: Never answer.
@@ -64,7 +68,7 @@ class FakeChatModel(BaseChatModel):
         (1, 'Hi')
     """
 
-    script: list[Any] = Field(default_factory=lambda: ["ok"])
+    script: Annotated[list[Any], BeforeValidator(_steps)] = Field(default_factory=lambda: ["ok"])
     model_name: str = "fake"
     latency_s: float = 0.0
     hang: bool = False

@@ -37,6 +37,9 @@ class FakeMember(Member):
         prompts: Every prompt it was asked, in order.
         cancelled: How many asynchronous calls were cancelled.
 
+    Raises:
+        ConfigurationError: The script is empty, or a step is none of these.
+
     Examples:
         >>> member = FakeMember("flaky", ConnectionError("reset"), "hello")
         >>> from blender_core import Blender
@@ -58,6 +61,12 @@ class FakeMember(Member):
         super().__init__(name, price=price)
         if not script and not hang:
             raise ConfigurationError(f"FakeMember({name!r}) has no script; give it at least one step, or hang=True")
+        for step in script:
+            if not (isinstance(step, str | Answer | BaseException) or callable(step)):
+                raise ConfigurationError(
+                    f"FakeMember({name!r}) has {step!r} as a step; a step is a text, an Answer, an exception or a "
+                    "function. Pass several steps as arguments of their own"
+                )
         self._script = script
         self._latency_s = latency_s
         self._usage = usage

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from blender_core.errors import ConfigurationError
+
 __all__ = ["Reply", "ScriptedServer"]
 
 
@@ -50,26 +52,27 @@ class ScriptedServer:
     """Serves ``/v1/chat/completions`` on a free port of 127.0.0.1 until it is closed.
 
     Args:
-        script: Model name -> what each of its requests gets, in order; the last reply repeats. Text stands
-            for a plain answer.
+        script: Model name -> what its requests get: one reply, or several in order, of which the last repeats.
+            A text is a plain answer.
 
     Attributes:
         requests: The bodies of all requests, in order of arrival.
 
+    Raises:
+        ConfigurationError: A model has no reply.
+
     Examples:
         >>> import urllib.request
-        >>> with ScriptedServer({"echo": ["Hello"]}) as server:
+        >>> with ScriptedServer({"echo": "Hello"}) as server:
         ...     body = b'{"model": "echo", "messages": []}'
         ...     reply = urllib.request.urlopen(server.base_url + "/chat/completions", body)
         ...     json.load(reply)["choices"][0]["message"]["content"]
         'Hello'
     """
 
-    def __init__(self, script: Mapping[str, Sequence[Reply | str]]) -> None:
+    def __init__(self, script: Mapping[str, Reply | str | Sequence[Reply | str]]) -> None:
         self.requests: list[dict[str, Any]] = []
-        self._script: dict[str, list[Reply]] = {
-            model: [Reply(step) if isinstance(step, str) else step for step in steps] for model, steps in script.items()
-        }
+        self._script = {model: _replies(model, steps) for model, steps in script.items()}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -110,6 +113,14 @@ class ScriptedServer:
         """Let time pass, but not longer than the server lives."""
         if seconds is None or seconds > 0:
             self._closed.wait(seconds)
+
+
+def _replies(model: str, steps: Reply | str | Sequence[Reply | str]) -> list[Reply]:
+    # a text is a sequence, too: of its letters
+    steps = [steps] if isinstance(steps, Reply | str) else steps
+    if not steps:
+        raise ConfigurationError(f"the script of {model!r} is empty; give it at least one reply")
+    return [Reply(step) if isinstance(step, str) else step for step in steps]
 
 
 class _Server(ThreadingHTTPServer):

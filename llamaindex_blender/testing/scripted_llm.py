@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from llama_index.core.base.llms.generic_utils import (
     achat_to_completion_decorator,
@@ -30,7 +30,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
-from pydantic import Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 if TYPE_CHECKING:
     from llama_index.core.tools import BaseTool
@@ -77,12 +77,16 @@ def call_first_tool(call: ScriptedCall) -> ChatMessage:
     return ChatMessage(role=MessageRole.ASSISTANT, blocks=[block])
 
 
+def _steps(script: Any) -> Any:
+    return [script] if isinstance(script, str | ChatMessage | BaseException) or callable(script) else script
+
+
 class ScriptedLLM(FunctionCallingLLM):
     """An LLM that follows a script, with native synchronous, asynchronous and streaming methods.
 
     Args:
-        script: What each call does, in order; the last step repeats. A text or a message is the answer, an exception
-            is raised, a function is called with the ``ScriptedCall``.
+        script: What a call does: one step, or a list of steps in order, of which the last repeats. A text or a
+            message is the answer, an exception is raised, a function is called with the ``ScriptedCall``.
         model: Its name.
         latency_s: Seconds before an answer.
         hang: Never answer.
@@ -96,7 +100,7 @@ class ScriptedLLM(FunctionCallingLLM):
         (1, 'Hi')
     """
 
-    script: list[Any] = Field(default_factory=lambda: ["ok"])
+    script: Annotated[list[Any], BeforeValidator(_steps)] = Field(default_factory=lambda: ["ok"])
     model: str = "scripted"
     latency_s: float = 0.0
     hang: bool = False

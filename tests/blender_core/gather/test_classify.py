@@ -4,9 +4,12 @@ import asyncio
 import email.utils
 import time
 
+import pytest
+
+pytest.importorskip("openai", reason="the demo extra is not installed")
+
 import httpx
 import openai
-import pytest
 
 from blender_core import Status
 from blender_core.errors import UnsupportedError

@@ -6,8 +6,11 @@ import asyncio
 import gc
 import threading
 
-import openai
 import pytest
+
+pytest.importorskip("openai", reason="the demo extra is not installed")
+
+import openai
 
 from blender_core import Blender, Budget, Price, Prompt, Status, ToolCall, Usage
 from blender_core.errors import ConfigurationError, MemberError, QuorumError

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")
+
 from blender_lab.data.preferences import PreferenceRecord
 from blender_lab.ranker.finish import RecordFeatures, development_numbers, fit_combination, record_features
 

@@ -6,9 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 pytest.importorskip("torch")
+
+from safetensors.numpy import save_file
 
 from blender_core import PairRanker
 from blender_core.errors import CheckpointError
