@@ -11,7 +11,7 @@ __all__ = ["LogisticFit", "fit_logistic", "sigmoid"]
 
 Array = npt.NDArray[np.float64]
 
-_MOST_STEPS = 50
+_MOST_STEPS = 100
 _SMALLEST_SHARE = 1e-8  # of a Newton step
 _SMALLEST_STEP = 1e-10
 

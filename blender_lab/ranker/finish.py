@@ -18,7 +18,7 @@ from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.rank.calibration import calibration_error, fit_temperature
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.rank.lexical_consensus import measure_agreement
-from blender_core.rank.logistic import fit_logistic
+from blender_core.rank.logistic_regression import fit_logistic
 from blender_core.rank.pair_ranker import PairRanker
 from blender_core.rank.pairrm.scorer import PairScorer
 from blender_core.text.distinct import distinct_candidates

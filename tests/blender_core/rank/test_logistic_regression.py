@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_core.rank.logistic import fit_logistic
+from blender_core.rank.logistic_regression import fit_logistic
 
 
 def sigmoid(values):
@@ -27,7 +27,7 @@ def test_the_gradient_vanishes_at_what_is_found(size, rows, ridge, offset, scale
     design, targets, weights = scale * rng.normal(size=(rows, size)), rng.random(rows), rng.random(rows)
     mean, start = rng.normal(size=size), 20 * rng.normal(size=size)
     found, curvature = fit_logistic(
-        design, targets, weights, ridge * np.eye(size), offset=offset, mean=mean, start=start
+        design, targets, weights, ridge * np.eye(size), offset=offset, prior_mean=mean, start=start
     )
     expected = sigmoid(design @ found + offset)
     gradient = design.T @ (weights * (targets - expected)) - ridge * (found - mean)
