@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from blender_core.rank.member_prior import MemberPrior
     from blender_core.rank.pair_ranker import PairRanker
     from blender_core.rank.protocol import Ranker
-    from blender_core.settings import BlendSettings
+    from blender_core.settings import BlendSettings, SharedSettings
     from blender_core.types.answer import Answer, Price, ToolCall, Usage
     from blender_core.types.outcome import MemberOutcome, Status
     from blender_core.types.prompt import Message, Prompt
@@ -62,6 +62,7 @@ _HOMES = {
     "Ranking": "blender_core.types.ranking",
     "RetryPolicy": "blender_core.gather.policy",
     "SharedSemaphore": "blender_core.gather.semaphore",
+    "SharedSettings": "blender_core.settings",
     "Status": "blender_core.types.outcome",
     "ToolCall": "blender_core.types.answer",
     "Usage": "blender_core.types.answer",
@@ -93,6 +94,7 @@ __all__ = [
     "Ranking",
     "RetryPolicy",
     "SharedSemaphore",
+    "SharedSettings",
     "Status",
     "ToolCall",
     "Usage",

@@ -39,6 +39,7 @@ __all__ = [
     "RankerError",
     "RateLimitedError",
     "RefusedError",
+    "UnsupportedError",
 ]
 
 

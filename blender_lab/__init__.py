@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from blender_lab.data.mixinstruct import MixCandidate, MixRecord, read_mix, write_mix
     from blender_lab.data.preferences import PreferenceRecord, read_records
     from blender_lab.evaluate.benchmark import run_benchmark
     from blender_lab.evaluate.benchmark_rankers import benchmark_rankers
     from blender_lab.evaluate.figures import quality_by_effort, save_figures, win_pie
-    from blender_lab.evaluate.metrics import resolve_metric
+    from blender_lab.evaluate.metrics.registry import resolve_metric
     from blender_lab.evaluate.ranker import RankerNumbers, evaluate_ranker
     from blender_lab.evaluate.records import load_records
     from blender_lab.evaluate.report import BenchmarkReport
@@ -48,6 +49,8 @@ _HOMES = {
     "Journal": "blender_lab.mix.journal",
     "LoopResult": "blender_lab.ranker.loop",
     "LoraConfig": "blender_lab.fuser.config",
+    "MixCandidate": "blender_lab.data.mixinstruct",
+    "MixRecord": "blender_lab.data.mixinstruct",
     "PreferenceRecord": "blender_lab.data.preferences",
     "RankerNumbers": "blender_lab.evaluate.ranker",
     "RankerTrainingConfig": "blender_lab.ranker.config",
@@ -65,8 +68,9 @@ _HOMES = {
     "load_records": "blender_lab.evaluate.records",
     "paired_test": "blender_lab.evaluate.statistics",
     "quality_by_effort": "blender_lab.evaluate.figures",
+    "read_mix": "blender_lab.data.mixinstruct",
     "read_records": "blender_lab.data.preferences",
-    "resolve_metric": "blender_lab.evaluate.metrics",
+    "resolve_metric": "blender_lab.evaluate.metrics.registry",
     "run_benchmark": "blender_lab.evaluate.benchmark",
     "save_figures": "blender_lab.evaluate.figures",
     "scored_by_check": "blender_lab.mix.scoring",
@@ -74,6 +78,7 @@ _HOMES = {
     "train_ranker": "blender_lab.ranker.train",
     "train_reward_head": "blender_lab.reward_head.fit",
     "win_pie": "blender_lab.evaluate.figures",
+    "write_mix": "blender_lab.data.mixinstruct",
 }
 
 __all__ = [
@@ -84,6 +89,8 @@ __all__ = [
     "Journal",
     "LoopResult",
     "LoraConfig",
+    "MixCandidate",
+    "MixRecord",
     "PreferenceRecord",
     "RankerNumbers",
     "RankerTrainingConfig",
@@ -101,6 +108,7 @@ __all__ = [
     "load_records",
     "paired_test",
     "quality_by_effort",
+    "read_mix",
     "read_records",
     "resolve_metric",
     "run_benchmark",
@@ -110,6 +118,7 @@ __all__ = [
     "train_ranker",
     "train_reward_head",
     "win_pie",
+    "write_mix",
 ]
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

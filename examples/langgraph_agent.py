@@ -15,8 +15,7 @@ from rich.console import Console
 
 from blender_core.local import find_model
 from blender_core.view import blend_table
-from langchain_blender import BlendedLLM
-from langchain_blender.local import open_chat_models
+from langchain_blender import BlendedLLM, open_chat_models
 
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 

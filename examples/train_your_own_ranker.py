@@ -16,8 +16,7 @@ import tempfile
 from pathlib import Path
 
 from blender_core.rank import EmbeddedRanker, Ranker
-from blender_lab import RankerTrainingConfig, finish_ranker, train_ranker
-from blender_lab.ranker.loop import StepReport
+from blender_lab import RankerTrainingConfig, StepReport, finish_ranker, train_ranker
 
 # question, what it is about, the answer that says what to do
 QUESTIONS = [

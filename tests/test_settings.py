@@ -17,14 +17,8 @@ from llama_index.core.llms import MockLLM
 
 from blender_core import Blender, BlendSettings, FusionGuard, GatherPolicy, MemberPrior, OpenAIMember, SharedSemaphore
 from blender_core.errors import ConfigurationError
-from blender_core.rag import (
-    GROUNDED_DEFAULTS,
-    GroundedBlender,
-    GroundedCandidate,
-    GroundedSettings,
-    Source,
-    SourcedMember,
-)
+from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedSettings, Source, SourcedMember
+from blender_core.rag.blend import GROUNDED_DEFAULTS
 from blender_core.settings import DEFAULTS, SharedSettings
 from blender_core.testing import FakeMember
 from langchain_blender import BlendedLLM as LangChainBlend

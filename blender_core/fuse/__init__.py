@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from blender_core.fuse.guard import FusionGuard
-from blender_core.fuse.llm_fuser import LLMFuser, fusion_prompt
-from blender_core.fuse.policy import Decision, FuseContext, FusePolicy, FuseWhen, resolve_fuse_when
-from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
+from typing import TYPE_CHECKING
+
+from blender_core.runtime.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from blender_core.fuse.guard import FusionGuard
+    from blender_core.fuse.llm_fuser import LLMFuser
+    from blender_core.fuse.policy import Decision, FuseContext, FusePolicy
+    from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
+
+_HOMES = {
+    "Decision": "blender_core.fuse.policy",
+    "FuseContext": "blender_core.fuse.policy",
+    "FusePolicy": "blender_core.fuse.policy",
+    "FusedText": "blender_core.fuse.protocol",
+    "Fuser": "blender_core.fuse.protocol",
+    "FusionGuard": "blender_core.fuse.guard",
+    "FusionInput": "blender_core.fuse.protocol",
+    "LLMFuser": "blender_core.fuse.llm_fuser",
+}
 
 __all__ = [
     "Decision",
     "FuseContext",
     "FusePolicy",
-    "FuseWhen",
     "FusedText",
     "Fuser",
     "FusionGuard",
     "FusionInput",
     "LLMFuser",
-    "fusion_prompt",
-    "resolve_fuse_when",
 ]
+
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

@@ -31,14 +31,8 @@ from typing import TYPE_CHECKING
 from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from blender_core.rag.blend import (
-        GROUNDED_DEFAULTS,
-        GroundedBlender,
-        GroundedResult,
-        GroundedSettings,
-        check_fusing_llm,
-    )
-    from blender_core.rag.citations import CitationReport, RewrittenText, StreamedCitations, rewrite_citations
+    from blender_core.rag.blend import GroundedBlender, GroundedResult, GroundedSettings
+    from blender_core.rag.citations import CitationReport, rewrite_citations
     from blender_core.rag.grounded_ranker import GroundedRanker, GroundedRanking
     from blender_core.rag.groundedness import (
         EmbeddingGroundedness,
@@ -50,12 +44,9 @@ if TYPE_CHECKING:
     )
     from blender_core.rag.member import SourcedMember
     from blender_core.rag.passage_ranking import PassageRanking, rank_passages
-    from blender_core.rag.sources import GroundedCandidate, LinkedSource, Source, SourceUnion, unite_sources
+    from blender_core.rag.sources import GroundedCandidate, LinkedSource, Source
 
 _HOMES = {
-    "GROUNDED_DEFAULTS": "blender_core.rag.blend",
-    "GroundedSettings": "blender_core.rag.blend",
-    "check_fusing_llm": "blender_core.rag.blend",
     "CitationReport": "blender_core.rag.citations",
     "EmbeddingGroundedness": "blender_core.rag.groundedness",
     "EvidenceGroundedness": "blender_core.rag.groundedness",
@@ -64,24 +55,20 @@ _HOMES = {
     "GroundedRanker": "blender_core.rag.grounded_ranker",
     "GroundedRanking": "blender_core.rag.grounded_ranker",
     "GroundedResult": "blender_core.rag.blend",
+    "GroundedSettings": "blender_core.rag.blend",
     "Groundedness": "blender_core.rag.groundedness",
     "LexicalGroundedness": "blender_core.rag.groundedness",
     "LinkedSource": "blender_core.rag.sources",
     "NLIGroundedness": "blender_core.rag.groundedness",
     "PassageRanking": "blender_core.rag.passage_ranking",
-    "RewrittenText": "blender_core.rag.citations",
     "Source": "blender_core.rag.sources",
-    "SourceUnion": "blender_core.rag.sources",
     "SourcedMember": "blender_core.rag.member",
-    "StreamedCitations": "blender_core.rag.citations",
     "is_abstention": "blender_core.rag.groundedness",
     "rank_passages": "blender_core.rag.passage_ranking",
     "rewrite_citations": "blender_core.rag.citations",
-    "unite_sources": "blender_core.rag.sources",
 }
 
 __all__ = [
-    "GROUNDED_DEFAULTS",
     "CitationReport",
     "EmbeddingGroundedness",
     "EvidenceGroundedness",
@@ -96,16 +83,11 @@ __all__ = [
     "LinkedSource",
     "NLIGroundedness",
     "PassageRanking",
-    "RewrittenText",
     "Source",
-    "SourceUnion",
     "SourcedMember",
-    "StreamedCitations",
-    "check_fusing_llm",
     "is_abstention",
     "rank_passages",
     "rewrite_citations",
-    "unite_sources",
 ]
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

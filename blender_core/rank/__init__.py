@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blender_core.rank.protocol import Ranker
 from blender_core.runtime.lazy_exports import lazy_exports
-from blender_core.text.distinct import DistinctCandidates, distinct_candidates
-from blender_core.types.ranking import Ranking
 
 if TYPE_CHECKING:
     from blender_core.models.text_encoder import TextEncoder
@@ -18,10 +15,12 @@ if TYPE_CHECKING:
     from blender_core.rank.embedding_rankers import BiEncoderRanker, EmbeddingConsensusRanker
     from blender_core.rank.lexical_consensus import LexicalConsensusRanker
     from blender_core.rank.llm_judge import Judgement, LLMJudge
-    from blender_core.rank.member_prior import MemberPrior, MemberStrength
+    from blender_core.rank.member_prior import MemberStrength
     from blender_core.rank.mlm_scoring import MLMScoringRanker
     from blender_core.rank.pair_ranker import PairRanker
-    from blender_core.rank.reward_head import RewardHeadRanker
+    from blender_core.rank.protocol import Ranker
+    from blender_core.rank.registry import resolve_ranker
+    from blender_core.rank.reward_head import ReaderSettings, RewardHeadRanker
 
 _HOMES = {
     "BiEncoderRanker": "blender_core.rank.embedding_rankers",
@@ -34,19 +33,20 @@ _HOMES = {
     "LexicalConsensusRanker": "blender_core.rank.lexical_consensus",
     "LongestRanker": "blender_core.rank.baselines",
     "MLMScoringRanker": "blender_core.rank.mlm_scoring",
-    "MemberPrior": "blender_core.rank.member_prior",
     "MemberStrength": "blender_core.rank.member_prior",
     "PairRanker": "blender_core.rank.pair_ranker",
     "RandomRanker": "blender_core.rank.baselines",
+    "Ranker": "blender_core.rank.protocol",
+    "ReaderSettings": "blender_core.rank.reward_head",
     "RewardHeadRanker": "blender_core.rank.reward_head",
     "TextEncoder": "blender_core.models.text_encoder",
+    "resolve_ranker": "blender_core.rank.registry",
 }
 
 __all__ = [
     "BiEncoderRanker",
     "CombinedRanker",
     "CrossEncoderRanker",
-    "DistinctCandidates",
     "EmbeddedRanker",
     "EmbeddingConsensusRanker",
     "Judgement",
@@ -54,15 +54,14 @@ __all__ = [
     "LexicalConsensusRanker",
     "LongestRanker",
     "MLMScoringRanker",
-    "MemberPrior",
     "MemberStrength",
     "PairRanker",
     "RandomRanker",
     "Ranker",
-    "Ranking",
+    "ReaderSettings",
     "RewardHeadRanker",
     "TextEncoder",
-    "distinct_candidates",
+    "resolve_ranker",
 ]
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

@@ -17,13 +17,8 @@ from blender_core.events import BlendEvent, Finished, FusionRejected, Token
 from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
-from blender_core.rag import (
-    GROUNDED_DEFAULTS,
-    GroundedBlender,
-    GroundedResult,
-    GroundedSettings,
-    check_fusing_llm,
-)
+from blender_core.rag import GroundedBlender, GroundedResult, GroundedSettings
+from blender_core.rag.blend import GROUNDED_DEFAULTS, check_fusing_llm
 from blender_core.runtime.keywords import takes_keywords
 from langchain_blender.members import LangChainMember
 from langchain_blender.rag.chain_member import RetrievalChainMember

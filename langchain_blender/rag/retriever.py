@@ -22,7 +22,8 @@ from blender_core.gather.gatherer import gather
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
-from blender_core.rag import GroundedCandidate, SourceUnion, rank_passages, unite_sources
+from blender_core.rag import GroundedCandidate, rank_passages
+from blender_core.rag.sources import SourceUnion, unite_sources
 from blender_core.rank.registry import check_ranker, resolve_ranker
 from blender_core.runtime.threads import call_in_thread, run_sync
 from blender_core.types.answer import Answer

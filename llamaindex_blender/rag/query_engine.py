@@ -34,7 +34,6 @@ from blender_core.errors import ConfigurationError
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
 from blender_core.rag import (
-    GROUNDED_DEFAULTS,
     GroundedBlender,
     GroundedCandidate,
     GroundedResult,
@@ -42,8 +41,8 @@ from blender_core.rag import (
     LinkedSource,
     Source,
     SourcedMember,
-    check_fusing_llm,
 )
+from blender_core.rag.blend import GROUNDED_DEFAULTS, check_fusing_llm
 from blender_core.runtime.keywords import takes_keywords
 from blender_core.types.prompt import Prompt
 from llamaindex_blender.blocking import awaits, blocks_event_loop

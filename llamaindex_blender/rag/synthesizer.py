@@ -22,15 +22,8 @@ from pydantic import BaseModel
 
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.members.member import Member
-from blender_core.rag import (
-    GROUNDED_DEFAULTS,
-    GroundedBlender,
-    GroundedCandidate,
-    GroundedResult,
-    GroundedSettings,
-    Source,
-    SourcedMember,
-)
+from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedResult, GroundedSettings, Source, SourcedMember
+from blender_core.rag.blend import GROUNDED_DEFAULTS
 from blender_core.runtime.keywords import takes_keywords
 from blender_core.types.prompt import Prompt
 from llamaindex_blender.blocking import blocks_event_loop
