@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from blender_core.models.loading import EncoderOptions, LoadOptions
     from blender_core.models.text_encoder import TextEncoder
     from blender_core.rank.baselines import LongestRanker, RandomRanker
     from blender_core.rank.combination import CombinedRanker
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from blender_core.rank.reward_head import ReaderSettings, RewardHeadRanker
 
 _HOMES = {
+    "EncoderOptions": "blender_core.models.loading",
+    "LoadOptions": "blender_core.models.loading",
     "BiEncoderRanker": "blender_core.rank.embedding_rankers",
     "CombinedRanker": "blender_core.rank.combination",
     "CrossEncoderRanker": "blender_core.rank.cross_encoder",
@@ -49,9 +52,11 @@ __all__ = [
     "CrossEncoderRanker",
     "EmbeddedRanker",
     "EmbeddingConsensusRanker",
+    "EncoderOptions",
     "Judgement",
     "LLMJudge",
     "LexicalConsensusRanker",
+    "LoadOptions",
     "LongestRanker",
     "MLMScoringRanker",
     "MemberStrength",
