@@ -119,14 +119,14 @@ asyncio.run(main())
 HANGING = """
 import threading
 from blender_core import Blender
-from blender_core.runtime import computing_thread
+from blender_core.runtime import threads
 
 class Hanging:
     name = "hanging"
     def rank(self, prompt, candidates):
         threading.Event().wait()
 
-computing_thread._EXIT_S = 0.1
+threads._EXIT_S = 0.1
 hang = lambda question: threading.Event().wait()
 members = [lambda q: "a", lambda q: "b", hang]
 result = Blender(members, ranker=Hanging(), fuser=None, timeout=0.1, deadline=1.0).blend("q")

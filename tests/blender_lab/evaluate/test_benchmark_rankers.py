@@ -29,6 +29,7 @@ def test_a_ranker_without_its_model(kind, end):
 
 
 def test_a_folder_may_be_called_like_a_kind(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
     (tmp_path / "judge").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BlendError, match=r"config\.json"):

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 pytest.importorskip("huggingface_hub")
+pytest.importorskip("scipy")
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODELS = [f"model-{number}" for number in range(12)]  # the released files carry 12 candidates
