@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from blender_lab.data.preferences import PreferenceRecord, read_records
     from blender_lab.evaluate.benchmark import run_benchmark
     from blender_lab.evaluate.benchmark_rankers import benchmark_rankers
-    from blender_lab.evaluate.figures import quality_by_effort, save_figures, win_pie
+    from blender_lab.evaluate.figures import quality_by_effort, ranking_figure, save_figures, win_pie
     from blender_lab.evaluate.metrics.registry import resolve_metric
     from blender_lab.evaluate.ranker import RankerNumbers, evaluate_ranker
     from blender_lab.evaluate.records import load_records
@@ -68,6 +68,7 @@ _HOMES = {
     "load_records": "blender_lab.evaluate.records",
     "paired_test": "blender_lab.evaluate.statistics",
     "quality_by_effort": "blender_lab.evaluate.figures",
+    "ranking_figure": "blender_lab.evaluate.figures",
     "read_mix": "blender_lab.data.mixinstruct",
     "read_records": "blender_lab.data.preferences",
     "resolve_metric": "blender_lab.evaluate.metrics.registry",
@@ -108,6 +109,7 @@ __all__ = [
     "load_records",
     "paired_test",
     "quality_by_effort",
+    "ranking_figure",
     "read_mix",
     "read_records",
     "resolve_metric",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from blender_core.view.figure import ranking_figure
     from blender_core.view.result import blend_table
     from blender_core.view.table import Cell, Column, Table
 
@@ -16,9 +15,8 @@ _HOMES = {
     "Column": "blender_core.view.table",
     "Table": "blender_core.view.table",
     "blend_table": "blender_core.view.result",
-    "ranking_figure": "blender_core.view.figure",
 }
 
-__all__ = ["Cell", "Column", "Table", "blend_table", "ranking_figure"]
+__all__ = ["Cell", "Column", "Table", "blend_table"]
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)
