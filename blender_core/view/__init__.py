@@ -1,4 +1,4 @@
-"""Views of a result: tables for terminal, notebook and Markdown, figures, and a live view of a running call."""
+"""Views of a result: tables for terminal, notebook and Markdown, and a live view of a running call."""
 
 from __future__ import annotations
 
