@@ -8,10 +8,12 @@ import contextvars
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
+from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
+from langchain_core.globals import get_llm_cache
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
@@ -20,13 +22,13 @@ from pydantic import BaseModel, Field
 
 from blender_core.blend_fields import BlendFields
 from blender_core.errors import ConfigurationError
-from blender_core.events import BlendEvent
 from blender_core.fuse.llm_fuser import LLMFuser
+from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
 from blender_core.types.answer import Answer
 from blender_core.types.prompt import Prompt
 from blender_core.types.result import BlendResult
+from langchain_blender.caching import WholeAnswersCache, identity
 from langchain_blender.composition import model_of
-from langchain_blender.identity import identity
 from langchain_blender.members import LangChainMember, adapt, why_no_tools
 from langchain_blender.messages import to_prompt
 from langchain_blender.output import ChunkWriter, blended_message
@@ -114,9 +116,6 @@ def common_profile(profiles: Sequence[ModelProfile | None]) -> ModelProfile | No
         elif all(isinstance(value, int) and not isinstance(value, bool) for value in values):
             common[key] = min(cast("list[int]", values))
     return cast(ModelProfile, common) or None
-
-
-# No `from __future__ import annotations`: pydantic resolves these annotations at run time.
 
 
 class BlendedLLM(BlendFields, ChildRunChatModel):
@@ -358,13 +357,10 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         call = self._prepare(messages, stop, run_manager, kwargs)
         writer = ChunkWriter(self.model_name, call.stop)
-        events = cast(Any, self._blender().stream(call.prompt, accept=call.accept))
-        with contextlib.closing(events):
-            # the engine takes the context of the first step with it
-            event: BlendEvent | None = call.context.run(next, events, None)
-            while event is not None:
+        stream = self._blender().stream(call.prompt, accept=call.accept)
+        with contextlib.closing(iterate_in_context(stream, call.context)) as events:
+            for event in events:
                 yield from writer.chunks(event)
-                event = next(events, None)
 
     async def _astream(
         self,
@@ -375,15 +371,24 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         call = self._prepare(messages, stop, run_manager, kwargs)
         writer = ChunkWriter(self.model_name, call.stop)
-        events = cast(Any, self._blender().astream(call.prompt, accept=call.accept))
-        async with contextlib.aclosing(events):
-            # the engine takes the context of the first step with it
-            first = asyncio.create_task(_step(events), context=call.context)
-            event: BlendEvent | None = await first
-            while event is not None:
+        stream = self._blender().astream(call.prompt, accept=call.accept)
+        async with contextlib.aclosing(aiterate_in_context(stream, call.context)) as events:
+            async for event in events:
                 for chunk in writer.chunks(event):
                     yield chunk
-                event = await _step(events)
+
+    def _generate_with_cache(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return BaseChatModel._generate_with_cache(self._caching_whole_answers(), messages, *args, **kwargs)
+
+    async def _agenerate_with_cache(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return await BaseChatModel._agenerate_with_cache(self._caching_whole_answers(), messages, *args, **kwargs)
+
+    def _caching_whole_answers(self) -> Self:
+        """A copy whose cache stores whole answers only; the base class would store every answer."""
+        cache = self.cache if isinstance(self.cache, BaseCache) else get_llm_cache()
+        if self.cache is False or cache is None:
+            return self
+        return self.model_copy(update={"cache": WholeAnswersCache(cache)})
 
     def _prepare(
         self,
@@ -454,7 +459,3 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             A runnable that gives what the schema says.
         """
         return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
-
-
-async def _step(events: AsyncIterator[BlendEvent]) -> BlendEvent | None:
-    return await anext(events, None)

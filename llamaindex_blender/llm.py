@@ -6,30 +6,18 @@ import asyncio
 import contextlib
 import contextvars
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from llama_index.core.base.llms.generic_utils import (
-    achat_to_completion_decorator,
-    astream_chat_to_completion_decorator,
-    chat_to_completion_decorator,
-    stream_chat_to_completion_decorator,
-)
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
     ChatResponseAsyncGen,
     ChatResponseGen,
-    CompletionResponse,
-    CompletionResponseAsyncGen,
-    CompletionResponseGen,
     LLMMetadata,
-    MessageRole,
 )
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
-from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.loading import load_llm
 from llama_index.core.schema import BaseComponent
@@ -37,14 +25,15 @@ from pydantic import field_serializer, model_validator
 
 from blender_core.blend_fields import BlendFields
 from blender_core.errors import ConfigurationError
-from blender_core.events import BlendEvent
 from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.fuse.policy import Decision, FuseContext, FuseWhen, is_json, resolve_fuse_when
 from blender_core.fuse.protocol import Fuser
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
+from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
 from blender_core.types.answer import Answer
 from blender_core.types.prompt import Prompt
+from llamaindex_blender.chat_llm import ChatLLM
 from llamaindex_blender.members import KNOWN_OPTIONS, LlamaIndexMember
 from llamaindex_blender.messages import calls_of_message, to_prompt
 from llamaindex_blender.output import ResponseWriter, blended_response
@@ -165,9 +154,6 @@ def _machine_form(text: str) -> str | None:
     return next((name for name, form in _PARSED.items() if form.search(text)), None)
 
 
-# No `from __future__ import annotations`: pydantic resolves these annotations at run time.
-
-
 _NAME = "blended-llm"
 # what an LLM is told about fusing, beside the prompt and the answers
 _FUSING_TOKENS = 256
@@ -202,7 +188,7 @@ def _plain(part: Any) -> dict[str, Any]:
     return {"class_name": type(part).__name__, **({"name": str(name)} if name else {})}
 
 
-class BlendedLLM(BlendFields, FunctionCallingLLM):
+class BlendedLLM(BlendFields, ChatLLM):
     """Several LLMs as one LLM: all answer, a cross-encoder ranks, the best answers are fused.
 
     It takes the place of any LLM: ``Settings.llm``, query and chat engines, agents, evaluators.
@@ -334,97 +320,10 @@ class BlendedLLM(BlendFields, FunctionCallingLLM):
         """The name that stands in the serialised form."""
         return "BlendedLLM"
 
-    # -- the interface of every LLM ----------------------------------------------------------------------
-
-    @llm_chat_callback()
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Answer a conversation.
-
-        Args:
-            messages: The conversation.
-            **kwargs: Call options; ``temperature``, ``max_tokens``, ``stop`` and the like go to every member, others
-                to LlamaIndex members.
-
-        Returns:
-            The response; see the class for what it holds.
-
-        Raises:
-            QuorumError: Fewer members answered than the quorum.
-            ConfigurationError: An option that a blend cannot have.
-        """
-        return self._chat(messages, **kwargs)
-
-    @llm_chat_callback()
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """Answer a conversation in pieces; see ``chat`` and the class."""
-        return self._stream_chat(messages, **kwargs)
-
-    @llm_chat_callback()
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Answer a conversation; members run on the event loop where they are written for it, else in threads."""
-        return await self._achat(messages, **kwargs)
-
-    @llm_chat_callback()
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
-        """Answer a conversation in pieces, without blocking the event loop."""
-        return await self._astream_chat(messages, **kwargs)
-
-    @llm_completion_callback()
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        """Answer a prompt.
-
-        Args:
-            prompt: The prompt.
-            formatted: Whether ``completion_to_prompt`` was applied to it already.
-            **kwargs: Call options; see ``chat``.
-
-        Returns:
-            The response; see the class for what it holds.
-
-        Raises:
-            QuorumError: Fewer members answered than the quorum.
-        """
-        return chat_to_completion_decorator(self._chat)(self._formatted(prompt, formatted), **kwargs)
-
-    @llm_completion_callback()
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
-        """Answer a prompt in pieces; see ``complete`` and the class."""
-        return stream_chat_to_completion_decorator(self._stream_chat)(self._formatted(prompt, formatted), **kwargs)
-
-    @llm_completion_callback()
-    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        """Answer a prompt without blocking the event loop."""
-        return await achat_to_completion_decorator(self._achat)(self._formatted(prompt, formatted), **kwargs)
-
-    @llm_completion_callback()
-    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
-        """Answer a prompt in pieces, without blocking the event loop."""
-        stream = astream_chat_to_completion_decorator(self._astream_chat)
-        return await stream(self._formatted(prompt, formatted), **kwargs)
-
     # -- tools -------------------------------------------------------------------------------------------
 
-    def _prepare_chat_with_tools(
-        self,
-        tools: Sequence["BaseTool"],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,
-        allow_parallel_tool_calls: bool = False,
-        tool_required: bool = False,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        messages = list(chat_history or [])
-        if user_msg is not None:
-            message = ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg
-            messages.append(message)
-        return {
-            "messages": messages,
-            "tools": describe(tools),
-            "tool_required": tool_required,
-            "allow_parallel_tool_calls": allow_parallel_tool_calls,
-            **kwargs,
-        }
+    def _stated_tools(self, tools: Sequence["BaseTool"]) -> list[Any]:
+        return describe(tools)
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
@@ -473,13 +372,10 @@ class BlendedLLM(BlendFields, FunctionCallingLLM):
 
         def pieces() -> ChatResponseGen:
             writer = ResponseWriter(self.model, call.stop, call.parallel_tool_calls)
-            events = cast(Any, self._blender().stream(call.prompt, accept=call.accept))
-            with contextlib.closing(events):
-                # the engine takes the context of the first step with it
-                event: BlendEvent | None = call.context.run(next, events, None)
-                while event is not None:
+            stream = self._blender().stream(call.prompt, accept=call.accept)
+            with contextlib.closing(iterate_in_context(stream, call.context)) as events:
+                for event in events:
                     yield from writer.pieces(event)
-                    event = next(events, None)
 
         return pieces()
 
@@ -488,24 +384,14 @@ class BlendedLLM(BlendFields, FunctionCallingLLM):
 
         async def pieces() -> ChatResponseAsyncGen:
             writer = ResponseWriter(self.model, call.stop, call.parallel_tool_calls)
-            events = cast(Any, self._blender().astream(call.prompt, accept=call.accept))
-            async with contextlib.aclosing(events):
-                # the engine takes the context of the first step with it
-                event = await asyncio.create_task(_step(events), context=call.context)
-                while event is not None:
+            stream = self._blender().astream(call.prompt, accept=call.accept)
+            async with contextlib.aclosing(aiterate_in_context(stream, call.context)) as events:
+                async for event in events:
                     for piece in writer.pieces(event):
                         yield piece
-                    event = await _step(events)
 
         return pieces()
 
     def _prepared(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> PreparedCall:
         options = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop, **kwargs}
         return prepare_call(messages, options)
-
-    def _formatted(self, prompt: str, formatted: bool) -> str:
-        return prompt if formatted or self.completion_to_prompt is None else self.completion_to_prompt(prompt)
-
-
-async def _step(events: AsyncIterator[BlendEvent]) -> BlendEvent | None:
-    return await anext(events, None)

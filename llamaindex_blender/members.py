@@ -17,9 +17,8 @@ from blender_core.runtime.threads import iterate_in_thread
 from blender_core.text.thinking import ThinkingFilter, split_thinking
 from blender_core.types.answer import Answer, Price, ToolCall
 from blender_core.types.prompt import Prompt
-from llamaindex_blender.answers import to_answer
 from llamaindex_blender.blocking import blocks_event_loop
-from llamaindex_blender.messages import NativeInput, calls_of_message, to_messages
+from llamaindex_blender.messages import NativeInput, calls_of_message, to_answer, to_messages
 from llamaindex_blender.tools import as_tool, normalised_choice
 
 __all__ = ["KNOWN_OPTIONS", "LlamaIndexMember", "adapt"]

@@ -21,8 +21,7 @@ from blender_core.events import BlendEvent, Finished, FusionRejected, Token
 from blender_core.text.stop_sequences import StopFilter, cut_at_stop
 from blender_core.text.thinking import split_thinking
 from blender_core.types.result import BlendResult
-from llamaindex_blender.answers import other_blocks
-from llamaindex_blender.messages import MEMBER_KEY
+from llamaindex_blender.messages import MEMBER_KEY, other_blocks
 
 __all__ = ["ResponseWriter", "blended_response"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from blender_core.errors import ConfigurationError
 from blender_core.fuse.protocol import FusedText, FusionInput
 from blender_core.members.member import Member
+from blender_core.testing.script import Script, words
 from blender_core.types.answer import Answer, Price, Usage
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
@@ -33,10 +33,6 @@ class FakeMember(Member):
         hang: Never answer.
         stubborn: Do not heed a cancellation while waiting (asynchronous calls).
 
-    Attributes:
-        prompts: Every prompt it was asked, in order.
-        cancelled: How many asynchronous calls were cancelled.
-
     Examples:
         >>> member = FakeMember("flaky", ConnectionError("reset"), "hello")
         >>> from blender_core import Blender
@@ -58,74 +54,55 @@ class FakeMember(Member):
         super().__init__(name, price=price)
         if not script and not hang:
             raise ConfigurationError(f"FakeMember({name!r}) has no script; give it at least one step, or hang=True")
-        self._script = script
+        self._steps = script
         self._latency_s = latency_s
         self._usage = usage
         self._hang = hang
         self._stubborn = stubborn
-        self._lock = threading.Lock()
-        self.prompts: list[Prompt] = []
-        self.cancelled = 0
+        self._script: Script[Prompt] = Script()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
+    @property
+    def prompts(self) -> list[Prompt]:
+        """Every prompt it was asked, in order."""
+        return self._script.calls
 
     @property
     def calls(self) -> int:
         """How often it was asked."""
         return len(self.prompts)
 
+    @property
+    def cancelled(self) -> int:
+        """How many asynchronous calls were cancelled."""
+        return self._script.cancelled
+
     def generate(self, prompt: Prompt) -> Answer:
         """Follow the script, blocking."""
-        step = self._step(prompt)
-        if self._hang:
-            threading.Event().wait()
-        time.sleep(self._latency_s)
+        step = self._script.take(prompt, self._steps)
+        self._script.wait(self._latency_s, self._hang)
         return self._play(step, prompt)
 
     async def agenerate(self, prompt: Prompt) -> Answer:
-        """Follow the script."""
-        step = self._step(prompt)
-        await self._wait()
+        """Follow the script on the event loop."""
+        step = self._script.take(prompt, self._steps)
+        await self._script.wait_async(self._latency_s, self._hang, stubborn=self._stubborn)
         return self._play(step, prompt)
 
     def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
         """Follow the script, word by word."""
         answer = self.generate(prompt)
-        yield from _words(answer.text)
+        yield from words(answer.text)
         yield answer
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
         """Follow the script, word by word."""
         answer = await self.agenerate(prompt)
-        for word in _words(answer.text):
+        for word in words(answer.text):
             yield word
         yield answer
 
-    def _step(self, prompt: Prompt) -> Step | None:
-        with self._lock:
-            self.prompts.append(prompt)
-            return self._script[min(len(self.prompts), len(self._script)) - 1] if self._script else None
-
-    async def _wait(self) -> None:
-        try:
-            if self._hang:
-                await asyncio.Event().wait()
-            await asyncio.sleep(self._latency_s)
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            if not self._stubborn:
-                raise
-            await asyncio.sleep(self._latency_s)
-
-    def _play(self, step: Step | None, prompt: Prompt) -> Answer:
-        if isinstance(step, BaseException):
-            raise step
-        played = step(prompt) if callable(step) else step
+    def _play(self, step: Any, prompt: Prompt) -> Answer:
+        played = self._script.play(step, prompt)
         if isinstance(played, Answer):
             return played
         text = str(played)
@@ -214,11 +191,11 @@ class FakeFuser:
     async def astream(self, request: FusionInput) -> AsyncIterator[str | FusedText]:
         """Fuse by the script, word by word."""
         fused = self._fused(request)
-        words = _words(fused.text)
-        for count, word in enumerate(words):
+        pieces = words(fused.text)
+        for count, word in enumerate(pieces):
             if self._error is not None and count == self._fail_after:
                 raise self._error
-            await asyncio.sleep(self._latency_s / len(words))
+            await asyncio.sleep(self._latency_s / len(pieces))
             yield word
         if self._error is not None:
             raise self._error
@@ -227,7 +204,3 @@ class FakeFuser:
     def _fused(self, request: FusionInput) -> FusedText:
         text = self._text(request) if callable(self._text) else self._text
         return FusedText(" ".join(request.candidates) if text is None else text, self.name, self._usage)
-
-
-def _words(text: str) -> list[str]:
-    return text.replace(" ", " \0").split("\0")

@@ -8,8 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any
+
+from blender_core.testing.script import words
 
 __all__ = ["Reply", "ScriptedServer"]
 
@@ -93,9 +94,7 @@ class ScriptedServer:
     def __enter__(self) -> ScriptedServer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def take(self, request: dict[str, Any]) -> Reply:
@@ -163,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
-        deltas: list[dict[str, Any]] = [{"content": piece} for piece in _words(reply.text)]
+        deltas: list[dict[str, Any]] = [{"content": piece} for piece in words(reply.text)]
         if reply.refusal:
             deltas.append({"refusal": reply.refusal})
         for index, call in enumerate(_tool_calls(reply)):
@@ -217,7 +216,3 @@ def _tool_calls(reply: Reply) -> list[dict[str, Any]]:
         {"id": f"call_{index}", "type": "function", "function": {"name": name, "arguments": arguments}}
         for index, (name, arguments) in enumerate(reply.tool_calls)
     ]
-
-
-def _words(text: str) -> list[str]:
-    return text.replace(" ", " \0").split("\0") if text else []

@@ -24,6 +24,7 @@ from blender_core.rag import (
     GroundedSettings,
     check_fusing_llm,
 )
+from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
 from blender_core.runtime.keywords import takes_keywords
 from langchain_blender.members import LangChainMember
 from langchain_blender.rag.chain_member import RetrievalChainMember
@@ -172,27 +173,21 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
     def _transform(self, pieces: Iterator[str | dict[str, Any]]) -> Iterator[dict[str, Any]]:
         given = _added([*pieces])
         writer = _Writer(given)
-        events = cast(Any, self._blender.stream(question_prompt(given)))
+        stream = self._blender.stream(question_prompt(given))
         yield writer.first()
-        with contextlib.closing(events):
-            # the engine takes the context of the first step with it
-            event: BlendEvent | None = _context().run(next, events, None)
-            while event is not None:
+        with contextlib.closing(iterate_in_context(stream, _context())) as events:
+            for event in events:
                 yield from writer.pieces(event)
-                event = next(events, None)
 
     async def _atransform(self, pieces: AsyncIterator[str | dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
         given = _added([piece async for piece in pieces])
         writer = _Writer(given)
-        events = cast(Any, self._blender.astream(question_prompt(given)))
+        stream = self._blender.astream(question_prompt(given))
         yield writer.first()
-        async with contextlib.aclosing(events):
-            # the engine takes the context of the first step with it
-            event: BlendEvent | None = await asyncio.create_task(_step(events), context=_context())
-            while event is not None:
+        async with contextlib.aclosing(aiterate_in_context(stream, _context())) as events:
+            async for event in events:
                 for piece in writer.pieces(event):
                     yield piece
-                event = await _step(events)
 
     def __repr__(self) -> str:
         return f"BlendedRAG({self._blender!r})"
@@ -255,10 +250,6 @@ def _context() -> contextvars.Context:
     """Where chains run as child runs of the present one, out of LangGraph's message stream."""
     config = ensure_config()
     return in_config({**config, "tags": [*(config.get("tags") or []), NO_STREAM_TAG]})
-
-
-async def _step(events: AsyncIterator[BlendEvent]) -> BlendEvent | None:
-    return await anext(events, None)
 
 
 def _member(chain: Any, name: str | None) -> Member:

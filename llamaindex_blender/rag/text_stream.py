@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from typing import Any, cast
+from typing import cast
 
 from blender_core.events import BlendEvent, Finished, FusionRejected, Token
 from blender_core.rag import GroundedResult
+from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
 
 __all__ = ["StreamedText", "astream_text", "stream_text"]
 
@@ -62,24 +62,16 @@ def stream_text(
     Yields:
         Text.
     """
-    with contextlib.closing(cast(Any, events)):
-        event: BlendEvent | None = context.run(next, events, None)
-        while event is not None:
+    with contextlib.closing(iterate_in_context(events, context)) as stream:
+        for event in stream:
             yield from writer.pieces(event)
-            event = next(events, None)
 
 
 async def astream_text(
     events: AsyncIterator[BlendEvent], writer: StreamedText, context: contextvars.Context
 ) -> AsyncGenerator[str, None]:
     """Stream a call; see ``stream_text``."""
-    async with contextlib.aclosing(cast(Any, events)):
-        event = await asyncio.create_task(_step(events), context=context)
-        while event is not None:
+    async with contextlib.aclosing(aiterate_in_context(events, context)) as stream:
+        async for event in stream:
             for piece in writer.pieces(event):
                 yield piece
-            event = await _step(events)
-
-
-async def _step(events: AsyncIterator[BlendEvent]) -> BlendEvent | None:
-    return await anext(events, None)
