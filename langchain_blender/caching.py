@@ -29,15 +29,14 @@ _tokens: dict[int, tuple[Callable[[], Any], str]] = {}
 
 
 def identity(part: Any) -> Any:
-    """Plain data that is equal for two parts only if they answer alike.
+    """Return plain data that is equal for two parts only if they give the same answers.
 
     Args:
         part: A member, a ranker, a fuser or a setting.
 
     Returns:
-        A model's identifying parameters and a hash of what it is serialized to, where it has these; the value of
-        a string, a number or a dataclass; for any other object a token that stands for that one object in this
-        process.
+        For a model its identifying parameters and a hash of its serialized form, if it has these. For a string, a
+        number or a dataclass its value. For any other object a token that is unique in this process.
     """
     if part is None or isinstance(part, str | int | float):
         return part
@@ -69,16 +68,16 @@ def _model(model: BaseLanguageModel[Any]) -> dict[str, Any]:
     if type(model)._identifying_params is not BaseLanguageModel._identifying_params:
         said.update(model._identifying_params)
     if model.is_lc_serializable():
-        # identifying parameters leave out much, such as the server; LangChain's own keys are made of this, too
+        # identifying parameters lack much, such as the server; LangChain's own keys use the serialized form too
         settings = json.dumps(_without_addresses(dumpd(model)), sort_keys=True)
-        # hashed, since traces show the identity and headers may hold a token
+        # hashed, because traces show the identity and headers may contain a token
         said["serialized"] = hashlib.sha256(settings.encode()).hexdigest()
-    # one that does not say what it is, is taken for nothing but itself
+    # a model without either equals only itself
     return {**_class(model), **(said or {"object": _token(model)})}
 
 
 def _without_addresses(serialized: Any) -> Any:
-    """The same without the ``repr`` of objects that cannot be serialized."""
+    """A copy without the ``repr`` of objects that cannot be serialized."""
     if isinstance(serialized, list):
         return [_without_addresses(item) for item in serialized]
     if not isinstance(serialized, dict):
@@ -92,7 +91,7 @@ def _class(part: Any) -> dict[str, str]:
 
 
 def _token(part: Any) -> str:
-    """A token for an object; an address alone would be used again by a later object."""
+    """A token for an object. Its address alone is no token, because a later object may get it."""
     with _lock:
         known = _tokens.get(id(part))
         if known is not None and known[0]() is part:
@@ -101,20 +100,20 @@ def _token(part: Any) -> str:
         try:
             _tokens[id(part)] = (weakref.ref(part), token)
         except TypeError:
-            # it cannot be watched: kept alive, so that its address stays its own
+            # no weak reference is possible, so it is kept alive and its address stays unique
             _tokens[id(part)] = (lambda: part, token)
         return token
 
 
-# a refusal is an answer of its kind: it would come again; and who takes no part is not missed
+# these members would end in the same way again
 _SETTLED = frozenset({Status.OK.value, Status.REFUSED.value, Status.UNSUPPORTED.value})
 
 
 class WholeAnswersCache(BaseCache):
-    """Another cache, in which only whole answers are stored.
+    """Wraps a cache, and stores whole answers only.
 
-    An answer that was made while a member was down is good enough for its own call, and no more: kept, it would
-    stand in for the ensemble long after the member is back.
+    An answer that was made while a member failed serves its own call. In the cache it would still be returned after
+    the member works again.
 
     Args:
         cache: The cache.
@@ -133,7 +132,7 @@ class WholeAnswersCache(BaseCache):
         return self._cache.lookup(prompt, llm_string)
 
     async def alookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
-        """Look an answer up, without blocking the event loop where the cache can."""
+        """Look an answer up without blocking the event loop, if the cache can."""
         return await self._cache.alookup(prompt, llm_string)
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
@@ -142,7 +141,7 @@ class WholeAnswersCache(BaseCache):
             self._cache.update(prompt, llm_string, return_val)
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
-        """Store an answer if it is whole, without blocking the event loop where the cache can."""
+        """Store an answer if it is whole, without blocking the event loop if the cache can."""
         if is_whole(return_val):
             await self._cache.aupdate(prompt, llm_string, return_val)
 
@@ -151,18 +150,18 @@ class WholeAnswersCache(BaseCache):
         self._cache.clear(**kwargs)
 
     async def aclear(self, **kwargs: Any) -> None:
-        """Clear the cache, without blocking the event loop where the cache can."""
+        """Clear the cache without blocking the event loop, if the cache can."""
         await self._cache.aclear(**kwargs)
 
 
 def is_whole(generations: Sequence[Generation]) -> bool:
-    """Whether nothing was missing when an answer was made.
+    """Tell whether an answer was made without a failure.
 
     Args:
-        generations: What a blend generated.
+        generations: Generations of a blend.
 
     Returns:
-        Whether no stage was degraded and every member answered, refused, or took no part.
+        ``True`` if no stage was degraded, and every member answered, refused, or could not do the call.
 
     Examples:
         >>> from langchain_core.messages import AIMessage

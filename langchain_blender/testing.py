@@ -1,4 +1,4 @@
-"""A chat model with scripted answers, latency and faults, for this library's tests and for yours."""
+"""A chat model with scripted answers, latency and faults, for tests."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Scripted = str | AIMessage | BaseException | Callable[[FakeCall], "str | AIMessa
 
 
 class FakeChatModel(BaseChatModel):
-    """A chat model that follows a script, with native synchronous, asynchronous and streaming methods.
+    """Answers by a script, with its own synchronous, asynchronous and streaming methods.
 
     Args:
-        script: What each call does, in order; the last step repeats. A text or a message is the answer, an
+        script: One step for each call, in order; the last step repeats. A text or a message is the answer, an
             exception is raised, a function is called with the ``FakeCall``.
-        model_name: Its name; stands in each answer's metadata.
+        model_name: Its name; each answer's metadata has it.
         latency_s: Seconds before an answer.
         hang: Never answer.
-        usage: Report usage, counted in words.
-        tools: Implement ``bind_tools``.
+        usage: Whether to report usage, counted in words.
+        tools: Whether to implement ``bind_tools``.
 
     Examples:
         >>> model = FakeChatModel(script=["Hello", ConnectionError("reset")], model_name="a")
@@ -59,7 +59,7 @@ class FakeChatModel(BaseChatModel):
 
     @property
     def cancelled(self) -> int:
-        """How many asynchronous calls were cancelled while they waited."""
+        """Number of asynchronous calls that were cancelled while they waited."""
         return self._script.cancelled
 
     @property
@@ -73,7 +73,7 @@ class FakeChatModel(BaseChatModel):
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Bind tools, or not, as ``tools`` says."""
+        """Bind tools, if ``tools`` is true."""
         if not self.tools:
             raise NotImplementedError
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}

@@ -1,4 +1,4 @@
-"""Members as child runs of the blend: callbacks, tags, context, and the answers that are cached."""
+"""Run members as child runs of the blend: callbacks, tags, context."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ __all__ = [
 
 TraceCandidates = Literal["all", "none", "tracers"]
 
-# the call keyword that carries the run through the base class; never seen by members or tracers
+# the keyword that carries the run through the base class; members and tracers never see it
 RUN_KEYWORD = "_blend_run"
-# LangGraph leaves runs with this tag out of its message stream
+# LangGraph does not show runs with this tag in its message stream
 NO_STREAM_TAG = "nostream"
 
 
 @dataclass(frozen=True, slots=True)
 class BlendRun:
-    """One run of the blend.
+    """Holds one run of the blend.
 
     Attributes:
-        config: What members run under: callbacks, tags, metadata, ``configurable``.
-        mode: Which handlers hear of members.
-        schema: The schema of a structured output, where one is asked for.
+        config: The config of the members: callbacks, tags, metadata, ``configurable``.
+        mode: Which handlers are told of members.
+        schema: The schema of a structured output, or ``None``.
     """
 
     config: RunnableConfig
@@ -58,10 +58,10 @@ class BlendRun:
     schema: Any = None
 
     def context(self) -> contextvars.Context:
-        """A copy of the current context in which ``config`` is the ambient config.
+        """Return a copy of the current context in which ``config`` is the current config.
 
-        A member with bound tools or a retry looks its callbacks up there; without this it would attach itself
-        to the caller's chain.
+        Members with bound tools or a retry read their callbacks from it. They would report to the caller's chain
+        otherwise.
         """
         context = in_config(self.config)
         if self.mode != "all":
@@ -72,15 +72,15 @@ class BlendRun:
 def open_run(
     config: RunnableConfig | None, mode: TraceCandidates, schema: Any = None
 ) -> tuple[RunnableConfig, BlendRun]:
-    """Fix a run's id and handlers ahead of the base class.
+    """Set the id and handlers of a run before the base class does.
 
     Args:
         config: The caller's config.
-        mode: Which handlers hear of members.
-        schema: The schema of a structured output.
+        mode: Which handlers are told of members.
+        schema: The schema of a structured output, or ``None``.
 
     Returns:
-        The config to go on with, and the run.
+        The config for the base class, and the run.
     """
     full = ensure_config(config)
     run_id = full.get("run_id") or uuid7()
@@ -95,14 +95,14 @@ def open_run(
 
 
 def run_of_manager(manager: BaseRunManager | None, mode: TraceCandidates) -> BlendRun:
-    """The run behind a run manager, where the call came in below ``invoke`` (``generate``).
+    """Make the run of a call that did not come through ``invoke``, such as ``generate``.
 
     Args:
-        manager: The run manager, ``None`` where there is none.
-        mode: Which handlers hear of members.
+        manager: The run manager, or ``None``.
+        mode: Which handlers are told of members.
 
     Returns:
-        The run; it knows no ``configurable``.
+        The run, without ``configurable``.
     """
     if manager is None:
         callbacks = _child_manager([], None, [], {}, mode)
@@ -118,7 +118,7 @@ def run_of_manager(manager: BaseRunManager | None, mode: TraceCandidates) -> Ble
 
 
 def in_config(config: RunnableConfig) -> contextvars.Context:
-    """A copy of the current context in which a config is the ambient one.
+    """Return a copy of the current context in which a config is the current one.
 
     Args:
         config: The config.
@@ -132,19 +132,19 @@ def in_config(config: RunnableConfig) -> contextvars.Context:
 
 
 def member_config(name: str, purpose: str, listeners: Sequence[BaseCallbackHandler]) -> RunnableConfig:
-    """What a member's runnable is invoked with; the ambient config fills in the rest.
+    """Make the config of a member's runnable; LangChain adds the rest from the current config.
 
     Args:
         name: The member's name.
         purpose: The prompt's purpose.
-        listeners: Handlers that hear this one run, and what is inside it.
+        listeners: Handlers for this one run and its child runs.
 
     Returns:
         The config.
     """
     config: RunnableConfig = {"run_name": f"{'fuser' if purpose == 'fuse' else 'candidate'}:{name}"}
     if listeners:
-        # callbacks of a config replace the ambient ones, so they are merged first
+        # callbacks of a config replace those of the current config, so they are merged first
         merged = merge_configs(ensure_config(), {"callbacks": list(listeners)})
         config["callbacks"] = merged.get("callbacks")
     return config
@@ -173,10 +173,10 @@ def _hears(handler: BaseCallbackHandler, mode: TraceCandidates) -> bool:
 
 
 def _silence_hooks(mode: TraceCandidates) -> None:
-    """Take handlers that are not to hear of members out of the context variables that would bring them back.
+    """Remove handlers that are not told of members from context variables.
 
-    ``get_usage_metadata_callback`` and others put their handler into every call that is made in their context;
-    a member's tokens would be counted there beside the blend's.
+    ``get_usage_metadata_callback`` and others add their handler to every call in their context. They would count the
+    tokens of members and of the blend.
     """
     for variable, *_ in _configure_hooks:
         handler = variable.get()
@@ -194,10 +194,10 @@ _NOT_CHOICES = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "checkp
 
 
 class ChildRunChatModel(BaseChatModel):
-    """Opens its run at every entry point and carries it, as a keyword, to where the work is done.
+    """Opens a run in every public method, and passes it on as a keyword.
 
     Attributes:
-        trace_candidates: Who sees inner calls as child runs: ``"tracers"``, ``"all"`` handlers, or ``"none"``.
+        trace_candidates: Who sees members as child runs: ``"tracers"``, ``"all"`` handlers, or ``"none"``.
     """
 
     trace_candidates: TraceCandidates = "tracers"
@@ -237,7 +237,7 @@ class ChildRunChatModel(BaseChatModel):
     def astream_events(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, version: Any = "v2", **kwargs: Any
     ) -> Any:
-        """Answer in typed events without blocking the event loop; see ``BaseChatModel.astream_events``."""
+        """Answer in typed events on the event loop; see ``BaseChatModel.astream_events``."""
         arguments = self._opened(config, kwargs) if version == "v3" else {**kwargs, "config": config}
         return super().astream_events(input, version=version, **arguments)
 
@@ -249,7 +249,7 @@ class ChildRunChatModel(BaseChatModel):
         config, run = open_run(config, self.trace_candidates, structured.get("schema"))
         return {**kwargs, "config": config, RUN_KEYWORD: run}
 
-    # the run travels as a keyword; neither traces nor cache keys may see it
+    # neither traces nor cache keys may contain the run
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         kwargs.pop(RUN_KEYWORD, None)
@@ -258,7 +258,7 @@ class ChildRunChatModel(BaseChatModel):
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         run = kwargs.pop(RUN_KEYWORD, None)
         key = super()._get_llm_string(stop=stop, **kwargs)
-        # members answer by what is configurable; a thread's id and the framework's own entries do not matter
+        # members' answers depend on what is configurable, but not on a thread's id or LangGraph's own entries
         configurable = {} if run is None else run.config.get("configurable", {})
         chosen = sorted((k, v) for k, v in configurable.items() if not k.startswith("__") and k not in _NOT_CHOICES)
         return f"{key}|{chosen}" if chosen else key

@@ -41,7 +41,7 @@ def iterate_in_context(items: Iterator[T], context: contextvars.Context) -> Gene
 
 
 async def aiterate_in_context(items: AsyncIterator[T], context: contextvars.Context) -> AsyncGenerator[T, None]:
-    """Iterate an asynchronous generator whose first step runs in a context; see ``iterate_in_context``."""
+    """Iterate an asynchronous generator in a context; see ``iterate_in_context``."""
     async with contextlib.aclosing(cast(Any, items)):
         item = await asyncio.create_task(_step(items), context=context)
         while item is not _END:

@@ -1,4 +1,4 @@
-"""Test doubles as public API: members, rankers and fusers that follow a script, a scripted server, and virtual time."""
+"""Test code by scripted members, rankers, fusers and servers, and by virtual time."""
 
 from __future__ import annotations
 

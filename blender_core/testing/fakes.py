@@ -1,4 +1,4 @@
-"""Test doubles with scripted latency and faults, for the library's tests and for yours."""
+"""Members, rankers and fusers with scripted answers, latency and faults, for tests."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ Step = str | Answer | BaseException | Callable[[Prompt], "str | Answer"]
 
 
 class FakeMember(Member):
-    """A member that follows a script.
+    """Answers by a script.
 
     Args:
         name: Its name.
-        *script: What each call does, in order; the last step repeats. Text or an ``Answer`` is returned, an
+        *script: One step for each call, in order; the last step repeats. Text or an ``Answer`` is returned, an
             exception is raised, a function is called with the prompt.
-        latency_s: Seconds before each step takes effect.
+        latency_s: Seconds before each answer.
         usage: Usage of answers that are given as text; default counts words.
-        price: What its tokens cost.
+        price: Price of its tokens.
         hang: Never answer.
-        stubborn: Do not heed a cancellation while waiting (asynchronous calls).
+        stubborn: Ignore the cancellation of an asynchronous call.
+
+    Raises:
+        ConfigurationError: There is no script. Give at least one step, or ``hang=True``.
 
     Examples:
         >>> member = FakeMember("flaky", ConnectionError("reset"), "hello")
@@ -63,17 +66,17 @@ class FakeMember(Member):
 
     @property
     def prompts(self) -> list[Prompt]:
-        """Every prompt it was asked, in order."""
+        """Every prompt so far, in order."""
         return self._script.calls
 
     @property
     def calls(self) -> int:
-        """How often it was asked."""
+        """Number of calls so far."""
         return len(self.prompts)
 
     @property
     def cancelled(self) -> int:
-        """How many asynchronous calls were cancelled."""
+        """Number of asynchronous calls that were cancelled."""
         return self._script.cancelled
 
     def generate(self, prompt: Prompt) -> Answer:
@@ -89,13 +92,13 @@ class FakeMember(Member):
         return self._play(step, prompt)
 
     def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
-        """Follow the script, word by word."""
+        """Follow the script, and yield word by word."""
         answer = self.generate(prompt)
         yield from words(answer.text)
         yield answer
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
-        """Follow the script, word by word."""
+        """Follow the script, and yield word by word on the event loop."""
         answer = await self.agenerate(prompt)
         for word in words(answer.text):
             yield word
@@ -114,10 +117,10 @@ class FakeRanker:
     """Ranks by a function of the candidate's text, after a scripted latency or fault.
 
     Args:
-        score: Scores a candidate; default is its length.
-        latency_s: Seconds it takes.
-        error: Raised in place of a ranking.
-        temperature: Divides the margin that becomes the confidence.
+        score: Scores a candidate's text, higher is better; default is its length.
+        latency_s: Seconds before each ranking.
+        error: Raised instead of a ranking.
+        temperature: Divides the difference of the two best scores, of which the confidence is the sigmoid.
 
     Examples:
         >>> FakeRanker(lambda text: text.count("!")).rank("Hi", ["a", "b!"]).best
@@ -140,7 +143,7 @@ class FakeRanker:
         self._temperature = temperature
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
-        """Rank by the function."""
+        """Rank the candidates by the function."""
         time.sleep(self._latency_s)
         if self._error is not None:
             raise self._error
@@ -154,10 +157,10 @@ class FakeFuser:
 
     Args:
         text: The fused text, or a function of the request; default joins the candidates.
-        latency_s: Seconds it takes; streaming spreads them over the pieces.
-        error: Raised in place of a text; while streaming, after ``fail_after`` pieces.
+        latency_s: Seconds before the text; a stream spreads them over its pieces.
+        error: Raised instead of a text; in a stream after ``fail_after`` pieces.
         fail_after: Pieces that are streamed before ``error``.
-        usage: Tokens it reports.
+        usage: Usage that it reports.
 
     Examples:
         >>> FakeFuser("both").fuse(FusionInput("Q", ("a", "b"))).text
@@ -189,7 +192,7 @@ class FakeFuser:
         return self._fused(request)
 
     async def astream(self, request: FusionInput) -> AsyncIterator[str | FusedText]:
-        """Fuse by the script, word by word."""
+        """Fuse by the script, and yield word by word."""
         fused = self._fused(request)
         pieces = words(fused.text)
         for count, word in enumerate(pieces):

@@ -1,4 +1,4 @@
-"""Follow a script of answers, latency and faults; the test doubles of every framework share this."""
+"""Follow a script of answers, latency and faults; all test doubles use this."""
 
 from __future__ import annotations
 

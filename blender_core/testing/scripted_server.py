@@ -1,4 +1,4 @@
-"""A chat server on loopback that speaks the OpenAI API and follows a script: latency, faults, streams."""
+"""Serve the OpenAI chat API on loopback by a script of answers, latency and faults."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["Reply", "ScriptedServer"]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the server does with one request.
+    """Says how the server answers one request.
 
     Attributes:
-        text: The answer; streamed word by word where the client asks for a stream.
-        status: HTTP status; anything but 200 sends an error body with ``text`` as its message.
+        text: The answer; sent word by word if the client asks for a stream.
+        status: HTTP status; any other than 200 sends an error body with ``text`` as its message.
         headers: Further response headers, for example ``{"Retry-After": "1"}``.
         latency_s: Seconds before the answer starts.
         between_s: Seconds between the words of a stream.
-        finish_reason: Why the model stopped; ``None`` for a server that does not say.
+        finish_reason: Why the model stopped; ``None`` for a server that does not report it.
         refusal: The model's refusal.
         tool_calls: Name and JSON arguments of each tool call.
-        usage: Tokens read and written, or the API's own mapping, or ``None`` to leave them out.
+        usage: Tokens read and written, or the API's own mapping; ``None`` sends no usage.
         hang: Never answer.
-        breaks_off: A stream ends after its words, as when the server is stopped.
+        breaks_off: End a stream after its words, as if the server had stopped.
         code: The ``code`` of an error body.
     """
 
@@ -52,26 +52,24 @@ class ScriptedServer:
     """Serves ``/v1/chat/completions`` on a free port of 127.0.0.1 until it is closed.
 
     Args:
-        script: Model name -> what each of its requests gets, in order; the last reply repeats. Text stands
-            for a plain answer.
+        script: Model name -> one reply for each of its requests, in order; the last reply repeats. Text is a plain
+            answer. A single reply need not be in a list.
 
     Attributes:
         requests: The bodies of all requests, in order of arrival.
 
     Examples:
         >>> import urllib.request
-        >>> with ScriptedServer({"echo": ["Hello"]}) as server:
+        >>> with ScriptedServer({"echo": "Hello"}) as server:
         ...     body = b'{"model": "echo", "messages": []}'
         ...     reply = urllib.request.urlopen(server.base_url + "/chat/completions", body)
         ...     json.load(reply)["choices"][0]["message"]["content"]
         'Hello'
     """
 
-    def __init__(self, script: Mapping[str, Sequence[Reply | str]]) -> None:
+    def __init__(self, script: Mapping[str, Reply | str | Sequence[Reply | str]]) -> None:
         self.requests: list[dict[str, Any]] = []
-        self._script: dict[str, list[Reply]] = {
-            model: [Reply(step) if isinstance(step, str) else step for step in steps] for model, steps in script.items()
-        }
+        self._script = {model: _replies(steps) for model, steps in script.items()}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -81,11 +79,11 @@ class ScriptedServer:
 
     @property
     def base_url(self) -> str:
-        """Address of the API, ``/v1`` included."""
+        """URL of the API, with ``/v1``."""
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def close(self) -> None:
-        """Stop serving; requests that hang are dropped."""
+        """Stop serving, and drop requests that hang."""
         self._closed.set()
         self._server.shutdown()
         self._server.server_close()
@@ -98,7 +96,7 @@ class ScriptedServer:
         self.close()
 
     def take(self, request: dict[str, Any]) -> Reply:
-        """Note a request and say what it gets."""
+        """Record a request and return its reply."""
         with self._lock:
             self.requests.append(request)
             model = str(request.get("model", ""))
@@ -109,7 +107,7 @@ class ScriptedServer:
             return steps[min(asked, len(steps)) - 1]
 
     def wait(self, seconds: float | None) -> None:
-        """Let time pass, but not longer than the server lives."""
+        """Wait the seconds, ``None`` for ever; closing the server ends the wait."""
         if seconds is None or seconds > 0:
             self._closed.wait(seconds)
 
@@ -120,7 +118,7 @@ class _Server(ThreadingHTTPServer):
     scripted: ScriptedServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error here."""
+        """Ignore clients that close their connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -189,7 +187,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing on stderr."""
+        """Write nothing to stderr."""
+
+
+def _replies(steps: Reply | str | Sequence[Reply | str]) -> list[Reply]:
+    listed = [steps] if isinstance(steps, Reply | str) else steps
+    return [Reply(step) if isinstance(step, str) else step for step in listed]
 
 
 def _envelope(request: dict[str, Any], kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``BlendedRAG``: several retrieval chains as one."""
+"""Blend several retrieval chains into one."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _PARAGRAPH = "\n\n"
 
 
 class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
-    """Several retrieval chains as one: all answer, the answers are ranked with the documents in view, the best fused.
+    """Asks several retrieval chains, ranks answers by their documents, fuses the best.
 
-    An answer that its own documents do not support goes behind all that are supported. A chain that fails costs its
-    answer, not yours. Citations such as ``[1]`` count the documents that are returned. Everything a Runnable can do
-    works: ``batch``, ``with_retry``, ``pick("answer")``, tracing, LangGraph nodes.
+    An answer that its own documents do not support ranks behind all that are supported. If a chain fails, the others
+    answer. Citations such as ``[1]`` count the returned documents. Everything that a ``Runnable`` can do works:
+    ``batch``, ``with_retry``, ``pick("answer")``, tracing, LangGraph nodes.
 
     Args:
         chains: Retrieval chains, see ``RetrievalChainMember``; pairs of a retriever and an LLM or answering chain,
@@ -53,7 +53,8 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
             ranked first.
 
     Raises:
-        ConfigurationError: A setting cannot work; or the LLM behind the chains is to fuse, and none can be seen.
+        ConfigurationError: A setting cannot work; or ``fuser`` is ``"llm"``, and no chain shows its LLM. Pass
+            ``fuser=`` an LLM, or ``None`` to pick only.
 
     Examples:
         >>> from langchain_core.documents import Document
@@ -95,17 +96,20 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
         """Answer a question.
 
         Args:
-            input: The question; or a dict with it under ``input``, ``question`` or ``query``, and perhaps the turns
-                before it under ``chat_history``. Each chain gets it in the form that it asks for.
+            input: The question; or a dict with it under ``input``, ``question`` or ``query``. The dict may have earlier
+                turns under ``chat_history``. Each chain gets the form that it asks for.
             config: The config; chains run as child runs.
 
         Returns:
-            The input (a text under ``input``) with ``answer``; ``context``, the documents of the winner or of all
-            that were fused, in the order of their numbers, copies with ``metadata["blend"]`` saying who used and
-            cited them; and ``blend``, everything about the call, as ``GroundedResult.to_dict()``.
+            The input, with these keys (a text is put under ``input``):
+
+            - ``answer``: the text;
+            - ``context``: copies of the documents of the winner, or of all fused answers, in the order of their
+              numbers. ``metadata["blend"]`` says which chains used and cited them;
+            - ``blend``: the report, ``GroundedResult.to_dict()``.
 
         Raises:
-            QuorumError: Fewer chains answered than the quorum.
+            QuorumError: Fewer chains answered than the quorum. The message names each chain's cause.
             ConfigurationError: There is no question in the input.
         """
         return self._call_with_config(self._invoke, input, config, run_type="chain")
@@ -121,15 +125,15 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
     ) -> Iterator[dict[str, Any]]:
         """Answer a question in pieces that add up to what ``invoke`` returns.
 
-        Should a fusion be refused after part of it was sent, the best answer follows as a new paragraph, and
-        ``blend["rejected_characters"]`` says how much came before.
+        If a fusion is rejected after a part of it was sent, the best answer follows as a new paragraph.
+        ``blend["rejected_characters"]`` is the length of that part.
 
         Args:
-            input: The question, see ``invoke``.
+            input: The question; see ``invoke``.
             config: The config.
 
         Yields:
-            The input, then ``answer`` piece by piece, then ``context`` and ``blend``.
+            The input, then pieces of ``answer``, then ``context`` and ``blend``.
         """
         yield from self.transform(iter([input]), config)
 
@@ -194,7 +198,7 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
 
 
 class _Writer:
-    """Turns the events of a call into pieces of its output. Made for one call."""
+    """Converts the events of a call to pieces of its output; made for one call."""
 
     def __init__(self, given: str | dict[str, Any]) -> None:
         self._given = given
@@ -208,7 +212,7 @@ class _Writer:
         if isinstance(event, Token):
             yield from self._text(event.text)
         elif isinstance(event, FusionRejected) and self._sent:
-            # what is sent cannot be taken back: the answer follows as a new paragraph
+            # the sent text cannot be undone, so the answer follows as a new paragraph
             self._taken_back = self._sent
             yield from self._text(_PARAGRAPH)
         elif isinstance(event, Finished):
@@ -236,7 +240,7 @@ def _echo(given: str | dict[str, Any]) -> dict[str, Any]:
 
 
 def _added(pieces: list[Any]) -> Any:
-    """The input, of which a stream brought pieces; what does not add up is replaced, as everywhere in LangChain."""
+    """Add the pieces of a streamed input. If two cannot be added, the later is kept, as in LangChain."""
     total = pieces[0]
     for piece in pieces[1:]:
         try:
@@ -247,7 +251,7 @@ def _added(pieces: list[Any]) -> Any:
 
 
 def _context() -> contextvars.Context:
-    """Where chains run as child runs of the present one, out of LangGraph's message stream."""
+    """The context in which chains are child runs, and not in LangGraph's message stream."""
     config = ensure_config()
     return in_config({**config, "tags": [*(config.get("tags") or []), NO_STREAM_TAG]})
 

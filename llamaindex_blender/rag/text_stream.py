@@ -1,4 +1,4 @@
-"""The text of a blend's events, piece by piece."""
+"""Stream the text of a blend's events."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _PARAGRAPH = "\n\n"
 
 
 class StreamedText:
-    """Turns the events of one call into text. Made for one call.
+    """Converts the events of one call to text; made for one call.
 
-    Should a fusion be refused after part of it was sent, the best answer follows as a new paragraph.
+    If a fusion is rejected after a part of it was sent, the best answer follows as a new paragraph.
 
     Args:
-        finish: Called at the end with the result, and how many characters of a refused fusion were sent before it.
+        finish: Called at the end with the result, and the number of characters sent of a rejected fusion.
     """
 
     def __init__(self, finish: Callable[[GroundedResult, int], None]) -> None:
@@ -31,7 +31,7 @@ class StreamedText:
         self._rejected = 0
 
     def pieces(self, event: BlendEvent) -> Iterator[str]:
-        """The text that an event brings.
+        """Yield the text of an event.
 
         Args:
             event: The event.
@@ -55,9 +55,9 @@ def stream_text(
     """Stream a call, blocking.
 
     Args:
-        events: Events of a blender, not begun.
-        writer: The writer made for this call.
-        context: Where the call runs: the engine takes the context of the first step with it.
+        events: Events of a blender that has not started.
+        writer: The writer of this call.
+        context: The context in which the call runs.
 
     Yields:
         Text.
@@ -70,7 +70,7 @@ def stream_text(
 async def astream_text(
     events: AsyncIterator[BlendEvent], writer: StreamedText, context: contextvars.Context
 ) -> AsyncGenerator[str, None]:
-    """Stream a call; see ``stream_text``."""
+    """Stream a call without blocking the event loop; see ``stream_text``."""
     async with contextlib.aclosing(aiterate_in_context(events, context)) as stream:
         async for event in stream:
             for piece in writer.pieces(event):

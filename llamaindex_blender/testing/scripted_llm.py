@@ -1,4 +1,4 @@
-"""A LlamaIndex LLM with scripted answers, latency and faults, for this library's tests and for yours."""
+"""A LlamaIndex LLM with scripted answers, latency and faults, for tests."""
 
 # No `from __future__ import annotations`: LlamaIndex and pydantic resolve these annotations at run time.
 
@@ -27,13 +27,13 @@ ScriptedCall = RecordedCall[ChatMessage]
 
 
 def call_first_tool(call: ScriptedCall) -> ChatMessage:
-    """A step of a script: call the first tool with its default arguments, or answer in text.
+    """Call the first tool with its default arguments, or answer in text; a step of a script.
 
     Args:
         call: The call.
 
     Returns:
-        A tool call where there are tools and no result of one yet; else a sentence.
+        A tool call if there are tools and no tool has answered yet; else a sentence.
     """
     tools = call.options.get("tools") or ()
     if not tools or any(message.role == MessageRole.TOOL for message in call.messages):
@@ -46,17 +46,17 @@ def call_first_tool(call: ScriptedCall) -> ChatMessage:
 
 
 class ScriptedLLM(ChatLLM):
-    """An LLM that follows a script, with native synchronous, asynchronous and streaming methods.
+    """Answers by a script, with its own synchronous, asynchronous and streaming methods.
 
     Args:
-        script: What each call does, in order; the last step repeats. A text or a message is the answer, an exception
-            is raised, a function is called with the ``ScriptedCall``.
+        script: One step for each call, in order; the last step repeats. A text or a message is the answer, an
+            exception is raised, a function is called with the ``ScriptedCall``.
         model: Its name.
         latency_s: Seconds before an answer.
         hang: Never answer.
-        usage: Report usage, counted in words.
-        tools: Be a function-calling LLM.
-        context_window: What its metadata says.
+        usage: Whether to report usage, counted in words.
+        tools: Whether it is a function-calling LLM.
+        context_window: The window in its metadata, in tokens.
 
     Examples:
         >>> llm = ScriptedLLM(script=["Hello", ConnectionError("reset")], model="a")
@@ -76,12 +76,12 @@ class ScriptedLLM(ChatLLM):
 
     @classmethod
     def class_name(cls) -> str:
-        """The name that stands in the serialised form."""
+        """Return the name in the serialised form."""
         return "ScriptedLLM"
 
     @property
     def metadata(self) -> LLMMetadata:
-        """A chat model, with tools as ``tools`` says."""
+        """Metadata of a chat model; ``tools`` says whether it calls functions."""
         return LLMMetadata(
             context_window=self.context_window,
             is_chat_model=True,
@@ -96,13 +96,13 @@ class ScriptedLLM(ChatLLM):
 
     @property
     def cancelled(self) -> int:
-        """How many asynchronous calls were cancelled while they waited."""
+        """Number of asynchronous calls that were cancelled while they waited."""
         return self._script.cancelled
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
-        """The calls in the message's blocks."""
+        """Return the calls in the message's blocks."""
         blocks = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
         if not blocks and error_on_no_tool_call:
             raise ValueError("expected at least one tool call")
@@ -168,7 +168,7 @@ class ScriptedLLM(ChatLLM):
 
 
 def _pieces(response: ChatResponse) -> list[ChatResponse]:
-    """Word by word; the last piece is the whole response."""
+    """Split a response into words; the last piece is the whole response."""
     pieces, text = [], ""
     *first, last = words(response.message.content or "") or [""]
     for word in first:
