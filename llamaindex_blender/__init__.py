@@ -1,6 +1,6 @@
 """Blend several LLMs into one LlamaIndex LLM, and use LlamaIndex LLMs as members.
 
-Names are loaded when they are first used: importing this package loads no LlamaIndex.
+Names are imported at their first use: importing this package loads no LlamaIndex.
 
 Examples:
     >>> from llama_index.core.llms import MockLLM
@@ -31,7 +31,7 @@ _HOMES = {
 }
 
 
-# every module below needs it, and would say less
+# checked here, because the error of a module below says less
 require_installed("llama_index.core", feature="llamaindex_blender", extra="llamaindex")
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

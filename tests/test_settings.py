@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 from llama_index.core import Document as LlamaDocument
 from llama_index.core import SummaryIndex
 from llama_index.core.llms import MockLLM
+from llama_index.core.tools import QueryEngineTool
 
 from blender_core import Blender, BlendSettings, FusionGuard, GatherPolicy, MemberPrior, OpenAIMember, SharedSemaphore
 from blender_core.errors import ConfigurationError
@@ -23,13 +25,16 @@ from blender_core.settings import DEFAULTS, SharedSettings
 from blender_core.testing import FakeMember
 from langchain_blender import BlendedLLM as LangChainBlend
 from langchain_blender.rag import BlendedRAG
+from langchain_blender.testing import FakeChatModel
 from llamaindex_blender import BlendedLLM as LlamaIndexBlend
 from llamaindex_blender.rag import BlendedQueryEngine, BlendedSynthesizer
 
 TEXT = "The server listens on port 8080."
+CALL = {"name": "upper", "args": {"question": "hello"}, "id": "1", "type": "tool_call"}
 
 
 def upper(question: str) -> str:
+    """Write in capitals."""
     return question.upper()
 
 
@@ -214,6 +219,29 @@ def test_faces_pickle_and_copy(name, copied, caplog):
     plans = engine_of(twin)._plan, engine_of(face)._plan
     assert plans[0].top_k == plans[1].top_k
     assert plans[0].policy == plans[1].policy
+
+
+def test_a_query_engine_tool_over_a_blend_can_be_deep_copied():
+    blend = BlendedQueryEngine([engine(1), engine(2)], ranker="longest", fuser=None)
+    tool = QueryEngineTool.from_defaults(blend, name="port", description="Knows the port.")
+    twin = copy.deepcopy(tool)
+    assert twin.query_engine is not blend
+    assert str(twin("Which port?")) == str(tool("Which port?")) == "text text"
+
+
+@pytest.mark.parametrize("copied", [pickled, copy.deepcopy], ids=["pickle", "deepcopy"])
+def test_a_blend_with_bound_tools_is_copied_with_its_tools(copied):
+    members = [FakeChatModel(script=[AIMessage("", tool_calls=[CALL])], model_name=name) for name in "ab"]
+    bound = LangChainBlend(llms=members, ranker="longest", fuser=None).bind_tools([upper])
+    twin = copied(bound)
+    assert twin.kwargs == bound.kwargs
+    assert twin.invoke("Shout hello").tool_calls == bound.invoke("Shout hello").tool_calls != []
+    assert [len(member.calls) for member in members] == [1, 1]
+
+
+def test_a_synthesizer_with_one_more_llm_names_the_right_argument():
+    with pytest.raises(ConfigurationError, match=r"BlendedSynthesizer has no argument 'llm'; did you mean llms\?"):
+        BlendedSynthesizer([MockLLM()], llm=MockLLM())
 
 
 def test_members_with_connections_and_locks_are_copied_without_them():

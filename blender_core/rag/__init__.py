@@ -1,26 +1,26 @@
-"""Blended RAG: several engines retrieve and answer, the answers are ranked with their sources in view.
+"""Blend retrieval engines: each retrieves and answers; their sources help to rank.
 
-An engine is a member whose answer carries what it retrieved. This package knows no framework; an adapter does two
-things: turn its engine into a ``SourcedMember``, and hand ``GroundedResult`` back in its own words.
+An engine is a member whose answer has the passages that it retrieved. This package knows no framework. An adapter
+turns its engine into a ``SourcedMember``, and the ``GroundedResult`` into its own response.
 
 ```
 question ── gather ──> GroundedCandidate(answer, sources) per engine     SourcedMember
          ── rank ────> the ranker reads question, passages and answers;  GroundedRanker
                        an answer that its own sources do not support     Groundedness
-                       goes behind all that are supported
+                       comes after all that are supported
          ── fuse ────> citations renumbered to the union of sources      unite_sources, rewrite_citations
          ── check ───> citations to nothing dropped; a fusion that the
-                       union does not support is refused                 GroundedBlender
+                       union does not support is rejected                GroundedBlender
          ──> GroundedResult: BlendResult, plus sources linked to the candidates that used them
 ```
 
-- ``GroundedBlender`` is a ``Blender``: timeouts, quorum, outcome records, ``degraded``, streaming and the guard are the
-  engine's. It adds nothing to an answer that it does not pick or fuse.
+- ``GroundedBlender`` is a ``Blender`` with the same timeouts, quorum, outcome records, ``degraded``, streaming and
+  guard.
 - A citation is a number in brackets, ``[1]`` or ``[1, 3]``, counted from 1 in the order of the engine's own sources.
-  The result's numbers count its ``sources``. Brackets in code are left alone. Where answers hold bracketed numbers
-  that are no citations, pass ``citations=False``.
-- Sources are the same where their ids are equal, or their texts and metadata are.
-- ``Source.native`` carries the framework's own document through; nothing here reads or changes it.
+  The numbers of a result count its ``sources``. Brackets in code are not changed. If answers hold other numbers in
+  brackets, pass ``citations=False``.
+- Two sources are the same if their ids are equal, or if their texts and metadata are.
+- ``Source.native`` holds the framework's own document; nothing here reads or changes it.
 - ``rank_passages`` orders passages for a query within a budget of forward passes.
 """
 

@@ -1,4 +1,4 @@
-"""``PairRankerEvaluator``: is one response better than another? A cross-encoder says, in both orders."""
+"""Compare two responses by a ranker, in both orders."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _WITH_REFERENCE = "{query}\n\nReference answer:\n{reference}"
 
 
 class PairRankerEvaluator(BaseEvaluator):
-    """Compares a response with a second one; takes the place of core's ``PairwiseComparisonEvaluator``.
+    """Compares a response with a second one, like core's ``PairwiseComparisonEvaluator``.
 
-    A result has ``score`` 1 and ``passing`` true where the response is better, 0 and false where the second one is,
-    0.5 and ``None`` for a tie. Orders that disagree are a tie. ``feedback`` says the logits, and
-    ``pairwise_source`` which order decided: ``"original"`` (the response shown first), ``"flipped"``, or
-    ``"neither"`` where they disagree. ``response`` is the response.
+    In a result ``score`` is 1 and ``passing`` true if the response is better. They are 0 and false if the second one
+    is better, 0.5 and ``None`` for a tie. If the two orders disagree, it is a tie. ``feedback`` has the logits.
+    ``pairwise_source`` is the order that decided: ``"original"`` (the response shown first), ``"flipped"``, or
+    ``"neither"`` if they disagree.
 
     Args:
         ranker: ``"embedded"`` (default), another ranker or its name, such as a PairRanker checkpoint or an
             ``LLMJudge``.
-        enforce_consensus: Compare in both orders (default). Else the response is always shown first, and position
-            bias stays in.
-        tie_margin: A logit that is not farther from 0 than this is a tie (0).
-        eval_template: What the ranker reads as the prompt where a reference is given, with ``{query}`` and
-            ``{reference}``; without a reference it reads the query alone.
+        enforce_consensus: Compare in both orders (default). Else the response is always shown first, with the
+            ranker's position bias.
+        tie_margin: A logit within this distance of 0 is a tie (default 0).
+        eval_template: The ranker's prompt if there is a reference, with ``{query}`` and ``{reference}``. Without a
+            reference the ranker reads the query alone.
 
     Raises:
-        ConfigurationError: A setting cannot work.
+        ConfigurationError: A setting cannot work; the message says which values can.
 
     Examples:
         >>> result = PairRankerEvaluator(ranker="longest").evaluate(
@@ -85,19 +85,19 @@ class PairRankerEvaluator(BaseEvaluator):
         """Compare two responses; the ranker runs in a thread.
 
         Args:
-            query: What was asked.
+            query: The query.
             response: A response.
-            contexts: Passed on to the result; the ranker does not read them.
+            contexts: Copied to the result; the ranker does not read them.
             second_response: The response to compare with.
-            reference: A reference answer, where there is one.
-            sleep_time_in_seconds: Wait before the work begins.
-            **kwargs: Not used; as in core's evaluators.
+            reference: A reference answer, or ``None``.
+            sleep_time_in_seconds: Seconds to wait first.
+            **kwargs: Not used; core's evaluators have them.
 
         Returns:
-            The result; see the class.
+            The result; the class describes it.
 
         Raises:
-            ConfigurationError: Query, response or second response is missing.
+            ConfigurationError: Query, response or second response is missing; the message names it.
             RankerError: The ranker failed.
         """
         if query is None or response is None or second_response is None:
@@ -124,7 +124,7 @@ class PairRankerEvaluator(BaseEvaluator):
         )
 
     def _decision(self, both: BothOrders) -> tuple[float, EvaluationSource]:
-        """Each order has one vote, a tie is half of one for either side; as core counts."""
+        """Count one vote for each order, and half a vote for both sides of a tie, as core does."""
         original = self._vote(both.first_left)
         if not self._enforce_consensus:
             return original, EvaluationSource.ORIGINAL
@@ -141,11 +141,11 @@ class PairRankerEvaluator(BaseEvaluator):
         return 1.0 if logit > 0 else 0.0
 
     def _feedback(self, both: BothOrders, score: float) -> str:
-        verdict = {1.0: "the response is better", 0.0: "the second response is better"}.get(score, "a tie")
+        better = {1.0: "the response is better", 0.0: "the second response is better"}.get(score, "a tie")
         if not self._enforce_consensus:
-            return f"{verdict}: logit {both.first_left:+.4g} shown first; the other order was not looked at"
+            return f"{better}: logit {both.first_left:+.4g} shown first; the other order was not looked at"
         agreement = "disagree" if self._vote(both.first_left) != self._vote(both.second_left) else "agree"
         return (
-            f"{verdict}: logit {both.first_left:+.4g} shown first, {both.second_left:+.4g} shown second; "
+            f"{better}: logit {both.first_left:+.4g} shown first, {both.second_left:+.4g} shown second; "
             f"the orders {agreement}"
         )

@@ -1,4 +1,4 @@
-"""For tests: an LLM that follows a script, and a suite that any LlamaIndex LLM can be held to.
+"""Test LlamaIndex code with a scripted LLM, and any LlamaIndex LLM with a test suite.
 
 Examples:
     >>> from llamaindex_blender.testing import ScriptedLLM
