@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from langchain_blender.members import LangChainMember
 
 _HOMES = {
-    "BlendedLLM": "langchain_blender.chat_model",
-    "LangChainMember": "langchain_blender.members",
-    "local_chat_models": "langchain_blender.local",
-    "open_chat_models": "langchain_blender.local",
+    "langchain_blender.chat_model": "BlendedLLM",
+    "langchain_blender.local": "local_chat_models open_chat_models",
+    "langchain_blender.members": "LangChainMember",
 }
 
 __all__ = ["BlendedLLM", "LangChainMember", "local_chat_models", "open_chat_models"]

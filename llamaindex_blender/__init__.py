@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["BlendedLLM", "LlamaIndexMember", "local_llms", "open_llms"]
 
 _HOMES = {
-    "BlendedLLM": "llamaindex_blender.llm",
-    "LlamaIndexMember": "llamaindex_blender.members",
-    "local_llms": "llamaindex_blender.local",
-    "open_llms": "llamaindex_blender.local",
+    "llamaindex_blender.llm": "BlendedLLM",
+    "llamaindex_blender.local": "local_llms open_llms",
+    "llamaindex_blender.members": "LlamaIndexMember",
 }
 
 

@@ -13,14 +13,10 @@ if TYPE_CHECKING:
     from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
 
 _HOMES = {
-    "Decision": "blender_core.fuse.policy",
-    "FuseContext": "blender_core.fuse.policy",
-    "FusePolicy": "blender_core.fuse.policy",
-    "FusedText": "blender_core.fuse.protocol",
-    "Fuser": "blender_core.fuse.protocol",
-    "FusionGuard": "blender_core.fuse.guard",
-    "FusionInput": "blender_core.fuse.protocol",
-    "LLMFuser": "blender_core.fuse.llm_fuser",
+    "blender_core.fuse.guard": "FusionGuard",
+    "blender_core.fuse.llm_fuser": "LLMFuser",
+    "blender_core.fuse.policy": "Decision FuseContext FusePolicy",
+    "blender_core.fuse.protocol": "FusedText Fuser FusionInput",
 }
 
 __all__ = [

@@ -12,12 +12,9 @@ if TYPE_CHECKING:
     from blender_core.members.member import Member
 
 _HOMES = {
-    "ENTRY_POINT_GROUP": "blender_core.members.adapters",
-    "Endpoint": "blender_core.members.endpoints",
-    "Member": "blender_core.members.member",
-    "as_member": "blender_core.members.adapters",
-    "as_members": "blender_core.members.adapters",
-    "open_endpoints": "blender_core.members.endpoints",
+    "blender_core.members.adapters": "ENTRY_POINT_GROUP as_member as_members",
+    "blender_core.members.endpoints": "Endpoint open_endpoints",
+    "blender_core.members.member": "Member",
 }
 
 __all__ = [

@@ -47,25 +47,14 @@ if TYPE_CHECKING:
     from blender_core.rag.sources import GroundedCandidate, LinkedSource, Source
 
 _HOMES = {
-    "CitationReport": "blender_core.rag.citations",
-    "EmbeddingGroundedness": "blender_core.rag.groundedness",
-    "EvidenceGroundedness": "blender_core.rag.groundedness",
-    "GroundedBlender": "blender_core.rag.blend",
-    "GroundedCandidate": "blender_core.rag.sources",
-    "GroundedRanker": "blender_core.rag.grounded_ranker",
-    "GroundedRanking": "blender_core.rag.grounded_ranker",
-    "GroundedResult": "blender_core.rag.blend",
-    "GroundedSettings": "blender_core.rag.blend",
-    "Groundedness": "blender_core.rag.groundedness",
-    "LexicalGroundedness": "blender_core.rag.groundedness",
-    "LinkedSource": "blender_core.rag.sources",
-    "NLIGroundedness": "blender_core.rag.groundedness",
-    "PassageRanking": "blender_core.rag.passage_ranking",
-    "Source": "blender_core.rag.sources",
-    "SourcedMember": "blender_core.rag.member",
-    "is_abstention": "blender_core.rag.groundedness",
-    "rank_passages": "blender_core.rag.passage_ranking",
-    "rewrite_citations": "blender_core.rag.citations",
+    "blender_core.rag.blend": "GroundedBlender GroundedResult GroundedSettings",
+    "blender_core.rag.citations": "CitationReport rewrite_citations",
+    "blender_core.rag.grounded_ranker": "GroundedRanker GroundedRanking",
+    "blender_core.rag.groundedness": "EmbeddingGroundedness EvidenceGroundedness Groundedness "
+    "LexicalGroundedness NLIGroundedness is_abstention",
+    "blender_core.rag.member": "SourcedMember",
+    "blender_core.rag.passage_ranking": "PassageRanking rank_passages",
+    "blender_core.rag.sources": "GroundedCandidate LinkedSource Source",
 }
 
 __all__ = [

@@ -11,10 +11,8 @@ if TYPE_CHECKING:
     from blender_core.view.table import Cell, Column, Table
 
 _HOMES = {
-    "Cell": "blender_core.view.table",
-    "Column": "blender_core.view.table",
-    "Table": "blender_core.view.table",
-    "blend_table": "blender_core.view.result",
+    "blender_core.view.result": "blend_table",
+    "blender_core.view.table": "Cell Column Table",
 }
 
 __all__ = ["Cell", "Column", "Table", "blend_table"]

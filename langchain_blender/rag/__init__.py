@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from langchain_blender.rag.retriever import BlendedRetriever
 
 _HOMES = {
-    "BlendedRAG": "langchain_blender.rag.blended_rag",
-    "BlendedRetriever": "langchain_blender.rag.retriever",
-    "EncoderEmbeddings": "langchain_blender.rag.encoder_embeddings",
-    "PairRankerCompressor": "langchain_blender.rag.compressor",
-    "RetrievalChainMember": "langchain_blender.rag.chain_member",
-    "local_embeddings": "langchain_blender.rag.encoder_embeddings",
-    "retrieval_chain": "langchain_blender.rag.numbered_context",
+    "langchain_blender.rag.blended_rag": "BlendedRAG",
+    "langchain_blender.rag.chain_member": "RetrievalChainMember",
+    "langchain_blender.rag.compressor": "PairRankerCompressor",
+    "langchain_blender.rag.encoder_embeddings": "EncoderEmbeddings local_embeddings",
+    "langchain_blender.rag.numbered_context": "retrieval_chain",
+    "langchain_blender.rag.retriever": "BlendedRetriever",
 }
 
 __all__ = [

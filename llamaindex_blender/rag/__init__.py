@@ -24,13 +24,11 @@ if TYPE_CHECKING:
     from llamaindex_blender.rag.synthesizer import BlendedSynthesizer
 
 _HOMES = {
-    "BlendedQueryEngine": "llamaindex_blender.rag.query_engine",
-    "BlendedSynthesizer": "llamaindex_blender.rag.synthesizer",
-    "EncoderEmbedding": "llamaindex_blender.rag.encoder_embedding",
-    "PairRankerEvaluator": "llamaindex_blender.rag.evaluator",
-    "PairRankerRerank": "llamaindex_blender.rag.rerank",
-    "QueryEngineMember": "llamaindex_blender.rag.query_engine",
-    "local_embedding": "llamaindex_blender.rag.encoder_embedding",
+    "llamaindex_blender.rag.encoder_embedding": "EncoderEmbedding local_embedding",
+    "llamaindex_blender.rag.evaluator": "PairRankerEvaluator",
+    "llamaindex_blender.rag.query_engine": "BlendedQueryEngine QueryEngineMember",
+    "llamaindex_blender.rag.rerank": "PairRankerRerank",
+    "llamaindex_blender.rag.synthesizer": "BlendedSynthesizer",
 }
 
 __all__ = [

@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from llamaindex_blender.testing.scripted_llm import ScriptedCall, ScriptedLLM, call_first_tool
 
 _HOMES = {
-    "LLMConformance": "llamaindex_blender.testing.conformance",
-    "ScriptedCall": "llamaindex_blender.testing.scripted_llm",
-    "ScriptedLLM": "llamaindex_blender.testing.scripted_llm",
-    "call_first_tool": "llamaindex_blender.testing.scripted_llm",
+    "llamaindex_blender.testing.conformance": "LLMConformance",
+    "llamaindex_blender.testing.scripted_llm": "ScriptedCall ScriptedLLM call_first_tool",
 }
 
 __all__ = ["LLMConformance", "ScriptedCall", "ScriptedLLM", "call_first_tool"]
