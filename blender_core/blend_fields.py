@@ -15,7 +15,7 @@ from blender_core.gather.semaphore import SemaphoresByLimit, SharedSemaphore
 from blender_core.members.member import Member
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.runtime.keywords import check_keywords
-from blender_core.settings import DEFAULTS, gather_policy
+from blender_core.settings import DEFAULTS, IN_POLICY, gather_policy
 
 __all__ = ["BlendFields"]
 
@@ -84,24 +84,18 @@ class BlendFields(BaseModel):
 
     def _build(self) -> Blender:
         policy = gather_policy(self._given())
-        return Blender(
-            [self._as_member(llm) for llm in self.llms],
-            ranker=self.ranker,
-            fuser=self._as_fuser(),
-            top_k=self.top_k,
-            fuse_when=self._as_fuse_when(),
-            guard=self.guard,
-            deadline=self.deadline,
-            policy=policy,
-            semaphore=self.semaphore or self.limits.of(policy.max_concurrency),
-            gather_share=self.gather_share,
-            member_prior=self.member_prior,
-        )
+        settings: dict[str, Any] = {name: getattr(self, name) for name in DEFAULTS if name not in IN_POLICY}
+        settings |= {
+            "fuser": self._as_fuser(),
+            "fuse_when": self._as_fuse_when(),
+            "policy": policy,
+            "semaphore": self.semaphore or self.limits.of(policy.max_concurrency),
+        }
+        return Blender([self._as_member(llm) for llm in self.llms], **settings)
 
     def _given(self) -> dict[str, Any]:
         """The gather settings of the caller. A framework's copy sets every field, so defaults do not count."""
-        names = ("timeout", "quorum", "max_retries", "max_concurrency")
-        limits = {name: getattr(self, name) for name in names}
+        limits = {name: getattr(self, name) for name in IN_POLICY}
         if self.policy is not None:
             limits = {
                 name: value

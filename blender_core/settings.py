@@ -18,7 +18,7 @@ from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
 
-__all__ = ["DEFAULTS", "BlendSettings", "SharedSettings", "gather_policy"]
+__all__ = ["DEFAULTS", "IN_POLICY", "BlendSettings", "SharedSettings", "gather_policy"]
 
 DEFAULTS: Mapping[str, Any] = {
     "ranker": "embedded",
@@ -38,8 +38,8 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """Default of each setting."""
 
-# fields of a GatherPolicy
-_IN_POLICY = ("timeout", "quorum", "max_retries", "max_concurrency")
+IN_POLICY = ("timeout", "quorum", "max_retries", "max_concurrency")
+"""Settings that are part of a ``GatherPolicy``."""
 
 
 class SharedSettings(TypedDict, total=False):
@@ -128,7 +128,7 @@ write GatherPolicy(timeout=20.0, ...)
             retry=RetryPolicy() if retries is None else RetryPolicy(retries=retries),
         )
     else:
-        for name in _IN_POLICY:
+        for name in IN_POLICY:
             if name in settings:
                 value = settings[name]
                 place = f"retry=RetryPolicy(retries={value!r})" if name == "max_retries" else f"{name}={value!r}"
