@@ -154,7 +154,7 @@ def main() -> None:
             "records_per_step": 8,
             # two of the six layers learn: enough for so small a log, and twice as fast
             "freeze_layers": 4,
-            "bfloat16": False,
+            "precision": "float32",
             "corruption": 0.25,
             "evaluate_every": 8,
             "development_share": 0.15,
