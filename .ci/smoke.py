@@ -144,7 +144,7 @@ def use_llamaindex() -> None:
 
 def use_metrics() -> None:
     """Score with the overlap metrics."""
-    from blender_lab.evaluate.metrics import resolve_metric
+    from blender_lab.evaluate.metrics.registry import resolve_metric
 
     for name in ("rougeL", "bleu", "chrf"):
         (score,) = resolve_metric(name).score(ANSWERS[:1], ANSWERS[:1])

@@ -18,7 +18,7 @@ from blender_core.fuse.gen_fuser import GenFuser
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import resolve_ranker
 from blender_lab import FuserTrainingConfig
-from blender_lab.evaluate.metrics import Metric, resolve_metric
+from blender_lab.evaluate.metrics.registry import Metric, resolve_metric
 from blender_lab.evaluate.statistics import bootstrap_mean, holm, paired_test
 from blender_lab.fuser.base_model import load_base_model
 from blender_lab.fuser.examples import FusionRecord, rank_records, top_candidates

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from blender_core.rank.member_prior import MemberPrior
     from blender_core.rank.pair_ranker import PairRanker
     from blender_core.rank.protocol import Ranker
-    from blender_core.settings import BlendSettings
+    from blender_core.settings import BlendSettings, SharedSettings
     from blender_core.types.answer import Answer, Price, ToolCall, Usage
     from blender_core.types.outcome import MemberOutcome, Status
     from blender_core.types.prompt import Message, Prompt
@@ -38,34 +38,25 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Answer": "blender_core.types.answer",
-    "BlendSettings": "blender_core.settings",
-    "BlendResult": "blender_core.types.result",
-    "Blender": "blender_core.blender",
-    "Budget": "blender_core.gather.policy",
-    "CandidateRecord": "blender_core.types.result",
-    "FunctionMember": "blender_core.members.member",
-    "FusePolicy": "blender_core.fuse.policy",
-    "FusionGuard": "blender_core.fuse.guard",
-    "GatherPolicy": "blender_core.gather.policy",
-    "GenFuser": "blender_core.fuse.gen_fuser",
-    "LLMFuser": "blender_core.fuse.llm_fuser",
-    "Member": "blender_core.members.member",
-    "MemberOutcome": "blender_core.types.outcome",
-    "MemberPrior": "blender_core.rank.member_prior",
-    "Message": "blender_core.types.prompt",
-    "OpenAIMember": "blender_core.members.openai_member",
-    "PairRanker": "blender_core.rank.pair_ranker",
-    "Price": "blender_core.types.answer",
-    "Prompt": "blender_core.types.prompt",
-    "Ranker": "blender_core.rank.protocol",
-    "Ranking": "blender_core.types.ranking",
-    "RetryPolicy": "blender_core.gather.policy",
-    "SharedSemaphore": "blender_core.gather.semaphore",
-    "Status": "blender_core.types.outcome",
-    "ToolCall": "blender_core.types.answer",
-    "Usage": "blender_core.types.answer",
-    "as_member": "blender_core.members.adapters",
+    "blender_core.blender": "Blender",
+    "blender_core.fuse.gen_fuser": "GenFuser",
+    "blender_core.fuse.guard": "FusionGuard",
+    "blender_core.fuse.llm_fuser": "LLMFuser",
+    "blender_core.fuse.policy": "FusePolicy",
+    "blender_core.gather.policy": "Budget GatherPolicy RetryPolicy",
+    "blender_core.gather.semaphore": "SharedSemaphore",
+    "blender_core.members.adapters": "as_member",
+    "blender_core.members.member": "FunctionMember Member",
+    "blender_core.members.openai_member": "OpenAIMember",
+    "blender_core.rank.member_prior": "MemberPrior",
+    "blender_core.rank.pair_ranker": "PairRanker",
+    "blender_core.rank.protocol": "Ranker",
+    "blender_core.settings": "BlendSettings SharedSettings",
+    "blender_core.types.answer": "Answer Price ToolCall Usage",
+    "blender_core.types.outcome": "MemberOutcome Status",
+    "blender_core.types.prompt": "Message Prompt",
+    "blender_core.types.ranking": "Ranking",
+    "blender_core.types.result": "BlendResult CandidateRecord",
 }
 
 __all__ = [
@@ -93,6 +84,7 @@ __all__ = [
     "Ranking",
     "RetryPolicy",
     "SharedSemaphore",
+    "SharedSettings",
     "Status",
     "ToolCall",
     "Usage",

@@ -1,4 +1,4 @@
-"""The settings of a blend as pydantic fields, and the engine built from them: the base of both adapters' models."""
+"""Hold the settings of a blend as pydantic fields; both adapters' models are built on this."""
 
 # No `from __future__ import annotations`: pydantic resolves these annotations at run time.
 
@@ -15,7 +15,7 @@ from blender_core.gather.semaphore import SemaphoresByLimit, SharedSemaphore
 from blender_core.members.member import Member
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.runtime.keywords import check_keywords
-from blender_core.settings import DEFAULTS, gather_policy
+from blender_core.settings import DEFAULTS, IN_POLICY, gather_policy
 
 __all__ = ["BlendFields"]
 
@@ -23,13 +23,13 @@ __all__ = ["BlendFields"]
 class BlendFields(BaseModel):
     """Holds the settings of a blend and builds its engine; ``BlendSettings`` documents them.
 
-    ``ranker``, ``top_k``, ``timeout`` and ``deadline`` come from the environment (``BLENDED_LLM_RANKER`` and so on) if
-    they are not given.
+    If ``ranker``, ``top_k``, ``timeout`` or ``deadline`` is not given, it is read from the environment:
+    ``BLENDED_LLM_RANKER`` and so on.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
 
-    # arguments of the framework that mean nothing here
+    # the framework passes these arguments, and the blend ignores them
     _ignored_names: ClassVar[frozenset[str]] = frozenset()
 
     llms: list[Any]
@@ -47,7 +47,7 @@ class BlendFields(BaseModel):
     semaphore: SharedSemaphore | None = Field(default=None, exclude=True)
     gather_share: float = DEFAULTS["gather_share"]
     member_prior: MemberPrior | None = Field(default=None, exclude=True)
-    # a field, because a framework may copy a model by its fields alone
+    # a field, because LangChain copies a model by its fields
     limits: SemaphoresByLimit = Field(default_factory=SemaphoresByLimit, exclude=True, repr=False)
 
     _engine: "_Engine" = PrivateAttr(default_factory=lambda: _Engine())
@@ -55,7 +55,7 @@ class BlendFields(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, values: Any) -> Any:
-        """Refuse arguments that do not exist; pydantic would drop a misspelt one without a word."""
+        """Refuse arguments that do not exist; pydantic would ignore them silently."""
         if isinstance(values, dict):
             aliases = {field.alias for field in cls.model_fields.values() if field.alias}
             given = [name for name in values if name not in cls._ignored_names]
@@ -64,7 +64,7 @@ class BlendFields(BaseModel):
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
-        """Build the engine now, so that a setting that cannot work is reported here."""
+        """Build the engine now, so that a wrong setting is reported here."""
         self._blender()
         return self
 
@@ -74,7 +74,7 @@ class BlendFields(BaseModel):
         return self._blender().members
 
     def _blender(self) -> Blender:
-        """The engine for the present settings; a blend whose fields were assigned gets a new one."""
+        """The engine for the current settings; assigning a field makes a new one."""
         settings = (*self.llms, *(getattr(self, name) for name in DEFAULTS))
         built = self._engine.built
         if built is None or not _same(built[0], settings):
@@ -84,24 +84,18 @@ class BlendFields(BaseModel):
 
     def _build(self) -> Blender:
         policy = gather_policy(self._given())
-        return Blender(
-            [self._as_member(llm) for llm in self.llms],
-            ranker=self.ranker,
-            fuser=self._as_fuser(),
-            top_k=self.top_k,
-            fuse_when=self._as_fuse_when(),
-            guard=self.guard,
-            deadline=self.deadline,
-            policy=policy,
-            semaphore=self.semaphore or self.limits.of(policy.max_concurrency),
-            gather_share=self.gather_share,
-            member_prior=self.member_prior,
-        )
+        settings: dict[str, Any] = {name: getattr(self, name) for name in DEFAULTS if name not in IN_POLICY}
+        settings |= {
+            "fuser": self._as_fuser(),
+            "fuse_when": self._as_fuse_when(),
+            "policy": policy,
+            "semaphore": self.semaphore or self.limits.of(policy.max_concurrency),
+        }
+        return Blender([self._as_member(llm) for llm in self.llms], **settings)
 
     def _given(self) -> dict[str, Any]:
-        """What the caller said of gathering; a framework's copy has every field set, so defaults do not count."""
-        names = ("timeout", "quorum", "max_retries", "max_concurrency")
-        limits = {name: getattr(self, name) for name in names}
+        """The gather settings of the caller. A framework's copy sets every field, so defaults do not count."""
+        limits = {name: getattr(self, name) for name in IN_POLICY}
         if self.policy is not None:
             limits = {
                 name: value
@@ -111,15 +105,15 @@ class BlendFields(BaseModel):
         return {**limits, "policy": self.policy, "semaphore": self.semaphore}
 
     def _as_member(self, llm: Any) -> Any:
-        """An LLM as a member; the adapter's hook."""
+        """Convert an LLM to a member; adapters override this."""
         return llm
 
     def _as_fuser(self) -> Any:
-        """The fuser as the engine takes it; the adapter's hook."""
+        """Convert the fuser for the engine; adapters override this."""
         return self.fuser
 
     def _as_fuse_when(self) -> Any:
-        """The fuse policy as the engine takes it; the adapter's hook."""
+        """Convert the fuse policy for the engine; adapters override this."""
         return self.fuse_when
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
@@ -158,7 +152,7 @@ def _from_environment(name: str) -> Any:
     try:
         return float(text) if name != "top_k" else int(text)
     except ValueError:
-        # a ranker's name; of the others pydantic says what is wrong
+        # a ranker's name; for the other settings pydantic reports what is wrong
         return text
 
 

@@ -1,4 +1,4 @@
-"""The blender: many LLMs, one answer."""
+"""Blend the answers of several LLMs into one."""
 
 from __future__ import annotations
 
@@ -34,22 +34,23 @@ __all__ = ["Blender"]
 class Blender:
     """Asks every member, ranks the answers, fuses the best.
 
-    After the quorum has answered a call does not fail any more: a ranker that fails or is late is replaced by
-    agreement in words, a fusion that fails, is late or is refused by the guard by the top-ranked answer; the
-    result says so in ``degraded``. The blender holds no state of a call and may be used from several threads
-    and event loops at once.
+    Once the quorum has answered, a call does not fail:
 
-    A blender pickles and deep-copies if its members do.
+    - If the ranker fails or times out, answers are ranked by their agreement in words.
+    - If fusion fails, times out or is rejected, the top-ranked answer is returned.
+
+    ``BlendResult.degraded`` then says so. A blender keeps no state of a call. Several threads and event loops may use
+    it at once. It pickles and deep-copies if its members do.
 
     Args:
         members: The LLMs: members, LLMs of any framework with an adapter, or functions from text to text.
-        clock: Monotonic seconds; default is the event loop's clock.
-        sleep: Waits for seconds before a retry; default ``asyncio.sleep``.
-        rng: Source of retry jitter.
+        clock: Returns monotonic seconds; default is the event loop's clock.
+        sleep: Waits the given seconds before a retry; default ``asyncio.sleep``.
+        rng: Source of the random share of each wait.
         **settings: See ``BlendSettings``.
 
     Raises:
-        ConfigurationError: A setting cannot work.
+        ConfigurationError: A setting cannot work; the message says which values can.
 
     Examples:
         >>> blender = Blender([lambda q: "Paris", lambda q: "Paris.", lambda q: "Rome"], ranker="consensus")
@@ -79,7 +80,7 @@ class Blender:
         self._ranker = whole["ranker"]
         self._plan = BlendPlan(
             members=tuple(zip(_unique_names(adapted), adapted, strict=True)),
-            # a named ranker is loaded at the first call, not when the blender is made
+            # a named ranker is loaded by the first call, not here
             ranker=lambda: resolve_ranker(self._ranker),
             fallback_ranker=LexicalConsensusRanker(),
             fuser=_resolve_fuser(whole["fuser"]),
@@ -113,72 +114,56 @@ class Blender:
 
     @property
     def fuser(self) -> Fuser | None:
-        """The fuser, ``None`` where answers are only picked."""
+        """The fuser; ``None`` if answers are only picked."""
         return self._plan.fuser
 
     def blend(self, prompt: PromptLike, *, accept: Accept | None = None) -> BlendResult:
-        """Answer a prompt, blocking. Works inside a running event loop too (Jupyter).
+        """Answer a prompt, blocking. Works inside a running event loop too, as in Jupyter.
 
         Members are called through their synchronous methods, in threads.
 
         Args:
             prompt: A question, a ``Prompt``, or turns as ``(role, content)``.
-            accept: Says why an answer cannot be used, or ``None``; refused answers are set aside as long as
-                any is accepted.
+            accept: Checks an answer; returns why it cannot be used, or ``None``. Answers that cannot be used are
+                ranked only if no answer can.
 
         Returns:
             The result.
 
         Raises:
-            QuorumError: Fewer members answered than the quorum.
+            QuorumError: Fewer members answered than the quorum. The message names each member's cause.
         """
         asked = Prompt.of(prompt)
         return run_sync(lambda: self._run(asked, accept, _ignore, in_threads=True, streaming=False))
 
     async def ablend(self, prompt: PromptLike, *, accept: Accept | None = None) -> BlendResult:
-        """Answer a prompt. Members are called through their asynchronous methods where they have them.
+        """Answer a prompt on the event loop; see ``blend``.
 
-        Args:
-            prompt: A question, a ``Prompt``, or turns as ``(role, content)``.
-            accept: Says why an answer cannot be used, or ``None``.
-
-        Returns:
-            The result.
-
-        Raises:
-            QuorumError: Fewer members answered than the quorum.
+        Members are called through their asynchronous methods if they have them, else in threads.
         """
         return await self._run(Prompt.of(prompt), accept, _ignore, in_threads=False, streaming=False)
 
     def stream(self, prompt: PromptLike, *, accept: Accept | None = None) -> Iterator[BlendEvent]:
-        """Like ``astream``, blocking. Members are called through their synchronous methods, in threads.
+        """Answer a prompt and yield its events, blocking; see ``astream``.
 
-        Args:
-            prompt: A question, a ``Prompt``, or turns as ``(role, content)``.
-            accept: Says why an answer cannot be used, or ``None``.
-
-        Yields:
-            Events; the last is ``Finished``. Leaving early cancels what is left.
-
-        Raises:
-            QuorumError: Fewer members answered than the quorum.
+        Members are called through their synchronous methods, in threads.
         """
         asked = Prompt.of(prompt)
         return stream_sync(lambda: self._events(asked, accept, in_threads=True))
 
     def astream(self, prompt: PromptLike, *, accept: Accept | None = None) -> AsyncIterator[BlendEvent]:
-        """Answer a prompt and tell what happens on the way.
+        """Answer a prompt and yield its events.
 
         Args:
             prompt: A question, a ``Prompt``, or turns as ``(role, content)``.
-            accept: Says why an answer cannot be used, or ``None``.
+            accept: As in ``blend``.
 
         Yields:
-            Events, in the order that ``blender_core.events`` draws; the last is ``Finished``. Leaving early
-            cancels what is left.
+            Events in the order that ``blender_core.events`` shows; the last is ``Finished``. Closing the iterator
+            cancels the call.
 
         Raises:
-            QuorumError: Fewer members answered than the quorum.
+            QuorumError: Fewer members answered than the quorum. The message names each member's cause.
         """
         return self._events(Prompt.of(prompt), accept, in_threads=False)
 
@@ -205,7 +190,10 @@ class Blender:
         streaming: bool,
     ) -> BlendResult:
         clock = self._clock or asyncio.get_running_loop().time
-        runtime = CallRuntime(clock, self._sleep, self._rng, emit, in_threads)
+        return await self._call(prompt, accept, CallRuntime(clock, self._sleep, self._rng, emit, in_threads), streaming)
+
+    async def _call(self, prompt: Prompt, accept: Accept | None, runtime: CallRuntime, streaming: bool) -> BlendResult:
+        """Make one call; a blender with state for each call overrides this."""
         return await BlendCall(self._plan, prompt, runtime, accept=accept, streaming=streaming).run()
 
     def __repr__(self) -> str:
@@ -220,7 +208,7 @@ def _made_again(kind: type[Blender], members: Sequence[Any], settings: dict[str,
 
 
 def _ignore(_event: BlendEvent) -> None:
-    """Takes an event that nobody asked for."""
+    """Drop an event that no caller wants."""
 
 
 def _check(

@@ -39,6 +39,7 @@ __all__ = [
     "RankerError",
     "RateLimitedError",
     "RefusedError",
+    "UnsupportedError",
 ]
 
 
@@ -112,36 +113,18 @@ class MemberTimeoutError(MemberError):
     """A member did not answer in time."""
 
 
-class Outcome(Protocol):
-    """What an error tells of a ``MemberOutcome``.
-
-    Errors are below all other rooms and cannot name the class.
-    """
-
+class _Outcome(Protocol):
+    # what QuorumError reads of a MemberOutcome; this room is below all others and cannot name the class
     @property
-    def member(self) -> str:
-        """The member's name."""
-        ...
-
+    def member(self) -> str: ...
     @property
-    def ok(self) -> bool:
-        """Whether it answered."""
-        ...
-
+    def ok(self) -> bool: ...
     @property
-    def status(self) -> Any:
-        """How it ended, a ``Status``."""
-        ...
-
+    def status(self) -> Any: ...
     @property
-    def reason(self) -> str | None:
-        """What went wrong, if something did."""
-        ...
-
+    def reason(self) -> str | None: ...
     @property
-    def error(self) -> BaseException | None:
-        """The exception, if there was one."""
-        ...
+    def error(self) -> BaseException | None: ...
 
 
 class QuorumError(BlendError):
@@ -152,7 +135,7 @@ class QuorumError(BlendError):
         outcomes: One ``MemberOutcome`` for every member.
     """
 
-    def __init__(self, needed: int, outcomes: Sequence[Outcome]) -> None:
+    def __init__(self, needed: int, outcomes: Sequence[_Outcome]) -> None:
         answered = sum(outcome.ok for outcome in outcomes)
         causes = "; ".join(
             f"{outcome.member}: {outcome.status.value}" + (f" ({outcome.reason})" if outcome.reason else "")
@@ -168,7 +151,7 @@ class QuorumError(BlendError):
         first_error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
         self.__cause__ = first_error
 
-    def __reduce__(self) -> tuple[type[QuorumError], tuple[int, tuple[Outcome, ...]]]:
+    def __reduce__(self) -> tuple[type[QuorumError], tuple[int, tuple[_Outcome, ...]]]:
         return type(self), (self.needed, self.outcomes)
 
 

@@ -1,7 +1,7 @@
-"""What happens during a call, in order: the stream for progress bars and adapters.
+"""Define the events of a call; progress bars and adapters read this one stream.
 
 ```
-MemberStarted ─ MemberRetrying* ─ MemberAnswered | MemberFailed      once a member, interleaved
+MemberStarted ─ MemberRetrying* ─ MemberAnswered | MemberFailed      once for each member, interleaved
 Ranked                                                               the best candidate is known from here on
 FusionStarted ─ Token* ─ FusionRejected?                             only if answers are fused
 Token*                                                               the picked answer, if they are not
@@ -56,7 +56,7 @@ class MemberRetrying:
         index: Its place in the ensemble.
         attempt: Calls made so far.
         wait_s: Seconds until the next call.
-        reason: What went wrong.
+        reason: The error, in words.
     """
 
     member: str
@@ -90,13 +90,13 @@ class MemberFailed:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """The answers are ranked; the best one can be shown while fusion runs.
+    """The answers are ranked; the best one can be shown during fusion.
 
     Attributes:
-        ranking: The ranking over the answers, in the order of ``members``.
+        ranking: The ranking of the answers, in the order of ``members``.
         members: Names of the members that answered.
         best_text: The top-ranked answer.
-        best_member: Who wrote it.
+        best_member: Name of the member that wrote it.
     """
 
     ranking: Ranking
@@ -111,7 +111,7 @@ class FusionStarted:
 
     Attributes:
         fuser: Name of the fuser.
-        members: Names of the members whose answers go in, best first.
+        members: Names of the members whose answers are fused, best first.
     """
 
     fuser: str
@@ -123,7 +123,7 @@ class Token:
     """A piece of the final text.
 
     Attributes:
-        text: The piece; the pieces since the last ``FusionRejected`` make up ``BlendResult.text``.
+        text: The piece. All pieces since the last ``FusionRejected`` add up to ``BlendResult.text``.
     """
 
     text: str
@@ -131,11 +131,11 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class FusionRejected:
-    """Fusion failed or the guard refused its text; the top-ranked answer follows.
+    """Fusion failed, or the guard rejected its text; the top-ranked answer follows as ``Token``.
 
     Attributes:
-        reason: Why.
-        streamed: Characters of the refused text that had already been sent as ``Token``.
+        reason: Why, in words.
+        streamed: Characters of the rejected text that were already sent as ``Token``.
     """
 
     reason: str
@@ -147,7 +147,7 @@ class Finished:
     """The call is over.
 
     Attributes:
-        result: Everything about it.
+        result: The result.
     """
 
     result: BlendResult

@@ -1,12 +1,12 @@
-"""One call of the blend, from prompt to answer: gather, set aside, vote or rank, decide, fuse, guard.
+"""Make one call of the blend: gather, accept, vote or rank, decide, fuse, guard.
 
 ```
 Prompt ── gather ──> MemberOutcome per member ── accept, vote on tool calls ──> candidates
        ── rank ──> Ranking ── fuse_when ──> Decision ── fuse, guard ──> text ──> BlendResult
 ```
 
-Nothing here outlives the call. Whatever goes wrong after the quorum has answered ends in the best answer there
-is, with the reason in ``BlendResult.degraded``.
+Nothing here outlives the call. If something fails after the quorum has answered, the best answer so far is
+returned, with the reason in ``BlendResult.degraded``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from blender_core.events import FusionRejected, FusionStarted, Ranked, Token
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import Decision, FuseContext
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
-from blender_core.fuse.run import FusionRefused, run_fusion
+from blender_core.fuse.run import RejectedFusionError, run_fusion
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.gatherer import gather
 from blender_core.gather.policy import GatherPolicy
@@ -41,38 +41,38 @@ from blender_core.types.votes import normalised_call
 
 __all__ = ["BlendCall", "BlendPlan"]
 
-# kept back at the end of a deadline so that the result is ready in time
+# kept free at the end of a deadline, so that the result is ready in time
 _MARGIN_S = 0.02
 _PIECE_CHARACTERS = 24
 
 
 class Prior(Protocol):
-    """What the engine asks of a ``MemberPrior``."""
+    """The methods of a ``MemberPrior`` that a call uses."""
 
     def blend(self, members: Sequence[str], ranking: Ranking, texts: Sequence[str], /) -> Ranking:
         """Blend the members' strengths into a ranking."""
         ...
 
     def observe(self, members: Sequence[str], ranking: Ranking, /) -> None:
-        """Add a ranking."""
+        """Learn from a ranking."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class BlendPlan:
-    """What stays the same from call to call.
+    """Holds what is the same for every call of a blend.
 
     Attributes:
         members: Unique name and member, in order.
-        ranker: Loads or returns the ranker; called in a thread, so that loading counts into the deadline.
-        fallback_ranker: Used when the ranker fails or is late; must be quick.
+        ranker: Loads or returns the ranker. It runs in a thread, so loading counts towards the deadline.
+        fallback_ranker: Used if the ranker fails or times out; must be fast.
         fuser: The fuser, or ``None`` to pick only.
         fuse_when: Decides whether to fuse.
-        guard: Looks a fused text over.
-        top_k: How many answers are fused at most.
+        guard: Checks a fused text.
+        top_k: Most answers that are fused.
         policy: The gather policy.
-        semaphore: Limits how many members run at once, or ``None``.
-        deadline: Wall-clock seconds for the whole call, or ``None``.
+        semaphore: Limits how many members run at once; ``None`` is no limit.
+        deadline: Wall-clock seconds for the whole call; ``None`` is no limit.
         gather_share: Share of the deadline after which gathering ends if the quorum is met.
         member_prior: Strength of the members from earlier rankings, or ``None``.
     """
@@ -92,14 +92,14 @@ class BlendPlan:
 
 
 class BlendCall:
-    """The state of one call; made for it and thrown away with it.
+    """Makes one call and holds its state; made anew for each call.
 
     Args:
-        plan: What stays the same from call to call.
-        prompt: What is asked.
-        runtime: Clock, sleep, randomness, events.
-        accept: Says why an answer cannot be used, or ``None``.
-        streaming: Whether ``Token`` events are wanted.
+        plan: What is the same for every call.
+        prompt: The prompt.
+        runtime: Clock, sleep, random numbers, events.
+        accept: Checks an answer; returns why it cannot be used, or ``None``.
+        streaming: Whether to emit ``Token`` events.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class BlendCall:
             The result.
 
         Raises:
-            QuorumError: Fewer members answered than the quorum.
+            QuorumError: Fewer members answered than the quorum. The message names each member's cause.
         """
         clock = self._runtime.clock
         outcomes = await self._gather()
@@ -199,7 +199,7 @@ class BlendCall:
         return outcomes
 
     def _counts(self, outcome: MemberOutcome) -> bool:
-        """Judge an answer as it comes, so that the grace does not start with one that cannot be used."""
+        """Check an answer when it arrives: one that cannot be used must not start the grace."""
         problem = check_answer(self._accept, outcome)
         if problem is not None:
             self._problems[outcome.index] = problem
@@ -215,7 +215,7 @@ class BlendCall:
             self._degraded.append(run.problem)
         if run.ranking.cut:
             self._cut["ranker"] = _named_cut(run.ranking.cut, outcomes)
-        # the fallback's scores are on another scale
+        # the fallback's scores have another scale
         if plan.member_prior is None or run.problem is not None:
             return run.ranking
         return self._with_prior(plan.member_prior, run.ranking, outcomes, texts)
@@ -246,7 +246,7 @@ class BlendCall:
     ) -> tuple[Decision, tuple[MemberOutcome, ...]]:
         ordered = [outcomes[index] for index in ranking.order if ranking.scores[index] > -math.inf]
         positions = distinct_candidates([_text_of(outcome) for outcome in ordered]).positions
-        # the first of each group of duplicates stands for it
+        # of each group of duplicates only the first is fused
         firsts = tuple(outcome for place, outcome in enumerate(ordered) if positions.index(positions[place]) == place)
         sources = firsts[: self._plan.top_k]
         if self._plan.fuser is None:
@@ -294,10 +294,10 @@ class BlendCall:
                 semaphore=plan.semaphore,
                 may_be_cut=ended_by_length(_answer_of(sources[0]).finish_reason),
             )
-        except FusionRefused as refused:
-            self._degraded.append(f"fusion: {refused.reason}")
-            self._fuser_wrote = refused.fused
-            self._runtime.emit(FusionRejected(refused.reason, refused.streamed))
+        except RejectedFusionError as rejected:
+            self._degraded.append(f"fusion: {rejected.reason}")
+            self._fuser_wrote = rejected.fused
+            self._runtime.emit(FusionRejected(rejected.reason, rejected.streamed))
             return None
         self._fuser_wrote = fused
         if fused.cut:
@@ -334,7 +334,7 @@ class BlendCall:
                     invalid=selection.set_aside.get(outcome.index),
                 )
             )
-        # a member that takes no part calls no model
+        # a member that cannot do the call asks no model
         called = [outcome for outcome in outcomes if outcome.attempts and outcome.status is not Status.UNSUPPORTED]
         used = [outcome.usage for outcome in called]
         costs = [outcome.cost for outcome in called]
@@ -369,7 +369,7 @@ class BlendCall:
 
 
 def _policy_of_call(plan: BlendPlan, prompt: Prompt) -> GatherPolicy:
-    """The policy; a call with tools has its quorum out of the members that can call them, and of one at least."""
+    """The policy. With tools the quorum is at most the number of members that can call them, and at least 1."""
     tools = prompt.options.get("tools")
     if not tools or plan.policy.quorum == 1:
         return plan.policy
@@ -397,7 +397,7 @@ def _named_cut(cut: object, outcomes: Sequence[MemberOutcome]) -> dict[str, int]
 
 
 def _pieces(text: str) -> list[str]:
-    """Cut a finished text into pieces at white space; joined they are the text again."""
+    """Split a finished text at white space; joined, the pieces are the text."""
     pieces: list[str] = []
     start = 0
     for end in range(1, len(text)):

@@ -1,30 +1,33 @@
-"""Which answers stay in the running: those that were accepted, and those that won a vote on tool calls."""
+"""Select the answers to rank: accepted ones, and those that won a vote on tool calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from blender_core.types.answer import Answer, ToolCall
 from blender_core.types.outcome import MemberOutcome
 from blender_core.types.votes import vote_on_tool_calls
 
-__all__ = ["Accept", "Selection", "check_answer", "set_aside", "tool_check"]
+__all__ = ["Accept", "Selection", "arguments_problem", "check_answer", "set_aside", "tool_check"]
 
 Accept = Callable[[Answer], str | None]
+"""A check of an answer: returns why it cannot be used, or ``None``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The answers that are still in the running.
+    """Holds the answers that are still candidates.
 
     Attributes:
-        outcomes: The members whose answers are, in the ensemble's order; at least one.
-        set_aside: Member's index -> why its answer is not.
-        decided: The winner, where there is nothing left to rank.
-        reason: Why nothing will be fused, in words; empty where that is still open.
-        problem: What degrades the result, in words; ``None`` where nothing does.
+        outcomes: The members that wrote them, in the ensemble's order; at least one.
+        set_aside: Member's index -> why its answer is no candidate.
+        decided: The winner, if nothing is left to rank; else ``None``.
+        reason: Why nothing will be fused, in words; empty if that is still open.
+        problem: What degrades the result, in words; ``None`` if nothing does.
     """
 
     outcomes: tuple[MemberOutcome, ...]
@@ -37,7 +40,7 @@ class Selection:
 def tool_check(
     choice: Any,
     *,
-    known: Container[Any],
+    known: Collection[Any],
     call_problem: Callable[[ToolCall], str | None],
     text_problem: Callable[[str], str | None] = lambda _text: None,
 ) -> Accept:
@@ -45,21 +48,26 @@ def tool_check(
 
     Args:
         choice: ``"auto"``, ``"none"`` or ``None``; ``"any"`` or ``"required"``, which need a call; or a tool's name.
-        known: Names of the tools.
-        call_problem: Says what is wrong with one call, ``None`` if nothing is.
-        text_problem: Says what is wrong with an answer without calls.
+        known: Names of the tools; empty if any name may be called.
+        call_problem: Returns what is wrong with one call of a known tool, or ``None``.
+        text_problem: Returns what is wrong with an answer without calls, or ``None``.
 
     Returns:
         A check for ``Blender.blend(accept=...)``.
     """
     required = choice if choice not in (None, "auto", "none") else None
 
+    def problem_of(call: ToolCall) -> str | None:
+        if known and call.name not in known:
+            return f"called {call.name}, which is not among the tools"
+        return call_problem(call)
+
     def check(answer: Answer) -> str | None:
         if not answer.tool_calls:
             if required is not None:
                 return f"answered in text where a tool call was required (tool_choice {required!r})"
             return text_problem(answer.text)
-        problems = (call_problem(call) for call in answer.tool_calls)
+        problems = map(problem_of, answer.tool_calls)
         found = next((problem for problem in problems if problem is not None), None)
         if found is None and required in known and all(call.name != required for call in answer.tool_calls):
             return f"called {answer.tool_calls[0].name} where {required} was required"
@@ -68,15 +76,32 @@ def tool_check(
     return check
 
 
+def arguments_problem(call: ToolCall, schema: type[BaseModel]) -> str | None:
+    """Return why a tool call does not fit the pydantic class of its arguments, or ``None``.
+
+    Examples:
+        >>> class Add(BaseModel):
+        ...     a: int
+        >>> arguments_problem(ToolCall("add", {"a": "x"}), Add)
+        'add: a: Input should be a valid integer, unable to parse string as an integer'
+    """
+    try:
+        schema.model_validate(dict(call.arguments))
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"{call.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return None
+
+
 def check_answer(accept: Accept | None, outcome: MemberOutcome) -> str | None:
-    """Why an answer cannot be used, or ``None``.
+    """Return why an answer cannot be used, or ``None``.
 
     Args:
-        accept: The caller's judgement, or ``None`` to accept everything.
+        accept: The caller's check, or ``None`` to accept everything.
         outcome: A member's record.
 
     Returns:
-        The reason; an error of the judgement itself is one.
+        The reason. An exception of the check is one too.
     """
     if accept is None or outcome.answer is None:
         return None
@@ -87,11 +112,11 @@ def check_answer(accept: Accept | None, outcome: MemberOutcome) -> str | None:
 
 
 def set_aside(answered: Sequence[MemberOutcome], problems: Mapping[int, str]) -> Selection:
-    """Set aside what cannot be used, then let the rest vote on tool calls.
+    """Set aside answers that were not accepted, then let the rest vote on tool calls.
 
     Args:
         answered: The members that answered, in the ensemble's order; at least one.
-        problems: Member's index -> why its answer was not accepted. Where none was, all stay.
+        problems: Member's index -> why its answer was not accepted. If no answer was accepted, all stay.
 
     Returns:
         The answers that stay.

@@ -1,4 +1,4 @@
-"""The settings of a blend, documented once and taken by every face.
+"""Define the settings of a blend, which every face takes.
 
 ``Blender``, ``GroundedBlender``, both adapters' ``BlendedLLM``, ``BlendedRAG``, ``BlendedQueryEngine`` and
 ``BlendedSynthesizer`` take these keywords with these defaults.
@@ -18,7 +18,7 @@ from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
 
-__all__ = ["DEFAULTS", "BlendSettings", "SharedSettings", "gather_policy"]
+__all__ = ["DEFAULTS", "IN_POLICY", "BlendSettings", "SharedSettings", "gather_policy"]
 
 DEFAULTS: Mapping[str, Any] = {
     "ranker": "embedded",
@@ -38,16 +38,16 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """Default of each setting."""
 
-# what a GatherPolicy says itself
-_IN_POLICY = ("timeout", "quorum", "max_retries", "max_concurrency")
+IN_POLICY = ("timeout", "quorum", "max_retries", "max_concurrency")
+"""Settings that are part of a ``GatherPolicy``."""
 
 
 class SharedSettings(TypedDict, total=False):
-    """Settings of every blend, with or without sources.
+    """Holds the settings of every blend, with or without sources.
 
     Attributes:
-        fuser: Writes one text from the best answers. ``"llm"`` (default) asks the member that ranked first. Else a
-            fuser, any LLM, or ``None`` to return the best answer as it is.
+        fuser: Writes one text from the best answers. ``"llm"`` (default) asks the member that ranked first. It may
+            also be a fuser, any LLM, or ``None`` to return the best answer unchanged.
         top_k: Number of best answers that are fused (default 3, as in the paper).
         fuse_when: ``"auto"`` (default), ``"always"``, ``"never"``, a ``FusePolicy``, or a function of a
             ``FuseContext``. Tool calls and structured output are never fused.
@@ -56,8 +56,8 @@ class SharedSettings(TypedDict, total=False):
             no limit.
         deadline: Wall-clock seconds for the whole call. ``None`` (default) is no limit.
         quorum: Answers needed (default 1); fewer raise ``QuorumError``, which names every member's cause.
-        max_retries: Further tries of a member whose error may pass (default 2). A client's own retries come on top:
-            set those to 0 to have one retry loop.
+        max_retries: Further calls of a member after an error that may pass (default 2). A client's own retries come
+            on top; set those to 0.
         max_concurrency: Member calls that run at the same time over all calls of this blend. ``None`` (default) is
             no limit.
         policy: A whole ``GatherPolicy``. It replaces ``timeout``, ``quorum``, ``max_retries`` and
@@ -65,8 +65,8 @@ class SharedSettings(TypedDict, total=False):
         semaphore: A ``SharedSemaphore`` that several blends share; it replaces ``max_concurrency``.
         gather_share: Share of the deadline, above 0 and up to 0.95, after which gathering ends if the quorum is met
             (default 0.7).
-        member_prior: What earlier rankings say of each member. You hold it and may save it. Every ranking is blended
-            with it and then added to it. ``None`` (default) ranks each prompt for itself.
+        member_prior: A ``MemberPrior``: the strength of each member in earlier rankings. Every ranking is blended
+            with it and then added to it. ``None`` (default) ranks each prompt by itself.
     """
 
     fuser: Fuser | str | Any | None
@@ -85,7 +85,7 @@ class SharedSettings(TypedDict, total=False):
 
 
 class BlendSettings(SharedSettings, total=False):
-    """Settings of a blend; see ``SharedSettings`` for the others.
+    """Holds the settings of a blend; see ``SharedSettings`` for the others.
 
     Attributes:
         ranker: A ranker, or a name: ``"embedded"`` (default), ``"consensus"``, ``"longest"``, ``"random"``,
@@ -106,7 +106,7 @@ def gather_policy(settings: Mapping[str, Any]) -> GatherPolicy:
 
     Raises:
         ConfigurationError: ``policy`` is given together with a setting that it would override, or ``semaphore``
-            together with a limit of its own.
+            together with ``max_concurrency``. Leave one of them out.
 
     Examples:
         >>> gather_policy({"timeout": 20.0, "max_retries": 0}).retry.retries
@@ -128,7 +128,7 @@ write GatherPolicy(timeout=20.0, ...)
             retry=RetryPolicy() if retries is None else RetryPolicy(retries=retries),
         )
     else:
-        for name in _IN_POLICY:
+        for name in IN_POLICY:
             if name in settings:
                 value = settings[name]
                 place = f"retry=RetryPolicy(retries={value!r})" if name == "max_retries" else f"{name}={value!r}"

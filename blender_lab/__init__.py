@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from blender_lab.data.mixinstruct import MixCandidate, MixRecord, read_mix, write_mix
     from blender_lab.data.preferences import PreferenceRecord, read_records
     from blender_lab.evaluate.benchmark import run_benchmark
     from blender_lab.evaluate.benchmark_rankers import benchmark_rankers
-    from blender_lab.evaluate.figures import quality_by_effort, save_figures, win_pie
-    from blender_lab.evaluate.metrics import resolve_metric
+    from blender_lab.evaluate.figures import quality_by_effort, ranking_figure, save_figures, win_pie
+    from blender_lab.evaluate.metrics.registry import resolve_metric
     from blender_lab.evaluate.ranker import RankerNumbers, evaluate_ranker
     from blender_lab.evaluate.records import load_records
     from blender_lab.evaluate.report import BenchmarkReport
@@ -41,39 +42,28 @@ if TYPE_CHECKING:
     from blender_lab.training.sources import SourceConfig
 
 _HOMES = {
-    "BenchmarkReport": "blender_lab.evaluate.report",
-    "FuserTrainingConfig": "blender_lab.fuser.config",
-    "FuserTrainingResult": "blender_lab.fuser.run",
-    "GatherSettings": "blender_lab.mix.gather",
-    "Journal": "blender_lab.mix.journal",
-    "LoopResult": "blender_lab.ranker.loop",
-    "LoraConfig": "blender_lab.fuser.config",
-    "PreferenceRecord": "blender_lab.data.preferences",
-    "RankerNumbers": "blender_lab.evaluate.ranker",
-    "RankerTrainingConfig": "blender_lab.ranker.config",
-    "RewardHeadConfig": "blender_lab.reward_head.config",
-    "SourceConfig": "blender_lab.training.sources",
-    "Stage": "blender_lab.ranker.config",
-    "StepReport": "blender_lab.ranker.loop",
-    "TeacherConfig": "blender_lab.ranker.config",
-    "benchmark_rankers": "blender_lab.evaluate.benchmark_rankers",
-    "bootstrap_mean": "blender_lab.evaluate.statistics",
-    "evaluate_ranker": "blender_lab.evaluate.ranker",
-    "finish_ranker": "blender_lab.ranker.finish",
-    "gather_answers": "blender_lab.mix.gather",
-    "gathered_records": "blender_lab.mix.gather",
-    "load_records": "blender_lab.evaluate.records",
-    "paired_test": "blender_lab.evaluate.statistics",
-    "quality_by_effort": "blender_lab.evaluate.figures",
-    "read_records": "blender_lab.data.preferences",
-    "resolve_metric": "blender_lab.evaluate.metrics",
-    "run_benchmark": "blender_lab.evaluate.benchmark",
-    "save_figures": "blender_lab.evaluate.figures",
-    "scored_by_check": "blender_lab.mix.scoring",
-    "train_fuser": "blender_lab.fuser.run",
-    "train_ranker": "blender_lab.ranker.train",
-    "train_reward_head": "blender_lab.reward_head.fit",
-    "win_pie": "blender_lab.evaluate.figures",
+    "blender_lab.data.mixinstruct": "MixCandidate MixRecord read_mix write_mix",
+    "blender_lab.data.preferences": "PreferenceRecord read_records",
+    "blender_lab.evaluate.benchmark": "run_benchmark",
+    "blender_lab.evaluate.benchmark_rankers": "benchmark_rankers",
+    "blender_lab.evaluate.figures": "quality_by_effort ranking_figure save_figures win_pie",
+    "blender_lab.evaluate.metrics.registry": "resolve_metric",
+    "blender_lab.evaluate.ranker": "RankerNumbers evaluate_ranker",
+    "blender_lab.evaluate.records": "load_records",
+    "blender_lab.evaluate.report": "BenchmarkReport",
+    "blender_lab.evaluate.statistics": "bootstrap_mean paired_test",
+    "blender_lab.fuser.config": "FuserTrainingConfig LoraConfig",
+    "blender_lab.fuser.run": "FuserTrainingResult train_fuser",
+    "blender_lab.mix.gather": "GatherSettings gather_answers gathered_records",
+    "blender_lab.mix.journal": "Journal",
+    "blender_lab.mix.scoring": "scored_by_check",
+    "blender_lab.ranker.config": "RankerTrainingConfig Stage TeacherConfig",
+    "blender_lab.ranker.finish": "finish_ranker",
+    "blender_lab.ranker.loop": "LoopResult StepReport",
+    "blender_lab.ranker.train": "train_ranker",
+    "blender_lab.reward_head.config": "RewardHeadConfig",
+    "blender_lab.reward_head.fit": "train_reward_head",
+    "blender_lab.training.sources": "SourceConfig",
 }
 
 __all__ = [
@@ -84,6 +74,8 @@ __all__ = [
     "Journal",
     "LoopResult",
     "LoraConfig",
+    "MixCandidate",
+    "MixRecord",
     "PreferenceRecord",
     "RankerNumbers",
     "RankerTrainingConfig",
@@ -101,6 +93,8 @@ __all__ = [
     "load_records",
     "paired_test",
     "quality_by_effort",
+    "ranking_figure",
+    "read_mix",
     "read_records",
     "resolve_metric",
     "run_benchmark",
@@ -110,6 +104,7 @@ __all__ = [
     "train_ranker",
     "train_reward_head",
     "win_pie",
+    "write_mix",
 ]
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from blender_core import Blender
 from blender_core.local import find_model
-from langchain_blender.local import open_chat_models
+from langchain_blender import open_chat_models
 
 PROMPT = "How many minutes are there in 3 hours? End with 'The answer is ...'."
 

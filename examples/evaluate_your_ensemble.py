@@ -11,11 +11,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from blender_core.members.adapters import as_members
+from blender_core.members import as_members
 from blender_core.view import Column, Table
 from blender_lab import (
     GatherSettings,
     Journal,
+    MixRecord,
     benchmark_rankers,
     gather_answers,
     gathered_records,
@@ -23,8 +24,7 @@ from blender_lab import (
     save_figures,
     scored_by_check,
 )
-from blender_lab.data.mixinstruct import MixRecord
-from langchain_blender.local import open_chat_models
+from langchain_blender import open_chat_models
 
 # what is asked, and the word or number that a right answer contains
 QUESTIONS = {

@@ -12,7 +12,7 @@ from langchain_text_splitters import RecursiveCharacterTextSplitter
 from rich.console import Console
 
 from blender_core.view import blend_table
-from langchain_blender.local import open_chat_models
+from langchain_blender import open_chat_models
 from langchain_blender.rag import BlendedRAG, local_embeddings
 
 HANDBOOK = """The library opens at nine in the morning and closes at eight in the evening. On Sundays it stays closed.

@@ -9,8 +9,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from rich.console import Console
 
 from blender_core.view import blend_table
-from langchain_blender import BlendedLLM
-from langchain_blender.local import open_chat_models
+from langchain_blender import BlendedLLM, open_chat_models
 
 
 def main() -> None:

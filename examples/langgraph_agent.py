@@ -15,8 +15,7 @@ from rich.console import Console
 
 from blender_core.local import find_model
 from blender_core.view import blend_table
-from langchain_blender import BlendedLLM
-from langchain_blender.local import open_chat_models
+from langchain_blender import BlendedLLM, open_chat_models
 
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
@@ -43,7 +42,7 @@ def days_until(day: str) -> str:
 
 def main() -> None:
     console = Console()
-    with open_chat_models(models=[find_model("qwen2.5-coder-0.5b")], temperature=0.2) as chat_models:
+    with open_chat_models(models=[find_model("qwen2.5-coder-0.5b")], temperature=0.2, max_tokens=64) as chat_models:
         # a single model is asked three times, and its samples vote
         members = chat_models if len(chat_models) > 1 else chat_models * 3
         agent = create_agent(BlendedLLM(llms=members, fuser=None, timeout=120), tools=[calculate, days_until])

@@ -10,7 +10,7 @@ import langchain_blender
 import llamaindex_blender
 from blender_core.local import find_model
 from blender_core.view import blend_table
-from langchain_blender.local import open_chat_models
+from langchain_blender import open_chat_models
 from llamaindex_blender import open_llms
 
 

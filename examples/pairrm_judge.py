@@ -11,8 +11,7 @@ import random
 import sys
 from collections.abc import Sequence
 
-from blender_core.rank import Ranker
-from blender_core.rank.registry import resolve_ranker
+from blender_core.rank import Ranker, resolve_ranker
 
 
 class PairRMJudge:

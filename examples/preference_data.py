@@ -15,7 +15,7 @@ from pairrm_judge import PairRMJudge
 from rich.console import Console
 from rich.table import Table
 
-from langchain_blender.local import open_chat_models
+from langchain_blender import open_chat_models
 
 PROMPTS = [
     "Name the largest planet of the solar system.",

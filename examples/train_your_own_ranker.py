@@ -16,8 +16,7 @@ import tempfile
 from pathlib import Path
 
 from blender_core.rank import EmbeddedRanker, Ranker
-from blender_lab import RankerTrainingConfig, finish_ranker, train_ranker
-from blender_lab.ranker.loop import StepReport
+from blender_lab import RankerTrainingConfig, StepReport, finish_ranker, train_ranker
 
 # question, what it is about, the answer that says what to do
 QUESTIONS = [
@@ -155,7 +154,7 @@ def main() -> None:
             "records_per_step": 8,
             # two of the six layers learn: enough for so small a log, and twice as fast
             "freeze_layers": 4,
-            "bfloat16": False,
+            "precision": "float32",
             "corruption": 0.25,
             "evaluate_every": 8,
             "development_share": 0.15,

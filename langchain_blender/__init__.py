@@ -1,6 +1,6 @@
 """Blend several LLMs into one LangChain chat model.
 
-Names are loaded when they are first used, as in ``langchain_core``.
+Names are imported at their first use, as in ``langchain_core``.
 
 Examples:
     >>> from langchain_core.language_models import FakeListChatModel
@@ -23,16 +23,15 @@ if TYPE_CHECKING:
     from langchain_blender.members import LangChainMember
 
 _HOMES = {
-    "BlendedLLM": "langchain_blender.chat_model",
-    "LangChainMember": "langchain_blender.members",
-    "local_chat_models": "langchain_blender.local",
-    "open_chat_models": "langchain_blender.local",
+    "langchain_blender.chat_model": "BlendedLLM",
+    "langchain_blender.local": "local_chat_models open_chat_models",
+    "langchain_blender.members": "LangChainMember",
 }
 
 __all__ = ["BlendedLLM", "LangChainMember", "local_chat_models", "open_chat_models"]
 
 
-# every module below needs it, and would say less
+# checked here, because the error of a module below says less
 require_installed("langchain_core", feature="langchain_blender", extra="langchain")
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

@@ -8,10 +8,12 @@ import contextvars
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
+from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
+from langchain_core.globals import get_llm_cache
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
@@ -20,13 +22,13 @@ from pydantic import BaseModel, Field
 
 from blender_core.blend_fields import BlendFields
 from blender_core.errors import ConfigurationError
-from blender_core.events import BlendEvent
 from blender_core.fuse.llm_fuser import LLMFuser
+from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
 from blender_core.types.answer import Answer
 from blender_core.types.prompt import Prompt
 from blender_core.types.result import BlendResult
+from langchain_blender.caching import WholeAnswersCache, identity
 from langchain_blender.composition import model_of
-from langchain_blender.identity import identity
 from langchain_blender.members import LangChainMember, adapt, why_no_tools
 from langchain_blender.messages import to_prompt
 from langchain_blender.output import ChunkWriter, blended_message
@@ -38,17 +40,18 @@ __all__ = [
     "BlendedLLM",
 ]
 
+_Manager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
 _PROVIDER = "blended-llm"
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedCall:
-    """A call that is ready to be made.
+    """Holds what the engine needs for one call.
 
     Attributes:
-        prompt: What is asked.
-        accept: The check that a member's answer has to pass, or ``None``.
-        context: The context to make the call in.
+        prompt: The prompt.
+        accept: The check of members' answers, or ``None``.
+        context: The context in which the call runs.
         stop: Stop sequences.
     """
 
@@ -61,7 +64,7 @@ class PreparedCall:
 def prepare_call(
     messages: Sequence[BaseMessage], stop: str | Sequence[str] | None, options: dict[str, Any], run: BlendRun
 ) -> PreparedCall:
-    """Make ready what one call needs.
+    """Prepare one call of the engine.
 
     Args:
         messages: The conversation.
@@ -73,14 +76,14 @@ def prepare_call(
         The call.
 
     Raises:
-        ConfigurationError: An option that a blend cannot have.
+        ConfigurationError: ``options`` has a ``model``. Bind it to a member instead.
     """
     if "model" in options:
         raise ConfigurationError(
             f"model={options['model']!r} cannot be set for a call: the members are different models; "
             "bind it to a member, as in BlendedLLM(llms=[llm.bind(model=...), ...])"
         )
-    # LangChain's own switch between stream and invoke; members are gathered whole
+    # LangChain switches between stream and invoke by "stream"; members are gathered whole
     asked = {key: value for key, value in options.items() if key != "stream" and value is not None}
     sequences = (stop,) if stop and isinstance(stop, str) else tuple(stop or ())
     if sequences:
@@ -90,14 +93,13 @@ def prepare_call(
 
 
 def common_profile(profiles: Sequence[ModelProfile | None]) -> ModelProfile | None:
-    """What a caller may count on, whichever member answers.
+    """Return the capabilities that all members share.
 
     Args:
-        profiles: One profile a member, ``None`` where a member has none.
+        profiles: One profile for each member; ``None`` for a member without one.
 
     Returns:
-        A capability only where every member has it; of numbers the smallest. ``None`` where a member has no
-        profile: nothing is known then.
+        A capability if every member has it, and the smallest of each number. ``None`` if a member has no profile.
 
     Examples:
         >>> common_profile([{"max_input_tokens": 8000, "tool_calling": True}, {"max_input_tokens": 4000}])
@@ -116,11 +118,8 @@ def common_profile(profiles: Sequence[ModelProfile | None]) -> ModelProfile | No
     return cast(ModelProfile, common) or None
 
 
-# No `from __future__ import annotations`: pydantic resolves these annotations at run time.
-
-
 class BlendedLLM(BlendFields, ChildRunChatModel):
-    """Several LLMs as one chat model: all answer, a cross-encoder ranks, the best answers are fused.
+    """Blends several LLMs into one: all answer, a ranker orders, the best answers are fused.
 
     Setup:
         .. code-block:: bash
@@ -129,27 +128,28 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
 
     Key init args - ensemble:
         llms: list
-            The members: chat models, completion LLMs, any other runnable (``.with_retry()``, ``.bind()``, chains,
+            The members: chat models, completion LLMs, other runnables (``.with_retry()``, ``.bind()``, chains,
             agents), LlamaIndex LLMs, ``blender_core`` members, functions from text to text.
         ranker, fuser, top_k, fuse_when, guard, member_prior:
             Who ranks, who fuses, how many answers, when; see ``blender_core.BlendSettings``.
         timeout, deadline, quorum, max_retries, max_concurrency, policy, semaphore, gather_share:
-            Time and failure; see ``blender_core.BlendSettings``. A batch of b prompts makes b times as many calls as
-            there are members; ``max_concurrency`` caps them, over the copies of ``configurable_fields`` too.
+            Time and failure; see ``blender_core.BlendSettings``. A batch of b prompts calls each of m members b
+            times. ``max_concurrency`` limits these b * m calls, also over copies by ``configurable_fields``.
 
-        ``ranker``, ``top_k``, ``timeout`` and ``deadline`` can come from the environment: ``BLENDED_LLM_RANKER`` etc.
+        If ``ranker``, ``top_k``, ``timeout`` or ``deadline`` is not given, it is read from the environment:
+        ``BLENDED_LLM_RANKER`` and so on.
 
     Key init args - completion:
         temperature, max_tokens, stop:
-            Sent to every member that is a model or holds one; what is bound to a member (``.bind(temperature=1)``)
-            stays. ``stop`` ends the fused text too.
+            Sent to every member that is a model or contains one. A setting that is bound to a member
+            (``.bind(temperature=1)``) wins. ``stop`` ends the fused text too.
         model: str
             The blend's own name in traces and metadata (``"blended-llm"``).
 
     Key init args - tracing:
         trace_candidates: str
             Who sees members as child runs: ``"tracers"`` (default: LangSmith, run collectors), ``"all"`` callback
-            handlers (they count members' tokens beside the sum), ``"none"``.
+            handlers, or ``"none"``. With ``"all"``, handlers that count tokens count the members' and the sum.
 
     Instantiate:
         .. code-block:: python
@@ -165,9 +165,9 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             (prompt | llm | StrOutputParser()).invoke({"question": "Why is the sky blue?"})
 
     Stream:
-        Members answer whole; the fused text streams, or the picked one in pieces. Should a fusion be refused
-        after part of it was sent, the best answer follows as a new paragraph, and ``rejected_characters`` in
-        the metadata says how much came before.
+        Members answer whole. The fused text streams; a picked text comes in pieces. If a fusion is rejected after
+        a part of it was sent, the best answer follows as a new paragraph. ``rejected_characters`` in the metadata
+        is the length of that part.
 
         .. code-block:: python
 
@@ -182,22 +182,22 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             await llm.abatch(["One?", "Two?"])
 
     Tool calling:
-        Members vote on the calls, compared by name and arguments; the winner's are returned as they are. A
-        member that cannot bind tools takes no part in such calls.
+        Members vote on the calls, which are compared by name and arguments. The winner's calls are returned
+        unchanged. A member that cannot bind tools is not asked in such calls.
 
         .. code-block:: python
 
             llm.bind_tools([add]).invoke("What is 2 + 3?").tool_calls
 
     Structured output:
-        Each member's answer is checked against the schema; one that meets it is picked, none is fused.
+        Each member's answer is checked against the schema. The best that meets it is picked; none is fused.
 
         .. code-block:: python
 
             llm.with_structured_output(Joke).invoke("Tell me a joke about cats")
 
     Token usage:
-        The sum over members and fuser, counted once.
+        The sum of all members and the fuser, reported once.
 
         .. code-block:: python
 
@@ -205,7 +205,7 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             # {"input_tokens": 28, "output_tokens": 5, "total_tokens": 33}
 
     Response metadata:
-        Who answered, won, was fused, failed and why: ``BlendResult.to_dict()``.
+        Who answered, won, was fused, or failed and why: ``BlendResult.to_dict()``.
 
         .. code-block:: python
 
@@ -228,7 +228,7 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
     max_tokens: int | None = None
     stop: list[str] | None = Field(default=None, alias="stop_sequences")
     model_name: str = Field(default=_PROVIDER, alias="model")
-    # not False: with `configurable_fields` every field is set, and a set False switches streaming off
+    # not False: `configurable_fields` sets every field, and a set False switches streaming off
     streaming: bool | None = None
 
     # -- what the blend is -------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             "deadline": self.deadline,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
-            # not "stop": the base class puts the call's stop sequences there
+            # not "stop", because the base class stores the call's stop sequences there
             "stop_sequences": self.stop,
         }
 
@@ -270,7 +270,7 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         return common_profile([getattr(model, "profile", None) for model in models])
 
     def get_token_ids(self, text: str) -> list[int]:
-        """Token ids, where a tokenizer was given.
+        """Return the token ids of a text, by ``custom_get_token_ids``.
 
         Args:
             text: Any text.
@@ -279,8 +279,8 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             The ids.
 
         Raises:
-            ConfigurationError: There is no tokenizer: members have different ones, and the base class would
-                download GPT-2's.
+            ConfigurationError: ``custom_get_token_ids`` was not given. Members have different tokenizers, and the
+                base class would download GPT-2's.
         """
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
@@ -289,26 +289,26 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         )
 
     def get_num_tokens(self, text: str) -> int:
-        """Tokens in a text, without the network.
+        """Count the tokens of a text without the network.
 
         Args:
             text: Any text.
 
         Returns:
-            The largest count of the ``custom_get_token_ids`` of the blend and its members; without any, four
-            characters a token.
+            The count by the blend's ``custom_get_token_ids``, else the largest by those of its members. If there are
+            none, four characters count as one token.
         """
         return count_text(text, self._token_counters())
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """Tokens in a conversation, without the network.
+        """Count the tokens of a conversation without the network.
 
         Args:
             messages: The conversation.
-            tools: Tools that go with it.
+            tools: Tools that are sent with it.
 
         Returns:
-            The count, by the same tokenizers as ``get_num_tokens``.
+            The count, by the tokenizers of ``get_num_tokens``.
         """
         return count_messages(messages, convert_tools(tools or ()), self._token_counters())
 
@@ -328,69 +328,55 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
     # -- calls -------------------------------------------------------------------------------------------
 
     def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: _Manager = None, **kwargs: Any
     ) -> ChatResult:
         call = self._prepare(messages, stop, run_manager, kwargs)
         blender = self._blender()
         return self._chat_result(call, call.context.run(lambda: blender.blend(call.prompt, accept=call.accept)))
 
     async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: _Manager = None, **kwargs: Any
     ) -> ChatResult:
         call = self._prepare(messages, stop, run_manager, kwargs)
         blend = self._blender().ablend(call.prompt, accept=call.accept)
         return self._chat_result(call, await asyncio.create_task(blend, context=call.context))
 
     def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: _Manager = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         call = self._prepare(messages, stop, run_manager, kwargs)
         writer = ChunkWriter(self.model_name, call.stop)
-        events = cast(Any, self._blender().stream(call.prompt, accept=call.accept))
-        with contextlib.closing(events):
-            # the engine takes the context of the first step with it
-            event: BlendEvent | None = call.context.run(next, events, None)
-            while event is not None:
+        stream = self._blender().stream(call.prompt, accept=call.accept)
+        with contextlib.closing(iterate_in_context(stream, call.context)) as events:
+            for event in events:
                 yield from writer.chunks(event)
-                event = next(events, None)
 
     async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: _Manager = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         call = self._prepare(messages, stop, run_manager, kwargs)
         writer = ChunkWriter(self.model_name, call.stop)
-        events = cast(Any, self._blender().astream(call.prompt, accept=call.accept))
-        async with contextlib.aclosing(events):
-            # the engine takes the context of the first step with it
-            first = asyncio.create_task(_step(events), context=call.context)
-            event: BlendEvent | None = await first
-            while event is not None:
+        stream = self._blender().astream(call.prompt, accept=call.accept)
+        async with contextlib.aclosing(aiterate_in_context(stream, call.context)) as events:
+            async for event in events:
                 for chunk in writer.chunks(event):
                     yield chunk
-                event = await _step(events)
+
+    def _generate_with_cache(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return BaseChatModel._generate_with_cache(self._caching_whole_answers(), messages, *args, **kwargs)
+
+    async def _agenerate_with_cache(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return await BaseChatModel._agenerate_with_cache(self._caching_whole_answers(), messages, *args, **kwargs)
+
+    def _caching_whole_answers(self) -> Self:
+        """A copy whose cache stores whole answers only; the base class would store every answer."""
+        cache = self.cache if isinstance(self.cache, BaseCache) else get_llm_cache()
+        if self.cache is False or cache is None:
+            return self
+        return self.model_copy(update={"cache": WholeAnswersCache(cache)})
 
     def _prepare(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None,
-        run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
-        kwargs: dict[str, Any],
+        self, messages: list[BaseMessage], stop: list[str] | None, run_manager: _Manager, kwargs: dict[str, Any]
     ) -> PreparedCall:
         options = {"temperature": self.temperature, "max_tokens": self.max_tokens, **kwargs}
         run: BlendRun = options.pop(RUN_KEYWORD, None) or run_of_manager(run_manager, self.trace_candidates)
@@ -409,10 +395,10 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         tool_choice: Any = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Let the members call tools; each binds them in its own way when it is called.
+        """Bind tools; each member binds them in its own form when it is called.
 
         Args:
-            tools: Tools: ``BaseTool``, functions with type hints, pydantic classes, JSON schemas.
+            tools: ``BaseTool``, functions with type hints, pydantic classes, or JSON schemas.
             tool_choice: ``"auto"``, ``"any"``, ``"none"``, or the name of a tool.
             **kwargs: Further arguments of the members' ``bind_tools``, such as ``strict``, and call options.
 
@@ -420,10 +406,10 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             A model with the tools bound.
 
         Raises:
-            ConfigurationError: Something is not a tool, or no member can call tools.
+            ConfigurationError: Something is not a tool, or no member can call tools. Add a member that can.
 
         Warns:
-            UserWarning: Some members cannot call tools and take no part in calls with them.
+            UserWarning: Some members cannot call tools; calls with tools do not ask them.
         """
         converted = convert_tools(tools, strict=kwargs.get("strict"))
         reasons = ((name, why_no_tools(member, converted)) for name, member in self.members)
@@ -447,14 +433,10 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
 
         Args:
             schema: A pydantic class, a ``TypedDict`` or a JSON schema.
-            include_raw: Give the message and parsing errors beside what was parsed.
+            include_raw: Whether to return the message and parsing errors too.
             **kwargs: Further arguments of the base class.
 
         Returns:
-            A runnable that gives what the schema says.
+            A runnable whose output meets the schema.
         """
         return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
-
-
-async def _step(events: AsyncIterator[BlendEvent]) -> BlendEvent | None:
-    return await anext(events, None)

@@ -1,4 +1,4 @@
-"""Look into composed runnables: find the model inside and change it, find out how to call the whole."""
+"""Find and change the model inside a composed runnable, and find out how to call the whole."""
 
 from __future__ import annotations
 
@@ -39,26 +39,28 @@ Change = Callable[[Runnable[Any, Any]], Runnable[Any, Any]]
 
 
 def model_of(runnable: Runnable[Any, Any]) -> BaseLanguageModel[Any] | None:
-    """The model that answers: the runnable itself, or the one inside a binding, a retry or at a chain's end.
+    """Find the model that answers: the runnable, or one in a binding, a retry or at a chain's end.
 
     Args:
         runnable: Any runnable.
 
     Returns:
-        The model; the first where there are fallbacks; ``None`` where none can be seen.
+        The model, the first one of fallbacks; ``None`` if the runnable shows none.
     """
     part = _answering_part(runnable)
     return part if isinstance(part, BaseLanguageModel) else None
 
 
 def configured_name(runnable: Runnable[Any, Any]) -> str | None:
-    """The name of a model that is made when it is called, as ``init_chat_model(configurable_fields=...)`` does.
+    """Return the name of a model that is made at its call.
+
+    ``init_chat_model(configurable_fields=...)`` makes such models.
 
     Args:
         runnable: Any runnable.
 
     Returns:
-        The name of the model that it makes by default; ``None`` where there is none, or no such model is inside.
+        The name of its default model; ``None`` if it has none, or makes no models.
     """
     settings = getattr(_answering_part(runnable), "_default_config", None)
     name = settings.get("model") if isinstance(settings, Mapping) else None
@@ -66,20 +68,20 @@ def configured_name(runnable: Runnable[Any, Any]) -> str | None:
 
 
 def change_model(runnable: Runnable[Any, Any], change: Change, *, verbatim: bool = False) -> Runnable[Any, Any] | None:
-    """A copy of a runnable in which the model that answers is changed.
+    """Copy a runnable with another model that answers.
 
     Args:
-        runnable: Any runnable; stays as it is.
-        change: Makes the new model of the old. A fallback for which it raises ``UnsupportedError`` is left out.
-        verbatim: The model's message must come out as it is: a chain that ends in a parser does not do.
+        runnable: Any runnable; not changed.
+        change: Makes the new model from the old. A fallback for which it raises ``UnsupportedError`` is left out.
+        verbatim: Whether the output must be the model's message. A chain that ends in a parser then does not count.
 
     Returns:
-        The copy, ``None`` where no such model can be seen.
+        The copy; ``None`` if the runnable shows no such model.
     """
     if isinstance(runnable, BaseLanguageModel):
         return change(runnable)
     if isinstance(runnable, DynamicRunnable):
-        # which model it is, is known when the ambient config is
+        # the current config selects the model
         inner, _ = runnable.prepare()
         return change_model(inner, change, verbatim=verbatim)
     if isinstance(runnable, RunnableBindingBase):
@@ -96,11 +98,11 @@ def change_model(runnable: Runnable[Any, Any], change: Change, *, verbatim: bool
             return None
         steps = [*runnable.steps[:place], step, *runnable.steps[place + 1 :]]
         return RunnableSequence(*steps, name=runnable.name)
-    return change(runnable) if _is_late(runnable) else None
+    return change(runnable) if _makes_models(runnable) else None
 
 
 def first_step(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
-    """The part of a runnable that takes the input.
+    """Return the part of a runnable that takes the input.
 
     Args:
         runnable: Any runnable.
@@ -112,16 +114,16 @@ def first_step(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
 
 
 def is_native_async(runnable: Runnable[Any, Any]) -> bool:
-    """Whether ``ainvoke`` is written for the event loop, not a thread of the default pool around ``invoke``.
+    """Tell whether ``ainvoke`` runs on the event loop, not as ``invoke`` in a thread.
 
     Args:
         runnable: Any runnable.
 
     Returns:
-        Whether every part of it is.
+        ``True`` if every part does.
     """
     if isinstance(runnable, BaseChatModel):
-        # SimpleChatModel's own is a thread of the default pool, too
+        # SimpleChatModel's uses a thread of the default pool too
         return type(runnable)._agenerate not in (BaseChatModel._agenerate, SimpleChatModel._agenerate)
     if isinstance(runnable, LLM):
         return type(runnable)._acall is not LLM._acall or type(runnable)._agenerate is not LLM._agenerate
@@ -140,13 +142,13 @@ def is_native_async(runnable: Runnable[Any, Any]) -> bool:
 
 
 def holds_graph(runnable: Runnable[Any, Any]) -> bool:
-    """Whether a part is a LangGraph graph, such as an agent: its ``stream`` gives states, not text.
+    """Tell whether a part is a LangGraph graph, whose ``stream`` yields states, not text.
 
     Args:
         runnable: Any runnable.
 
     Returns:
-        Whether any part of it is.
+        ``True`` if any part is.
     """
     if any(cls.__module__.split(".")[0] == "langgraph" for cls in type(runnable).__mro__):
         return True
@@ -154,13 +156,13 @@ def holds_graph(runnable: Runnable[Any, Any]) -> bool:
 
 
 def is_async_only(runnable: Runnable[Any, Any]) -> bool:
-    """Whether ``invoke`` cannot work because a part is an asynchronous function.
+    """Tell whether ``invoke`` cannot work because a part is an asynchronous function.
 
     Args:
         runnable: Any runnable.
 
     Returns:
-        Whether any part of it is such a function.
+        ``True`` if any part is.
     """
     if isinstance(runnable, RunnableLambda):
         return hasattr(runnable, "afunc") and not hasattr(runnable, "func")
@@ -170,7 +172,7 @@ def is_async_only(runnable: Runnable[Any, Any]) -> bool:
 def _change_fallbacks(
     runnable: RunnableWithFallbacks[Any, Any], change: Change, verbatim: bool
 ) -> Runnable[Any, Any] | None:
-    """Branches that cannot be changed are left out; without the first one there is no copy."""
+    """Change the branches, and leave those out that cannot be; ``None`` if the first one cannot."""
     first = change_model(runnable.runnable, change, verbatim=verbatim)
     if first is None:
         return None
@@ -199,8 +201,8 @@ def _parts(runnable: Runnable[Any, Any]) -> list[Runnable[Any, Any]]:
     return []
 
 
-def _is_late(runnable: Runnable[Any, Any]) -> bool:
-    """Whether it stands for a model that is made when it is called; such classes are private to ``langchain``."""
+def _makes_models(runnable: Runnable[Any, Any]) -> bool:
+    """Tell whether it makes a model at its call; such classes are private to ``langchain``."""
     return callable(getattr(runnable, "bind_tools", None))
 
 
@@ -211,7 +213,7 @@ def _answering_part(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
 def _innermost(
     runnable: Runnable[Any, Any], step_of: Callable[[RunnableSequence[Any, Any]], Runnable[Any, Any]]
 ) -> Runnable[Any, Any]:
-    """What is left without bindings, fallbacks and choices, with one step taken out of each sequence."""
+    """Remove bindings, fallbacks and choices, and take one step of each sequence."""
     if isinstance(runnable, RunnableSequence):
         return _innermost(step_of(runnable), step_of)
     if isinstance(runnable, RunnableBindingBase):
@@ -231,12 +233,12 @@ def _answering_step(sequence: RunnableSequence[Any, Any]) -> int:
 
 
 class RunnableMember(Member):
-    """A member that runs a LangChain runnable: knows how the runnable can be called."""
+    """Base of members that run a LangChain runnable; knows how the runnable can be called."""
 
     _async_only: bool = False
 
     def _runs(self, runnable: Runnable[Any, Any]) -> None:
-        """Look at the runnable; to be called when the member is made."""
+        """Find out how the runnable can be called; constructors call this."""
         self.blocks_event_loop = not is_native_async(runnable)
         self._async_only = is_async_only(runnable)
 
@@ -247,5 +249,5 @@ class RunnableMember(Member):
 
     @property
     def has_native_async(self) -> bool:
-        """Whether ``ainvoke`` is written for the event loop."""
+        """Whether ``ainvoke`` runs on the event loop."""
         return self._async_only or not self.blocks_event_loop

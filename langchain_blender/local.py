@@ -1,4 +1,4 @@
-"""Members for LangChain from models on the caller's own machine, or from endpoints named in the environment."""
+"""Make LangChain chat models of local models, or of OpenAI-compatible endpoints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_chat_models(
     temperature: float | None = None,
     timeout: float = 120.0,
 ) -> Iterator[list[BaseChatModel]]:
-    """Make chat models of OpenAI-compatible endpoints, or of local models if no endpoint is named.
+    """Make chat models of OpenAI-compatible endpoints, or of local models if there are none.
 
     Args:
         endpoints: See ``blender_core.members.open_endpoints``.
@@ -34,10 +34,10 @@ def open_chat_models(
         timeout: Seconds after which a request fails.
 
     Yields:
-        One ``langchain_openai.ChatOpenAI`` for each model. Requests are not repeated on failure: the blend does that.
+        One ``langchain_openai.ChatOpenAI`` for each model. It does not retry requests, because the blend does.
 
     Raises:
-        MissingExtraError: ``langchain-openai`` is not installed.
+        MissingExtraError: ``langchain-openai`` is not installed; the message has the command.
         BlendError: What ``open_endpoints`` raises.
 
     Examples:
@@ -46,7 +46,7 @@ def open_chat_models(
         ...     chat_models[0].name
         'qwen'
     """
-    # before local models are started
+    # checked before local models start
     require("langchain_openai", feature="open_chat_models", extra="all")
     with open_endpoints(endpoints, models=models) as opened:
         yield [_chat_model(endpoint, max_tokens, temperature, timeout) for endpoint in opened]
@@ -69,7 +69,7 @@ def local_chat_models(
         model's name. Its profile says whether it calls tools, its metadata whether it follows instructions.
 
     Raises:
-        MissingExtraError: ``langchain-openai`` is not installed.
+        MissingExtraError: ``langchain-openai`` is not installed; the message has the command.
         CheckpointError: A server cannot load its model.
     """
     require("langchain_openai", feature="local_chat_models", extra="all")
@@ -87,9 +87,9 @@ def _chat_model(endpoint: Endpoint, max_tokens: int, temperature: float | None, 
             "metadata": {"follows_instructions": endpoint.follows_instructions},
         }
     connections = {
-        # a connection that is kept belongs to its event loop, and fails in the caller's next
+        # a kept connection belongs to its event loop, and fails in the next one
         "limits": httpx.Limits(max_keepalive_connections=0),
-        # a proxy from the environment cannot reach this machine's loopback
+        # a proxy of the environment cannot reach this machine's loopback
         "trust_env": not endpoint.local,
         "timeout": timeout,
     }

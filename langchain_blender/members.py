@@ -1,4 +1,4 @@
-"""LangChain models, chains and agents as members of an ensemble."""
+"""Ask LangChain models, chains and agents as members of a blend."""
 
 from __future__ import annotations
 
@@ -33,34 +33,32 @@ __all__ = ["LangChainMember", "MemberInput", "adapt", "why_no_tools"]
 
 MemberInput = Literal["auto", "messages", "text"] | Callable[[Prompt], Any]
 
-# what is said about the tools goes to `bind_tools`, whatever else is said of the call does not
+# options of `bind_tools`; the other call options are bound to the model
 _TOOL_OPTIONS = frozenset({"parallel_tool_calls", "response_format", "strict", "tool_choice", "tool_config"})
 
 
 class LangChainMember(RunnableMember):
-    """A LangChain runnable as a member: a chat model, a completion LLM, a chain, an agent.
+    """Asks a LangChain runnable: a chat model, a completion LLM, a chain, or an agent.
 
-    Call options (``temperature``, ``stop``, ...) and tools go to the model inside; what is bound to the
-    runnable stays as it is, and a chain in which no model can be seen keeps its own settings. The runnable runs
-    under the ambient config, so traces and ``configurable`` reach it. Retries that it makes itself
-    (``max_retries``, ``with_retry``) come on top of the engine's.
+    Call options (``temperature``, ``stop``, ...) and tools go to the model inside. Settings bound to the runnable win.
+    A chain that shows no model keeps its own settings. The runnable gets the config of the current run, so traces and
+    ``configurable`` reach it. Its own retries (``max_retries``, ``with_retry``) come on top of the engine's.
 
-    What a model thinks before it answers, in ``<think>`` tags or reasoning blocks, is not part of the answer. The
-    usage of a chain or an agent is the sum of its model calls. An agent as the fuser does not stream: its text
-    comes as one piece.
+    Thoughts before the answer, in ``<think>`` tags or reasoning blocks, are not part of the answer. The usage of a
+    chain or an agent is the sum of its model calls. An agent that fuses does not stream: its text is one piece.
 
     Args:
         runnable: The runnable.
-        name: Shown in results; default is the model's name, else the runnable's.
-        price: What its tokens cost, where cost matters.
-        input: What it is given. ``"messages"``; ``"text"``, the prompt flattened; a function of the prompt; or
-            ``"auto"``: messages for models, otherwise what its input schema asks for: a text, messages, or a
-            dict with the one key it names.
-        follows_instructions: Whether it can be asked to fuse; a base model cannot. Default is what the
-            ``"follows_instructions"`` of its model's ``metadata`` says, else ``True``.
+        name: Shown in results. Default is the model's name, else the runnable's.
+        price: Price of its tokens, for the cost in results and for budgets.
+        input: The input that it gets: ``"messages"``, ``"text"`` (the prompt as one text), or a function of the
+            prompt. ``"auto"`` (default) gives models messages. Other runnables get what their input schema asks for:
+            a text, messages, or a dict with one key.
+        follows_instructions: Whether it can fuse, which a base model cannot. Default is ``"follows_instructions"`` of
+            its model's ``metadata``, else ``True``.
 
     Raises:
-        ConfigurationError: It is not a runnable, or its input needs more than one key.
+        ConfigurationError: It is not a runnable, or its input needs several keys. Pass ``input=function`` then.
 
     Examples:
         >>> from langchain_core.language_models import FakeListChatModel
@@ -100,7 +98,7 @@ class LangChainMember(RunnableMember):
         return counter.applied(to_answer(self._ready(prompt).invoke(self._read(prompt), self._config(prompt, counter))))
 
     async def agenerate(self, prompt: Prompt) -> Answer:
-        """Invoke the runnable; one that would block the event loop runs in a thread."""
+        """Invoke the runnable; it runs in a thread if it would block the event loop."""
         if not self.has_native_async:
             return await super().agenerate(prompt)
         counter = UsageCounter()
@@ -149,7 +147,7 @@ class LangChainMember(RunnableMember):
 
     @property
     def context_window(self) -> int | None:
-        """The ``max_input_tokens`` of its model's profile, ``None`` where there is none."""
+        """The ``max_input_tokens`` of its model's profile; ``None`` if it has none."""
         limit = (getattr(model_of(self.runnable), "profile", None) or {}).get("max_input_tokens")
         return limit if isinstance(limit, int) else None
 
@@ -176,26 +174,19 @@ class LangChainMember(RunnableMember):
 
 
 def adapt(llm: Any) -> Any:
-    """The entry point by which ``blender_core`` finds this adapter.
-
-    Args:
-        llm: Anything.
-
-    Returns:
-        A ``LangChainMember`` for a LangChain runnable, else ``NotImplemented``.
-    """
+    """Return a ``LangChainMember`` of a runnable, else ``NotImplemented``; an entry point names it."""
     return LangChainMember(llm) if isinstance(llm, Runnable) else NotImplemented
 
 
 def why_no_tools(member: Member, tools: list[Any]) -> str | None:
-    """Why a member takes no part in calls with tools.
+    """Return why a member cannot take part in calls with tools.
 
     Args:
         member: Any member.
         tools: Tools in the OpenAI form.
 
     Returns:
-        The reason; ``None`` where it does take part.
+        The reason; ``None`` if it can.
     """
     if not isinstance(member, LangChainMember):
         return None if member.can_call_tools(tools) else "it says so"
@@ -209,7 +200,7 @@ def why_no_tools(member: Member, tools: list[Any]) -> str | None:
 
 
 def _with_tools(runnable: Runnable[Any, Any], tools: list[Any], options: Mapping[str, Any]) -> Runnable[Any, Any]:
-    # members cannot change each other's tools
+    # a copy, so that members cannot change each other's tools
     own = copy.deepcopy(tools)
     bound = change_model(runnable, lambda model: _bind(model, own, options), verbatim=True)
     if bound is None:
@@ -234,7 +225,7 @@ def _bind(model: Runnable[Any, Any], tools: list[Any], options: Mapping[str, Any
 
 
 def _is_model(runnable: Runnable[Any, Any]) -> bool:
-    """Whether it is one model, with or without settings bound to it."""
+    """Tell whether it is one model, with or without bound settings."""
     if isinstance(runnable, RunnableBindingBase):
         return _is_model(runnable.bound)
     return isinstance(runnable, BaseLanguageModel)
@@ -273,7 +264,7 @@ def _auto_input(runnable: Runnable[Any, Any], name: str) -> Callable[[Prompt], A
     try:
         schema = runnable.get_input_jsonschema()
     except Exception:
-        # some runnables cannot describe their input; messages are what most of them take
+        # some runnables cannot describe their input; most of them take messages
         return to_messages
     kind = _kind(schema, schema)
     if kind != "object":
@@ -304,7 +295,7 @@ def _kind(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
 
 
 class _TextStream:
-    """The pieces of one stream, and their text without what was thought."""
+    """Collects the pieces of one stream, and removes thoughts from their text."""
 
     def __init__(self) -> None:
         self._pieces: list[Any] = []

@@ -1,4 +1,4 @@
-"""LangChain messages on one side, the engine's prompt and answer on the other."""
+"""Convert between LangChain messages and the engine's prompts and answers."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ _KINDS = ("audio", "file", "image", "video")
 
 
 def to_turn(message: BaseMessage, role: str, text: str) -> Message:
-    """A message as a turn.
+    """Convert a message to a turn.
 
     Args:
         message: The message.
-        role: Its role in the engine's words.
-        text: Its content as text.
+        role: The turn's role.
+        text: The message's content as text.
 
     Returns:
-        The turn, with the message's tool calls, images and the like.
+        The turn, with the message's tool calls and media.
 
     Examples:
         >>> blocks = [{"type": "text", "text": "What is this?"}, {"type": "image", "url": "https://example.org/a.png"}]
@@ -67,13 +67,13 @@ def to_turn(message: BaseMessage, role: str, text: str) -> Message:
 
 
 def from_turn(turn: Message) -> BaseMessage:
-    """A turn as a message.
+    """Convert a turn to a message.
 
     Args:
         turn: A turn of a prompt that was not made from LangChain messages.
 
     Returns:
-        The message. A tool's turn without the id of its call becomes the user's: providers refuse it otherwise.
+        The message. A tool's turn without the id of its call becomes a user's, because providers refuse it otherwise.
 
     Examples:
         >>> from_turn(Message("assistant", "[calls add]", tool_calls=(ToolCall("add", {"a": 1}, "x"),))).tool_calls
@@ -111,7 +111,7 @@ def _media(block: Mapping[str, Any]) -> Media | None:
         head, _, data = url.partition(",")
         url, mime = None, mime or head[len("data:") :].split(";")[0] or None
     if not data and not url:
-        # a file's id means something to one provider only
+        # a file's id is known to one provider only
         return None
     name = (block.get("extras") or {}).get("filename")
     return Media(cast(MediaKind, block["type"]), data or None, url, mime, name)
@@ -132,7 +132,7 @@ def _block(media: Media) -> dict[str, Any]:
     return {"type": media.kind, **source, **mime, **extras}
 
 
-# how providers say that a text was withheld
+# finish reasons of providers for an answer that was withheld
 _FILTERED = frozenset(
     {
         "blocklist",
@@ -165,14 +165,14 @@ _MEDIA_BLOCKS = frozenset({"audio", "file", "image", "text-plain", "video"})
 
 
 def to_prompt(messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> Prompt:
-    r"""Read a conversation for the engine; LangChain members get the messages themselves.
+    r"""Convert a conversation to a prompt; LangChain members get the messages themselves.
 
     Args:
         messages: The conversation, oldest first.
         options: Call options such as ``stop`` and ``tools``.
 
     Returns:
-        The prompt. Text is flattened for ranking and fusing, other content leaves a mark such as ``[image]``.
+        The prompt. Its text has marks such as ``[image]`` for other content.
 
     Raises:
         ConfigurationError: There are no messages.
@@ -187,15 +187,15 @@ def to_prompt(messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> Pr
 
 
 def to_messages(prompt: Prompt) -> list[BaseMessage]:
-    """The prompt as LangChain messages.
+    """Convert a prompt to LangChain messages.
 
     Args:
         prompt: A prompt, made from LangChain messages or not.
 
     Returns:
-        Copies of the original messages where there are some, so that no member can change another's; else one
-        message a turn. Tools' artifacts and what refuses to be copied are shared. What one member thought before a
-        blended answer is left out: another's provider may refuse it.
+        Copies of the original messages, so that members cannot change each other's; else one message for each turn.
+        Tools' artifacts and parts that cannot be copied are shared. Thoughts of members in blended answers are left
+        out, because other providers may refuse them.
 
     Examples:
         >>> to_messages(Prompt.of("Hi"))[0].text
@@ -207,16 +207,16 @@ def to_messages(prompt: Prompt) -> list[BaseMessage]:
 
 
 def to_answer(output: Any) -> Answer:
-    """Read what a LangChain runnable returned.
+    """Convert the output of a LangChain runnable to an answer.
 
     Args:
         output: A message; a text; or a graph's state, whose last message counts.
 
     Returns:
-        The answer, without what the model thought before it; ``native`` is the message.
+        The answer without the model's thoughts; ``native`` is the message.
 
     Raises:
-        MemberError: It is none of these, or its only tool calls cannot be parsed.
+        MemberError: The output is none of these, or its tool calls cannot be parsed.
 
     Examples:
         >>> to_answer(AIMessage("Hi", usage_metadata={"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}))
@@ -240,14 +240,14 @@ finish_reason=None, refusal=None)
 
 
 def message_text(message: BaseMessage) -> str:
-    """A message's content as text.
+    """Convert a message's content to text.
 
     Args:
         message: Any message.
 
     Returns:
-        Its text; a tool call is written as ``[calls name({...})]``, content that is not text as ``[image]`` and
-        the like, reasoning is left out.
+        Its text without reasoning. A tool call becomes ``[calls name({...})]``, other content a mark such as
+        ``[image]``.
 
     Examples:
         >>> message_text(HumanMessage([{"type": "text", "text": "What is this?"}, {"type": "image", "url": "x"}]))
@@ -265,13 +265,13 @@ def message_text(message: BaseMessage) -> str:
 
 
 def refusal_of(message: AIMessage) -> str | None:
-    """Why a provider withheld the answer.
+    """Return why a provider withheld the answer.
 
     Args:
         message: A model's message.
 
     Returns:
-        The refusal or the filter's name; ``None`` where the message is an answer.
+        The refusal or the filter's name; ``None`` if the message is an answer.
 
     Examples:
         >>> refusal_of(AIMessage("", response_metadata={"finish_reason": "content_filter"}))
@@ -292,13 +292,13 @@ def refusal_of(message: AIMessage) -> str | None:
 
 
 def usage_of(message: AIMessage) -> tuple[Usage | None, float | None]:
-    """What a model's call used.
+    """Read the usage and cost of a model's call.
 
     Args:
         message: A model's message.
 
     Returns:
-        Tokens and cost, each ``None`` where the message does not say.
+        Tokens and cost; each is ``None`` if the message does not report it.
 
     Examples:
         >>> usage_of(AIMessage("Hi"))
@@ -307,7 +307,7 @@ def usage_of(message: AIMessage) -> tuple[Usage | None, float | None]:
     if message.usage_metadata is None:
         return None, None
     used: Mapping[str, Any] = message.usage_metadata
-    # langchain-core sets a cost of 0 on an answer out of a cache
+    # langchain-core sets a cost of 0 on a cached answer
     stated = used.get("total_cost")
     usage = Usage(
         int(used.get("input_tokens") or 0),
@@ -321,7 +321,7 @@ def usage_of(message: AIMessage) -> tuple[Usage | None, float | None]:
 def _copied(message: BaseMessage) -> BaseMessage:
     artifact = getattr(message, "artifact", None)
     try:
-        # what is in the memo is not copied: no model sees an artifact, and it may be large
+        # the memo keeps the artifact from being copied: no model sees it, and it may be large
         return copy.deepcopy(message, {id(artifact): artifact})
     except Exception:
         parts = {name: _copied_part(part) for name, part in message if part is not artifact}
@@ -336,12 +336,12 @@ def _copied_part(part: Any) -> Any:
     try:
         return copy.deepcopy(part)
     except Exception:
-        # a lock, a connection: there is only the one
+        # such as a lock or a connection
         return part
 
 
 def _without_thoughts(message: BaseMessage) -> BaseMessage:
-    """The blend's own message as members get it back; any other message as it is. Changes its argument."""
+    """Remove thoughts from a message of a blend. Changes its argument."""
     if isinstance(message, AIMessage) and "blend" in message.response_metadata:
         message.additional_kwargs.pop("reasoning_content", None)
         if not isinstance(message.content, str):
@@ -385,7 +385,7 @@ def _holds_media(message: AIMessage) -> bool:
     if isinstance(message.content, str):
         return False
     kinds = {block.get("type") for block in message.content if isinstance(block, dict)}
-    # what can be told without translating the provider's blocks
+    # no need to convert the provider's blocks
     if kinds <= _TEXT_BLOCKS | _SILENT_BLOCKS:
         return False
     return any(block["type"] in _MEDIA_BLOCKS for block in message.content_blocks)

@@ -1,4 +1,4 @@
-"""From the engine's result to the message that LangChain gets, whole or in chunks."""
+"""Convert the engine's result to a LangChain message, whole or in chunks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from blender_core.types.result import BlendResult
 
 __all__ = ["ChunkWriter", "blended_message", "summed_usage"]
 
-# keys and blocks that only the provider that made them can take back
+# keys and blocks that only the provider that made them understands
 _PRIVATE_KEYS = frozenset({"extras", "id", "index"})
 _PRIVATE_BLOCKS = frozenset(
     {
@@ -37,13 +37,12 @@ _PARAGRAPH = "\n\n"
 
 
 def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]) -> AIMessage:
-    """The message of a finished call.
+    """Convert the result of a call to a message.
 
-    A fused text is plain text. A picked answer keeps its text, tool calls, standard content blocks and what its
-    member thought before it: as reasoning blocks where its content is blocks, else as ``reasoning_content`` of
-    ``additional_kwargs``, from where ``content_blocks`` reads it. Citations stay where the text is the member's, not
-    cut and without thoughts in it. What only its provider understands is left out: signatures, the provider's ids and
-    further keywords.
+    A fused text is plain text. A picked answer keeps its text, tool calls, standard content blocks and thoughts.
+    Thoughts are reasoning blocks if its content is blocks, else ``reasoning_content`` of ``additional_kwargs``, which
+    ``content_blocks`` reads. Citations stay if the text is exactly the member's. Signatures, ids and keywords that only
+    one provider understands are left out.
 
     Args:
         result: The result.
@@ -51,8 +50,8 @@ def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]
         stop: Stop sequences; the text ends before the first.
 
     Returns:
-        A new message without an id; ``response_metadata["blend"]`` holds ``BlendResult.to_dict()``, the usage
-        is the sum of all calls.
+        A new message without an id. ``response_metadata["blend"]`` is ``BlendResult.to_dict()``; the usage is the sum
+        of all calls.
     """
     return AIMessage(
         content=_content(result, cut_at_stop(result.text, stop)),
@@ -64,10 +63,10 @@ def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]
 
 
 class ChunkWriter:
-    """Turns the events of a call into chunks. Made for one call.
+    """Converts the events of a call to chunks; made for one call.
 
-    Usage and metadata stand on the last chunk only, so that adding chunks up counts them once. The text of a stream
-    is plain: citations stand in whole messages only.
+    Only the last chunk has usage and metadata, so that adding chunks counts them once. Streamed text has no
+    citations; whole messages have.
 
     Args:
         model_name: The blend's name.
@@ -82,20 +81,20 @@ class ChunkWriter:
         self._taken_back = 0
 
     def chunks(self, event: BlendEvent) -> Iterator[ChatGenerationChunk]:
-        """The chunks that an event brings.
+        """Yield the chunks of an event.
 
         Args:
             event: The next event.
 
         Yields:
-            Text as it comes; at the end other content, tool calls, then the last chunk.
+            Chunks of text; at the end other content, tool calls, then the last chunk.
         """
         if isinstance(event, Token):
             yield from self._text(self._stop.take(event.text))
         elif isinstance(event, FusionRejected):
             self._stop = StopFilter(self._sequences)
             if self._sent:
-                # what is sent cannot be taken back: the answer follows as a new paragraph
+                # the sent text cannot be undone, so the answer follows as a new paragraph
                 self._taken_back = self._sent
                 yield from self._text(_PARAGRAPH)
         elif isinstance(event, Finished):
@@ -128,13 +127,13 @@ class ChunkWriter:
 
 
 def summed_usage(result: BlendResult) -> UsageMetadata | None:
-    """What all calls used, members and fuser together.
+    """Return the usage of all calls, members and fuser together.
 
     Args:
         result: The result.
 
     Returns:
-        The sum with its details; ``None`` where no call said what it used.
+        The sum with its details; ``None`` if no call reported its usage.
     """
     usage = result.usage
     if not usage.total_tokens and not result.usage_known:
@@ -150,7 +149,7 @@ def summed_usage(result: BlendResult) -> UsageMetadata | None:
 
 
 def _metadata(result: BlendResult, model_name: str) -> dict[str, Any]:
-    # no model_provider: content is standard, and the summed usage is not one context's size
+    # no model_provider: the content is standard, and the summed usage is no context size
     return {"model_name": model_name, "finish_reason": result.finish_reason or "stop", "blend": result.to_dict()}
 
 
@@ -169,7 +168,7 @@ def _native(result: BlendResult) -> AIMessage | None:
 
 
 def _content(result: BlendResult, text: str) -> Any:
-    """A text; blocks where there is other content, or a text with citations."""
+    """A text; or blocks, if there is other content or a text with citations."""
     blocks = _blocks(result)
     written = [block for block in blocks if block["type"] == "text"]
     others = _other_blocks(result)
@@ -184,12 +183,12 @@ def _content(result: BlendResult, text: str) -> Any:
 
 
 def _other_blocks(result: BlendResult) -> list[dict[str, Any]]:
-    """Content blocks of a picked answer beside its text: reasoning, images, sound, files."""
+    """Content blocks of a picked answer that are no text: reasoning, images, sound, files."""
     return [block for block in _blocks(result) if block["type"] != "text"]
 
 
 def _blocks(result: BlendResult) -> list[dict[str, Any]]:
-    """Content blocks of a picked answer, where its content is not a text."""
+    """Content blocks of a picked answer; empty if its content is a text."""
     native = _native(result)
     if native is None or isinstance(native.content, str):
         return []
@@ -198,7 +197,7 @@ def _blocks(result: BlendResult) -> list[dict[str, Any]]:
 
 
 def _text_block(block: Any) -> dict[str, Any]:
-    """A text with its citations; empty where there is no text."""
+    """A text block with its citations; empty if there is no text."""
     text = block.get("text")
     if not text:
         return {}
@@ -215,7 +214,7 @@ def _public(block: Any) -> dict[str, Any]:
 
 
 def _thoughts(result: BlendResult) -> dict[str, Any]:
-    """What the member of a picked answer thought, where its content is a text."""
+    """Thoughts of the member of a picked answer; empty if its content is blocks."""
     native = _native(result)
     if native is None or not isinstance(native.content, str):
         return {}

@@ -1,4 +1,4 @@
-"""Tools of a call: one form for all members, and what a member's answer must look like."""
+"""Convert the tools of a call to one form for all members, and check members' answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from blender_core.errors import ConfigurationError
 from blender_core.runtime.extras import require
-from blender_core.selection import tool_check
+from blender_core.selection import arguments_problem, tool_check
 from blender_core.types.answer import Answer, ToolCall
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _LONGEST_MESSAGE = 200
-# how LangChain's tools read a text where they want something else
+# LangChain's tools convert text to these types
 _READERS: dict[str, TypeAdapter[Any]] = {
     "integer": TypeAdapter(int),
     "number": TypeAdapter(float),
@@ -36,22 +36,21 @@ _READERS: dict[str, TypeAdapter[Any]] = {
 
 
 def violation(value: Any, schema: Mapping[str, Any] | bool, *, lenient: bool = False) -> str | None:
-    """Where a value does not meet a schema, as the ``jsonschema`` library finds it.
+    """Check a value against a JSON schema by the ``jsonschema`` library.
 
-    The draft is the one that ``$schema`` names, 2020-12 where it names none. References to other documents are
-    not fetched.
+    The draft is the one named in ``$schema``, else 2020-12. References to other documents are not fetched.
 
     Args:
         value: Plain JSON types.
         schema: A JSON schema.
-        lenient: Take a number or a boolean that is written as text for what it says, as tools do.
+        lenient: Accept a number or a boolean that is written as text, as tools do.
 
     Returns:
-        The most telling violation in words, ``None`` where there is none. A schema that cannot be used is told of
-        too: of every value alike, so that no answer is set aside for it and the result says so.
+        The most relevant violation in words, or ``None``. A schema that cannot be used is a violation of every
+        value, so the result says so and no answer is preferred.
 
     Raises:
-        MissingExtraError: ``jsonschema`` is not installed.
+        MissingExtraError: ``jsonschema`` is not installed; the message has the command.
 
     Examples:
         >>> schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -67,7 +66,7 @@ def violation(value: Any, schema: Mapping[str, Any] | bool, *, lenient: bool = F
     draft = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         draft.check_schema(schema)
-        # a registry of our own, because the default one opens URLs
+        # jsonschema's default registry opens URLs
         checker = draft(schema, registry=referencing.Registry())
         if lenient:
             value = _with_texts_read(value, checker.iter_errors(value))
@@ -85,20 +84,20 @@ def violation(value: Any, schema: Mapping[str, Any] | bool, *, lenient: bool = F
 
 
 def _with_texts_read(value: Any, errors: Iterable[Any]) -> Any:
-    """A copy in which the texts that are of a wrong type are what they say."""
+    """A copy in which texts of a wrong type are converted."""
     value = copy.deepcopy(value)
     for error in _leaves(errors):
         path = list(error.absolute_path)
         if error.validator == "type" and isinstance(error.instance, str) and path:
             holder = functools.reduce(operator.getitem, path[:-1], value)
-            # the text may be a property's name, or be read already
+            # the text may be a property's name, or converted already
             if holder[path[-1]] == error.instance:
                 holder[path[-1]] = _read(error.instance, error.validator_value)
     return value
 
 
 def _leaves(errors: Iterable[Any]) -> Iterator[Any]:
-    """The errors, each alternative's (``anyOf``) in place of the whole."""
+    """The errors; those of the alternatives (``anyOf``) instead of their parent."""
     for error in errors:
         if error.context:
             yield from _leaves(error.context)
@@ -135,17 +134,17 @@ Tool = dict[str, Any] | type | Callable[..., Any] | BaseTool
 
 
 def convert_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[str, Any]]:
-    """Tools in the OpenAI form, which every LangChain chat model takes.
+    """Convert tools to the OpenAI form, which every LangChain chat model takes.
 
     Args:
         tools: Tools as ``bind_tools`` takes them.
-        strict: Marks each tool as strict, where given.
+        strict: Mark each tool as strict; ``None`` leaves the mark out.
 
     Returns:
-        One dict a tool; a provider's own tool (such as ``{"google_search": {}}``) is left as it is.
+        One dict for each tool. A provider's own tool, such as ``{"google_search": {}}``, is not changed.
 
     Raises:
-        ConfigurationError: Something is not a tool.
+        ConfigurationError: Something is not a tool. Pass a ``BaseTool``, a function, a class or a JSON schema.
     """
     converted = []
     for tool in tools:
@@ -162,7 +161,7 @@ def convert_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[
 
 
 def normalised_choice(choice: Any) -> str | None:
-    """A tool choice in the words that every member understands.
+    """Convert a tool choice to a value that every member understands.
 
     Args:
         choice: ``"auto"``, ``"none"``, ``"any"``, ``"required"``, a tool's name, a bool, or OpenAI's dict.
@@ -171,7 +170,7 @@ def normalised_choice(choice: Any) -> str | None:
         ``"auto"``, ``"none"``, ``"any"``, a tool's name, or ``None``.
 
     Raises:
-        ConfigurationError: It is something else.
+        ConfigurationError: The choice is none of these.
 
     Examples:
         >>> normalised_choice("required"), normalised_choice({"type": "function", "function": {"name": "add"}})
@@ -193,30 +192,30 @@ def normalised_choice(choice: Any) -> str | None:
 
 
 def wants_structure(options: Mapping[str, Any], schema: Any) -> bool:
-    """Whether the call asks for structured output, which is picked and never fused.
+    """Tell whether a call asks for structured output, which is picked and never fused.
 
     Args:
         options: The call options.
-        schema: The schema of ``with_structured_output``, where there is one.
+        schema: The schema of ``with_structured_output``, or ``None``.
 
     Returns:
-        Whether it does.
+        ``True`` if it does.
     """
     return schema is not None or bool(options.get("response_format"))
 
 
 def acceptance(options: Mapping[str, Any], schema: Any) -> Callable[[Answer], str | None] | None:
-    """The check that a member's answer has to pass.
+    """Make the check of members' answers.
 
-    Tool calls must name a bound tool and meet its schema, a number or a boolean written as text being what it
-    says; where a call is required there must be one; where structured output is asked for it must meet the schema.
+    A tool call must name a bound tool and meet its schema; numbers and booleans may be written as text. If a call is
+    required, there must be one. Structured output must meet its schema.
 
     Args:
         options: The call options.
-        schema: The schema of ``with_structured_output``, where there is one.
+        schema: The schema of ``with_structured_output``, or ``None``.
 
     Returns:
-        A function that says why an answer cannot be used, or ``None``; ``None`` where anything goes.
+        A function that returns why an answer cannot be used, or ``None``; ``None`` if every answer can be used.
     """
     tools = options.get("tools") or []
     text_schema = _response_schema(options.get("response_format"))
@@ -233,7 +232,7 @@ def acceptance(options: Mapping[str, Any], schema: Any) -> Callable[[Answer], st
 
 
 def _parameters(tools: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Name to parameters; empty where a provider's own tool is among them, whose calls cannot be foreseen."""
+    """Name -> parameters. Empty if one is a provider's own tool, whose calls may have any name."""
     functions = [tool.get("function") for tool in tools]
     if not all(isinstance(function, Mapping) and "name" in function for function in functions):
         return {}
@@ -241,16 +240,9 @@ def _parameters(tools: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, An
 
 
 def _call_violation(call: ToolCall, parameters: Mapping[str, Mapping[str, Any]], schema: Any) -> str | None:
-    if parameters and call.name not in parameters:
-        return f"called {call.name}, which is not among the tools"
     if isinstance(schema, type) and issubclass(schema, BaseModel):
-        try:
-            schema.model_validate(dict(call.arguments))
-        except ValidationError as error:
-            first = error.errors()[0]
-            return f"{call.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        return None
-    # a tool reads its arguments; what is asked for as structured output is handed on as it is
+        return arguments_problem(call, schema)
+    # a tool converts its arguments, but structured output reaches the caller unchanged
     problem = violation(dict(call.arguments), parameters.get(call.name, {}), lenient=schema is None)
     return None if problem is None else f"{call.name}: {problem}"
 

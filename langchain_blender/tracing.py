@@ -1,4 +1,4 @@
-"""Members as child runs of the blend: callbacks, tags, context, and the answers that are cached."""
+"""Run members as child runs of the blend: callbacks, tags, context."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ import contextlib
 import contextvars
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, cast
 
-from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.callbacks import (
-    AsyncCallbackManagerForLLMRun,
     BaseCallbackHandler,
     BaseCallbackManager,
     CallbackManager,
-    CallbackManagerForLLMRun,
 )
 from langchain_core.callbacks.manager import BaseRunManager
-from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatResult, Generation
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import _set_config_context, ensure_config, merge_configs
 from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2StreamingCallbackHandler
@@ -28,17 +23,13 @@ from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 from langchain_core.tracers.context import _configure_hooks, tracing_v2_callback_var
 from langchain_core.utils.uuid import uuid7
 
-from blender_core.types.outcome import Status
-
 __all__ = [
     "NO_STREAM_TAG",
     "RUN_KEYWORD",
     "BlendRun",
     "ChildRunChatModel",
     "TraceCandidates",
-    "WholeAnswersCache",
     "in_config",
-    "is_whole",
     "member_config",
     "open_run",
     "run_of_manager",
@@ -46,20 +37,20 @@ __all__ = [
 
 TraceCandidates = Literal["all", "none", "tracers"]
 
-# the call keyword that carries the run through the base class; never seen by members or tracers
+# the keyword that carries the run through the base class; members and tracers never see it
 RUN_KEYWORD = "_blend_run"
-# LangGraph leaves runs with this tag out of its message stream
+# LangGraph does not show runs with this tag in its message stream
 NO_STREAM_TAG = "nostream"
 
 
 @dataclass(frozen=True, slots=True)
 class BlendRun:
-    """One run of the blend.
+    """Holds one run of the blend.
 
     Attributes:
-        config: What members run under: callbacks, tags, metadata, ``configurable``.
-        mode: Which handlers hear of members.
-        schema: The schema of a structured output, where one is asked for.
+        config: The config of the members: callbacks, tags, metadata, ``configurable``.
+        mode: Which handlers are told of members.
+        schema: The schema of a structured output, or ``None``.
     """
 
     config: RunnableConfig
@@ -67,10 +58,10 @@ class BlendRun:
     schema: Any = None
 
     def context(self) -> contextvars.Context:
-        """A copy of the current context in which ``config`` is the ambient config.
+        """Return a copy of the current context in which ``config`` is the current config.
 
-        A member with bound tools or a retry looks its callbacks up there; without this it would attach itself
-        to the caller's chain.
+        Members with bound tools or a retry read their callbacks from it. They would report to the caller's chain
+        otherwise.
         """
         context = in_config(self.config)
         if self.mode != "all":
@@ -81,15 +72,15 @@ class BlendRun:
 def open_run(
     config: RunnableConfig | None, mode: TraceCandidates, schema: Any = None
 ) -> tuple[RunnableConfig, BlendRun]:
-    """Fix a run's id and handlers ahead of the base class.
+    """Set the id and handlers of a run before the base class does.
 
     Args:
         config: The caller's config.
-        mode: Which handlers hear of members.
-        schema: The schema of a structured output.
+        mode: Which handlers are told of members.
+        schema: The schema of a structured output, or ``None``.
 
     Returns:
-        The config to go on with, and the run.
+        The config for the base class, and the run.
     """
     full = ensure_config(config)
     run_id = full.get("run_id") or uuid7()
@@ -104,14 +95,14 @@ def open_run(
 
 
 def run_of_manager(manager: BaseRunManager | None, mode: TraceCandidates) -> BlendRun:
-    """The run behind a run manager, where the call came in below ``invoke`` (``generate``).
+    """Make the run of a call that did not come through ``invoke``, such as ``generate``.
 
     Args:
-        manager: The run manager, ``None`` where there is none.
-        mode: Which handlers hear of members.
+        manager: The run manager, or ``None``.
+        mode: Which handlers are told of members.
 
     Returns:
-        The run; it knows no ``configurable``.
+        The run, without ``configurable``.
     """
     if manager is None:
         callbacks = _child_manager([], None, [], {}, mode)
@@ -127,7 +118,7 @@ def run_of_manager(manager: BaseRunManager | None, mode: TraceCandidates) -> Ble
 
 
 def in_config(config: RunnableConfig) -> contextvars.Context:
-    """A copy of the current context in which a config is the ambient one.
+    """Return a copy of the current context in which a config is the current one.
 
     Args:
         config: The config.
@@ -141,19 +132,19 @@ def in_config(config: RunnableConfig) -> contextvars.Context:
 
 
 def member_config(name: str, purpose: str, listeners: Sequence[BaseCallbackHandler]) -> RunnableConfig:
-    """What a member's runnable is invoked with; the ambient config fills in the rest.
+    """Make the config of a member's runnable; LangChain adds the rest from the current config.
 
     Args:
         name: The member's name.
         purpose: The prompt's purpose.
-        listeners: Handlers that hear this one run, and what is inside it.
+        listeners: Handlers for this one run and its child runs.
 
     Returns:
         The config.
     """
     config: RunnableConfig = {"run_name": f"{'fuser' if purpose == 'fuse' else 'candidate'}:{name}"}
     if listeners:
-        # callbacks of a config replace the ambient ones, so they are merged first
+        # callbacks of a config replace those of the current config, so they are merged first
         merged = merge_configs(ensure_config(), {"callbacks": list(listeners)})
         config["callbacks"] = merged.get("callbacks")
     return config
@@ -182,10 +173,10 @@ def _hears(handler: BaseCallbackHandler, mode: TraceCandidates) -> bool:
 
 
 def _silence_hooks(mode: TraceCandidates) -> None:
-    """Take handlers that are not to hear of members out of the context variables that would bring them back.
+    """Remove handlers that are not told of members from context variables.
 
-    ``get_usage_metadata_callback`` and others put their handler into every call that is made in their context;
-    a member's tokens would be counted there beside the blend's.
+    ``get_usage_metadata_callback`` and others add their handler to every call in their context. They would count the
+    tokens of members and of the blend.
     """
     for variable, *_ in _configure_hooks:
         handler = variable.get()
@@ -199,205 +190,66 @@ def _silence_hooks(mode: TraceCandidates) -> None:
         _set_tracing_context({"parent": None, "enabled": False})
 
 
-# a refusal is an answer of its kind: it would come again; and who takes no part is not missed
-_SETTLED = frozenset({Status.OK.value, Status.REFUSED.value, Status.UNSUPPORTED.value})
-
-
-class WholeAnswersCache(BaseCache):
-    """Another cache, in which only whole answers are stored.
-
-    An answer that was made while a member was down is good enough for its own call, and no more: kept, it would
-    stand in for the ensemble long after the member is back.
-
-    Args:
-        cache: The cache.
-
-    Examples:
-        >>> from langchain_core.caches import InMemoryCache
-        >>> WholeAnswersCache(InMemoryCache()).lookup("prompt", "llm") is None
-        True
-    """
-
-    def __init__(self, cache: BaseCache) -> None:
-        self._cache = cache
-
-    def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
-        """Look an answer up."""
-        return self._cache.lookup(prompt, llm_string)
-
-    async def alookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
-        """Look an answer up, without blocking the event loop where the cache can."""
-        return await self._cache.alookup(prompt, llm_string)
-
-    def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
-        """Store an answer if it is whole."""
-        if is_whole(return_val):
-            self._cache.update(prompt, llm_string, return_val)
-
-    async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
-        """Store an answer if it is whole, without blocking the event loop where the cache can."""
-        if is_whole(return_val):
-            await self._cache.aupdate(prompt, llm_string, return_val)
-
-    def clear(self, **kwargs: Any) -> None:
-        """Clear the cache."""
-        self._cache.clear(**kwargs)
-
-    async def aclear(self, **kwargs: Any) -> None:
-        """Clear the cache, without blocking the event loop where the cache can."""
-        await self._cache.aclear(**kwargs)
-
-
-def is_whole(generations: Sequence[Generation]) -> bool:
-    """Whether nothing was missing when an answer was made.
-
-    Args:
-        generations: What a blend generated.
-
-    Returns:
-        Whether no stage was degraded and every member answered, refused, or took no part.
-
-    Examples:
-        >>> from langchain_core.messages import AIMessage
-        >>> made = {"degraded": False, "candidates": [{"status": "ok"}, {"status": "timeout"}]}
-        >>> is_whole([ChatGeneration(message=AIMessage("Hi", response_metadata={"blend": made}))])
-        False
-    """
-    for generation in generations:
-        if isinstance(generation, ChatGeneration):
-            made = generation.message.response_metadata.get("blend") or {}
-            if made.get("degraded") or any(part["status"] not in _SETTLED for part in made.get("candidates", ())):
-                return False
-    return True
-
-
-# No `from __future__ import annotations`: pydantic and LangChain resolve these annotations at run time.
-
-
 _NOT_CHOICES = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"})
 
 
 class ChildRunChatModel(BaseChatModel):
-    """Opens its run at every entry point and carries it, as a keyword, to where the work is done.
+    """Opens a run in every public method, and passes it on as a keyword.
 
     Attributes:
-        trace_candidates: Who sees inner calls as child runs: ``"tracers"``, ``"all"`` handlers, or ``"none"``.
+        trace_candidates: Who sees members as child runs: ``"tracers"``, ``"all"`` handlers, or ``"none"``.
     """
 
     trace_candidates: TraceCandidates = "tracers"
 
-    def invoke(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
-    ) -> AIMessage:
-        """Answer. See the class for what the message holds."""
-        config, kwargs = self._opened(config, kwargs)
-        return super().invoke(input, config, stop=stop, **kwargs)
+    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
+        """Answer; the class says what the message holds."""
+        return super().invoke(input, **self._opened(config, kwargs))
 
     async def ainvoke(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AIMessage:
-        """Answer; members run on the event loop where they are written for it, else in threads."""
-        config, kwargs = self._opened(config, kwargs)
-        return await super().ainvoke(input, config, stop=stop, **kwargs)
+        """Answer without blocking the event loop; members without asynchronous code run in threads."""
+        return await super().ainvoke(input, **self._opened(config, kwargs))
 
     def stream(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
-        """Answer in chunks. See the class for what streams."""
-        config, kwargs = self._opened(config, kwargs)
-        yield from super().stream(input, config, stop=stop, **kwargs)
+        """Answer in chunks; the class says what streams."""
+        yield from super().stream(input, **self._opened(config, kwargs))
 
     async def astream(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        stop: list[str] | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
-        """Answer in chunks, without blocking the event loop."""
-        config, kwargs = self._opened(config, kwargs)
-        async with contextlib.aclosing(cast(Any, super().astream(input, config, stop=stop, **kwargs))) as chunks:
+        """Answer in chunks without blocking the event loop."""
+        stream = super().astream(input, **self._opened(config, kwargs))
+        async with contextlib.aclosing(cast(Any, stream)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     def stream_events(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        version: Any = "v2",
-        stop: list[str] | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, version: Any = "v2", **kwargs: Any
     ) -> Any:
         """Answer in typed events; see ``BaseChatModel.stream_events``."""
-        if version == "v3":
-            config, kwargs = self._opened(config, kwargs)
-        return super().stream_events(input, config, version=version, stop=stop, **kwargs)
+        arguments = self._opened(config, kwargs) if version == "v3" else {**kwargs, "config": config}
+        return super().stream_events(input, version=version, **arguments)
 
     def astream_events(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        *,
-        version: Any = "v2",
-        stop: list[str] | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, version: Any = "v2", **kwargs: Any
     ) -> Any:
-        """Answer in typed events; see ``BaseChatModel.astream_events``."""
-        if version == "v3":
-            config, kwargs = self._opened(config, kwargs)
-        return super().astream_events(input, config, version=version, stop=stop, **kwargs)
+        """Answer in typed events on the event loop; see ``BaseChatModel.astream_events``."""
+        arguments = self._opened(config, kwargs) if version == "v3" else {**kwargs, "config": config}
+        return super().astream_events(input, version=version, **arguments)
 
-    def _opened(self, config: RunnableConfig | None, kwargs: dict[str, Any]) -> tuple[RunnableConfig, dict[str, Any]]:
+    def _opened(self, config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The keywords of the base class, with the run among them."""
         if RUN_KEYWORD in kwargs:
-            return config or {}, kwargs
+            return {**kwargs, "config": config or {}}
         structured = kwargs.get("ls_structured_output_format") or kwargs.get("structured_output_format") or {}
         config, run = open_run(config, self.trace_candidates, structured.get("schema"))
-        return config, {**kwargs, RUN_KEYWORD: run}
+        return {**kwargs, "config": config, RUN_KEYWORD: run}
 
-    # the base class stores every answer; a copy of the model, with a cache that is choosy, makes it store whole ones
-
-    def _generate_with_cache(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return BaseChatModel._generate_with_cache(self._choosy(), messages, stop, run_manager, **kwargs)
-
-    async def _agenerate_with_cache(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return await BaseChatModel._agenerate_with_cache(self._choosy(), messages, stop, run_manager, **kwargs)
-
-    def _choosy(self) -> Self:
-        cache = self.cache if isinstance(self.cache, BaseCache) else get_llm_cache()
-        if self.cache is False or cache is None:
-            return self
-        return self.model_copy(update={"cache": WholeAnswersCache(cache)})
-
-    # the run travels as a keyword; neither traces nor cache keys may see it
+    # neither traces nor cache keys may contain the run
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         kwargs.pop(RUN_KEYWORD, None)
@@ -406,7 +258,7 @@ class ChildRunChatModel(BaseChatModel):
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         run = kwargs.pop(RUN_KEYWORD, None)
         key = super()._get_llm_string(stop=stop, **kwargs)
-        # members answer by what is configurable; a thread's id and the framework's own entries do not matter
+        # members' answers depend on what is configurable, but not on a thread's id or LangGraph's own entries
         configurable = {} if run is None else run.config.get("configurable", {})
         chosen = sorted((k, v) for k, v in configurable.items() if not k.startswith("__") and k not in _NOT_CHOICES)
         return f"{key}|{chosen}" if chosen else key

@@ -1,4 +1,4 @@
-"""Count tokens: the usage that members report, and estimates without the network."""
+"""Count tokens: sum the usage that models report, and estimate without the network."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = [
 
 
 class UsageCounter(BaseCallbackHandler):
-    """Adds up what the model calls of one run used. Made for one run.
+    """Sums the usage of the model calls of one run; made for one run.
 
-    A blend among the models counts once, with its sum, as long as its ``trace_candidates`` is not ``"all"``.
+    A blend among the models counts once, by its sum, unless its ``trace_candidates`` is ``"all"``.
 
     Examples:
         >>> counter = UsageCounter()
@@ -37,7 +37,7 @@ class UsageCounter(BaseCallbackHandler):
         True
     """
 
-    # in asynchronous runs, too: before the run's result is there
+    # otherwise an asynchronous run may end before this is called
     run_inline = True
 
     def __init__(self) -> None:
@@ -47,11 +47,11 @@ class UsageCounter(BaseCallbackHandler):
 
     @property
     def ignore_chat_model(self) -> bool:
-        """Starts are of no interest."""
+        """Always ``True``: only the ends of calls count."""
         return True
 
     def on_llm_end(self, response: LLMResult, **_kwargs: Any) -> None:
-        """Add a model's call."""
+        """Add the usage of a model's call."""
         for generations in response.generations:
             generation = generations[0] if generations else None
             if not isinstance(generation, ChatGeneration) or not isinstance(generation.message, AIMessage):
@@ -64,13 +64,13 @@ class UsageCounter(BaseCallbackHandler):
                     self._cost = (self._cost or 0.0) + cost
 
     def applied(self, answer: Answer) -> Answer:
-        """The answer with the sum of all calls.
+        """Return the answer with the usage of all calls.
 
         Args:
-            answer: What came out of the run.
+            answer: The answer of the run.
 
         Returns:
-            A copy; the answer's own usage stays where no call said what it used.
+            A copy with the sum; the answer itself if no call reported its usage.
         """
         with self._lock:
             if self._usage is None:
@@ -79,24 +79,27 @@ class UsageCounter(BaseCallbackHandler):
 
 
 TokenIds = Callable[[str], list[int]]
+"""A tokenizer: from a text to its token ids."""
 _CHARACTERS_PER_TOKEN = 4
 
 
 def counters_of(models: Sequence[Any]) -> list[TokenIds]:
-    """Tokenizers that users gave to models; a model's built-in count may want the network and is not used.
+    """Return the tokenizers that users gave to models.
+
+    A model's built-in count is not used, because it may need the network.
 
     Args:
-        models: Models, of any kind.
+        models: Models of any kind.
 
     Returns:
-        The ``custom_get_token_ids`` of those that have one.
+        The ``custom_get_token_ids`` of the models that have one.
     """
     custom = (getattr(model, "custom_get_token_ids", None) for model in models)
     return [counter for counter in custom if callable(counter)]
 
 
 def count_text(text: str, counters: Sequence[TokenIds]) -> int:
-    """Tokens in a text: the largest of the counters' counts, else four characters a token.
+    """Count the tokens of a text: the largest of all counts, else four characters a token.
 
     Args:
         text: Any text.
@@ -115,7 +118,7 @@ def count_text(text: str, counters: Sequence[TokenIds]) -> int:
 
 
 def count_messages(messages: Sequence[BaseMessage], tools: Sequence[Any], counters: Sequence[TokenIds]) -> int:
-    """Tokens in a conversation, with a few for each message's frame.
+    """Count the tokens of a conversation, with three for the frame of each message.
 
     Args:
         messages: The conversation.

@@ -1,6 +1,6 @@
 """Blend several LLMs into one LlamaIndex LLM, and use LlamaIndex LLMs as members.
 
-Names are loaded when they are first used: importing this package loads no LlamaIndex.
+Names are imported at their first use: importing this package loads no LlamaIndex.
 
 Examples:
     >>> from llama_index.core.llms import MockLLM
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["BlendedLLM", "LlamaIndexMember", "local_llms", "open_llms"]
 
 _HOMES = {
-    "BlendedLLM": "llamaindex_blender.llm",
-    "LlamaIndexMember": "llamaindex_blender.members",
-    "local_llms": "llamaindex_blender.local",
-    "open_llms": "llamaindex_blender.local",
+    "llamaindex_blender.llm": "BlendedLLM",
+    "llamaindex_blender.local": "local_llms open_llms",
+    "llamaindex_blender.members": "LlamaIndexMember",
 }
 
 
-# every module below needs it, and would say less
+# checked here, because the error of a module below says less
 require_installed("llama_index.core", feature="llamaindex_blender", extra="llamaindex")
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

@@ -1,4 +1,4 @@
-"""Find out whether an LLM's asynchronous methods are asynchronous in name only."""
+"""Find out whether an LLM's asynchronous methods block the event loop."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _MAX_DEPTH = 8
 
 
 def blocks_event_loop(llm: BaseLLM) -> bool:
-    """Whether ``achat`` does its work on the event loop.
+    """Tell whether ``achat`` blocks the event loop.
 
-    Core's ``CustomLLM`` and mocks, and integrations built on them, call ``chat`` inside ``achat``. A coroutine
-    function that never awaits cannot give the loop back, so its compiled code tells.
+    Core's ``CustomLLM``, its mocks, and integrations built on them call ``chat`` inside ``achat``. A coroutine
+    function that never awaits blocks the loop, and its compiled code shows that.
 
     Args:
         llm: Any LLM.
 
     Returns:
-        Whether it does; ``False`` where the code cannot be seen.
+        ``True`` if it blocks; ``False`` if it does not, or if its code cannot be inspected.
 
     Examples:
         >>> from llama_index.core.llms import MockLLM
@@ -41,12 +41,12 @@ def blocks_event_loop(llm: BaseLLM) -> bool:
             return True
         if "super" not in function.__code__.co_names:
             return False
-        # it waits for what the base class does
+        # it awaits the method of the base class
     return False
 
 
 def _written(name: str, method: Any, depth: int) -> FunctionType | None:
-    """The function as it was written, out of the wrappers of spans and callbacks."""
+    """Return the function inside the wrappers of spans and callbacks."""
     if depth > _MAX_DEPTH:
         return None
     wrapped = getattr(method, "__wrapped__", None)
@@ -70,12 +70,12 @@ def _is_filled(cell: Any) -> bool:
 
 
 def awaits(code: CodeType) -> bool:
-    """Whether a coroutine's compiled code waits for anything; one that never does cannot give the event loop back.
+    """Tell whether a coroutine awaits anything; one that never does blocks the event loop.
 
     Args:
         code: The ``__code__`` of a coroutine function.
 
     Returns:
-        Whether it awaits, or iterates asynchronously.
+        ``True`` if it awaits, or iterates asynchronously.
     """
     return any(instruction.opname in ("GET_AWAITABLE", "GET_ANEXT") for instruction in dis.get_instructions(code))

@@ -1,4 +1,4 @@
-"""``BlendedLLM``: several LLMs as one LlamaIndex LLM."""
+"""Blend several LLMs into one LlamaIndex LLM."""
 
 # No `from __future__ import annotations`: LlamaIndex and pydantic resolve annotations at run time.
 
@@ -6,30 +6,18 @@ import asyncio
 import contextlib
 import contextvars
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from llama_index.core.base.llms.generic_utils import (
-    achat_to_completion_decorator,
-    astream_chat_to_completion_decorator,
-    chat_to_completion_decorator,
-    stream_chat_to_completion_decorator,
-)
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
     ChatResponseAsyncGen,
     ChatResponseGen,
-    CompletionResponse,
-    CompletionResponseAsyncGen,
-    CompletionResponseGen,
     LLMMetadata,
-    MessageRole,
 )
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
-from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.loading import load_llm
 from llama_index.core.schema import BaseComponent
@@ -37,14 +25,15 @@ from pydantic import field_serializer, model_validator
 
 from blender_core.blend_fields import BlendFields
 from blender_core.errors import ConfigurationError
-from blender_core.events import BlendEvent
 from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.fuse.policy import Decision, FuseContext, FuseWhen, is_json, resolve_fuse_when
 from blender_core.fuse.protocol import Fuser
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
+from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
 from blender_core.types.answer import Answer
 from blender_core.types.prompt import Prompt
+from llamaindex_blender.chat_llm import ChatLLM
 from llamaindex_blender.members import KNOWN_OPTIONS, LlamaIndexMember
 from llamaindex_blender.messages import calls_of_message, to_prompt
 from llamaindex_blender.output import ResponseWriter, blended_response
@@ -56,12 +45,12 @@ if TYPE_CHECKING:
 
 __all__ = ["BlendedLLM"]
 
-# what members of every framework understand
+# options that members of every framework understand
 _SHARED_OPTIONS = frozenset({"frequency_penalty", "max_tokens", "presence_penalty", "seed", "temperature", "top_p"})
 _FENCED = re.compile(r"```(?:json)?(.*?)```", re.DOTALL)
 _AGENT_STEP = re.compile(r"^[ \t]*(?:Thought|Action|Action Input)[ \t]*:", re.MULTILINE)
 _VERDICT = re.compile(r"\[\[\w+\]\]|\A\W*(?:yes|no|true|false|pass|fail)\W*\Z", re.IGNORECASE)
-# forms that prompts of LlamaIndex ask for
+# forms of answers that prompts of LlamaIndex ask for
 _PARSED = {
     "a verdict": re.compile(r"\A\s*(?:YES|NO)\b"),
     "a score": re.compile(r"\A\s*\d+(?:\.\d+)?[ \t]*\n|\[RESULT\]"),
@@ -72,14 +61,14 @@ _PARSED = {
 
 @dataclass(frozen=True, slots=True)
 class PreparedCall:
-    """A call that is ready to be made.
+    """Holds what the engine needs for one call.
 
     Attributes:
-        prompt: What is asked.
-        accept: The check that a member's answer has to pass, or ``None``.
-        context: The context to make the call in; the blend's span is the active one in it.
+        prompt: The prompt.
+        accept: The check of members' answers, or ``None``.
+        context: The context in which the call runs; the blend's span is active in it.
         stop: Stop sequences.
-        parallel_tool_calls: Whether the answer may hold several tool calls.
+        parallel_tool_calls: Whether the answer may have several tool calls.
     """
 
     prompt: Prompt
@@ -90,7 +79,7 @@ class PreparedCall:
 
 
 def prepare_call(messages: Sequence[ChatMessage], options: Mapping[str, Any]) -> PreparedCall:
-    """Make ready what one call needs.
+    """Prepare one call of the engine.
 
     Args:
         messages: The conversation.
@@ -100,7 +89,7 @@ def prepare_call(messages: Sequence[ChatMessage], options: Mapping[str, Any]) ->
         The call.
 
     Raises:
-        ConfigurationError: There are no messages, or an option that a blend cannot have.
+        ConfigurationError: There are no messages, or ``options`` has a ``model``. Make a member with that model.
     """
     if options.get("model") is not None:
         raise ConfigurationError(
@@ -115,7 +104,7 @@ def prepare_call(messages: Sequence[ChatMessage], options: Mapping[str, Any]) ->
     stop = left.pop("stop", ())
     stop = (stop,) if isinstance(stop, str) else tuple(stop)
     shared = {name: left[name] for name in _SHARED_OPTIONS & left.keys()}
-    # the rest of the shared ones is native too: not every LlamaIndex LLM takes them, but the caller of one writes them
+    # further shared options are native too: LlamaIndex LLMs get them only from a caller who writes them
     left = {name: value for name, value in left.items() if name not in KNOWN_OPTIONS}
     if stop:
         shared["stop"] = list(stop)
@@ -129,19 +118,19 @@ def prepare_call(messages: Sequence[ChatMessage], options: Mapping[str, Any]) ->
 
 
 def unless_read_by_machine(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
-    """The fuse policy of a blend: what a program reads is picked, whatever the policy says.
+    """Make the fuse policy of a blend: answers that a program reads are never fused.
 
-    LlamaIndex asks for JSON, for the steps of a ReAct agent, for verdicts, scores and rankings in plain prompts, and
-    parses what comes back. A fused text would lose that form.
+    In plain prompts LlamaIndex asks for JSON, steps of a ReAct agent, verdicts, scores and rankings, and parses the
+    answer. A fused text would lose that form.
 
     Args:
-        fuse_when: The policy for everything else.
+        fuse_when: The policy for all other answers.
 
     Returns:
         A function that decides.
 
     Raises:
-        ConfigurationError: ``fuse_when`` is not a policy.
+        ConfigurationError: ``fuse_when`` is no policy; the message lists them.
     """
     decide = resolve_fuse_when(fuse_when)
 
@@ -165,11 +154,8 @@ def _machine_form(text: str) -> str | None:
     return next((name for name, form in _PARSED.items() if form.search(text)), None)
 
 
-# No `from __future__ import annotations`: pydantic resolves these annotations at run time.
-
-
 _NAME = "blended-llm"
-# what an LLM is told about fusing, beside the prompt and the answers
+# tokens of the fusing instruction, without prompt and answers
 _FUSING_TOKENS = 256
 
 
@@ -182,7 +168,7 @@ def _is_list(llms: Any) -> bool:
 
 
 def _loaded(llm: Any) -> Any:
-    """An LLM out of its serialised form; anything else as it is."""
+    """Make an LLM from its serialised form; return anything else unchanged."""
     if not isinstance(llm, dict):
         return llm
     try:
@@ -195,17 +181,17 @@ def _loaded(llm: Any) -> Any:
 
 
 def _plain(part: Any) -> dict[str, Any]:
-    """A part of the blend in plain JSON types; what has no serialised form is named."""
+    """Convert a part of the blend to plain JSON types; a part without a serialised form becomes its name."""
     if isinstance(part, BaseComponent):
         return part.to_dict()
     name = getattr(part, "name", None) or getattr(part, "__name__", None)
     return {"class_name": type(part).__name__, **({"name": str(name)} if name else {})}
 
 
-class BlendedLLM(BlendFields, FunctionCallingLLM):
-    """Several LLMs as one LLM: all answer, a cross-encoder ranks, the best answers are fused.
+class BlendedLLM(BlendFields, ChatLLM):
+    """Blends several LLMs into one: all answer, a ranker orders, the best answers are fused.
 
-    It takes the place of any LLM: ``Settings.llm``, query and chat engines, agents, evaluators.
+    Use it like any LLM: in ``Settings.llm``, query and chat engines, agents, evaluators.
 
     Args:
         llms: The members: LlamaIndex LLMs, LangChain models and runnables, ``blender_core`` members, functions from
@@ -214,22 +200,23 @@ class BlendedLLM(BlendFields, FunctionCallingLLM):
             ``blender_core.BlendSettings``. JSON, an agent's steps, verdicts, scores and rankings are never fused.
         timeout, deadline, quorum, max_retries, max_concurrency, policy, semaphore, gather_share: Time and failure; see
             ``blender_core.BlendSettings``.
-        temperature: Sent to every member in every call, where given; so are ``max_tokens`` and ``stop``, which ends
-            the fused text too.
-        max_tokens: Longest answer in tokens.
-        stop: Stop sequences.
+        temperature: Sampling temperature, sent to every member if given.
+        max_tokens: Longest answer in tokens, sent to every member if given.
+        stop: Stop sequences, sent to every member if given. They end the fused text too.
         model: The blend's own name in metadata (``"blended-llm"``).
-        callback_manager: Hears of the blend's calls as of any LLM's, with the summed usage; members keep their own.
+        callback_manager: Is told of the blend's calls, with the summed usage. Members keep their own managers.
 
-    The rest is as for every LLM (``system_prompt``, ``pydantic_program_mode``, ...). A response's ``raw["blend"]``
-    and ``additional_kwargs["blend"]`` say who answered, won, was fused, failed and why
-    (``BlendResult.to_dict()``); ``raw["usage"]`` is the sum over members and fuser. When streaming, members answer
-    whole; the fused text streams, or the picked one in pieces, and the report stands on the last piece. Should a
-    fusion be refused after part of it was sent, the best answer follows as a new paragraph, and
-    ``rejected_characters`` in the report says how much came before.
+    Other arguments are those of every LLM (``system_prompt``, ``pydantic_program_mode``, ...).
 
-    In a call with tools members vote on the calls, compared by name and arguments; an LLM that cannot call tools
-    takes no part in it.
+    Responses: ``raw["blend"]`` and ``additional_kwargs["blend"]`` say who answered, won, was fused, or failed and why
+    (``BlendResult.to_dict()``). ``raw["usage"]`` is the sum of all members and the fuser.
+
+    Streams: members answer whole. The fused text streams; a picked text comes in pieces. The last piece has the
+    report. If a fusion is rejected after a part of it was sent, the best answer follows as a new paragraph.
+    ``rejected_characters`` in the report is the length of that part.
+
+    Tools: members vote on the calls, which are compared by name and arguments. An LLM that cannot call tools is not
+    asked.
 
     Raises:
         pydantic.ValidationError: A setting cannot work; the message is the ``ConfigurationError``'s.
@@ -252,7 +239,7 @@ class BlendedLLM(BlendFields, FunctionCallingLLM):
     @model_validator(mode="before")
     @classmethod
     def _load_llms(cls, values: Any) -> Any:
-        """Take LLMs in their serialised form."""
+        """Accept LLMs in their serialised form."""
         if not isinstance(values, dict):
             return values
         loaded = {name: _loaded(values[name]) for name in ("fuser",) if name in values}
@@ -270,12 +257,12 @@ class BlendedLLM(BlendFields, FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What a caller may count on, whichever member answers.
+        """What the blend can do, whichever member answers.
 
         Returns:
-            The smallest context window and output of the members that state them, without the room that a fuser
-            needs for the answers beside the prompt (at most half of the window); chat is always possible; function
-            calling where as many members as the quorum asks for have it.
+            The smallest context window and output in tokens of the members that report them. An LLM that fuses also
+            reads the answers, so their length is subtracted (at most half of the window). It is a chat model. It
+            calls functions if as many members as the quorum do.
         """
         members = [member for _, member in self.members]
         windows = [window for window in (member.context_window for member in members) if window]
@@ -316,7 +303,7 @@ class BlendedLLM(BlendFields, FunctionCallingLLM):
         return part if part is None or isinstance(part, str) else _plain(part)
 
     def __getstate__(self) -> dict[str, Any]:
-        # the base class takes what cannot be pickled out of the object itself; the copy would blend by the defaults
+        # the base class removes what cannot be pickled, so the copy would use default settings
         whole = dict(self.__dict__)
         state = super().__getstate__()
         state["__dict__"] = dict(state["__dict__"])
@@ -331,116 +318,29 @@ class BlendedLLM(BlendFields, FunctionCallingLLM):
 
     @classmethod
     def class_name(cls) -> str:
-        """The name that stands in the serialised form."""
+        """Return the name in the serialised form."""
         return "BlendedLLM"
-
-    # -- the interface of every LLM ----------------------------------------------------------------------
-
-    @llm_chat_callback()
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Answer a conversation.
-
-        Args:
-            messages: The conversation.
-            **kwargs: Call options; ``temperature``, ``max_tokens``, ``stop`` and the like go to every member, others
-                to LlamaIndex members.
-
-        Returns:
-            The response; see the class for what it holds.
-
-        Raises:
-            QuorumError: Fewer members answered than the quorum.
-            ConfigurationError: An option that a blend cannot have.
-        """
-        return self._chat(messages, **kwargs)
-
-    @llm_chat_callback()
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """Answer a conversation in pieces; see ``chat`` and the class."""
-        return self._stream_chat(messages, **kwargs)
-
-    @llm_chat_callback()
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Answer a conversation; members run on the event loop where they are written for it, else in threads."""
-        return await self._achat(messages, **kwargs)
-
-    @llm_chat_callback()
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
-        """Answer a conversation in pieces, without blocking the event loop."""
-        return await self._astream_chat(messages, **kwargs)
-
-    @llm_completion_callback()
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        """Answer a prompt.
-
-        Args:
-            prompt: The prompt.
-            formatted: Whether ``completion_to_prompt`` was applied to it already.
-            **kwargs: Call options; see ``chat``.
-
-        Returns:
-            The response; see the class for what it holds.
-
-        Raises:
-            QuorumError: Fewer members answered than the quorum.
-        """
-        return chat_to_completion_decorator(self._chat)(self._formatted(prompt, formatted), **kwargs)
-
-    @llm_completion_callback()
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
-        """Answer a prompt in pieces; see ``complete`` and the class."""
-        return stream_chat_to_completion_decorator(self._stream_chat)(self._formatted(prompt, formatted), **kwargs)
-
-    @llm_completion_callback()
-    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        """Answer a prompt without blocking the event loop."""
-        return await achat_to_completion_decorator(self._achat)(self._formatted(prompt, formatted), **kwargs)
-
-    @llm_completion_callback()
-    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
-        """Answer a prompt in pieces, without blocking the event loop."""
-        stream = astream_chat_to_completion_decorator(self._astream_chat)
-        return await stream(self._formatted(prompt, formatted), **kwargs)
 
     # -- tools -------------------------------------------------------------------------------------------
 
-    def _prepare_chat_with_tools(
-        self,
-        tools: Sequence["BaseTool"],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,
-        allow_parallel_tool_calls: bool = False,
-        tool_required: bool = False,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        messages = list(chat_history or [])
-        if user_msg is not None:
-            message = ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg
-            messages.append(message)
-        return {
-            "messages": messages,
-            "tools": describe(tools),
-            "tool_required": tool_required,
-            "allow_parallel_tool_calls": allow_parallel_tool_calls,
-            **kwargs,
-        }
+    def _stated_tools(self, tools: Sequence["BaseTool"]) -> list[Any]:
+        return describe(tools)
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
-        """The tool calls of a response.
+        """Return the tool calls of a response.
 
         Args:
             response: A response of the blend.
             error_on_no_tool_call: Whether an answer in text is an error.
-            **kwargs: Not used; as in the base class.
+            **kwargs: Not used; the base class has them.
 
         Returns:
             The calls.
 
         Raises:
-            ValueError: There is none, and that is an error.
+            ValueError: There are none, and ``error_on_no_tool_call`` is true. Add a member that calls tools.
         """
         calls = calls_of_message(response.message)
         if not calls and error_on_no_tool_call:
@@ -468,18 +368,15 @@ class BlendedLLM(BlendFields, FunctionCallingLLM):
         return blended_response(result, model=self.model, stop=call.stop, parallel_tool_calls=call.parallel_tool_calls)
 
     def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        # prepared here, because the span is active only until the generator is returned
+        # prepared here, because the span is active only until this returns
         call = self._prepared(messages, kwargs)
 
         def pieces() -> ChatResponseGen:
             writer = ResponseWriter(self.model, call.stop, call.parallel_tool_calls)
-            events = cast(Any, self._blender().stream(call.prompt, accept=call.accept))
-            with contextlib.closing(events):
-                # the engine takes the context of the first step with it
-                event: BlendEvent | None = call.context.run(next, events, None)
-                while event is not None:
+            stream = self._blender().stream(call.prompt, accept=call.accept)
+            with contextlib.closing(iterate_in_context(stream, call.context)) as events:
+                for event in events:
                     yield from writer.pieces(event)
-                    event = next(events, None)
 
         return pieces()
 
@@ -488,24 +385,14 @@ class BlendedLLM(BlendFields, FunctionCallingLLM):
 
         async def pieces() -> ChatResponseAsyncGen:
             writer = ResponseWriter(self.model, call.stop, call.parallel_tool_calls)
-            events = cast(Any, self._blender().astream(call.prompt, accept=call.accept))
-            async with contextlib.aclosing(events):
-                # the engine takes the context of the first step with it
-                event = await asyncio.create_task(_step(events), context=call.context)
-                while event is not None:
+            stream = self._blender().astream(call.prompt, accept=call.accept)
+            async with contextlib.aclosing(aiterate_in_context(stream, call.context)) as events:
+                async for event in events:
                     for piece in writer.pieces(event):
                         yield piece
-                    event = await _step(events)
 
         return pieces()
 
     def _prepared(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> PreparedCall:
         options = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop, **kwargs}
         return prepare_call(messages, options)
-
-    def _formatted(self, prompt: str, formatted: bool) -> str:
-        return prompt if formatted or self.completion_to_prompt is None else self.completion_to_prompt(prompt)
-
-
-async def _step(events: AsyncIterator[BlendEvent]) -> BlendEvent | None:
-    return await anext(events, None)

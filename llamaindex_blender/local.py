@@ -1,4 +1,4 @@
-"""LlamaIndex LLMs from models on the caller's own machine, or from endpoints named in the environment."""
+"""Make LlamaIndex LLMs of local models, or of OpenAI-compatible endpoints."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def open_llms(
     temperature: float | None = None,
     **options: Any,
 ) -> Iterator[list[LLM]]:
-    """Make LLMs of OpenAI-compatible endpoints, or of local models if no endpoint is named.
+    """Make LLMs of OpenAI-compatible endpoints, or of local models if there are none.
 
     Args:
         endpoints: See ``blender_core.members.open_endpoints``.
         models: Local models that are served if there is no endpoint.
         temperature: Sampling temperature; default 0 for local models and that of ``OpenAILike`` for endpoints.
-        **options: Further arguments of each ``OpenAILike``; ``max_tokens`` is 256 and ``timeout`` 120 seconds if not
-            given.
+        **options: Further arguments of each ``OpenAILike``. Defaults are ``max_tokens=256`` and ``timeout=120.0``
+            seconds.
 
     Yields:
-        One ``OpenAILike`` for each model. Requests are not repeated on failure: the blend does that.
+        One ``OpenAILike`` for each model. It does not retry requests, because the blend does.
 
     Raises:
-        MissingExtraError: ``llama-index-llms-openai-like`` is not installed.
+        MissingExtraError: ``llama-index-llms-openai-like`` is not installed; the message has the command.
         BlendError: What ``open_endpoints`` raises.
 
     Examples:
@@ -45,7 +45,7 @@ def open_llms(
         ...     llms[0].metadata.model_name
         'qwen'
     """
-    # before local models are started
+    # checked before local models start
     require("llama_index.llms.openai_like", feature="open_llms", extra="all")
     with open_endpoints(endpoints, models=models) as opened:
         yield [_llm(endpoint, temperature, options) for endpoint in opened]
@@ -64,7 +64,7 @@ def local_llms(ensemble: Iterable[LocalServer], *, temperature: float = 0.0, **o
         One ``OpenAILike`` for each server, in their order.
 
     Raises:
-        MissingExtraError: ``llama-index-llms-openai-like`` is not installed.
+        MissingExtraError: ``llama-index-llms-openai-like`` is not installed; the message has the command.
         CheckpointError: A server cannot load its model.
     """
     require("llama_index.llms.openai_like", feature="local_llms", extra="all")
@@ -83,7 +83,7 @@ def _llm(endpoint: Endpoint, temperature: float | None, options: dict[str, Any])
         is_chat_model=True,
         is_function_calling_model=endpoint.calls_tools,
         max_retries=0,
-        # a connection that is kept belongs to the event loop that opened it
+        # a kept connection belongs to the event loop that opened it
         reuse_client=False,
         **{"max_tokens": 256, "timeout": 120.0, **own, **options},
     )

@@ -1,4 +1,4 @@
-"""LlamaIndex LLMs as members of an ensemble."""
+"""Ask LlamaIndex LLMs as members of a blend."""
 
 from __future__ import annotations
 
@@ -17,42 +17,33 @@ from blender_core.runtime.threads import iterate_in_thread
 from blender_core.text.thinking import ThinkingFilter, split_thinking
 from blender_core.types.answer import Answer, Price, ToolCall
 from blender_core.types.prompt import Prompt
-from llamaindex_blender.answers import to_answer
 from llamaindex_blender.blocking import blocks_event_loop
-from llamaindex_blender.messages import NativeInput, calls_of_message, to_messages
+from llamaindex_blender.messages import NativeInput, calls_of_message, to_answer, to_messages
 from llamaindex_blender.tools import as_tool, normalised_choice
 
 __all__ = ["KNOWN_OPTIONS", "LlamaIndexMember", "adapt"]
 
-# call options that LLMs of every integration take; the rest belongs to other frameworks
+# call options that LLMs of every integration take
 KNOWN_OPTIONS = ("max_tokens", "stop", "temperature")
 
 
 def adapt(llm: Any) -> Member:
-    """Make a member of a LlamaIndex LLM; the engine finds this function by its entry point.
-
-    Args:
-        llm: Any object.
-
-    Returns:
-        The member, or ``NotImplemented`` where it is no LlamaIndex LLM.
-    """
+    """Return a ``LlamaIndexMember`` of an LLM, else ``NotImplemented``; an entry point names it."""
     return LlamaIndexMember(llm) if isinstance(llm, BaseLLM) else NotImplemented
 
 
 class LlamaIndexMember(Member):
     """Asks a LlamaIndex LLM through its chat methods.
 
-    What a model thinks before it answers, in ``<think>`` tags or thinking blocks, is not part of the answer. A call
-    with tools goes through ``chat_with_tools``; an LLM that cannot call tools takes no part in it. An LLM
-    whose asynchronous methods block the event loop runs in a thread. Retries that the LLM makes itself come on
-    top of the engine's.
+    Thoughts before the answer, in ``<think>`` tags or thinking blocks, are not part of the answer. A call with tools
+    goes through ``chat_with_tools``; an LLM that cannot call tools is not asked. An LLM whose asynchronous methods
+    block the event loop runs in a thread. Its own retries come on top of the engine's.
 
     Args:
         llm: The LLM.
         name: Shown in results; default is the model's name, else the class's.
-        price: What its tokens cost, where cost matters.
-        follows_instructions: Whether it can be asked to fuse; a base model cannot.
+        price: Price of its tokens, for the cost in results and for budgets.
+        follows_instructions: Whether it can fuse, which a base model cannot.
 
     Raises:
         ConfigurationError: It is not a LlamaIndex LLM.
@@ -87,7 +78,7 @@ class LlamaIndexMember(Member):
             prompt: The prompt.
 
         Returns:
-            The answer with its tool calls, and the usage where the response holds it.
+            The answer with its tool calls, and the usage if the response reports it.
 
         Raises:
             UnsupportedError: The call has tools and the LLM cannot call any.
@@ -110,7 +101,7 @@ class LlamaIndexMember(Member):
         return to_answer(await self.llm.achat(messages, **options))
 
     def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
-        """Ask the LLM and hand the text over as it comes, then the whole ``Answer``."""
+        """Ask the LLM, and yield pieces of text, then the ``Answer``."""
         if prompt.options.get("tools"):
             yield from super().stream(prompt)
             return
@@ -121,7 +112,7 @@ class LlamaIndexMember(Member):
         yield from stream.end()
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
-        """Like ``stream``, without blocking the event loop."""
+        """Stream without blocking the event loop; see ``stream``."""
         if self.blocks_event_loop:
             async for item in iterate_in_thread(lambda: self.stream(prompt)):
                 yield item
@@ -138,28 +129,28 @@ class LlamaIndexMember(Member):
             yield item
 
     def can_call_tools(self, tools: list[Any]) -> bool:
-        """Whether the LLM takes tools.
+        """Tell whether the LLM takes tools.
 
         Args:
             tools: The tools.
 
         Returns:
-            Whether it has ``chat_with_tools``, and its metadata says that the model calls functions.
+            ``True`` if it has ``chat_with_tools``, and its metadata says that the model calls functions.
         """
         return isinstance(self.llm, FunctionCallingLLM) and self.metadata.is_function_calling_model
 
     @property
     def context_window(self) -> int | None:
-        """Tokens that the LLM reads and writes at most in one call; ``None`` where it does not say."""
+        """Most tokens that the LLM reads and writes in one call; ``None`` if it does not report it."""
         window = self.metadata.context_window
         return window if window > 0 else None
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What the LLM says of itself.
+        """The LLM's metadata.
 
-        Some ask their server, which may be down. Then this is what it said last, and before that: no window, no
-        tools. The call itself will fail and say why.
+        Some LLMs ask their server, which may be down. Then this is the last known metadata, at first without a window
+        and without tools. The call itself fails and reports the error.
         """
         with contextlib.suppress(Exception):
             self._stated = self.llm.metadata
@@ -174,11 +165,11 @@ class LlamaIndexMember(Member):
         )
 
     def _with_calls(self, response: ChatResponse) -> Answer:
-        """The answer, with the tool calls as the LLM itself reads them: integrations store them differently."""
+        """Convert a response; the LLM itself reads the tool calls, because integrations store them differently."""
         selections = self._tool_caller().get_tool_calls_from_response(response, error_on_no_tool_call=False)
         calls = tuple(ToolCall(call.tool_name, call.tool_kwargs, call.tool_id or None) for call in selections)
         if calls:
-            # broken arguments are no arguments to many integrations, which must not count as a call
+            # many integrations turn broken arguments into none; this raises, so that such a call does not count
             calls_of_message(response.message)
         return to_answer(response, calls)
 
@@ -200,7 +191,7 @@ def _tools(prompt: Prompt) -> dict[str, Any]:
 
 
 class _TextStream:
-    """The pieces of one stream, and their text without what was thought."""
+    """Collects the pieces of one stream, and removes thoughts from their text."""
 
     def __init__(self, name: str) -> None:
         self._name = name

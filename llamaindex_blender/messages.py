@@ -1,4 +1,4 @@
-"""LlamaIndex messages on one side, the engine's prompt on the other."""
+"""Convert between LlamaIndex messages and the engine's prompts and answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 
 from llama_index.core.base.llms.types import (
     AudioBlock,
+    CachePoint,
     ChatMessage,
+    ChatResponse,
     CitableBlock,
     CitationBlock,
     ContentBlock,
@@ -25,14 +27,24 @@ from llama_index.core.base.llms.types import (
 )
 
 from blender_core.errors import MemberError
-from blender_core.types.answer import ToolCall
+from blender_core.text.thinking import split_thinking
+from blender_core.types.answer import Answer, ToolCall, Usage
 from blender_core.types.media import Media, MediaKind
 from blender_core.types.prompt import Message, Prompt
 from llamaindex_blender.tools import read_arguments
 
-__all__ = ["MEMBER_KEY", "NativeInput", "calls_of_message", "to_messages", "to_prompt"]
+__all__ = [
+    "MEMBER_KEY",
+    "NativeInput",
+    "calls_of_message",
+    "other_blocks",
+    "to_answer",
+    "to_messages",
+    "to_prompt",
+    "usage_of",
+]
 
-# marks a thought that the blend's response took over from a member
+# marks a thought of a member in the blend's response
 MEMBER_KEY = "blended_llm_member"
 
 _ROLES = {
@@ -47,16 +59,22 @@ _ROLES = {
 }
 # the attribute that holds the content, by block
 _HANDLES = {ImageBlock: "image", AudioBlock: "audio", VideoBlock: "video", DocumentBlock: "data"}
+_INPUT_NAMES = ("prompt_tokens", "input_tokens", "prompt_token_count")
+_OUTPUT_NAMES = ("completion_tokens", "output_tokens", "candidates_token_count")
+# finish reasons of providers for an answer that was withheld
+_FILTERED = frozenset(
+    {"blocklist", "content_filter", "guardrail_intervened", "prohibited_content", "recitation", "refusal", "safety"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class NativeInput:
-    """A call as LlamaIndex made it; LlamaIndex members get it untouched.
+    """Holds a call in LlamaIndex's own form; LlamaIndex members get it unchanged.
 
     Attributes:
         messages: The conversation.
-        options: Call options that only LlamaIndex LLMs know.
-        parallel_tool_calls: Whether one answer may hold several tool calls.
+        options: Call options for LlamaIndex members only.
+        parallel_tool_calls: Whether one answer may have several tool calls.
     """
 
     messages: tuple[ChatMessage, ...]
@@ -71,16 +89,16 @@ def to_prompt(
     native_options: Mapping[str, Any] | None = None,
     parallel_tool_calls: bool = False,
 ) -> Prompt:
-    r"""Read a conversation for the engine.
+    r"""Convert a conversation to a prompt.
 
     Args:
         messages: The conversation, oldest first; not changed.
         options: Call options that members of every kind understand.
-        native_options: Call options for LlamaIndex members alone.
-        parallel_tool_calls: Whether one answer may hold several tool calls.
+        native_options: Call options for LlamaIndex members only.
+        parallel_tool_calls: Whether one answer may have several tool calls.
 
     Returns:
-        The prompt. Text is flattened for ranking and fusing, other content leaves a mark such as ``[image]``.
+        The prompt. Its text has marks such as ``[image]`` for other content.
 
     Raises:
         ConfigurationError: There are no messages.
@@ -96,14 +114,14 @@ def to_prompt(
 
 
 def to_messages(prompt: Prompt) -> list[ChatMessage]:
-    """The prompt as LlamaIndex messages.
+    """Convert a prompt to LlamaIndex messages.
 
     Args:
         prompt: A prompt, made from LlamaIndex messages or not.
 
     Returns:
-        Copies of the original messages where there are some, so that no member can change another's, without what
-        a member thought in an earlier turn; else one message a turn, with its images and tool calls.
+        Copies of the original messages, so that members cannot change each other's, without thoughts of members in
+        earlier turns. Else one message for each turn, with its images and tool calls.
 
     Examples:
         >>> to_messages(Prompt.of("Hi"))[0].content
@@ -115,14 +133,13 @@ def to_messages(prompt: Prompt) -> list[ChatMessage]:
 
 
 def calls_of_message(message: ChatMessage) -> tuple[ToolCall, ...]:
-    """The tools that a message asks for.
+    """Return the tool calls of a message.
 
     Args:
         message: Any message.
 
     Returns:
-        Its tool-call blocks; where there are none, the ``tool_calls`` of its additional keywords, which older
-        integrations use.
+        The calls in its blocks; else those in ``additional_kwargs["tool_calls"]``, which older integrations use.
 
     Examples:
         >>> block = ToolCallBlock(tool_name="add", tool_kwargs='{"a": 1}', tool_call_id="1")
@@ -143,7 +160,7 @@ def _calls(message: ChatMessage, read: Callable[[Any, str], dict[str, Any]]) -> 
 
 
 def _read_past_arguments(arguments: Any, name: str) -> dict[str, Any]:
-    """An earlier turn may hold arguments that cannot be read; the conversation goes on without them."""
+    """Read the arguments of an earlier turn; empty if they cannot be read."""
     try:
         return read_arguments(arguments, name)
     except MemberError:
@@ -151,12 +168,12 @@ def _read_past_arguments(arguments: Any, name: str) -> dict[str, Any]:
 
 
 def _for_any_provider(message: ChatMessage) -> ChatMessage:
-    """Leaves out what one provider alone understands. Changes its argument."""
-    # a member's thoughts are nothing that another member has thought
+    """Remove what only one provider understands. Changes its argument."""
+    # another member would take these thoughts for its own
     if any(_is_members_thought(block) for block in message.blocks):
         kept = [block for block in message.blocks if not _is_members_thought(block)]
         message.blocks = kept or [TextBlock(text="")]
-    # tool calls stand in blocks, their second form is the one provider's that wrote it
+    # the blocks have the tool calls; their second form belongs to the provider that wrote it
     if any(isinstance(block, ToolCallBlock) for block in message.blocks):
         message.additional_kwargs.pop("tool_calls", None)
     return message
@@ -187,7 +204,7 @@ def _parts(block: ContentBlock) -> list[str | Media]:
     if isinstance(block, ImageBlock | AudioBlock | VideoBlock | DocumentBlock):
         media = _media(block)
         return [] if media is None else [media]
-    # thoughts, tool calls and cache points are not content
+    # thoughts, tool calls and cache points are no content
     return []
 
 
@@ -221,7 +238,7 @@ def _media(block: ImageBlock | AudioBlock | VideoBlock | DocumentBlock) -> Media
 
 
 def _with_own_handles(message: ChatMessage) -> ChatMessage:
-    """The message with open files read into memory: members read at the same time, and copies need bytes."""
+    """Read open files into memory, because members read at the same time and copies need bytes."""
     if not any(isinstance(getattr(block, _HANDLES.get(type(block), ""), None), io.IOBase) for block in message.blocks):
         return message
     blocks: list[Any] = []
@@ -265,13 +282,106 @@ def _block(part: str | Media) -> ContentBlock:
 
 
 def _stated_call(call: Any, read: Callable[[Any, str], dict[str, Any]]) -> ToolCall:
-    """A call in the form of OpenAI, as object or mapping, or as LlamaIndex's tool selection."""
+    """Read a call in OpenAI's form, as an object or a mapping, or as LlamaIndex's tool selection."""
     function = _get(call, "function")
     if function is not None:
         name = str(_get(function, "name") or "")
         return ToolCall(name, read(_get(function, "arguments"), name), _get(call, "id"))
     name = str(_get(call, "tool_name") or "")
     return ToolCall(name, read(_get(call, "tool_kwargs"), name), _get(call, "tool_id"))
+
+
+def to_answer(response: ChatResponse, tool_calls: Sequence[ToolCall] = ()) -> Answer:
+    """Convert a response to an answer.
+
+    Args:
+        response: The response of an LLM.
+        tool_calls: Its tool calls, as the LLM itself reads them.
+
+    Returns:
+        The answer without the model's thoughts; ``native`` is the response.
+
+    Examples:
+        >>> raw = {"usage": {"prompt_tokens": 3, "completion_tokens": 1}}
+        >>> to_answer(ChatResponse(message=ChatMessage(role="assistant", content="Hi"), raw=raw)).usage
+        Usage(input_tokens=3, output_tokens=1)
+    """
+    reason = _finish_reason(response)
+    model = _get(response.raw, "model")
+    return Answer(
+        split_thinking(response.message.content or "")[1],
+        tuple(tool_calls),
+        usage_of(response),
+        model=model if isinstance(model, str) and model else None,
+        finish_reason=reason,
+        refusal=_refusal(response, reason),
+        native=response,
+        has_other_content=bool(other_blocks(response.message)),
+    )
+
+
+def other_blocks(message: ChatMessage) -> list[ContentBlock]:
+    """Return the content of an answer other than text and thoughts, such as images.
+
+    Args:
+        message: An LLM's message.
+
+    Returns:
+        The blocks, in order.
+
+    Examples:
+        >>> other_blocks(ChatMessage(role="assistant", content="Hi"))
+        []
+    """
+    private = (TextBlock, ThinkingBlock, ToolCallBlock, CachePoint)
+    return [block for block in message.blocks if not isinstance(block, private)]
+
+
+def usage_of(response: ChatResponse) -> Usage | None:
+    """Read the usage of a call.
+
+    Args:
+        response: The response of an LLM.
+
+    Returns:
+        The tokens, from the raw response or from the additional keywords of response or message; ``None`` if no
+        place has them.
+    """
+    raw = response.raw
+    places = (_get(raw, "usage"), _get(raw, "usage_metadata"))
+    for source in (*places, response.additional_kwargs, response.message.additional_kwargs):
+        read, written = _count(source, _INPUT_NAMES), _count(source, _OUTPUT_NAMES)
+        if read is not None and written is not None:
+            return Usage(read, written)
+    return None
+
+
+def _finish_reason(response: ChatResponse) -> str | None:
+    choices = _get(response.raw, "choices")
+    first = choices[0] if isinstance(choices, list | tuple) and choices else None
+    for source in (first, response.raw, response.additional_kwargs, response.message.additional_kwargs):
+        for name in ("finish_reason", "stop_reason", "stopReason", "done_reason"):
+            value = _get(source, name)
+            if isinstance(value, str) and value:
+                return value
+    # OpenAI's Responses API
+    missing = _get(_get(response.raw, "incomplete_details"), "reason")
+    return missing if isinstance(missing, str) and missing else None
+
+
+def _refusal(response: ChatResponse, reason: str | None) -> str | None:
+    spoken = response.message.additional_kwargs.get("refusal")
+    if isinstance(spoken, str) and spoken:
+        return spoken
+    return f"finish reason {reason}" if reason is not None and reason.lower() in _FILTERED else None
+
+
+def _count(source: Any, names: tuple[str, ...]) -> int | None:
+    for name in names:
+        value = _get(source, name)
+        if isinstance(value, int):
+            return value
+    return None
 
 
 def _get(source: Any, name: str) -> Any:

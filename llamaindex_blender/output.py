@@ -1,4 +1,4 @@
-"""From the engine's result to the response that LlamaIndex gets, whole or in pieces."""
+"""Convert the engine's result to a LlamaIndex response, whole or in pieces."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from blender_core.events import BlendEvent, Finished, FusionRejected, Token
 from blender_core.text.stop_sequences import StopFilter, cut_at_stop
 from blender_core.text.thinking import split_thinking
 from blender_core.types.result import BlendResult
-from llamaindex_blender.answers import other_blocks
-from llamaindex_blender.messages import MEMBER_KEY
+from llamaindex_blender.messages import MEMBER_KEY, other_blocks
 
 __all__ = ["ResponseWriter", "blended_response"]
 
@@ -32,35 +31,35 @@ _PARAGRAPH = "\n\n"
 def blended_response(
     result: BlendResult, *, model: str, stop: Sequence[str] = (), parallel_tool_calls: bool = True
 ) -> ChatResponse:
-    """The response of a finished call.
+    """Convert the result of a call to a response.
 
-    A fused text is plain text. A picked answer keeps its text, tool calls, other content, and what its member
-    thought before it as a ``ThinkingBlock``, which members do not get back on the next turn. What only its provider
-    understands is left out: signatures, cache points and additional keywords.
+    A fused text is plain text. A picked answer keeps its text, tool calls and other content. Its thoughts become a
+    ``ThinkingBlock``, which members do not get in the next turn. Signatures, cache points and additional keywords are
+    left out, because only one provider understands them.
 
     Args:
         result: The result.
         model: The blend's name.
         stop: Stop sequences; the text ends before the first.
-        parallel_tool_calls: Whether there may be several tool calls; else the first is kept.
+        parallel_tool_calls: Whether there may be several tool calls; else only the first is kept.
 
     Returns:
-        The response. ``raw["blend"]`` and ``additional_kwargs["blend"]`` hold ``BlendResult.to_dict()``,
-        ``raw["usage"]`` the sum over all calls, and ``raw["finish_reason"]`` why the text ended.
+        The response. ``raw["blend"]`` and ``additional_kwargs["blend"]`` are ``BlendResult.to_dict()``.
+        ``raw["usage"]`` is the sum of all calls, ``raw["finish_reason"]`` says why the text ended.
     """
     return _response(result, cut_at_stop(result.text, stop), model, parallel_tool_calls)
 
 
 class ResponseWriter:
-    """Turns the events of a call into the pieces of a stream. Made for one call.
+    """Converts the events of a call to the pieces of a stream; made for one call.
 
-    Each piece holds the text so far and, as ``delta``, what is new. Tool calls, usage and the report stand on the
-    last piece only.
+    Each piece holds the text so far, and the new text as ``delta``. Only the last piece has tool calls, usage and the
+    report.
 
     Args:
         model: The blend's name.
         stop: Stop sequences; the text ends before the first.
-        parallel_tool_calls: Whether there may be several tool calls; else the first is kept.
+        parallel_tool_calls: Whether there may be several tool calls; else only the first is kept.
     """
 
     def __init__(self, model: str, stop: Sequence[str] = (), parallel_tool_calls: bool = True) -> None:
@@ -72,20 +71,20 @@ class ResponseWriter:
         self._taken_back = 0
 
     def pieces(self, event: BlendEvent) -> Iterator[ChatResponse]:
-        """The pieces that an event brings.
+        """Yield the pieces of an event.
 
         Args:
             event: The next event.
 
         Yields:
-            Text as it comes; at the end the whole response with an empty ``delta``.
+            Pieces of text; at the end the whole response with an empty ``delta``.
         """
         if isinstance(event, Token):
             yield from self._send(self._stop.take(event.text))
         elif isinstance(event, FusionRejected):
             self._stop = StopFilter(self._sequences)
             if self._text:
-                # what is sent cannot be taken back: the answer follows as a new paragraph
+                # the sent text cannot be undone, so the answer follows as a new paragraph
                 self._taken_back = len(self._text)
                 yield from self._send(_PARAGRAPH)
         elif isinstance(event, Finished):
@@ -106,7 +105,7 @@ def _response(result: BlendResult, text: str, model: str, parallel: bool) -> Cha
     calls = calls if parallel else calls[:1]
     blocks: list[Any] = [*_content(result, text), *calls]
     blocks = [*_thoughts(result), *(blocks or [TextBlock(text=text)])]
-    # core's streamed structured output looks for the calls here and not in the blocks
+    # core's streamed structured output reads the calls here, not in the blocks
     keywords = {"tool_calls": [_openai_form(call) for call in calls]} if calls else {}
     report = result.to_dict()
     usage = _usage(result)
@@ -123,7 +122,7 @@ def _response(result: BlendResult, text: str, model: str, parallel: bool) -> Cha
 
 
 def _usage(result: BlendResult) -> dict[str, int]:
-    """What all calls used, in the words that LlamaIndex's token counting reads; empty where none said."""
+    """The usage of all calls, in the keys of LlamaIndex's token counting; empty if no call reported it."""
     used = result.usage
     if not used.total_tokens and not result.usage_known:
         return {}
@@ -157,7 +156,7 @@ def _openai_form(call: ToolCallBlock) -> dict[str, Any]:
 
 
 def _thoughts(result: BlendResult) -> list[ThinkingBlock]:
-    """What the member of a picked answer thought, without its provider's signature."""
+    """Thoughts of the member of a picked answer, without its provider's signature."""
     native = _native(result)
     if native is None:
         return []
@@ -172,11 +171,11 @@ def _thoughts(result: BlendResult) -> list[ThinkingBlock]:
 
 
 def _content(result: BlendResult, text: str) -> list[ContentBlock]:
-    """The text, and what a picked answer holds beside it."""
+    """The text, and the other content of a picked answer."""
     native = _native(result)
     others = [] if native is None else other_blocks(native.message)
     if native is not None and others and text and text == native.message.content:
-        # a citation stands behind the text that it belongs to
+        # a citation follows the text that it belongs to
         return [block for block in native.message.blocks if isinstance(block, TextBlock) or block in others]
     return [*([TextBlock(text=text)] if text else []), *others]
 

@@ -1,4 +1,4 @@
-"""Members as spans under the blend's own, for LlamaIndex's instrumentation."""
+"""Report members to LlamaIndex's instrumentation, as spans under the blend's span."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _dispatcher = get_dispatcher(__name__)
 
 class _Finished(Protocol):
     def __call__(self, result: T, /) -> T:
-        """Note what the span returned."""
+        """Record the span's result, and return it."""
         ...
 
 
 class TracedMember(Member):
-    """A member whose calls are visible to LlamaIndex's instrumentation.
+    """Reports the calls of a member to LlamaIndex's instrumentation.
 
-    What happens during a call carries the tags ``blended_llm.member`` and ``blended_llm.role`` (``"candidate"``,
-    ``"fuser"`` or ``"judge"``), by which an event handler tells the members' events from the blend's. A member
-    that is not a LlamaIndex LLM also gets a span; LlamaIndex LLMs open their own.
+    Events during a call have the tags ``blended_llm.member`` and ``blended_llm.role`` (``"candidate"``, ``"fuser"`` or
+    ``"judge"``). Event handlers tell members' events from the blend's by them. A member that opens no spans itself
+    gets one.
 
     Args:
         member: The member.
-        own_span: Whether the member opens spans itself.
+        own_span: Whether the member opens spans itself, as LlamaIndex LLMs do.
     """
 
     def __init__(self, member: Member, *, own_span: bool) -> None:
@@ -50,21 +50,21 @@ class TracedMember(Member):
 
     @property
     def has_native_async(self) -> bool:
-        """As the member has it."""
+        """As of the member."""
         return self.member.has_native_async
 
     @property
     def has_native_sync(self) -> bool:
-        """As the member has it."""
+        """As of the member."""
         return self.member.has_native_sync
 
     @property
     def context_window(self) -> int | None:
-        """As the member has it."""
+        """As of the member, in tokens."""
         return self.member.context_window
 
     def can_call_tools(self, tools: list[object]) -> bool:
-        """As the member can."""
+        """Tell whether the member takes the tools."""
         return self.member.can_call_tools(tools)
 
     def generate(self, prompt: Prompt) -> Answer:
@@ -118,7 +118,7 @@ class TracedMember(Member):
 
 @contextlib.contextmanager
 def _set(variable: ContextVar[T], value: T) -> Iterator[None]:
-    """Set a context variable; the old value comes back, also where a generator is closed in another context."""
+    """Set a context variable for a while. No token, because a generator may be closed in another context."""
     before = variable.get()
     variable.set(value)
     try:

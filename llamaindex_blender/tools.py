@@ -1,4 +1,4 @@
-"""Tools of a call: one form for members of every kind, and what a member's tool calls must look like."""
+"""Convert the tools of a call to one form for all members, and check members' tool calls."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from llama_index.core.tools import AsyncBaseTool, BaseTool, ToolMetadata, ToolOutput
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, create_model
 from pydantic.json_schema import JsonSchemaValue
 
 from blender_core.errors import ConfigurationError, MemberError
-from blender_core.selection import tool_check
+from blender_core.selection import arguments_problem, tool_check
 from blender_core.types.answer import Answer, ToolCall
 
 __all__ = ["DescribedTool", "acceptance", "as_tool", "describe", "normalised_choice", "read_arguments"]
 
 
 class DescribedTool(dict[str, Any]):
-    """A tool in the OpenAI form that remembers the LlamaIndex tool it describes.
+    """Holds a tool in the OpenAI form, and the LlamaIndex tool it describes.
 
     Args:
         tool: The tool.
@@ -29,7 +29,7 @@ class DescribedTool(dict[str, Any]):
         self.tool = tool
 
     def __deepcopy__(self, _memo: Any) -> dict[str, Any]:
-        # a copy is for members that do not know the tool, which may hold an index or a client
+        # without the tool, which may hold an index or a client: copies are for members of other kinds
         return cast("dict[str, Any]", json.loads(json.dumps(self)))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -37,16 +37,16 @@ class DescribedTool(dict[str, Any]):
 
 
 def describe(tools: Sequence[Any]) -> list[dict[str, Any]]:
-    """Tools in the OpenAI form, which members of every kind can read.
+    """Convert tools to the OpenAI form, which every member can read.
 
     Args:
-        tools: LlamaIndex tools, or dicts that are in that form already.
+        tools: LlamaIndex tools, or dicts in the OpenAI form.
 
     Returns:
-        One dict a tool.
+        One dict for each tool.
 
     Raises:
-        ConfigurationError: Something is not a tool.
+        ConfigurationError: Something is not a tool. Pass a LlamaIndex tool or a dict.
 
     Examples:
         >>> from llama_index.core.tools import FunctionTool
@@ -69,17 +69,17 @@ def describe(tools: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def as_tool(described: Mapping[str, Any]) -> BaseTool:
-    """A LlamaIndex tool for a tool in the OpenAI form.
+    """Convert a tool from the OpenAI form to a LlamaIndex tool.
 
     Args:
         described: The tool.
 
     Returns:
-        The tool it was made from, where it was; else one with the same name, description and schema that
-        cannot be run.
+        The LlamaIndex tool that it describes, if there is one. Else a tool with the same name, description and
+        schema; calling it raises.
 
     Raises:
-        MemberError: It is a provider's own tool, which only that provider understands.
+        MemberError: The tool belongs to one provider, and other members cannot use it.
 
     Examples:
         >>> schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -96,7 +96,7 @@ def as_tool(described: Mapping[str, Any]) -> BaseTool:
 
 
 def normalised_choice(choice: Any, *, required: bool = False) -> str | None:
-    """A tool choice in the words that every member understands.
+    """Convert a tool choice to a value that every member understands.
 
     Args:
         choice: ``"auto"``, ``"none"``, ``"any"``, ``"required"``, a tool's name, or OpenAI's dict.
@@ -106,7 +106,7 @@ def normalised_choice(choice: Any, *, required: bool = False) -> str | None:
         ``"auto"``, ``"none"``, ``"any"``, a tool's name, or ``None``.
 
     Raises:
-        ConfigurationError: It is something else.
+        ConfigurationError: The choice is none of these.
 
     Examples:
         >>> normalised_choice(None, required=True), normalised_choice({"function": {"name": "add"}})
@@ -125,21 +125,21 @@ def normalised_choice(choice: Any, *, required: bool = False) -> str | None:
 
 
 def acceptance(tools: Sequence[Mapping[str, Any]], choice: str | None) -> Callable[[Answer], str | None] | None:
-    """The check that a member's answer has to pass in a call with tools.
+    """Make the check of members' answers in a call with tools.
 
     Args:
         tools: The tools in the OpenAI form.
         choice: The tool choice, normalised.
 
     Returns:
-        A function that says why an answer cannot be used, or ``None``; ``None`` where anything goes.
+        A function that returns why an answer cannot be used, or ``None``; ``None`` if every answer can be used.
     """
     schemas: dict[str, Any] = {}
     for tool in tools:
         function = tool.get("function")
         if isinstance(function, Mapping) and "name" in function:
             metadata = as_tool(tool).metadata
-            # providers want a plainer name than the tool's own
+            # providers allow fewer characters in a name than LlamaIndex
             schemas[function["name"]] = schemas[str(metadata.name)] = metadata.fn_schema
     if not schemas:
         return None
@@ -147,17 +147,17 @@ def acceptance(tools: Sequence[Mapping[str, Any]], choice: str | None) -> Callab
 
 
 def read_arguments(arguments: Any, name: str) -> dict[str, Any]:
-    """A call's arguments by name.
+    """Read the arguments of a tool call.
 
     Args:
         arguments: A mapping, or JSON.
-        name: The tool's name, for the message.
+        name: The tool's name, for the error message.
 
     Returns:
-        The arguments.
+        The arguments by name.
 
     Raises:
-        MemberError: They cannot be read.
+        MemberError: They are no JSON object.
 
     Examples:
         >>> read_arguments('{"a": 1}', "add")
@@ -175,21 +175,12 @@ def read_arguments(arguments: Any, name: str) -> dict[str, Any]:
 
 
 def _problem(call: ToolCall, schemas: Mapping[str, Any]) -> str | None:
-    if call.name not in schemas:
-        return f"called {call.name}, which is not among the tools"
     schema = schemas[call.name]
-    if not (isinstance(schema, type) and issubclass(schema, BaseModel)):
-        return None
-    try:
-        schema.model_validate(dict(call.arguments))
-    except ValidationError as error:
-        first = error.errors()[0]
-        return f"{call.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return None
+    return arguments_problem(call, schema) if isinstance(schema, type) and issubclass(schema, BaseModel) else None
 
 
 class _ForeignTool(AsyncBaseTool):
-    """A tool of another framework: members see what it is, the blend's caller runs it."""
+    """A tool of another framework. Members see its description; the caller of the blend runs it."""
 
     def __init__(self, function: Mapping[str, Any]) -> None:
         schema = _schema_class(function["name"], function.get("parameters") or {})
@@ -209,7 +200,7 @@ class _ForeignTool(AsyncBaseTool):
 
 
 def _schema_class(name: str, schema: Mapping[str, Any]) -> type[BaseModel]:
-    """A pydantic class whose JSON schema is the given one; integrations read the one or the other."""
+    """A pydantic class with the given JSON schema. Some integrations read the fields, others the schema."""
 
     class Described(BaseModel):
         model_config = ConfigDict(extra="allow")
@@ -222,7 +213,7 @@ def _schema_class(name: str, schema: Mapping[str, Any]) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for place, (key, part) in enumerate((schema.get("properties") or {}).items()):
         default = part.get("default") if isinstance(part, Mapping) else None
-        # a field may not start with an underscore or hide a method
+        # pydantic refuses fields that start with an underscore or hide a method
         usable = key.isidentifier() and not key.startswith("_") and not hasattr(Described, key)
         field = Field(default=... if key in required else default, alias=None if usable else key)
         fields[key if usable else f"field_{place}"] = (Any, field)

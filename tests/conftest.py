@@ -17,8 +17,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import hypothesis
 import pytest
 import tiny_models
+from remembering import remembering
 
 from blender_core.local import LocalEnsemble, local_ensemble
+from blender_core.members.endpoints import ENDPOINTS_VARIABLE
 from blender_core.testing import ScriptedServer
 
 # a busy machine is no failure
@@ -56,6 +58,26 @@ def local_servers() -> Iterator[LocalEnsemble]:
     pytest.importorskip("xllamacpp", reason="the demo extra is not installed")
     with local_ensemble() as servers:
         yield servers
+
+
+@pytest.fixture(scope="session")
+def remembered_models(local_servers):
+    """Endpoints of the default local models at which a request that was answered before costs nothing."""
+    with remembering(local_servers) as endpoints:
+        yield endpoints
+
+
+@pytest.fixture(scope="session")
+def served(local_servers):
+    """Writes the environment in which another process asks models of `local_servers`; default the two smallest."""
+    servers = {one.model: one for one in local_servers}
+
+    def environment(*models):
+        endpoints = [f"{servers[name].base_url}:{name}" for name in models or ("smollm2-135m", "gemma-3-270m")]
+        # a proxy cannot reach this machine's loopback
+        return {ENDPOINTS_VARIABLE: " ".join(endpoints), "OPENAI_API_KEY": local_servers[0].api_key, "NO_PROXY": "*"}
+
+    return environment
 
 
 @pytest.fixture

@@ -33,8 +33,9 @@ STATEMENTS = {
         HEAVY | {"numpy"}
     ),
     "import blender_core.local": HEAVY,
-    "import blender_core.compat": {"torch", "transformers", "onnxruntime"},
-    "import blender_core.fuse.gen_fuser": {"torch", "transformers", "onnxruntime"},
+    "import blender_core.compat": HEAVY,
+    "import blender_core.rank.pair_ranker": HEAVY,
+    "import blender_core.fuse.gen_fuser": HEAVY,
     "import blender_core.rank as rank; [getattr(rank, name) for name in rank.__all__]": {
         "torch",
         "transformers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import pickle
 from typing import Any
@@ -10,32 +11,42 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 from llama_index.core import Document as LlamaDocument
 from llama_index.core import SummaryIndex
 from llama_index.core.llms import MockLLM
+from llama_index.core.tools import QueryEngineTool
 
-from blender_core import Blender, BlendSettings, FusionGuard, GatherPolicy, MemberPrior, OpenAIMember, SharedSemaphore
-from blender_core.errors import ConfigurationError
-from blender_core.rag import (
-    GROUNDED_DEFAULTS,
-    GroundedBlender,
-    GroundedCandidate,
-    GroundedSettings,
-    Source,
-    SourcedMember,
+from blender_core import (
+    Blender,
+    BlendSettings,
+    FusionGuard,
+    GatherPolicy,
+    MemberPrior,
+    OpenAIMember,
+    Prompt,
+    Ranking,
+    SharedSemaphore,
 )
+from blender_core.errors import ConfigurationError
+from blender_core.fuse import FuseContext
+from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedSettings, Source, SourcedMember
+from blender_core.rag.blend import GROUNDED_DEFAULTS
 from blender_core.settings import DEFAULTS, SharedSettings
 from blender_core.testing import FakeMember
 from langchain_blender import BlendedLLM as LangChainBlend
 from langchain_blender.rag import BlendedRAG
+from langchain_blender.testing import FakeChatModel
 from llamaindex_blender import BlendedLLM as LlamaIndexBlend
 from llamaindex_blender.rag import BlendedQueryEngine, BlendedSynthesizer
 
 TEXT = "The server listens on port 8080."
+CALL = {"name": "upper", "args": {"question": "hello"}, "id": "1", "type": "tool_call"}
 
 
 def upper(question: str) -> str:
+    """Write in capitals."""
     return question.upper()
 
 
@@ -86,7 +97,7 @@ OTHER_VALUES = {
     "fuser": None,
     "top_k": 2,
     "fuse_when": "never",
-    "guard": FusionGuard(),
+    "guard": FusionGuard(ngram=5),
     "timeout": 20.0,
     "deadline": 30.0,
     "quorum": 2,
@@ -130,29 +141,38 @@ def test_every_setting_is_documented_and_has_a_default():
         assert f"{name}: " in documented
 
 
+def seen_by_the_engine(face: Any) -> dict[str, Any]:
+    """What a call would use, in values that compare; whatever a setting changes must show here."""
+    engine = engine_of(face)
+    plan = {field.name: getattr(engine._plan, field.name) for field in dataclasses.fields(engine._plan)}
+    sourced = getattr(engine, "_grounding", None)
+    ranking = Ranking.from_scores([1.0, 0.99], ranker="example")
+    undecided = FuseContext(Prompt.of("Why?"), ("The sky scatters blue light.", "It is the air."), ranking)
+    plan["members"] = [member for member, _ in plan["members"]]
+    plan["ranker"] = plan["ranker"]().name if sourced is None else sourced.ranker.name
+    plan["fuse_when"] = plan["fuse_when"](undecided)
+    plan["fuser"] = plan["fuser"] is not None
+    if sourced is not None:
+        plan |= {"citations": sourced.citations, "source_characters": sourced.source_characters}
+    # each engine makes its own
+    del plan["fallback_ranker"]
+    return plan
+
+
 @pytest.mark.parametrize("setting", GROUNDED_DEFAULTS)
 @pytest.mark.parametrize("name", FACES)
-def test_every_face_takes_every_setting(name, setting):
+def test_every_setting_of_every_face_reaches_the_engine(name, setting):
+    changed = {setting: OTHER_VALUES[setting]}
     if setting not in DEFAULTS and name in PLAIN:
         with pytest.raises(ValueError, match=f"has no argument '{setting}'"):
-            FACES[name](**{setting: OTHER_VALUES[setting]})
+            FACES[name](**changed)
         return
-    assert engine_of(FACES[name](**{setting: OTHER_VALUES[setting]})).members
-
-
-@pytest.mark.parametrize("name", FACES)
-def test_settings_reach_the_engine(name):
-    prior, semaphore, guard = MemberPrior(), SharedSemaphore(3), FusionGuard()
-    face = FACES[name](
-        fuser=None, top_k=2, guard=guard, timeout=5.0, deadline=9.0, quorum=2, max_retries=1, semaphore=semaphore,
-        gather_share=0.4, member_prior=prior, ranker="longest",
-    )  # fmt: skip
-    plan = engine_of(face)._plan
-    assert (plan.top_k, plan.deadline, plan.gather_share, plan.fuser) == (2, 9.0, 0.4, None)
-    assert (plan.policy.timeout, plan.policy.quorum, plan.policy.retry.retries) == (5.0, 2, 1)
-    assert plan.guard is guard
-    assert plan.semaphore is semaphore
-    assert plan.member_prior is prior
+    if (name, setting) == ("GroundedBlender", "fuser"):
+        # its members here cannot fuse, so none is the default
+        changed = {"fuser": upper}
+    before, again, after = (seen_by_the_engine(FACES[name](**given)) for given in ({}, {}, changed))
+    assert before == again
+    assert before != after, f"{setting} is taken and dropped"
 
 
 @pytest.mark.parametrize("name", [name for name in FACES if "BlendedLLM" not in name])
@@ -220,6 +240,29 @@ def test_faces_pickle_and_copy(name, copied, caplog):
     plans = engine_of(twin)._plan, engine_of(face)._plan
     assert plans[0].top_k == plans[1].top_k
     assert plans[0].policy == plans[1].policy
+
+
+def test_a_query_engine_tool_over_a_blend_can_be_deep_copied():
+    blend = BlendedQueryEngine([engine(1), engine(2)], ranker="longest", fuser=None)
+    tool = QueryEngineTool.from_defaults(blend, name="port", description="Knows the port.")
+    twin = copy.deepcopy(tool)
+    assert twin.query_engine is not blend
+    assert str(twin("Which port?")) == str(tool("Which port?")) == "text text"
+
+
+@pytest.mark.parametrize("copied", [pickled, copy.deepcopy], ids=["pickle", "deepcopy"])
+def test_a_blend_with_bound_tools_is_copied_with_its_tools(copied):
+    members = [FakeChatModel(script=[AIMessage("", tool_calls=[CALL])], model_name=name) for name in "ab"]
+    bound = LangChainBlend(llms=members, ranker="longest", fuser=None).bind_tools([upper])
+    twin = copied(bound)
+    assert twin.kwargs == bound.kwargs
+    assert twin.invoke("Shout hello").tool_calls == bound.invoke("Shout hello").tool_calls != []
+    assert [len(member.calls) for member in members] == [1, 1]
+
+
+def test_a_synthesizer_with_one_more_llm_names_the_right_argument():
+    with pytest.raises(ConfigurationError, match=r"BlendedSynthesizer has no argument 'llm'; did you mean llms\?"):
+        BlendedSynthesizer([MockLLM()], llm=MockLLM())
 
 
 def test_members_with_connections_and_locks_are_copied_without_them():

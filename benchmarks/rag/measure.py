@@ -19,6 +19,7 @@ from typing import Any
 from questions import is_correct
 from recorded import HERE, Case, read_cases
 
+from blender_core import Ranking
 from blender_core.local.encoder import local_encoder
 from blender_core.models.text_encoder import TextEncoder
 from blender_core.rag import (
@@ -28,7 +29,6 @@ from blender_core.rag import (
     GroundedRanker,
     LexicalGroundedness,
 )
-from blender_core.rank import Ranking
 from blender_core.rank.registry import resolve_ranker
 from blender_lab.evaluate.statistics import bootstrap_mean, paired_test
 

@@ -1,4 +1,4 @@
-"""When to fuse, and when the top-ranked answer is better left alone."""
+"""Decide whether to fuse the best answers or to return the top-ranked one."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _CODE_LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class FuseContext:
-    """What a fuse policy may look at.
+    """Holds what a fuse policy decides by.
 
     Attributes:
-        prompt: The prompt; ``prompt.text`` is it as one text.
+        prompt: The prompt; ``prompt.text`` is one text.
         candidates: The top-k answers, best first, duplicates removed.
         ranking: The ranking over all answers.
-        agreement: Share of all ranked answers that are the same text as the best, itself included.
+        agreement: Share of all ranked answers whose text is the best answer's, in [0, 1]. The best counts too.
     """
 
     prompt: Prompt
@@ -39,11 +39,11 @@ class FuseContext:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether to fuse, and why.
+    """Says whether to fuse, and why.
 
     Attributes:
-        fuse: Fuse, or return the top-ranked answer.
-        reason: Why, in words; it stands in the result.
+        fuse: Whether to fuse; else the top-ranked answer is returned.
+        reason: Why, in words; shown in the result.
     """
 
     fuse: bool
@@ -52,15 +52,18 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class FusePolicy:
-    """Fuses unless one of these says no. Answers with tool calls are never fused, whatever the policy.
+    """Fuses unless one of its rules applies.
+
+    Answers with tool calls are never fused, whatever the policy.
 
     Attributes:
-        clear_winner: Do not fuse when the ranker's confidence in the first is at least this; above 1 is off.
-        majority: Do not fuse when more than this share of the answers are the same as the best; 1 is off.
-        fuse_code: Fuse answers of which the best holds code.
-        fuse_json: Fuse answers of which the best is JSON.
-        fuse_short: Fuse where the best answer is hardly more than a number, a letter or a few words. There is nothing
-            to merge, so fusing asks one more time; worth it where the fuser knows better than the members.
+        clear_winner: Do not fuse if the ranker's confidence in the first is at least this. It lies in [0.5, 1], so
+            a value above 1 switches the rule off.
+        majority: Do not fuse if more than this share of the answers equal the best; 1 switches the rule off.
+        fuse_code: Fuse if the best answer contains code.
+        fuse_json: Fuse if the best answer is JSON.
+        fuse_short: Fuse if the best answer is a number, a letter or a few words. There is nothing to merge, so it
+            helps only if the fuser knows more than the members.
 
     Examples:
         >>> ranking = Ranking.from_scores([2.0, 1.9], ranker="example")
@@ -107,7 +110,7 @@ FuseWhen = str | Callable[[FuseContext], Decision | bool]
 
 
 def resolve_fuse_when(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
-    """Read a ``fuse_when`` setting.
+    """Make the function that decides from a ``fuse_when`` setting.
 
     Args:
         fuse_when: ``"auto"`` (a default ``FusePolicy``), ``"always"``, ``"never"``, or a function from a
@@ -117,7 +120,7 @@ def resolve_fuse_when(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
         A function that decides.
 
     Raises:
-        ConfigurationError: The setting is none of these.
+        ConfigurationError: The setting is none of these; the message lists them.
     """
     if callable(fuse_when):
         decide = fuse_when
@@ -139,7 +142,7 @@ def resolve_fuse_when(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
 
 
 def is_json(text: str) -> bool:
-    """Whether a text is a JSON object or list."""
+    """Tell whether a text is a JSON object or list."""
     stripped = text.strip()
     if stripped[:1] not in ("{", "["):
         return False

@@ -1,4 +1,4 @@
-"""What a fuser is: it writes one text from the best candidates."""
+"""Define the fuser: it writes one text from the best candidates."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["FusedText", "Fuser", "FusionInput"]
 
 @dataclass(frozen=True, slots=True)
 class FusionInput:
-    """What a fuser gets.
+    """Holds the input of a fuser.
 
     Attributes:
-        prompt: The prompt, flattened.
+        prompt: The prompt as one text.
         candidates: The top-k answers, best first, as the members wrote them. They are untrusted data.
-        members: The member behind each candidate; empty outside the engine.
+        members: The member of each candidate; empty outside the engine.
         conversation: The prompt with its turns and call options; ``None`` outside the engine.
     """
 
@@ -34,15 +34,15 @@ class FusionInput:
 
 @dataclass(frozen=True, slots=True)
 class FusedText:
-    """What a fuser gives.
+    """Holds the output of a fuser.
 
     Attributes:
         text: The fused answer.
         fuser: Name of the fuser.
-        usage: Tokens used, ``None`` where unknown.
-        cost: Cost where known.
-        cut: Candidate position -> tokens that did not fit the fuser's window (-1 is the prompt).
-        finish_reason: Why the text ended, in the provider's words; ``None`` where unknown.
+        usage: Tokens used; ``None`` if unknown.
+        cost: Cost, in the currency of the member's price; ``None`` if unknown.
+        cut: Candidate position -> tokens that did not fit the fuser's window; -1 is the prompt.
+        finish_reason: Why the text ended, as the provider calls it; ``None`` if unknown.
     """
 
     text: str
@@ -57,13 +57,13 @@ class FusedText:
 class Fuser(Protocol):
     """Merges candidates into one text.
 
-    ``fuse`` is enough. A fuser may also offer ``afuse(request)`` (awaited in asynchronous calls),
-    ``stream(request)`` and ``astream(request)`` (pieces of text, then one ``FusedText`` as the last item);
-    the engine uses them where they exist. May be called from several threads at once.
+    ``fuse`` is required. These methods are used if they exist: ``afuse(request)`` is awaited in asynchronous calls;
+    ``stream(request)`` and ``astream(request)`` yield pieces of text, then one ``FusedText``. Several threads may call
+    a fuser at once.
 
-    One that computes in native code of this process sets ``computes_locally = True``. Its threads are then told when
-    nobody waits for them any more: ``stop_if_given_up`` of ``blender_core.runtime.threads`` raises in them.
-    Killing them at exit crashes the process, so the exit waits some seconds for them.
+    A fuser that computes in this process sets ``computes_locally = True``. If its result is not wanted any more,
+    ``stop_if_given_up`` of ``blender_core.runtime.threads`` raises in its thread. Killing such threads at exit crashes
+    the process, so they are told to stop and awaited for some seconds.
     """
 
     @property
@@ -81,6 +81,6 @@ class Fuser(Protocol):
             The fused text.
 
         Raises:
-            FusionError: No text could be written.
+            FusionError: No text could be written. The top-ranked answer is then returned.
         """
         ...

@@ -1,4 +1,4 @@
-"""Run a fuser under a time limit, with the guard looking on, streamed or whole."""
+"""Run a fuser under a time limit and check its text, streamed or whole."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.runtime.threads import call_in_thread, compute_in_thread, drain, iterate_in_thread, retrieve
 from blender_core.types.answer import ended_by_length
 
-__all__ = ["FusionRefused", "run_fusion"]
+__all__ = ["RejectedFusionError", "run_fusion"]
 
-# a stream is held back until this much can be judged
+# a stream is held back until this much can be checked
 _HOLD_CHARACTERS = 120
 
 
-class FusionRefused(Exception):
-    """The fused text is not used.
+class RejectedFusionError(Exception):
+    """The fused text is not used. The pipeline catches this, users never see it.
 
     Args:
         reason: Why, in words.
-        streamed: Characters of it that had already been sent.
-        fused: The refused text where it was complete; its usage was spent all the same.
+        streamed: Characters of the text that were already sent.
+        fused: The rejected text if it was complete, because its usage counts.
     """
 
     def __init__(self, reason: str, streamed: int = 0, fused: FusedText | None = None) -> None:
@@ -48,47 +48,47 @@ async def run_fusion(
     semaphore: SharedSemaphore | None = None,
     may_be_cut: bool = False,
 ) -> FusedText:
-    """Fuse.
+    """Fuse the candidates and check the text.
 
     Args:
-        fuser: The fuser; its ``stream``, ``astream`` and ``afuse`` are used where they exist and fit.
+        fuser: The fuser. Its ``stream``, ``astream`` and ``afuse`` are used if they exist and fit the call.
         request: The prompt and the candidates.
-        guard: Judges the text.
-        limit_s: Seconds the fuser gets; ``None`` is no limit.
-        emit_token: Takes pieces of text as they come; ``None`` asks for the whole.
-        in_threads: The caller is synchronous: prefer the fuser's synchronous methods.
-        semaphore: Limits how many members and fusers run at once; waiting for one counts into the limit.
-        may_be_cut: Whether a text that a limit of tokens cut off is used; for where the best candidate was, too.
+        guard: Checks the text.
+        limit_s: Seconds for the fuser, waiting for the semaphore included; ``None`` is no limit.
+        emit_token: Called with each piece of text; ``None`` asks for the whole text.
+        in_threads: Whether the caller is synchronous. Then the fuser's synchronous methods are preferred.
+        semaphore: Limits how many members and fusers run at once.
+        may_be_cut: Whether to accept a text that a token limit cut off, because the best candidate was cut off too.
 
     Returns:
-        The fused text; what was streamed adds up to it.
+        The fused text. The pieces sent add up to it.
 
     Raises:
-        FusionRefused: It failed, was late, or the guard refused it.
+        RejectedFusionError: The fuser failed or timed out, or the guard rejected its text.
     """
-    judge = _Judge(guard, request.candidates, may_be_cut)
-    streamed = _Streamed(judge, emit_token)
+    check = _Check(guard, request.candidates, may_be_cut)
+    streamed = _Streamed(check, emit_token)
     pieces = None if emit_token is None else _pieces(fuser, request, in_threads)
-    work = _whole(fuser, request, judge, in_threads) if pieces is None else streamed.collect(pieces)
+    work = _whole(fuser, request, check, in_threads) if pieces is None else streamed.collect(pieces)
     task = asyncio.create_task(_in_slot(work, semaphore))
-    # where this call is cancelled in the moment in which the task ends, nobody else reads how
+    # nobody else reads the task's error if this call is cancelled while the task ends
     task.add_done_callback(retrieve)
     try:
         await asyncio.wait([task], timeout=limit_s)
     finally:
         late = not task.done()
         streamed.closed = late
-        # a fuser that does not heed its cancellation is left behind
+        # a fuser that ignores its cancellation is abandoned
         await drain([task] if late else [])
     if late:
         waited = "in time" if limit_s is None else f"within {limit_s:.3g} s"
-        raise FusionRefused(f"{fuser.name} was not done {waited}", streamed.sent)
+        raise RejectedFusionError(f"{fuser.name} was not done {waited}", streamed.sent)
     try:
         fused = task.result()
-    except FusionRefused:
+    except RejectedFusionError:
         raise
     except (Exception, asyncio.CancelledError) as error:
-        raise FusionRefused(f"{fuser.name}: {type(error).__name__}: {error}", streamed.sent) from error
+        raise RejectedFusionError(f"{fuser.name}: {type(error).__name__}: {error}", streamed.sent) from error
     if emit_token is not None and pieces is None:
         emit_token(fused.text)
     return fused
@@ -101,16 +101,16 @@ async def _in_slot(work: Coroutine[Any, Any, FusedText], semaphore: SharedSemaph
     except (asyncio.CancelledError, KeyboardInterrupt, Exception):
         raise
     except BaseException as error:
-        # a task must not end with these: they would end the loop
+        # in a task these would end the event loop
         raise FusionError(f"{type(error).__name__} was raised: {error}") from error
     finally:
-        # never begun where no slot came free
+        # it never started if no slot came free
         work.close()
 
 
 @dataclass(frozen=True, slots=True)
-class _Judge:
-    """Says why a fused text must not be used, or ``None``."""
+class _Check:
+    """Says why a fused text cannot be used, or ``None``."""
 
     guard: FusionGuard
     candidates: tuple[str, ...]
@@ -125,7 +125,7 @@ class _Judge:
         return self.guard.check(fused.text, self.candidates)
 
 
-async def _whole(fuser: Fuser, request: FusionInput, judge: _Judge, in_threads: bool) -> FusedText:
+async def _whole(fuser: Fuser, request: FusionInput, check: _Check, in_threads: bool) -> FusedText:
     afuse = getattr(fuser, "afuse", None)
     if afuse is not None and not in_threads:
         fused = await afuse(request)
@@ -135,9 +135,9 @@ async def _whole(fuser: Fuser, request: FusionInput, judge: _Judge, in_threads: 
     if not isinstance(fused, FusedText) or not isinstance(fused.text, str):
         raise FusionError(f"it returned {type(fused).__name__} where a FusedText with a text was wanted")
     fused = replace(fused, text=fused.text.strip())
-    problem = judge.whole(fused)
+    problem = check.whole(fused)
     if problem is not None:
-        raise FusionRefused(f"the guard refused the fused text: {problem}", fused=fused)
+        raise RejectedFusionError(f"the guard rejected the fused text: {problem}", fused=fused)
     return fused
 
 
@@ -156,13 +156,13 @@ def _computes(fuser: Fuser) -> bool:
 
 
 class _Streamed:
-    """A fused text on its way out."""
+    """Collects a streamed text and sends on the part that passed the check."""
 
-    def __init__(self, judge: _Judge, emit_token: Callable[[str], None] | None) -> None:
-        self._judge = judge
+    def __init__(self, check: _Check, emit_token: Callable[[str], None] | None) -> None:
+        self._check = check
         self._emit = emit_token
         self._text = ""
-        self._judged = 0
+        self._checked = 0
         self.sent = 0
         self.closed = False
 
@@ -178,23 +178,23 @@ class _Streamed:
             raise FusionError("the stream ended without its result")
         self._text = self._text.rstrip() if len(self._text.rstrip()) >= self.sent else self._text
         fused = replace(result, text=self._text)
-        self._refuse_if(self._judge.whole(fused), fused)
+        self._reject_if(self._check.whole(fused), fused)
         self._release()
         return fused
 
     def _take(self, piece: str) -> None:
         # white space at the start of a model's text is not part of the answer
         self._text += piece if self._text else piece.lstrip()
-        # the step grows with the text, so that judging stays linear
-        if len(self._text) - self._judged >= max(_HOLD_CHARACTERS, self._judged // 2):
-            self._refuse_if(self._judge.beginning(self._text))
-            self._judged = len(self._text)
-        if self._judged:
+        # the step grows with the text, so that all checks together stay linear
+        if len(self._text) - self._checked >= max(_HOLD_CHARACTERS, self._checked // 2):
+            self._reject_if(self._check.beginning(self._text))
+            self._checked = len(self._text)
+        if self._checked:
             self._release()
 
-    def _refuse_if(self, problem: str | None, fused: FusedText | None = None) -> None:
+    def _reject_if(self, problem: str | None, fused: FusedText | None = None) -> None:
         if problem is not None:
-            raise FusionRefused(f"the guard refused the fused text: {problem}", self.sent, fused)
+            raise RejectedFusionError(f"the guard rejected the fused text: {problem}", self.sent, fused)
 
     def _release(self) -> None:
         if self._emit is not None and not self.closed and len(self._text) > self.sent:

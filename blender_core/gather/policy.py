@@ -1,4 +1,4 @@
-"""What gathering may spend: time, tries, tokens, money."""
+"""Set limits for gathering: time, retries, tokens, cost."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["Budget", "GatherPolicy", "RetryPolicy"]
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When and how long to wait before a member is asked again. It is the only retry loop.
+    """Decides how often a member is asked again, and after which wait.
 
-    Only errors that may pass are retried: rate limits, connection errors, a provider's 5xx and its own
-    time-outs. A wait that does not fit into the time left is not begun.
+    The engine has no other retry loop. Only errors that may pass are retried: rate limits, connection errors, a
+    provider's 5xx errors and timeouts. A retry whose wait is longer than the time left does not happen.
 
     Attributes:
-        retries: Further calls after the first; 0 switches retrying off.
-        first_wait_s: Seconds before the first retry; doubles each time.
-        max_wait_s: Longest wait in seconds. A provider's Retry-After may be longer and is honoured.
-        jitter: Share of the wait that is random, 0 to 1: the wait is drawn from ``wait * (1 +- jitter)``.
+        retries: Further calls after the first; 0 switches retries off.
+        first_wait_s: Seconds before the first retry; doubles with each retry.
+        max_wait_s: Longest wait in seconds. A provider's ``Retry-After`` may be longer, and is obeyed.
+        jitter: Random share of the wait, in [0, 1]: the wait is drawn from ``wait * (1 +- jitter)``.
 
     Examples:
         >>> RetryPolicy(jitter=0).wait_s(2, None, random.Random(0))
@@ -41,11 +41,11 @@ class RetryPolicy:
             raise ConfigurationError(f"jitter is {self.jitter}; it is a share from 0 to 1")
 
     def wait_s(self, attempt: int, retry_after: float | None, rng: random.Random) -> float:
-        """Seconds to wait after the given attempt.
+        """Return the seconds to wait after a call.
 
         Args:
-            attempt: Calls made so far, 1 or more.
-            retry_after: Seconds the provider asked for, where it did; the wait is never shorter.
+            attempt: Calls made so far, at least 1.
+            retry_after: Seconds that the provider asked for, or ``None``; the wait is never shorter.
             rng: Source of the jitter.
 
         Returns:
@@ -58,15 +58,16 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A cap on what one call of the blend may spend.
+    """Limits what one call of the blend may spend.
 
-    Spending is added up as answers come in. A running call reserves its prompt at four characters a token.
-    Once the cap is reached nothing new is started: waiting members end as cancelled, retries and fusion are
-    left out. Calls that are already running are not stopped, so the cap can be overshot by their answers.
+    Spending is added up when answers arrive. A running call of a member reserves its prompt, at four characters a
+    token. Once the limit is reached, nothing new starts: waiting members end as cancelled, and there are no retries
+    and no fusion. Running calls are not stopped, so their answers can exceed the limit.
 
     Attributes:
-        max_tokens: Tokens read and written, all members and the fuser together.
-        max_cost: Cost in the members' currency; every member then needs a price.
+        max_tokens: Most tokens read and written by all members and the fuser; ``None`` is no limit.
+        max_cost: Most cost, in the currency of the members' prices; every member then needs a price. ``None`` is no
+            limit.
     """
 
     max_tokens: int | None = None
@@ -80,17 +81,17 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class GatherPolicy:
-    """How answers are gathered.
+    """Says how answers are gathered.
 
     Attributes:
-        timeout: Wall-clock seconds each member gets from its start, retries included; ``None`` is no limit.
+        timeout: Wall-clock seconds for each member from its start, retries included; ``None`` is no limit.
         quorum: Answers needed; fewer raise ``QuorumError``.
-        straggler_grace: Once ``enough`` members have answered, seconds that the rest still get; ``None`` waits
-            for all.
+        straggler_grace: Seconds that the other members still get once ``enough`` have answered; ``None`` waits for
+            all.
         enough: Answers that start the grace; default is the quorum.
-        max_concurrency: Members running at the same time, over all calls of one blend; ``None`` is no limit.
+        max_concurrency: Members that run at the same time, over all calls of one blend; ``None`` is no limit.
         retry: The retry policy.
-        budget: Cap on tokens or cost; ``None`` is no cap.
+        budget: Limit of tokens or cost; ``None`` is no limit.
 
     Examples:
         >>> GatherPolicy(timeout=20, quorum=2, straggler_grace=1.5).enough_answers
@@ -115,7 +116,7 @@ class GatherPolicy:
 
     @property
     def enough_answers(self) -> int:
-        """Answers after which stragglers have only the grace left."""
+        """Answers after which the other members have only the grace left."""
         return max(self.quorum, self.enough or self.quorum)
 
 

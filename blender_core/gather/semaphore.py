@@ -1,4 +1,4 @@
-"""A semaphore that several threads and event loops can share."""
+"""Limit concurrent calls over several threads and event loops."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["SemaphoresByLimit", "SharedSemaphore"]
 
 
 class SharedSemaphore:
-    """Limits how many members run at once over all calls of one blend, whatever loop each call runs in.
+    """Limits how many members run at once, over all event loops in which a blend is called.
+
+    Copies and deep copies share the limit. A pickle keeps only the number, because a limit holds in one process.
 
     Args:
         limit: Most members that run at once, at least 1.
-
-    Copies and deep copies share the limit. A pickle keeps the number: limits do not cross processes.
 
     Raises:
         ConfigurationError: The limit is below 1.
@@ -53,7 +53,7 @@ class SharedSemaphore:
                 if (loop, future) in self._waiting:
                     self._waiting.remove((loop, future))
             if not future.cancelled():
-                # the slot was granted in the same moment
+                # the slot was granted at the same moment
                 self._release()
             raise
 
@@ -76,7 +76,7 @@ class SharedSemaphore:
                 try:
                     loop.call_soon_threadsafe(self._grant, future)
                 except RuntimeError:
-                    # that loop is closed, its call is gone
+                    # that loop is closed, so its call has ended
                     continue
                 return
             self._free += 1
@@ -89,7 +89,7 @@ class SharedSemaphore:
 
 
 class SemaphoresByLimit:
-    """One semaphore for each limit, shared by a blend and its copies; a copy may have another limit.
+    """Holds one semaphore for each limit, for a blend and its copies with other limits.
 
     Examples:
         >>> semaphores = SemaphoresByLimit()
@@ -108,7 +108,7 @@ class SemaphoresByLimit:
             limit: Most members at once; ``None`` is no limit.
 
         Returns:
-            The same object for the same limit; ``None`` without one.
+            The same object for the same limit; ``None`` if there is no limit.
         """
         if limit is None:
             return None

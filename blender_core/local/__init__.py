@@ -6,7 +6,7 @@ Importing this package loads neither llama.cpp nor a client library.
 
 from __future__ import annotations
 
-from blender_core.local.catalog import DEFAULT_MODELS, MODELS, LocalModel, ModelPackage, find_model
+from blender_core.local.catalog import DEFAULT_MODELS, MODELS, LocalModel, find_model
 from blender_core.local.download import cache_directory, fetch
 from blender_core.local.server import LocalEnsemble, LocalServer, local_ensemble
 
@@ -16,7 +16,6 @@ __all__ = [
     "LocalEnsemble",
     "LocalModel",
     "LocalServer",
-    "ModelPackage",
     "cache_directory",
     "fetch",
     "find_model",

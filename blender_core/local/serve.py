@@ -35,6 +35,7 @@ def _start(settings: dict[str, object]) -> object:
     params.cpuparams_batch.n_threads = settings["threads"]
     params.chat_template = settings["chat_template"]
     params.antiprompt = settings["stop"]
+    params.sampling.temp = 0.0  # a request that names no temperature gets the same answer each time
     params.use_jinja = True
     params.offline = True
     params.ui = False

@@ -44,6 +44,7 @@ class LocalServer:
             llama.cpp's threads wait for each other and lose most of the speed.
         context: Longest prompt and answer together, in tokens, of one request.
         parallel: Requests answered at the same time; more wait in a queue.
+        api_key: The key that requests must name; default a random one.
 
     Raises:
         ConfigurationError: A number is out of range.
@@ -51,7 +52,14 @@ class LocalServer:
     """
 
     def __init__(
-        self, model: LocalModel, path: Path, *, threads: int = 1, context: int = 4096, parallel: int = 2
+        self,
+        model: LocalModel,
+        path: Path,
+        *,
+        threads: int = 1,
+        context: int = 4096,
+        parallel: int = 2,
+        api_key: str | None = None,
     ) -> None:
         _check("threads", threads, 1)
         _check("context", context, 256)
@@ -59,7 +67,7 @@ class LocalServer:
         _require_engine()
         self._entry = model
         self._path = path
-        self._api_key = secrets.token_urlsafe(24)
+        self._api_key = api_key or _new_key()
         settings = {
             "api_key": self._api_key,
             "chat_template": model.chat_template,
@@ -207,6 +215,8 @@ def local_ensemble(
 ) -> LocalEnsemble:
     """Fetch what is missing, start a server for each model, and wait until all are loaded.
 
+    The servers share one random key, so that ``OPENAI_API_KEY`` can name it to another process.
+
     Args:
         models: The models; default three small ones.
         threads: Threads of llama.cpp for each model.
@@ -228,11 +238,13 @@ def local_ensemble(
         raise ConfigurationError("a local ensemble needs at least one model; see blender_core.local.MODELS")
     _require_engine()  # before 843 MB are fetched for nothing
     servers: list[LocalServer] = []
+    settings = {"threads": threads, "context": context, "parallel": parallel}
+    key = _new_key()
     ensemble = None
     try:
         for model in models:
             path = fetch(model, cache_dir=cache_dir, progress=progress)
-            servers.append(LocalServer(model, path, threads=threads, context=context, parallel=parallel))
+            servers.append(LocalServer(model, path, **settings, api_key=key))
         for server in servers:
             server.wait()
         ensemble = LocalEnsemble(servers)
@@ -241,6 +253,10 @@ def local_ensemble(
             for server in servers:
                 server.close()
     return ensemble
+
+
+def _new_key() -> str:
+    return secrets.token_urlsafe(24)
 
 
 def _check(name: str, value: int, least: int) -> None:

@@ -1,8 +1,7 @@
-"""The blend over engines of retrieval and answering."""
+"""Blend the answers of several retrieval engines."""
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -44,11 +43,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class _Grounding:
-    """What stays the same from call to call.
+    """Holds what is the same for every call.
 
     Attributes:
         ranker: Ranks the candidates.
-        citations: Whether bracketed numbers are citations.
+        citations: Whether numbers in brackets are citations.
         source_characters: Most characters of sources in the fuser's prompt.
     """
 
@@ -58,15 +57,15 @@ class _Grounding:
 
 
 class GroundedCall:
-    """The state of one call; made for it and thrown away with it.
+    """Holds the state of one call; made anew for each call.
 
-    The engine hands rankers and fusers texts only. This object hears the events of the call, so it knows the outcome
-    behind each text.
+    The engine gives rankers and fusers texts only. This object watches the events of the call, so it knows which
+    outcome each text belongs to.
 
     Args:
-        settings: What stays the same from call to call.
+        settings: What is the same for every call.
         emit: Takes the call's events.
-        accept: The caller's judgement, or ``None``.
+        accept: The caller's check, or ``None``.
     """
 
     def __init__(self, settings: _Grounding, emit: Callable[[BlendEvent], None], accept: Accept | None) -> None:
@@ -74,7 +73,7 @@ class GroundedCall:
         self._emit = emit
         self._accept = accept
         self._answered: dict[int, MemberOutcome] = {}
-        self._refused: set[int] = set()
+        self._unusable: set[int] = set()
         self._pick: StreamedCitations | None = None
         self._picked: str | None = None
         self._fusing = False
@@ -86,22 +85,22 @@ class GroundedCall:
             self, GroundedRanker("consensus", groundedness=LexicalGroundedness(), name="grounded-consensus")
         )
 
-    # -- what the call hears -------------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------------------
 
     def accept(self, answer: Answer) -> str | None:
-        """The caller's judgement, remembered."""
+        """Apply the caller's check, and remember which answers it did not accept."""
         assert self._accept is not None
         try:
             reason = self._accept(answer)
         except Exception:
-            self._refused.add(id(answer))
+            self._unusable.add(id(answer))
             raise
         if reason is not None:
-            self._refused.add(id(answer))
+            self._unusable.add(id(answer))
         return reason
 
     def watch(self, event: BlendEvent) -> None:
-        """Hear an event, and pass it on; a picked text's tokens with the dangling citations taken out."""
+        """Pass an event on. Citations to nothing are removed from the tokens of a picked text."""
         if isinstance(event, MemberAnswered):
             self._answered[event.outcome.index] = event.outcome
         elif isinstance(event, Ranked):
@@ -119,21 +118,25 @@ class GroundedCall:
         self._emit(event)
 
     def rest_of_pick(self) -> str:
-        """What is still held back of a picked text."""
+        """Return the end of a picked text that is still held back."""
         return "" if self._pick is None else self._pick.close()
 
-    # -- what is known -------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------
 
     @property
     def selection(self) -> tuple[MemberOutcome, ...]:
         """The outcomes that are ranked, in the ensemble's order."""
         answered = [self._answered[index] for index in sorted(self._answered)]
-        accepted = tuple(outcome for outcome in answered if id(outcome.answer) not in self._refused)
-        # where none was accepted all stay, as in the engine
+        accepted = tuple(outcome for outcome in answered if id(outcome.answer) not in self._unusable)
+        # if none was accepted all stay, as in the engine
         return accepted or tuple(answered)
 
     def candidates(self, texts: Sequence[str]) -> list[GroundedCandidate]:
-        """The candidates behind the texts that the engine ranks."""
+        """Return the candidates whose texts the engine ranks.
+
+        Raises:
+            RankerError: The engine ranks other texts, such as answers with tool calls.
+        """
         selection = self.selection
         if len(selection) != len(texts):
             raise RankerError(
@@ -142,20 +145,20 @@ class GroundedCall:
         return [candidate_of(_answer(outcome)) for outcome in selection]
 
     def chosen(self) -> list[tuple[str, GroundedCandidate]]:
-        """Name and candidate of the members whose answers are fused, best first."""
-        # by name: members may have written the same text from other sources
+        """Return name and candidate of the members whose answers are fused, best first."""
+        # by name: members may write the same text from different sources
         return [(name, self._candidate(name)) for name in self._chosen]
 
     def ranked(self, ranking: Ranking | None) -> GroundedRanking | None:
-        """What stands behind a ranking that this call's rankers made; a late one may have made another."""
+        """Return the grounded ranking of a ranking, or ``None`` if another call made it."""
         return next((grounded for grounded in self._rankings if grounded.ranking is ranking), None)
 
     def remember(self, grounded: GroundedRanking) -> None:
-        """Keep what one of the rankers found."""
+        """Keep a ranking, so that ``ranked`` finds it."""
         self._rankings.append(grounded)
 
     def citing(self, fuser: Fuser) -> Fuser:
-        """The fuser, with citations kept right."""
+        """Wrap the fuser, so that citations stay correct."""
         self._citing = CitingFuser(
             fuser,
             self.chosen,
@@ -167,7 +170,7 @@ class GroundedCall:
         return self._citing
 
     def ending(self, result: BlendResult) -> tuple[str, tuple[LinkedSource, ...], CitationReport]:
-        """Final text, sources and citations."""
+        """Return final text, sources and citations."""
         names = result.fused or (result.winner,)
         kept = [(name, self._candidate(name)) for name in names]
         union = unite_sources(kept)
@@ -178,7 +181,7 @@ class GroundedCall:
             for name, candidate in kept
             if (gone := rewrite_citations(candidate.answer, _own_numbers(candidate)).dropped)
         }
-        # a fused text is already in the union's numbers; a picked one counts its own sources
+        # a fused text uses the union's numbers, a picked text those of its own sources
         numbers = {linked.number: linked.number for linked in union.sources} if result.fused else union.numbers[0]
         final = rewrite_citations(result.text, numbers)
         if result.fused and self._citing is not None and self._citing.dropped:
@@ -192,7 +195,7 @@ class GroundedCall:
 
 
 class _BoundRanker:
-    """The grounded ranker as the engine sees it: for one call, of texts only."""
+    """Adapts the grounded ranker to the engine, for one call."""
 
     def __init__(self, call: GroundedCall, ranker: GroundedRanker) -> None:
         self._call = call
@@ -206,7 +209,7 @@ class _BoundRanker:
 
 
 class _BoundPrior:
-    """The member prior as the engine sees it: for one call, with unsupported answers kept behind all others."""
+    """Adapts the member prior to one call; unsupported answers stay behind all others."""
 
     def __init__(self, call: GroundedCall, prior: MemberPrior) -> None:
         self._call = call
@@ -238,15 +241,15 @@ def _own_numbers(candidate: GroundedCandidate) -> dict[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class GroundedResult(BlendResult):
-    """A blend's result with what it rests on.
+    """Holds a blend's result and its sources.
 
     Attributes:
-        sources: The union of the kept candidates' sources: those of the winner, or of all that were fused. Citations
-            in ``text`` count them from 1.
-        citations: What the text cites, and which citations to nothing were dropped.
-        groundedness: Member's name -> support of its answer by its own sources, in [0, 1]; empty where it was not
+        sources: The sources of the winner, or the union of those of all fused answers. Citations in ``text`` count
+            them from 1.
+        citations: Which sources the text cites, and which citations to nothing were dropped.
+        groundedness: Member's name -> support of its answer by its own sources, in [0, 1]. Empty if it was not
             measured.
-        unsupported: Names of the members whose answers were ranked behind all others for want of support.
+        unsupported: Names of the members whose answers came last because their sources do not support them.
     """
 
     sources: tuple[LinkedSource, ...] = ()
@@ -256,11 +259,11 @@ class GroundedResult(BlendResult):
 
     @property
     def native(self) -> Any:
-        """What the engine returned whose answer was picked; ``None`` where answers were fused."""
+        """The response of the engine whose answer was picked; ``None`` if answers were fused."""
         return None if self.answer is None else candidate_of(self.answer).native
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as plain JSON types; of a source its number, id, text and users."""
+        """Convert the result to plain JSON types; a source becomes its number, id, text and users."""
         dropped = self.citations.dropped
         return {
             **BlendResult.to_dict(self),
@@ -285,11 +288,11 @@ class GroundedSettings(SharedSettings, total=False):
     """Settings of a blend that answers from sources; see ``SharedSettings`` for the others.
 
     Attributes:
-        ranker: A ``GroundedRanker``; or a ranker or its name, which is put into one with default settings. Default
-            ``"embedded"``.
-        citations: Whether bracketed numbers in answers are citations (default ``True``).
-        source_characters: Most characters of sources that an LLM that fuses gets to read, shared evenly (default
-            2,000). 0 shows it the answers alone. Other fusers never see sources.
+        ranker: A ``GroundedRanker``. Any other ranker, or a name (default ``"embedded"``), is wrapped in one with
+            default settings.
+        citations: Whether numbers in brackets are citations (default ``True``).
+        source_characters: Most characters of sources in the prompt of an LLM that fuses (default 2,000). All sources
+            get an equal share. 0 shows it the answers alone. Other fusers never see sources.
     """
 
     ranker: GroundedRanker | Ranker | str
@@ -302,14 +305,15 @@ GROUNDED_DEFAULTS: Mapping[str, Any] = {**DEFAULTS, "citations": True, "source_c
 
 
 def check_fusing_llm(members: Iterable[Member], settings: Mapping[str, Any]) -> None:
-    """Refuse to fuse with the LLM behind the engines if none can be seen.
+    """Refuse ``fuser="llm"`` if no engine shows an LLM that could fuse.
 
     Args:
         members: The engines.
         settings: The settings that the caller gave.
 
     Raises:
-        ConfigurationError: ``fuser`` is ``"llm"``, answers may be fused, and no member follows instructions.
+        ConfigurationError: Answers may be fused, and no member follows instructions. Pass ``fuser=`` an LLM, or
+            ``None`` to pick only.
     """
     listed = list(members)
     whole = {**GROUNDED_DEFAULTS, **settings}
@@ -323,19 +327,19 @@ def check_fusing_llm(members: Iterable[Member], settings: Mapping[str, Any]) -> 
 
 
 class GroundedBlender(Blender):
-    """A ``Blender`` whose members answer from sources: ranks with the sources in view, keeps citations right.
+    """Blends answers with sources: ranks by the sources too, and renumbers citations.
 
-    Members that are no ``SourcedMember`` take part too, as candidates without sources.
+    Members that are no ``SourcedMember`` are candidates without sources.
 
     Args:
         members: The engines.
-        clock: Monotonic seconds.
-        sleep: Waits for seconds before a retry.
-        rng: Source of retry jitter.
-        **settings: See ``GroundedSettings``. ``fuser="llm"`` asks the LLM behind the engine that ranked first.
+        clock: As in ``Blender``; so are ``sleep`` and ``rng``.
+        sleep: See ``clock``.
+        rng: See ``clock``.
+        **settings: See ``GroundedSettings``. ``fuser="llm"`` asks the LLM of the engine that ranked first.
 
     Raises:
-        ConfigurationError: A setting cannot work.
+        ConfigurationError: A setting cannot work; the message says which values can.
 
     Examples:
         >>> from blender_core.rag import GroundedCandidate, Source, SourcedMember
@@ -378,16 +382,10 @@ class GroundedBlender(Blender):
         assert isinstance(result, GroundedResult)
         return result
 
-    async def _run(
-        self,
-        prompt: Prompt,
-        accept: Accept | None,
-        emit: Callable[[BlendEvent], None],
-        *,
-        in_threads: bool,
-        streaming: bool,
+    async def _call(
+        self, prompt: Prompt, accept: Accept | None, runtime: CallRuntime, streaming: bool
     ) -> GroundedResult:
-        call = GroundedCall(self._grounding, emit, accept)
+        call = GroundedCall(self._grounding, runtime.emit, accept)
         plan = replace(
             self._plan,
             ranker=lambda: call.ranker,
@@ -395,13 +393,12 @@ class GroundedBlender(Blender):
             fuser=None if self._plan.fuser is None else call.citing(self._plan.fuser),
             member_prior=None if self._member_prior is None else _BoundPrior(call, self._member_prior),
         )
-        clock = self._clock or asyncio.get_running_loop().time
-        runtime = CallRuntime(clock, self._sleep, self._rng, call.watch, in_threads)
-        judge = None if accept is None else call.accept
-        result = await BlendCall(plan, prompt, runtime, accept=judge, streaming=streaming).run()
+        watched = replace(runtime, emit=call.watch)
+        check = None if accept is None else call.accept
+        result = await BlendCall(plan, prompt, watched, accept=check, streaming=streaming).run()
         rest = call.rest_of_pick()
         if rest:
-            emit(Token(rest))
+            runtime.emit(Token(rest))
         known = {each.name: getattr(result, each.name) for each in fields(BlendResult)}
         text, sources, report = call.ending(result)
         ranked = call.ranked(result.ranking)

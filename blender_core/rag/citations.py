@@ -1,4 +1,4 @@
-"""Citations such as ``[1]`` or ``[1, 3]``: find them, renumber them, drop those that point to nothing."""
+"""Renumber citations such as ``[1]`` or ``[1, 3]``, and drop those that point to nothing."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _WORD_BEFORE = re.compile(r"\w$")
 
 @dataclass(frozen=True, slots=True)
 class RewrittenText:
-    """A text with its citations renumbered.
+    """Holds a text with renumbered citations.
 
     Attributes:
         text: The text.
-        cited: The new numbers that it cites, in order of first appearance, each once.
-        dropped: The old numbers that were dropped because they point to nothing, in order of appearance.
+        cited: The new numbers that it cites, each once, in order of first appearance.
+        dropped: The old numbers that point to nothing, in order of appearance.
     """
 
     text: str
@@ -39,12 +39,11 @@ class RewrittenText:
 
 @dataclass(frozen=True, slots=True)
 class CitationReport:
-    """What became of the citations of one result.
+    """Reports the citations of one result.
 
     Attributes:
         cited: Numbers of the sources that the final text cites.
-        dropped: Where a citation that pointed to nothing was dropped: a candidate's name, or ``"fused text"``, ->
-            the numbers.
+        dropped: Member's name, or ``"fused text"`` -> the dropped numbers of citations to nothing in its text.
     """
 
     cited: tuple[int, ...] = ()
@@ -54,8 +53,8 @@ class CitationReport:
 def rewrite_citations(text: str, numbers: Mapping[int, int]) -> RewrittenText:
     """Renumber citations; drop those without a new number, with the space before them.
 
-    Brackets in code spans, in fenced code, behind an operator and behind a key of JSON are no citations. Directly
-    behind a word, as in ``items[0]``, a bracket counts only if it has a new number.
+    Brackets in code, after an operator and after a key of JSON are no citations. Directly after a word, as in
+    ``items[0]``, brackets are a citation only if they have a new number.
 
     Args:
         text: Any text.
@@ -93,9 +92,9 @@ def rewrite_citations(text: str, numbers: Mapping[int, int]) -> RewrittenText:
 
 
 class StreamedCitations:
-    """Rewrites citations in a text that comes in pieces. One object for one text.
+    """Rewrites citations in a streamed text; one object for one text.
 
-    What is given out is never taken back: an open bracket or code span is held until it closes.
+    Text that was returned cannot change any more, so an open bracket or code span is held until it closes.
 
     Args:
         numbers: Old number -> new number.
@@ -112,17 +111,17 @@ class StreamedCitations:
         self._given = 0
 
     def feed(self, piece: str) -> str:
-        """Take a piece; give what is certain by now."""
+        """Take a piece, and return the text that cannot change any more."""
         self._raw += piece
         return self._give(rewrite_citations(self._raw[: self._certain()], self._numbers).text)
 
     def close(self) -> str:
-        """Give the rest."""
+        """Return the rest of the text."""
         return self._give(self.rewritten.text)
 
     @property
     def rewritten(self) -> RewrittenText:
-        """All that was fed so far, rewritten as a whole."""
+        """The whole text so far, rewritten."""
         return rewrite_citations(self._raw, self._numbers)
 
     def _give(self, text: str) -> str:
@@ -144,12 +143,12 @@ class StreamedCitations:
         last = raw[line:]
         if last.endswith("`") or "`" in _CODE_SPAN.sub("", last):
             end = min(end, line + last.index("`"))
-        # a citation takes the space before it along
+        # a dropped citation takes the space before it with it
         return len(raw[:end].rstrip(" \t"))
 
 
 def _code(text: str) -> Iterator[tuple[int, int]]:
-    """Where code is: from a fence to the next or to the end, and spans in backticks outside of fences."""
+    """Start and end of all code: from a fence to the next or to the end, and other spans in backticks."""
     fences = [match.start() for match in _FENCE.finditer(text)]
     blocks = [
         (start, fences[place + 1] if place + 1 < len(fences) else len(text))

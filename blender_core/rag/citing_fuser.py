@@ -1,4 +1,4 @@
-"""Fuse answers that cite sources: one numbering goes in, one numbering comes out."""
+"""Fuse answers that cite sources, with one numbering for all of them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ __all__ = ["CitingFuser"]
 
 
 class CitingFuser:
-    """Gives a fuser candidates whose citations count the union of their sources, and checks what it writes.
+    """Renumbers the citations of a fuser's candidates, and checks its text.
 
-    An ``LLMFuser`` also gets the sources to read. Citations to nothing are dropped from the fused text. A fused text
-    that the union supports less than ``min_groundedness``, though a candidate was supported, is refused.
+    Citations then count the union of the candidates' sources.
+    An ``LLMFuser`` also reads the sources. Citations to nothing are dropped from the fused text. The text is rejected
+    if the union supports it less than ``min_groundedness``, and a candidate was supported. One object serves one call.
 
     Args:
-        fuser: The fuser; its ``afuse``, ``stream`` and ``astream`` are used where it has them.
-        chosen: Says name and candidate of each answer that is fused, in the order of the fuser's candidates.
-        citations: Whether bracketed numbers are citations.
+        fuser: The fuser; its ``afuse``, ``stream`` and ``astream`` are used if it has them.
+        chosen: Returns name and candidate of each answer that is fused, in the order of the fuser's candidates.
+        citations: Whether numbers in brackets are citations.
         source_characters: Most characters of sources in the prompt of an ``LLMFuser``.
-        groundedness: The measure; ``None`` refuses nothing.
-        min_groundedness: Least support of a fused text.
+        groundedness: The measure; ``None`` rejects nothing.
+        min_groundedness: Least support of a fused text, in [0, 1].
 
     Attributes:
-        dropped: Citations to nothing in the fused text. An object is made for one call.
+        dropped: Numbers of the citations that were dropped from the fused text.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class CitingFuser:
         self.name = fuser.name
         self.computes_locally = bool(getattr(fuser, "computes_locally", False))
         self.dropped: tuple[int, ...] = ()
-        # the engine uses what it finds: offer what the fuser itself offers
+        # the engine looks for these methods, so only those of the fuser may exist
         for method in ("afuse", "stream", "astream"):
             if hasattr(fuser, method):
                 setattr(self, method, getattr(self, f"_{method}"))
@@ -102,7 +103,7 @@ class CitingFuser:
     ) -> Iterator[str | FusedText]:
         if self._citations:
             yield rewriting.close()
-            # what streamed is the text
+            # the streamed text is the result
             self.dropped = rewriting.rewritten.dropped
         yield self._checked(fused, request, union, kept)
 

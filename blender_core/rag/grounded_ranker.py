@@ -1,4 +1,4 @@
-"""Rank answers with their sources in view, and let unsupported ones lose."""
+"""Rank answers by a ranker that reads the sources, and by their groundedness."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
 
 
 def relevant_passages(question: str, sources: Sequence[Sequence[Source]], *, max_characters: int) -> str:
-    """The sentences of all sources that share most with the question, in the order in which they stand.
+    """Select the sentences of all sources that share most words with the question.
 
-    Shared words count by their rarity among the sentences.
+    A shared word counts more if few sentences contain it.
 
     Args:
         question: The question.
@@ -36,7 +36,7 @@ def relevant_passages(question: str, sources: Sequence[Sequence[Source]], *, max
         max_characters: Most characters to return.
 
     Returns:
-        The sentences, one a line; empty where there is no room or nothing to show.
+        The sentences in their original order, one on each line; empty if none fits.
 
     Examples:
         >>> sources = [[Source("It listens on port 8080. It is written in C.")], [Source("It is written in C.")]]
@@ -59,13 +59,14 @@ def relevant_passages(question: str, sources: Sequence[Sequence[Source]], *, max
 
 @dataclass(frozen=True, slots=True)
 class GroundedRanking:
-    """A ranking of grounded candidates.
+    """Holds a ranking of grounded candidates.
 
     Attributes:
         ranking: The ranking.
-        groundedness: One number for each candidate, by candidate index, in [0, 1]; empty where it was not measured.
-        unsupported: Indices of candidates that went behind all others because their own sources do not support them
-            or because they say that they have no answer.
+        groundedness: Support of each candidate by its own sources, by candidate index, in [0, 1]. Empty if it was not
+            measured.
+        unsupported: Indices of candidates that rank behind all others: their own sources do not support them, or
+            they say that they have no answer.
     """
 
     ranking: Ranking
@@ -74,12 +75,12 @@ class GroundedRanking:
 
 
 class GroundedRanker:
-    """Ranks answers by a ranker that reads the sources too, plus groundedness.
+    """Ranks answers by a ranker that reads the sources, plus groundedness.
 
-    The ranker's prompt is the question and the passages, of all candidates together, that fit it best; so a ranker
-    can see which answer the sources bear out. Its scores are standardised over the candidates (mean 0, standard
-    deviation 1), and ``groundedness_weight`` times the groundedness is added. Candidates below ``min_groundedness``
-    and those that say they have no answer then go behind all others; among themselves the order stays.
+    The ranker reads the question together with the sentences of all candidates' sources that fit it best. Its scores
+    are standardised over the candidates (mean 0, standard deviation 1). ``groundedness_weight`` times the groundedness
+    is added. Candidates below ``min_groundedness``, and those that say they have no answer, then move behind all
+    others. Their own order stays.
 
     The defaults were chosen on the development half of the questions in ``benchmarks/rag``.
 
@@ -87,12 +88,12 @@ class GroundedRanker:
         ranker: A ranker or its name, as in ``Blender``.
         groundedness: The measure; ``None`` switches groundedness off.
         groundedness_weight: What full support adds, in standard deviations of the ranker's scores.
-        min_groundedness: Below it a candidate is unsupported, in [0, 1].
-        context_characters: Most characters of passages in the ranker's prompt; 0 shows the question alone.
+        min_groundedness: A candidate below it is unsupported, in [0, 1].
+        context_characters: Most characters of sources in the ranker's prompt; 0 shows the question alone.
         name: Shown in results.
 
     Raises:
-        ConfigurationError: A value cannot work.
+        ConfigurationError: A value cannot work; the message says which values can.
 
     Examples:
         >>> from blender_core.rag import GroundedCandidate, Source
@@ -128,15 +129,15 @@ class GroundedRanker:
         self.name = name or f"grounded-{ranker if isinstance(ranker, str) else ranker.name}"
 
     def rank(self, question: str, candidates: Sequence[GroundedCandidate]) -> GroundedRanking:
-        """Rank.
+        """Rank the candidates.
 
         Args:
             question: The question.
             candidates: At least one. Blank answers come last.
 
         Returns:
-            The ranking, indices as in ``candidates``. The confidence is the sigmoid of the margin between the first
-            two.
+            The ranking, with indices as in ``candidates``. Higher scores are better. The confidence is the sigmoid of
+            the difference of the two best scores.
 
         Raises:
             RankerError: The ranker or the measure failed.
@@ -172,21 +173,21 @@ def _standardised(scores: Sequence[float]) -> list[float]:
     finite = [score for score in scores if math.isfinite(score)]
     mean = math.fsum(finite) / len(finite) if finite else 0.0
     deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in finite) / len(finite)) if finite else 0.0
-    # spread that comes from rounding is no spread
+    # a deviation this small comes from rounding
     if deviation <= 1e-12 * max(1.0, abs(mean)):
         return [0.0 if math.isfinite(score) else -math.inf for score in scores]
     return [(score - mean) / deviation if math.isfinite(score) else -math.inf for score in scores]
 
 
 def moved_behind(scores: Sequence[float], behind: Sequence[int]) -> list[float]:
-    """Move some candidates below all others; the distances among them stay.
+    """Move some candidates below all others, with the same differences among them.
 
     Args:
-        scores: One score for each candidate.
+        scores: One score for each candidate; higher is better.
         behind: Indices of the candidates to move.
 
     Returns:
-        The scores.
+        The new scores.
     """
     others = [score for index, score in enumerate(scores) if index not in behind and score > -math.inf]
     if not behind or not others:

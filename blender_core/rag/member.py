@@ -1,4 +1,4 @@
-"""A member that retrieves before it answers."""
+"""Ask members that retrieve before they answer."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ AsyncAnswerFunction = Callable[[Prompt], Awaitable[GroundedCandidate]]
 
 
 class SourcedMember(Member):
-    """An engine of retrieval and answering as a member of a blend.
+    """Asks an engine that retrieves passages and answers from them.
 
-    Its answers carry a ``GroundedCandidate`` in ``Answer.native``. Pass functions, or write a subclass that overrides
-    ``answer`` or ``aanswer``. When it is asked to fuse, the question goes to ``llm`` without retrieval.
+    ``Answer.native`` is a ``GroundedCandidate``. Pass functions, or write a subclass that overrides ``answer`` or
+    ``aanswer``. A request to fuse goes to ``llm`` without retrieval.
 
     Args:
         name: Shown in results.
         answer: Answers a prompt, blocking.
         aanswer: Answers a prompt without blocking the event loop.
-        llm: The LLM that writes its answers, anything that can be a member: it fuses where this engine ranked first
-            and no other fuser is given. ``None`` leaves fusing to others.
+        llm: The LLM that writes the answers, as anything that can be a member. It fuses if this engine ranks first
+            and the blend has no other fuser. ``None``: this engine cannot fuse.
 
     Raises:
-        ConfigurationError: Neither function was given, nor a method overridden.
+        ConfigurationError: There is no function, and the subclass overrides neither method.
 
     Examples:
         >>> from blender_core.rag import GroundedCandidate, Source
@@ -70,7 +70,7 @@ class SourcedMember(Member):
 
     @property
     def has_native_async(self) -> bool:
-        """Whether there is an asynchronous function."""
+        """Whether there is an asynchronous function that does not block the event loop."""
         return self._aanswer is not None and not self.blocks_event_loop
 
     @property
@@ -79,18 +79,17 @@ class SourcedMember(Member):
         return self._answer is not None
 
     def generate(self, prompt: Prompt) -> Answer:
-        """Answer, blocking; a fusion or a judgement goes to the LLM."""
+        """Answer, blocking; a request to fuse or to judge goes to the LLM."""
         if prompt.purpose != "answer":
             return self._writer(prompt).generate(prompt)
         if self._answer is None:
-            # through the asynchronous function
             from blender_core.runtime.threads import run_sync
 
             return run_sync(lambda: self.agenerate(prompt))
         return self._wrap(self._answer(prompt))
 
     async def agenerate(self, prompt: Prompt) -> Answer:
-        """Answer without blocking the event loop; a fusion or a judgement goes to the LLM."""
+        """Answer without blocking the event loop; a request to fuse or to judge goes to the LLM."""
         from blender_core.gather.call import ask
 
         if prompt.purpose != "answer":
@@ -100,14 +99,14 @@ class SourcedMember(Member):
         return self._wrap(await self._aanswer(prompt))
 
     def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
-        """Stream the LLM where it fuses or judges; an engine's own answer is one piece."""
+        """Stream the LLM if it fuses or judges; the engine's own answer is one piece."""
         if prompt.purpose != "answer":
             yield from self._writer(prompt).stream(prompt)
         else:
             yield from super().stream(prompt)
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
-        """Like ``stream``, without blocking the event loop."""
+        """Stream without blocking the event loop; see ``stream``."""
         items = super().astream(prompt) if prompt.purpose == "answer" else self._writer(prompt).astream(prompt)
         async with aclosing(cast(Any, items)) as pieces:
             async for piece in pieces:
@@ -125,7 +124,7 @@ class SourcedMember(Member):
 
 
 def candidate_of(answer: Answer) -> GroundedCandidate:
-    """An answer as a candidate; one of a plain LLM has no sources.
+    """Return an answer's candidate; an answer of a plain LLM has no sources.
 
     Args:
         answer: A member's answer.

@@ -1,7 +1,7 @@
 """Order passages for a query within a budget of forward passes.
 
-Comparing all ordered pairs of n passages costs n (n - 1) forwards: 2,450 for 50. Here the passages first get an order
-that is cheap, and the budget is spent on those that lead it.
+Comparing all ordered pairs of n passages costs n (n - 1) forward passes: 2,450 for 50 passages. So a cheap first order
+picks the leaders, and the budget is spent on them.
 """
 
 from __future__ import annotations
@@ -10,23 +10,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import blender_core.rank as rankers
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.rank.protocol import Ranker
+from blender_core.rank.registry import check_ranker
 from blender_core.text.distinct import distinct_candidates
 
-__all__ = ["PassageRanking", "rank_passages"]
+__all__ = ["PassageRanking", "check_passage_settings", "rank_passages"]
 
 
 @dataclass(frozen=True, slots=True)
 class PassageRanking:
-    """An order of passages, and what it cost.
+    """Holds an order of passages and its cost.
 
     Attributes:
         order: Passage indices, best first; every index once.
-        scores: One number for each passage, by index: higher is better, in the order's order. Passages that the
-            ranker read have its score; the rest follow below, in their first order.
-        read: How many of the passages the ranker read.
-        forwards: Forward passes that this took at most.
+        scores: One score for each passage, by index; higher is better. Passages that the ranker read have its score.
+            The others follow below, in their first order.
+        read: How many passages the ranker read.
+        forwards: Upper bound of the forward passes made.
     """
 
     order: tuple[int, ...]
@@ -45,23 +47,23 @@ def rank_passages(
 ) -> PassageRanking:
     """Order passages: the leaders by the ranker, the rest by their first scores.
 
-    A ranker that compares pairs (``PairRanker``, ``LLMJudge``, and any that is not known to score one by one) reads the
-    k leaders for which k (k - 1) forwards fit the budget; a ranker that scores one by one reads as many as the budget.
-    The embedded ranker's part that rewards agreement is left out: passages do not vote.
+    A ranker that scores one by one reads as many leaders as the budget allows. Any other ranker, such as
+    ``PairRanker`` or ``LLMJudge``, compares pairs: it reads the k leaders for which k (k - 1) is within the budget.
+    The embedded ranker leaves out its reward for agreement, because passages do not vote.
 
     Args:
         ranker: The ranker.
         query: The query.
         passages: The passages.
         budget: Most forward passes, at least 2. 200 compares the first 14 in all ordered pairs.
-        first_scores: Scores to find the leaders by, such as a retriever's; ``None`` where one is unknown. Left out,
-            the passages count as given best first.
+        first_scores: Scores that find the leaders, such as a retriever's; ``None`` in it is an unknown score. If it is
+            not given, the passages count as sorted, best first.
 
     Returns:
         The order.
 
     Raises:
-        ConfigurationError: The budget is too small, or the scores do not fit the passages.
+        ConfigurationError: The budget is below 2, or there is not one score for each passage.
         RankerError: The ranker failed.
 
     Examples:
@@ -75,7 +77,7 @@ def rank_passages(
     if first_scores is not None and len(first_scores) != len(passages):
         raise ConfigurationError(f"{len(first_scores)} first scores for {len(passages)} passages; give one for each")
     first = _first_order(passages, first_scores)
-    # blanks and copies cost nothing; a copy stands behind its first
+    # blanks and copies cost nothing; a copy comes right after its first
     distinct = distinct_candidates([passages[index] for index in first]).positions if passages else ()
     worth = [index for place, index in enumerate(first) if distinct[place] is not None]
     heads = [
@@ -89,6 +91,22 @@ def rank_passages(
     leaders = heads[:count]
     scores = _scores(ranker, query, [passages[index] for index in leaders]) if len(leaders) > 1 else [0.0] * count
     return _together(first, distinct, leaders, scores, worth, _cost(count, one_by_one))
+
+
+def check_passage_settings(ranker: Ranker | str, budget: int, top_n: int | None) -> None:
+    """Check the settings of an adapter's reranker.
+
+    Args:
+        ranker: A ranker or its name.
+        budget: Most forward passes.
+        top_n: Passages that are kept, or ``None``.
+
+    Raises:
+        ConfigurationError: The ranker is unknown, the budget is below 2, or ``top_n`` is below 1.
+    """
+    check_ranker(ranker)
+    if budget < 2 or (top_n is not None and top_n < 1):
+        raise ConfigurationError(f"budget is {budget} and top_n {top_n}; give at least 2 forward passes and 1 passage")
 
 
 def _first_order(passages: Sequence[str], scores: Sequence[float | None] | None) -> list[int]:
@@ -105,9 +123,7 @@ def _cost(count: int, one_by_one: bool) -> int:
 
 
 def _scores(ranker: Ranker, query: str, texts: Sequence[str]) -> list[float]:
-    from blender_core.rank.embedded import EmbeddedRanker
-
-    if isinstance(ranker, EmbeddedRanker):
+    if isinstance(ranker, rankers.EmbeddedRanker):
         return ranker.score(query, texts)[0]
     scores = list(ranker.rank(query, texts).scores)
     if len(scores) != len(texts):
@@ -136,23 +152,13 @@ def _together(
 
 
 def _scores_one_by_one(ranker: Ranker) -> bool:
-    from blender_core.rank import (
-        BiEncoderRanker,
-        CrossEncoderRanker,
-        EmbeddedRanker,
-        EmbeddingConsensusRanker,
-        LexicalConsensusRanker,
-        LongestRanker,
-        RandomRanker,
-    )
-
     known = (
-        BiEncoderRanker,
-        CrossEncoderRanker,
-        EmbeddedRanker,
-        EmbeddingConsensusRanker,
-        LexicalConsensusRanker,
-        LongestRanker,
-        RandomRanker,
+        rankers.BiEncoderRanker,
+        rankers.CrossEncoderRanker,
+        rankers.EmbeddedRanker,
+        rankers.EmbeddingConsensusRanker,
+        rankers.LexicalConsensusRanker,
+        rankers.LongestRanker,
+        rankers.RandomRanker,
     )
     return isinstance(ranker, known)

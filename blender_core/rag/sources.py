@@ -1,4 +1,4 @@
-"""Answers with what they rest on, and the union of the sources of several answers."""
+"""Hold answers with their sources, and unite the sources of several answers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["GroundedCandidate", "LinkedSource", "Source", "SourceUnion", "unite_
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One retrieved passage.
+    """Holds one retrieved passage.
 
     Attributes:
         text: The passage.
-        id: The framework's id of it; may be empty.
-        metadata: What the framework knows about it, such as a file name.
-        score: The retriever's score, where it has one.
-        native: The framework's own document; carried through, never read or changed.
+        id: The framework's id; may be empty.
+        metadata: The framework's metadata, such as a file name.
+        score: The retriever's score, on its own scale; ``None`` if it gives none.
+        native: The framework's own document; never read or changed here.
     """
 
     text: str
@@ -30,7 +30,7 @@ class Source:
     native: Any = field(default=None, repr=False, compare=False)
 
     def same_as(self, other: Source) -> bool:
-        """Whether both are one passage: equal ids, or equal texts with equal metadata.
+        """Tell whether both are one passage: equal ids, or equal texts with equal metadata.
 
         Examples:
             >>> Source("a", id="1").same_as(Source("a", id="2")), Source("a", id="1").same_as(Source("b", id="1"))
@@ -43,12 +43,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class GroundedCandidate:
-    """One engine's answer with the passages it was given.
+    """Holds one engine's answer and its passages.
 
     Attributes:
         answer: The answer's text. ``[1]`` in it cites ``sources[0]``.
-        sources: The retrieved passages, in the order in which the engine numbers them; empty where nothing was
-            retrieved.
+        sources: The retrieved passages, in the order of their citation numbers.
         native: The framework's own response.
     """
 
@@ -59,13 +58,13 @@ class GroundedCandidate:
 
 @dataclass(frozen=True, slots=True)
 class LinkedSource:
-    """A source of the result, and who used it.
+    """Links a source of the result to the members that used it.
 
     Attributes:
-        source: The passage, as the first candidate that used it had it.
+        source: The passage, from the best candidate that has it.
         number: Its number in citations, from 1.
-        used_by: Names of the candidates that had it in their context, best first.
-        cited_by: Names of those whose answer cites it by number, best first.
+        used_by: Names of the members that retrieved it, best first.
+        cited_by: Names of the members whose answer cites it by number, best first.
     """
 
     source: Source
@@ -76,11 +75,11 @@ class LinkedSource:
 
 @dataclass(frozen=True, slots=True)
 class SourceUnion:
-    """The sources of several candidates, each once.
+    """Holds the sources of several candidates, each once.
 
     Attributes:
         sources: The sources; the best candidate's come first, in its own order.
-        numbers: For each candidate: number of a source in its own answer -> number in the union, both from 1.
+        numbers: For each candidate: number in its own answer -> number in the union, both from 1.
     """
 
     sources: tuple[LinkedSource, ...]
@@ -88,7 +87,7 @@ class SourceUnion:
 
 
 def unite_sources(candidates: Sequence[tuple[str, GroundedCandidate]]) -> SourceUnion:
-    """Put the sources of several candidates together.
+    """Unite the sources of several candidates.
 
     Args:
         candidates: Name and candidate, best first.

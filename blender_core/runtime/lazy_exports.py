@@ -16,22 +16,22 @@ def lazy_exports(
 
     Args:
         package: The package's ``__name__``.
-        homes: Public name -> the module that defines it.
+        homes: Module -> the names that it defines, separated by blanks.
         public: The package's ``__all__``.
 
     Returns:
         Both functions, to be bound to those names in the package.
 
     Examples:
-        >>> find, listed = lazy_exports("blender_core", {"Blender": "blender_core.blender"}, ["Blender"])
+        >>> find, listed = lazy_exports("blender_core", {"blender_core.blender": "Blender"}, ["Blender"])
         >>> find("Blender").__name__, listed()
         ('Blender', ['Blender'])
     """
+    home_of = {name: home for home, names in homes.items() for name in names.split()}
 
     def find(name: str) -> Any:
-        home = homes.get(name)
-        if home is None:
+        if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(home), name)
+        return getattr(importlib.import_module(home_of[name]), name)
 
     return find, lambda: list(public)

@@ -1,4 +1,4 @@
-"""Test doubles: scripted members, rankers, fusers and servers, and virtual time."""
+"""Test code by scripted members, rankers, fusers and servers, and by virtual time."""
 
 from __future__ import annotations
 

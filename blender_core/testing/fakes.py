@@ -1,9 +1,8 @@
-"""Test doubles with scripted latency and faults, for the library's tests and for yours."""
+"""Members, rankers and fusers with scripted answers, latency and faults, for tests."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from blender_core.errors import ConfigurationError
 from blender_core.fuse.protocol import FusedText, FusionInput
 from blender_core.members.member import Member
+from blender_core.testing.script import Script, words
 from blender_core.types.answer import Answer, Price, Usage
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
@@ -21,24 +21,20 @@ Step = str | Answer | BaseException | Callable[[Prompt], "str | Answer"]
 
 
 class FakeMember(Member):
-    """A member that follows a script.
+    """Answers by a script.
 
     Args:
         name: Its name.
-        *script: What each call does, in order; the last step repeats. Text or an ``Answer`` is returned, an
+        *script: One step for each call, in order; the last step repeats. Text or an ``Answer`` is returned, an
             exception is raised, a function is called with the prompt.
-        latency_s: Seconds before each step takes effect.
+        latency_s: Seconds before each answer.
         usage: Usage of answers that are given as text; default counts words.
-        price: What its tokens cost.
+        price: Price of its tokens.
         hang: Never answer.
-        stubborn: Ignore a cancellation while waiting (asynchronous calls).
-
-    Attributes:
-        prompts: Every prompt it was asked, in order.
-        cancelled: How many asynchronous calls were cancelled.
+        stubborn: Ignore the cancellation of an asynchronous call.
 
     Raises:
-        ConfigurationError: The script is empty, or a step is none of these.
+        ConfigurationError: There is no script, or a step is none of these. Give at least one step, or ``hang=True``.
 
     Examples:
         >>> member = FakeMember("flaky", ConnectionError("reset"), "hello")
@@ -67,74 +63,55 @@ class FakeMember(Member):
                     f"FakeMember({name!r}) has {step!r} as a step; a step is a text, an Answer, an exception or a "
                     "function. Pass several steps as arguments of their own"
                 )
-        self._script = script
+        self._steps = script
         self._latency_s = latency_s
         self._usage = usage
         self._hang = hang
         self._stubborn = stubborn
-        self._lock = threading.Lock()
-        self.prompts: list[Prompt] = []
-        self.cancelled = 0
+        self._script: Script[Prompt] = Script()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
+    @property
+    def prompts(self) -> list[Prompt]:
+        """Every prompt so far, in order."""
+        return self._script.calls
 
     @property
     def calls(self) -> int:
-        """How often it was asked."""
+        """Number of calls so far."""
         return len(self.prompts)
+
+    @property
+    def cancelled(self) -> int:
+        """Number of asynchronous calls that were cancelled."""
+        return self._script.cancelled
 
     def generate(self, prompt: Prompt) -> Answer:
         """Follow the script, blocking."""
-        step = self._step(prompt)
-        if self._hang:
-            threading.Event().wait()
-        time.sleep(self._latency_s)
+        step = self._script.take(prompt, self._steps)
+        self._script.wait(self._latency_s, self._hang)
         return self._play(step, prompt)
 
     async def agenerate(self, prompt: Prompt) -> Answer:
-        """Follow the script."""
-        step = self._step(prompt)
-        await self._wait()
+        """Follow the script on the event loop."""
+        step = self._script.take(prompt, self._steps)
+        await self._script.wait_async(self._latency_s, self._hang, stubborn=self._stubborn)
         return self._play(step, prompt)
 
     def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
-        """Follow the script, word by word."""
+        """Follow the script, and yield word by word."""
         answer = self.generate(prompt)
-        yield from _words(answer.text)
+        yield from words(answer.text)
         yield answer
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
-        """Follow the script, word by word."""
+        """Follow the script, and yield word by word on the event loop."""
         answer = await self.agenerate(prompt)
-        for word in _words(answer.text):
+        for word in words(answer.text):
             yield word
         yield answer
 
-    def _step(self, prompt: Prompt) -> Step | None:
-        with self._lock:
-            self.prompts.append(prompt)
-            return self._script[min(len(self.prompts), len(self._script)) - 1] if self._script else None
-
-    async def _wait(self) -> None:
-        try:
-            if self._hang:
-                await asyncio.Event().wait()
-            await asyncio.sleep(self._latency_s)
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            if not self._stubborn:
-                raise
-            await asyncio.sleep(self._latency_s)
-
-    def _play(self, step: Step | None, prompt: Prompt) -> Answer:
-        if isinstance(step, BaseException):
-            raise step
-        played = step(prompt) if callable(step) else step
+    def _play(self, step: Any, prompt: Prompt) -> Answer:
+        played = self._script.play(step, prompt)
         if isinstance(played, Answer):
             return played
         text = str(played)
@@ -146,10 +123,10 @@ class FakeRanker:
     """Ranks by a function of the candidate's text, after a scripted latency or fault.
 
     Args:
-        score: Scores a candidate; default is its length.
-        latency_s: Seconds it takes.
-        error: Raised in place of a ranking.
-        temperature: Divides the margin that becomes the confidence.
+        score: Scores a candidate's text, higher is better; default is its length.
+        latency_s: Seconds before each ranking.
+        error: Raised instead of a ranking.
+        temperature: Divides the difference of the two best scores, of which the confidence is the sigmoid.
 
     Examples:
         >>> FakeRanker(lambda text: text.count("!")).rank("Hi", ["a", "b!"]).best
@@ -172,7 +149,7 @@ class FakeRanker:
         self._temperature = temperature
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
-        """Rank by the function."""
+        """Rank the candidates by the function."""
         time.sleep(self._latency_s)
         if self._error is not None:
             raise self._error
@@ -186,10 +163,10 @@ class FakeFuser:
 
     Args:
         text: The fused text, or a function of the request; default joins the candidates.
-        latency_s: Seconds it takes; streaming spreads them over the pieces.
-        error: Raised in place of a text; while streaming, after ``fail_after`` pieces.
+        latency_s: Seconds before the text; a stream spreads them over its pieces.
+        error: Raised instead of a text; in a stream after ``fail_after`` pieces.
         fail_after: Pieces that are streamed before ``error``.
-        usage: Tokens it reports.
+        usage: Usage that it reports.
 
     Examples:
         >>> FakeFuser("both").fuse(FusionInput("Q", ("a", "b"))).text
@@ -221,13 +198,13 @@ class FakeFuser:
         return self._fused(request)
 
     async def astream(self, request: FusionInput) -> AsyncIterator[str | FusedText]:
-        """Fuse by the script, word by word."""
+        """Fuse by the script, and yield word by word."""
         fused = self._fused(request)
-        words = _words(fused.text)
-        for count, word in enumerate(words):
+        pieces = words(fused.text)
+        for count, word in enumerate(pieces):
             if self._error is not None and count == self._fail_after:
                 raise self._error
-            await asyncio.sleep(self._latency_s / len(words))
+            await asyncio.sleep(self._latency_s / len(pieces))
             yield word
         if self._error is not None:
             raise self._error
@@ -236,7 +213,3 @@ class FakeFuser:
     def _fused(self, request: FusionInput) -> FusedText:
         text = self._text(request) if callable(self._text) else self._text
         return FusedText(" ".join(request.candidates) if text is None else text, self.name, self._usage)
-
-
-def _words(text: str) -> list[str]:
-    return text.replace(" ", " \0").split("\0")

@@ -1,4 +1,4 @@
-"""A chat server on loopback that follows a script: latency, faults, streams."""
+"""Serve the OpenAI chat API on loopback by a script of answers, latency and faults."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.testing.script import words
 
 __all__ = ["Reply", "ScriptedServer"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the server does with one request.
+    """Says how the server answers one request.
 
     Attributes:
-        text: The answer; streamed word by word if the client asks for a stream.
-        status: HTTP status; anything but 200 sends an error body with ``text`` as its message.
+        text: The answer; sent word by word if the client asks for a stream.
+        status: HTTP status; any other than 200 sends an error body with ``text`` as its message.
         headers: Further response headers, for example ``{"Retry-After": "1"}``.
         latency_s: Seconds before the answer starts.
         between_s: Seconds between the words of a stream.
-        finish_reason: Why the model stopped; ``None`` for a server that does not say.
+        finish_reason: Why the model stopped; ``None`` for a server that does not report it.
         refusal: The model's refusal.
         tool_calls: Name and JSON arguments of each tool call.
-        usage: Tokens read and written, or the API's own mapping, or ``None`` to leave them out.
+        usage: Tokens read and written, or the API's own mapping; ``None`` sends no usage.
         hang: Never answer.
-        breaks_off: A stream ends after its words, as when the server is stopped.
+        breaks_off: End a stream after its words, as if the server had stopped.
         code: The ``code`` of an error body.
     """
 
@@ -52,8 +53,8 @@ class ScriptedServer:
     """Serves ``/v1/chat/completions`` on a free port of 127.0.0.1 until it is closed.
 
     Args:
-        script: Model name -> what its requests get: one reply, or several in order, of which the last repeats.
-            A text is a plain answer.
+        script: Model name -> one reply for each of its requests, in order; the last reply repeats. Text is a plain
+            answer. A single reply need not be in a list.
 
     Attributes:
         requests: The bodies of all requests, in order of arrival.
@@ -82,11 +83,11 @@ class ScriptedServer:
 
     @property
     def base_url(self) -> str:
-        """Address of the API, ``/v1`` included."""
+        """URL of the API, with ``/v1``."""
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def close(self) -> None:
-        """Stop serving; requests that hang are dropped."""
+        """Stop serving, and drop requests that hang."""
         self._closed.set()
         self._server.shutdown()
         self._server.server_close()
@@ -95,11 +96,11 @@ class ScriptedServer:
     def __enter__(self) -> ScriptedServer:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def take(self, request: dict[str, Any]) -> Reply:
-        """Note a request and say what it gets."""
+        """Record a request and return its reply."""
         with self._lock:
             self.requests.append(request)
             model = str(request.get("model", ""))
@@ -110,7 +111,7 @@ class ScriptedServer:
             return steps[min(asked, len(steps)) - 1]
 
     def wait(self, seconds: float | None) -> None:
-        """Let time pass, but not longer than the server lives."""
+        """Wait the seconds, ``None`` for ever; closing the server ends the wait."""
         if seconds is None or seconds > 0:
             self._closed.wait(seconds)
 
@@ -129,7 +130,7 @@ class _Server(ThreadingHTTPServer):
     scripted: ScriptedServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore a client that went away: it is no error here."""
+        """Ignore clients that close their connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -171,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
-        deltas: list[dict[str, Any]] = [{"content": piece} for piece in _words(reply.text)]
+        deltas: list[dict[str, Any]] = [{"content": piece} for piece in words(reply.text)]
         if reply.refusal:
             deltas.append({"refusal": reply.refusal})
         for index, call in enumerate(_tool_calls(reply)):
@@ -198,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing on stderr."""
+        """Write nothing to stderr."""
 
 
 def _envelope(request: dict[str, Any], kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
@@ -225,7 +226,3 @@ def _tool_calls(reply: Reply) -> list[dict[str, Any]]:
         {"id": f"call_{index}", "type": "function", "function": {"name": name, "arguments": arguments}}
         for index, (name, arguments) in enumerate(reply.tool_calls)
     ]
-
-
-def _words(text: str) -> list[str]:
-    return text.replace(" ", " \0").split("\0") if text else []

@@ -1,4 +1,4 @@
-"""An event loop whose time passes only when everybody waits."""
+"""Run coroutines in virtual time, which passes only while all of them wait."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Jumps to the next timer instead of waiting for it, so that hours pass in milliseconds.
+    """Jumps to the next timer instead of waiting for it, so hours pass in milliseconds.
 
-    For coroutines that only wait for timers and each other. Work in threads does not stop the clock.
+    It fits coroutines that wait for timers and for each other only. It does not wait for work in threads.
     """
 
     def __init__(self) -> None:
@@ -23,14 +23,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._now = 0.0
 
     def time(self) -> float:
-        """Virtual seconds since the loop was made."""
+        """Return the virtual seconds since the loop was made."""
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Let virtual time pass.
+        """Move the virtual time forward.
 
         Args:
-            seconds: How much.
+            seconds: Seconds to add.
         """
         self._now += seconds
 
@@ -43,7 +43,7 @@ class _JumpingSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> Any:
         ready = super().select(0 if timeout is not None else None)
         if not ready and timeout:
-            # a hair more than asked, so that rounding cannot leave the timer just ahead
+            # slightly more than asked, so that rounding cannot keep the timer from firing
             self._loop.advance(timeout + 1e-9)
         return ready
 

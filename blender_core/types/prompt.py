@@ -1,4 +1,4 @@
-"""What is asked: one prompt, in the engine's words and in the caller's own."""
+"""Define the prompt: turns that every member reads, and the caller's input in its own form."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ _SPEAKERS = {"system": "System", "user": "User", "assistant": "Assistant", "tool
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation.
+    """Holds one turn of a conversation.
 
     Attributes:
         role: ``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``.
-        content: The turn's text, with marks such as ``[image]`` where it holds more than text. Rankers and fusers
-            read this.
-        parts: Text and other content in order, where the text is not everything; empty where ``content`` is.
-        tool_calls: Tools that the assistant asked for in this turn.
-        tool_call_id: The call that a tool's turn answers.
+        content: The turn as text, with marks such as ``[image]`` for other content. Rankers and fusers read this.
+        parts: Text and other content in order; empty if ``content`` holds everything.
+        tool_calls: Tools that the assistant calls in this turn.
+        tool_call_id: Id of the call that a tool's turn answers.
     """
 
     role: str
@@ -44,20 +43,19 @@ class Message:
         if not isinstance(self.content, str):
             raise ConfigurationError(
                 f"the content of a message is text, not {type(self.content).__name__}; "
-                "Prompt.of(...) reads lists of parts, and None beside tool calls"
+                "Prompt.of(...) reads lists of parts, and None together with tool calls"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    r"""A conversation for the members to answer.
+    r"""Holds a conversation for the members to answer.
 
     Attributes:
         messages: The turns, oldest first; at least one.
-        native: The same input in a framework's own form. Members of that framework get it untouched.
+        native: The same input in a framework's own form. Members of that framework get it unchanged.
         options: Call options such as ``stop``, ``temperature`` or ``tools``, for members that know them.
-        purpose: ``"answer"``, ``"fuse"`` or ``"judge"``: what the member is asked to do. Members name their traces
-            by it.
+        purpose: What the member is asked to do: ``"answer"``, ``"fuse"`` or ``"judge"``. Traces show it.
         structured: Whether a program reads the answer, for example by a schema. Such answers are picked, never
             fused.
 
@@ -86,10 +84,10 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        """The prompt flattened for a ranker or a fuser.
+        """The prompt as one text, for rankers and fusers.
 
-        A single user turn is its own text; anything longer becomes one ``User:``, ``Assistant:``, ``System:``
-        or ``Tool:`` block a turn, the form in which the training data writes conversations.
+        A single user turn is returned unchanged. Otherwise each turn becomes a block that starts with ``User:``,
+        ``Assistant:``, ``System:`` or ``Tool:``, as in the training data.
         """
         if len(self.messages) == 1 and self.messages[0].role == "user":
             return self.messages[0].content
@@ -97,18 +95,19 @@ class Prompt:
 
     @classmethod
     def of(cls, value: PromptLike) -> Prompt:
-        """Read a prompt from a string, a prompt, or a list of turns.
+        """Make a prompt from a string, a prompt, or a list of turns.
 
         Args:
-            value: A question; a ``Prompt``; or turns as ``Message``, ``(role, content)`` or
-                ``{"role": ..., "content": ...}`` in the form of the OpenAI chat API: the content may be a list
-                of text and images, and there may be ``tool_calls`` or a ``tool_call_id``.
+            value: A question; a ``Prompt``; or turns. A turn is a ``Message``, ``(role, content)``, or a dict in the
+                form of the OpenAI chat API. The content of a dict may be a list of text and images. It may have
+                ``tool_calls`` or a ``tool_call_id``.
 
         Returns:
             The prompt.
 
         Raises:
-            ConfigurationError: The value is none of these, or holds something else, such as sound.
+            ConfigurationError: The value is none of these, or has other content, such as sound. The message shows
+                the form that can be read.
         """
         if isinstance(value, Prompt):
             return value
@@ -121,11 +120,11 @@ class Prompt:
         )
 
     def with_options(self, **options: Any) -> Prompt:
-        """A copy with further call options."""
+        """Return a copy with further call options."""
         return replace(self, options={**self.options, **options})
 
     def __reduce__(self) -> tuple[type[Prompt], tuple[Any, ...]]:
-        # the view that keeps the options from being changed cannot be pickled
+        # the read-only view of the options cannot be pickled
         return type(self), (self.messages, self.native, dict(self.options), self.purpose, self.structured)
 
 
@@ -204,11 +203,11 @@ def _tool_call(call: Any) -> ToolCall:
         raise ConfigurationError(f"the id of tool call {name!r} is {call['id']!r}, not text")
     arguments = function.get("arguments") or "{}"
     try:
-        # also what comes as a mapping: it has to be JSON, and is the caller's to change
+        # a mapping is read through JSON too: it must be JSON, and the caller may change it later
         read = ToolCall(
             name, json.loads(arguments if isinstance(arguments, str) else json.dumps(arguments)), call.get("id")
         )
-        # looks at how deep they are, too
+        # raises RecursionError if they are nested too deep
         normalised_call(read)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"the arguments of tool call {name!r} cannot be read: {error}") from error

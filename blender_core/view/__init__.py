@@ -1,4 +1,4 @@
-"""Views of a result: tables for terminal, notebook and Markdown, figures, and a live view of a running call."""
+"""Views of a result: tables for terminal, notebook and Markdown, and a live view of a running call."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING
 from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from blender_core.view.figure import ranking_figure
     from blender_core.view.result import blend_table
     from blender_core.view.table import Cell, Column, Table
 
 _HOMES = {
-    "Cell": "blender_core.view.table",
-    "Column": "blender_core.view.table",
-    "Table": "blender_core.view.table",
-    "blend_table": "blender_core.view.result",
-    "ranking_figure": "blender_core.view.figure",
+    "blender_core.view.result": "blend_table",
+    "blender_core.view.table": "Cell Column Table",
 }
 
-__all__ = ["Cell", "Column", "Table", "blend_table", "ranking_figure"]
+__all__ = ["Cell", "Column", "Table", "blend_table"]
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

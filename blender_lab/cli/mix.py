@@ -167,7 +167,7 @@ def _prompts(path: Path, limit: int | None) -> list[MixRecord]:
 def _metrics(names: Sequence[str]) -> list[Any]:
     if not names:
         return []
-    from blender_lab.evaluate.metrics import resolve_metric
+    from blender_lab.evaluate.metrics.registry import resolve_metric
 
     # loaded before anybody is asked, so that a mistyped name or a missing library is told at once
     return [resolve_metric(name) for name in dict.fromkeys(names)]

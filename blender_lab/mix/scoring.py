@@ -34,7 +34,7 @@ from blender_core.text.unicode import normalize
 from blender_lab.data.mixinstruct import MixRecord
 
 if TYPE_CHECKING:
-    from blender_lab.evaluate.metrics import Metric
+    from blender_lab.evaluate.metrics.registry import Metric
 
 __all__ = [
     "CHECK_KINDS",
@@ -343,7 +343,7 @@ def scored_by_metrics(
     Raises:
         RankerError: A metric gave no finite number.
     """
-    from blender_lab.evaluate.metrics import score_pairs
+    from blender_lab.evaluate.metrics.registry import score_pairs
 
     texts = [(i, j) for i, record in enumerate(records) if record.output.strip() for j in range(len(record.candidates))]
     values: dict[tuple[int, int], dict[str, float]] = {place: {} for place in texts}

@@ -1,13 +1,13 @@
-"""Blended RAG for LangChain: several retrieval chains as one, and documents ordered by the PairRanker.
+"""Blend retrieval chains in LangChain, and rank documents by a ranker.
 
-- ``BlendedRAG`` asks several retrieval chains and returns one answer with the documents behind it.
-- ``retrieval_chain`` makes a chain of a retriever and an LLM that numbers what it shows, so that answers can cite it.
-- ``PairRankerCompressor`` orders documents within a budget of comparisons.
-- ``BlendedRetriever`` asks several retrievers and orders the union.
+- ``BlendedRAG`` asks several retrieval chains and returns one answer with its documents.
+- ``retrieval_chain`` makes a chain of a retriever and an LLM. It numbers the documents, so that answers can cite them.
+- ``PairRankerCompressor`` orders documents within a budget of forward passes.
+- ``BlendedRetriever`` asks several retrievers and orders the union of their documents.
 - ``EncoderEmbeddings`` embeds with any function from texts to vectors; ``local_embeddings()`` makes one that runs on
   this machine.
 
-What is measured and how citations are kept is in ``blender_core.rag``.
+``blender_core.rag`` describes how groundedness is measured and how citations are renumbered.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from langchain_blender.rag.retriever import BlendedRetriever
 
 _HOMES = {
-    "BlendedRAG": "langchain_blender.rag.blended_rag",
-    "BlendedRetriever": "langchain_blender.rag.retriever",
-    "EncoderEmbeddings": "langchain_blender.rag.encoder_embeddings",
-    "PairRankerCompressor": "langchain_blender.rag.compressor",
-    "RetrievalChainMember": "langchain_blender.rag.chain_member",
-    "local_embeddings": "langchain_blender.rag.encoder_embeddings",
-    "retrieval_chain": "langchain_blender.rag.numbered_context",
+    "langchain_blender.rag.blended_rag": "BlendedRAG",
+    "langchain_blender.rag.chain_member": "RetrievalChainMember",
+    "langchain_blender.rag.compressor": "PairRankerCompressor",
+    "langchain_blender.rag.encoder_embeddings": "EncoderEmbeddings local_embeddings",
+    "langchain_blender.rag.numbered_context": "retrieval_chain",
+    "langchain_blender.rag.retriever": "BlendedRetriever",
 }
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""``BlendedRAG``: several retrieval chains as one."""
+"""Blend several retrieval chains into one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,9 @@ from blender_core.events import BlendEvent, Finished, FusionRejected, Token
 from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
-from blender_core.rag import (
-    GROUNDED_DEFAULTS,
-    GroundedBlender,
-    GroundedResult,
-    GroundedSettings,
-    check_fusing_llm,
-)
+from blender_core.rag import GroundedBlender, GroundedResult, GroundedSettings
+from blender_core.rag.blend import GROUNDED_DEFAULTS, check_fusing_llm
+from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
 from blender_core.runtime.keywords import takes_keywords
 from langchain_blender.members import LangChainMember
 from langchain_blender.rag.chain_member import RetrievalChainMember
@@ -38,11 +34,11 @@ _PARAGRAPH = "\n\n"
 
 
 class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
-    """Several retrieval chains as one: all answer, the answers are ranked with the documents in view, the best fused.
+    """Asks several retrieval chains, ranks answers by their documents, fuses the best.
 
-    An answer that its own documents do not support goes behind all that are supported. A chain that fails costs its
-    answer, not yours. Citations such as ``[1]`` count the documents that are returned. Everything a Runnable can do
-    works: ``batch``, ``with_retry``, ``pick("answer")``, tracing, LangGraph nodes.
+    An answer that its own documents do not support ranks behind all that are supported. If a chain fails, the others
+    answer. Citations such as ``[1]`` count the returned documents. Everything that a ``Runnable`` can do works:
+    ``batch``, ``with_retry``, ``pick("answer")``, tracing, LangGraph nodes.
 
     Args:
         chains: Retrieval chains, see ``RetrievalChainMember``; pairs of a retriever and an LLM or answering chain,
@@ -52,7 +48,8 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
             ranked first.
 
     Raises:
-        ConfigurationError: A setting cannot work; or the LLM behind the chains is to fuse, and none can be seen.
+        ConfigurationError: A setting cannot work; or ``fuser`` is ``"llm"``, and no chain shows its LLM. Pass
+            ``fuser=`` an LLM, or ``None`` to pick only.
 
     Examples:
         >>> from langchain_core.documents import Document
@@ -94,17 +91,20 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
         """Answer a question.
 
         Args:
-            input: The question; or a dict with it under ``input``, ``question`` or ``query``, and perhaps the turns
-                before it under ``chat_history``. Each chain gets it in the form that it asks for.
+            input: The question; or a dict with it under ``input``, ``question`` or ``query``. The dict may have earlier
+                turns under ``chat_history``. Each chain gets the form that it asks for.
             config: The config; chains run as child runs.
 
         Returns:
-            The input (a text under ``input``) with ``answer``; ``context``, the documents of the winner or of all
-            that were fused, in the order of their numbers, copies with ``metadata["blend"]`` saying who used and
-            cited them; and ``blend``, everything about the call, as ``GroundedResult.to_dict()``.
+            The input, with these keys (a text is put under ``input``):
+
+            - ``answer``: the text;
+            - ``context``: copies of the documents of the winner, or of all fused answers, in the order of their
+              numbers. ``metadata["blend"]`` says which chains used and cited them;
+            - ``blend``: the report, ``GroundedResult.to_dict()``.
 
         Raises:
-            QuorumError: Fewer chains answered than the quorum.
+            QuorumError: Fewer chains answered than the quorum. The message names each chain's cause.
             ConfigurationError: There is no question in the input.
         """
         return self._call_with_config(self._invoke, input, config, run_type="chain")
@@ -120,15 +120,15 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
     ) -> Iterator[dict[str, Any]]:
         """Answer a question in pieces that add up to what ``invoke`` returns.
 
-        Should a fusion be refused after part of it was sent, the best answer follows as a new paragraph, and
-        ``blend["rejected_characters"]`` says how much came before.
+        If a fusion is rejected after a part of it was sent, the best answer follows as a new paragraph.
+        ``blend["rejected_characters"]`` is the length of that part.
 
         Args:
-            input: The question, see ``invoke``.
+            input: The question; see ``invoke``.
             config: The config.
 
         Yields:
-            The input, then ``answer`` piece by piece, then ``context`` and ``blend``.
+            The input, then pieces of ``answer``, then ``context`` and ``blend``.
         """
         yield from self.transform(iter([input]), config)
 
@@ -172,34 +172,28 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
     def _transform(self, pieces: Iterator[str | dict[str, Any]]) -> Iterator[dict[str, Any]]:
         given = _added([*pieces])
         writer = _Writer(given)
-        events = cast(Any, self._blender.stream(question_prompt(given)))
+        stream = self._blender.stream(question_prompt(given))
         yield writer.first()
-        with contextlib.closing(events):
-            # the engine takes the context of the first step with it
-            event: BlendEvent | None = _context().run(next, events, None)
-            while event is not None:
+        with contextlib.closing(iterate_in_context(stream, _context())) as events:
+            for event in events:
                 yield from writer.pieces(event)
-                event = next(events, None)
 
     async def _atransform(self, pieces: AsyncIterator[str | dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
         given = _added([piece async for piece in pieces])
         writer = _Writer(given)
-        events = cast(Any, self._blender.astream(question_prompt(given)))
+        stream = self._blender.astream(question_prompt(given))
         yield writer.first()
-        async with contextlib.aclosing(events):
-            # the engine takes the context of the first step with it
-            event: BlendEvent | None = await asyncio.create_task(_step(events), context=_context())
-            while event is not None:
+        async with contextlib.aclosing(aiterate_in_context(stream, _context())) as events:
+            async for event in events:
                 for piece in writer.pieces(event):
                     yield piece
-                event = await _step(events)
 
     def __repr__(self) -> str:
         return f"BlendedRAG({self._blender!r})"
 
 
 class _Writer:
-    """Turns the events of a call into pieces of its output. Made for one call."""
+    """Converts the events of a call to pieces of its output; made for one call."""
 
     def __init__(self, given: str | dict[str, Any]) -> None:
         self._given = given
@@ -213,7 +207,7 @@ class _Writer:
         if isinstance(event, Token):
             yield from self._text(event.text)
         elif isinstance(event, FusionRejected) and self._sent:
-            # what is sent cannot be taken back: the answer follows as a new paragraph
+            # the sent text cannot be undone, so the answer follows as a new paragraph
             self._taken_back = self._sent
             yield from self._text(_PARAGRAPH)
         elif isinstance(event, Finished):
@@ -241,7 +235,7 @@ def _echo(given: str | dict[str, Any]) -> dict[str, Any]:
 
 
 def _added(pieces: list[Any]) -> Any:
-    """The input, of which a stream brought pieces; what does not add up is replaced, as everywhere in LangChain."""
+    """Add the pieces of a streamed input. If two cannot be added, the later is kept, as in LangChain."""
     total = pieces[0]
     for piece in pieces[1:]:
         try:
@@ -252,13 +246,9 @@ def _added(pieces: list[Any]) -> Any:
 
 
 def _context() -> contextvars.Context:
-    """Where chains run as child runs of the present one, out of LangGraph's message stream."""
+    """The context in which chains are child runs, and not in LangGraph's message stream."""
     config = ensure_config()
     return in_config({**config, "tags": [*(config.get("tags") or []), NO_STREAM_TAG]})
-
-
-async def _step(events: AsyncIterator[BlendEvent]) -> BlendEvent | None:
-    return await anext(events, None)
 
 
 def _member(chain: Any, name: str | None) -> Member:

@@ -1,4 +1,4 @@
-"""A retrieval chain as a member of a blend."""
+"""Ask retrieval chains as members of a blend."""
 
 from __future__ import annotations
 
@@ -41,13 +41,12 @@ __all__ = [
 
 
 class RetrievalWatch(BaseCallbackHandler):
-    """Hears what the retrievers of one run return. Made for one run.
+    """Records the documents that retrievers return during one run; made for one run.
 
-    Of a retriever that asks others, such as one that compresses, only the outermost counts: its documents are
-    those that the chain went on with.
+    A retriever may ask others. Only the outermost counts, because the chain used its documents.
     """
 
-    # in asynchronous runs, too: before the run's result is there
+    # otherwise an asynchronous run may end before this is called
     run_inline = True
 
     def __init__(self) -> None:
@@ -58,36 +57,36 @@ class RetrievalWatch(BaseCallbackHandler):
 
     @property
     def ignore_llm(self) -> bool:
-        """Models are of no interest."""
+        """Always ``True``: models retrieve nothing."""
         return True
 
     @property
     def ignore_chat_model(self) -> bool:
-        """Models are of no interest."""
+        """Always ``True``: models retrieve nothing."""
         return True
 
     @property
     def documents(self) -> list[Document]:
-        """What was retrieved, in the order in which retrievers were done."""
+        """The retrieved documents, in the order in which the retrievers ended."""
         with self._lock:
             return list(self._documents)
 
     def on_chain_start(self, *_args: Any, run_id: UUID, parent_run_id: UUID | None = None, **_kwargs: Any) -> None:
-        """Remember whose run it is part of."""
+        """Record the parent of a chain's run."""
         self._started(run_id, parent_run_id)
 
     def on_tool_start(self, *_args: Any, run_id: UUID, parent_run_id: UUID | None = None, **_kwargs: Any) -> None:
-        """Remember whose run it is part of."""
+        """Record the parent of a tool's run."""
         self._started(run_id, parent_run_id)
 
     def on_retriever_start(self, *_args: Any, run_id: UUID, parent_run_id: UUID | None = None, **_kwargs: Any) -> None:
-        """Remember whose run it is part of."""
+        """Record the parent of a retriever's run."""
         self._started(run_id, parent_run_id)
         with self._lock:
             self._retrievers.add(run_id)
 
     def on_retriever_end(self, documents: Sequence[Document], *, run_id: UUID, **_kwargs: Any) -> None:
-        """Take the documents of an outermost retriever."""
+        """Record the documents of an outermost retriever."""
         with self._lock:
             above = self._parents.get(run_id)
             while above is not None:
@@ -107,11 +106,11 @@ _DOCUMENT_KEYS = ("context", "source_documents", "documents")
 
 @dataclass(frozen=True, slots=True)
 class ChainOutput:
-    """What a chain gave.
+    """Holds what a chain returned.
 
     Attributes:
-        output: Its output, as it was.
-        usage: Tokens of its model calls, ``None`` where none said what it used.
+        output: Its output, unchanged.
+        usage: Tokens of its model calls; ``None`` if no call reported them.
     """
 
     output: Any
@@ -119,22 +118,25 @@ class ChainOutput:
 
 
 class RetrievalChainMember(RunnableMember, SourcedMember):
-    """A chain that retrieves and answers, as a member.
+    """Asks a chain that retrieves and answers.
 
-    The chain may return a dict with ``answer`` (or ``result``, ``output``) and ``context`` (or
-    ``source_documents``, ``documents``), such as ``create_retrieval_chain``'s; a pair of answer and documents; an
-    agent's state; or the answer alone: the documents are then those that its retrievers returned on the way.
-    Citations in its answer count the documents in that order.
+    The chain may return one of these:
+
+    - a dict with ``answer`` (or ``result``, ``output``) and ``context`` (or ``source_documents``, ``documents``), as
+      ``create_retrieval_chain`` makes it;
+    - a pair of answer and documents;
+    - an agent's state, or the answer alone. The documents are then those that its retrievers returned.
+
+    Citations in the answer count the documents in their order.
 
     Args:
         runnable: The chain.
-        name: Shown in results; default is the name of the model that answers, else the chain's.
-        input: A function from the prompt to the chain's input; ``"auto"`` goes by the chain's input schema.
-        llm: The LLM that fuses where this chain ranked first; default is the model that answers, where it can be
-            seen inside the chain.
+        name: Shown in results. Default is the name of the model that answers, else the chain's.
+        input: A function from the prompt to the chain's input; ``"auto"`` reads the chain's input schema.
+        llm: The LLM that fuses if this chain ranks first. Default is the model that answers, if the chain shows it.
 
     Raises:
-        ConfigurationError: It is not a runnable, or its input needs several keys.
+        ConfigurationError: It is not a runnable, or its input needs several keys. Pass ``input=function`` then.
 
     Examples:
         >>> from langchain_core.runnables import RunnableLambda
@@ -172,29 +174,18 @@ class RetrievalChainMember(RunnableMember, SourcedMember):
             Its answer and its documents.
 
         Raises:
-            MemberError: Its output has no answer, or documents that are none.
+            MemberError: Its output has no answer, or something that is no ``Document`` among its documents.
         """
         if self._async_only:
             return run_sync(lambda: self.aanswer(prompt))
         watch, counter = RetrievalWatch(), UsageCounter()
-        output = self.runnable.invoke(self._read(prompt), member_config(self.name, prompt.purpose, [watch, counter]))
-        return self._candidate(output, watch, counter)
+        config = member_config(self.name, prompt.purpose, [watch, counter])
+        return self._candidate(self.runnable.invoke(self._read(prompt), config), watch, counter)
 
     async def aanswer(self, prompt: Prompt) -> GroundedCandidate:
-        """Invoke the chain on the event loop.
-
-        Args:
-            prompt: The prompt.
-
-        Returns:
-            Its answer and its documents.
-
-        Raises:
-            MemberError: Its output has no answer, or documents that are none.
-        """
+        """Invoke the chain on the event loop; see ``answer``."""
         watch, counter = RetrievalWatch(), UsageCounter()
-        listeners: list[BaseCallbackHandler] = [watch, counter]
-        config = member_config(self.name, prompt.purpose, listeners)
+        config = member_config(self.name, prompt.purpose, [watch, counter])
         return self._candidate(await self.runnable.ainvoke(self._read(prompt), config), watch, counter)
 
     def _candidate(self, output: Any, watch: RetrievalWatch, counter: UsageCounter) -> GroundedCandidate:
@@ -209,13 +200,13 @@ class RetrievalChainMember(RunnableMember, SourcedMember):
         return GroundedCandidate(answer.text, sources, ChainOutput(output, answer.usage))
 
     def _parts(self, output: Any) -> tuple[Any, Sequence[Document] | None]:
-        """Answer and documents; ``None`` where the output does not hold documents."""
+        """Answer and documents; ``None`` if the output holds no documents."""
         if isinstance(output, tuple) and len(output) == 2:
             return output[0], self._documents(output[1])
         if not isinstance(output, Mapping):
             return output, None
         documents = next((output[key] for key in _DOCUMENT_KEYS if key in output), None)
-        # some chains keep the context as the text that they showed
+        # some chains return the context as the text of their prompt
         found = None if documents is None or isinstance(documents, str) else self._documents(documents)
         key = next((key for key in _ANSWER_KEYS if key in output), None)
         if key is not None:
@@ -236,13 +227,13 @@ class RetrievalChainMember(RunnableMember, SourcedMember):
 
 
 def _writer(runnable: Runnable[Any, Any]) -> Runnable[Any, Any] | None:
-    """The model that writes the answer, with what is bound to it; ``None`` where it cannot be seen."""
+    """The model that writes the answer, with its bound settings; ``None`` if the chain does not show it."""
     found: Runnable[Any, Any] | None = None
     if isinstance(runnable, BaseLanguageModel):
         return runnable
     if isinstance(runnable, RunnableBindingBase):
         inner = _writer(runnable.bound)
-        # only a model takes what is bound to it
+        # bound settings belong to a model, not to a chain
         found = runnable if inner is runnable.bound else inner
     elif isinstance(runnable, RunnableWithFallbacks):
         found = _writer(runnable.runnable)

@@ -1,4 +1,4 @@
-"""``PairRankerCompressor``: documents in the order of a ranker, within a budget of comparisons."""
+"""Order documents by a ranker, within a budget of forward passes."""
 
 # No `from __future__ import annotations`: pydantic resolves these annotations at run time.
 
@@ -9,9 +9,9 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, model_validator
 
-from blender_core.errors import ConfigurationError
 from blender_core.rag import rank_passages
-from blender_core.rank.registry import check_ranker, resolve_ranker
+from blender_core.rag.passage_ranking import check_passage_settings
+from blender_core.rank.registry import resolve_ranker
 from blender_core.runtime.threads import call_in_thread
 from langchain_blender.rag.documents import SCORE_KEY, with_metadata
 
@@ -21,12 +21,12 @@ __all__ = ["PairRankerCompressor"]
 class PairRankerCompressor(BaseDocumentCompressor):
     """Orders documents by a ranker and keeps the best.
 
-    Comparing all pairs of 50 documents costs 2,450 forward passes. The budget is spent on those that the retriever
-    put first; the rest follow in their order. See ``blender_core.rag.rank_passages``.
+    The budget is spent on the documents that the retriever put first, and the others follow in their order. See
+    ``blender_core.rag.rank_passages``.
 
     Args:
         ranker: ``"embedded"`` (default), another ranker or its name.
-        budget: Most forward passes a call, at least 2 (200).
+        budget: Most forward passes of one call, at least 2 (default 200).
         top_n: Documents that are kept; ``None`` (default) keeps all.
 
     Raises:
@@ -47,11 +47,7 @@ class PairRankerCompressor(BaseDocumentCompressor):
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
-        check_ranker(self.ranker)
-        if self.budget < 2 or (self.top_n is not None and self.top_n < 1):
-            raise ConfigurationError(
-                f"budget is {self.budget} and top_n {self.top_n}; give at least 2 forward passes and 1 document"
-            )
+        check_passage_settings(self.ranker, self.budget, self.top_n)
         return self
 
     def compress_documents(
@@ -60,12 +56,12 @@ class PairRankerCompressor(BaseDocumentCompressor):
         """Order documents.
 
         Args:
-            documents: Retrieved documents, best first; they stay as they are.
+            documents: Retrieved documents, best first; not changed.
             query: The query.
-            callbacks: Not used: a ranker makes no runs.
+            callbacks: Not used, because a ranker makes no runs.
 
         Returns:
-            Copies, best first, with the score as ``metadata["relevance_score"]``: higher is better, comparable
+            Copies, best first, with the score as ``metadata["relevance_score"]``. Higher is better; scores compare
             within one call only.
 
         Raises:

@@ -1,4 +1,4 @@
-"""LangChain documents on one side, the engine's sources on the other. Documents are copied, never changed."""
+"""Convert between LangChain documents and the engine's sources; documents are copied."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from blender_core.rag import LinkedSource, Source
 
 __all__ = ["BLEND_KEY", "SCORE_KEY", "linked_document", "to_source", "with_metadata"]
 
-# where copies say what the blend knows of a document
+# metadata key of the blend's own facts about a document
 BLEND_KEY = "blend"
-# where rerankers of LangChain write their score
+# metadata key of the score of LangChain's rerankers
 SCORE_KEY = "relevance_score"
 
 
 def to_source(document: Document) -> Source:
-    """Read a document for the engine.
+    """Convert a document to a source.
 
     Args:
         document: A retrieved document.
 
     Returns:
-        The source; what a blend or a reranker wrote into the metadata does not make it another one.
+        The source, without the metadata of a blend or a reranker: they do not make it another source.
 
     Examples:
         >>> to_source(Document("The port is 8080.", metadata={"page": 3, "relevance_score": 0.5}))
@@ -41,14 +41,14 @@ def to_source(document: Document) -> Source:
 
 
 def linked_document(linked: LinkedSource) -> Document:
-    """A source of a result as a document.
+    """Convert a source of a result to a document.
 
     Args:
-        linked: The source, and who used it.
+        linked: The source, and the chains that used it.
 
     Returns:
-        A copy of the retrieved document. ``metadata["blend"]`` has its number in citations, and the names of the
-        chains that used and that cited it, best first. A source of another framework becomes a new document.
+        A copy of the retrieved document. ``metadata["blend"]`` has its citation number and the names of the chains
+        that used it and that cited it, best first. A source of another framework becomes a new document.
     """
     source = linked.source
     if isinstance(source.native, Document):
@@ -60,10 +60,10 @@ def linked_document(linked: LinkedSource) -> Document:
 
 
 def with_metadata(document: Document, more: Mapping[str, Any]) -> Document:
-    """A copy of a document that knows more.
+    """Copy a document with further metadata.
 
     Args:
-        document: A document; stays as it is.
+        document: A document; not changed.
         more: Added to the metadata.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A text encoder of the engine as a LangChain embedding model."""
+"""Use a text encoder as a LangChain embedding model."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ class EncoderEmbeddings(Embeddings):
         self._encode = encode
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Vectors of texts, one a text."""
+        """Embed texts; one vector for each text."""
         return vectors_of(self._encode, texts)
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of a question."""
+        """Embed a question."""
         return self.embed_documents([text])[0]
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Vectors of texts, computed in a thread."""
+        """Embed texts in a thread."""
         return await call_in_thread(self.embed_documents, texts)
 
     async def aembed_query(self, text: str) -> list[float]:
-        """The vector of a question, computed in a thread."""
+        """Embed a question in a thread."""
         return await call_in_thread(self.embed_query, text)
 
 
 def local_embeddings(load: Callable[..., TextEncoder] = TextEncoder.from_pretrained) -> EncoderEmbeddings:
-    """Make an embedding model of all-MiniLM-L6-v2; see ``local_text_encoder`` for ``load`` and the errors."""
+    """Make an embedding model of all-MiniLM-L6-v2; see ``local_text_encoder``."""
     return EncoderEmbeddings(local_text_encoder(load))

@@ -1,4 +1,4 @@
-"""A retriever and an LLM as a chain that shows its documents by number."""
+"""Make a chain of a retriever and an LLM that reads numbered documents."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _PROMPT = ChatPromptTemplate.from_messages(
 def retrieval_chain(
     retriever: Runnable[str, list[Document]], answer: Runnable[Any, Any]
 ) -> Runnable[str, dict[str, Any]]:
-    """Put a retriever and an LLM together.
+    """Make a retrieval chain of a retriever and an LLM.
 
     Args:
-        retriever: From a question to documents.
-        answer: A model, which then gets a short prompt that asks for citations; or a chain that takes ``context``,
-            the documents as numbered text, and the question as ``question``, ``input`` or ``query``.
+        retriever: A runnable from a question to documents.
+        answer: A model, which gets a short prompt that asks for citations. Or a chain that takes ``context``, the
+            documents as numbered text, and the question as ``question``, ``input`` or ``query``.
 
     Returns:
-        A chain from a question to ``{"question", "context", "answer"}``; ``context`` holds the documents in the order
+        A chain from a question to ``{"question", "context", "answer"}``. ``context`` holds the documents in the order
         of their numbers.
 
     Examples:
@@ -48,7 +48,7 @@ def retrieval_chain(
     """
     writes = _PROMPT | answer if isinstance(first_step(answer), BaseLanguageModel) else answer
     retrieves = RunnableParallel(question=RunnablePassthrough(), context=retriever)
-    # not RunnablePassthrough.assign: what it makes cannot be pickled
+    # the result of RunnablePassthrough.assign cannot be pickled
     return retrieves | RunnableAssign(RunnableParallel(answer=RunnableLambda(_shown, _ashown) | writes))
 
 
@@ -62,13 +62,13 @@ async def _ashown(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def numbered(documents: Sequence[Document]) -> str:
-    r"""Documents as numbered text.
+    r"""Write documents as numbered text.
 
     Args:
         documents: The documents.
 
     Returns:
-        One paragraph a document, numbered from 1.
+        One paragraph for each document, numbered from 1.
 
     Examples:
         >>> numbered([Document("The sky is blue."), Document("Grass is green.")])

@@ -1,4 +1,4 @@
-"""What a retrieval chain is asked: the caller's input, in the form that each chain wants."""
+"""Read the question in a caller's input, and convert it to the input of each chain."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["Asked", "input_reader", "question_prompt"]
 
 _QUESTION_KEYS = ("input", "question", "query")
 _HISTORY_KEY = "chat_history"
-# filled by the chain itself, or by the caller where there is something to say
+# the chain fills these itself, or the caller may
 _OTHER_KEYS = frozenset({"context", "documents", _HISTORY_KEY})
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The caller's input.
+    """Holds the caller's input.
 
     Attributes:
-        input: As it was given.
+        input: The input, unchanged.
         question: The question in it.
     """
 
@@ -38,17 +38,17 @@ class Asked:
 
 
 def question_prompt(given: Any) -> Prompt:
-    """Read a caller's input for the engine.
+    """Convert a caller's input to a prompt.
 
     Args:
-        given: A question; or a dict with the question under ``input``, ``question`` or ``query``, and perhaps the
-            turns before it under ``chat_history``.
+        given: A question; or a dict with the question under ``input``, ``question`` or ``query``. The dict may have
+            earlier turns under ``chat_history``.
 
     Returns:
         The prompt; ``native`` is an ``Asked``.
 
     Raises:
-        ConfigurationError: There is no question in it.
+        ConfigurationError: There is no question in it; the message lists the keys.
 
     Examples:
         >>> question_prompt({"question": "Which port?"}).text
@@ -62,19 +62,20 @@ def question_prompt(given: Any) -> Prompt:
 
 
 def input_reader(runnable: Runnable[Any, Any], name: str) -> Callable[[Prompt], Any]:
-    """How a chain is asked, by its input schema.
+    """Make the function from prompts to a chain's input, by the chain's input schema.
 
     Args:
         runnable: The chain.
         name: Its name, for messages.
 
     Returns:
-        A function that gives the chain's input; it can be pickled. A chain that takes a text or starts with a model
-        gets the question. One that takes a dict gets the caller's dict, or the question under the one key that it asks
-        for. An agent gets a list of messages. If the schema says nothing, the chain gets what the caller gave.
+        A function that can be pickled. A chain that takes a text or starts with a model gets the question. One that
+        takes a dict gets the caller's dict, or the question under the one key that it asks for. An agent gets a list
+        of messages. Without a schema, the chain gets the caller's input.
 
     Raises:
-        ConfigurationError: It asks for several keys, none of which is a usual one for the question.
+        ConfigurationError: The chain asks for several keys, and none is known to be the question's. Pass
+            ``RetrievalChainMember(chain, input=function)``.
     """
     if isinstance(first_step(runnable), BaseLanguageModel):
         return _text

@@ -1,4 +1,4 @@
-"""``BlendedRetriever``: several retrievers as one, the union in the order of a ranker."""
+"""Blend several retrievers into one, which ranks the union of their documents."""
 
 # No `from __future__ import annotations`: pydantic resolves these annotations at run time.
 
@@ -22,7 +22,8 @@ from blender_core.gather.gatherer import gather
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
-from blender_core.rag import GroundedCandidate, SourceUnion, rank_passages, unite_sources
+from blender_core.rag import GroundedCandidate, rank_passages
+from blender_core.rag.sources import SourceUnion, unite_sources
 from blender_core.rank.registry import check_ranker, resolve_ranker
 from blender_core.runtime.threads import call_in_thread, run_sync
 from blender_core.types.answer import Answer
@@ -34,24 +35,24 @@ from langchain_blender.tracing import in_config
 
 __all__ = ["BlendedRetriever"]
 
-# of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)
+# k of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)
 _RANK_OFFSET = 60
 
 
 class BlendedRetriever(BaseRetriever):
-    """Several retrievers as one: all are asked, each document counts once, a ranker orders the union.
+    """Asks several retrievers and orders the union of their documents by a ranker.
 
-    A retriever that fails or is late costs its documents, not yours. The ranker's budget is spent on the documents
-    that the retrievers together put first, by reciprocal rank fusion; the rest follow in that order.
+    If a retriever fails or times out, the documents of the others are returned. Reciprocal rank fusion of all lists
+    gives a first order. The ranker's budget is spent on its leaders, and the others follow in that order.
 
     Args:
         retrievers: Retrievers, or any runnables from a query to documents. A dict gives them names.
         ranker: ``"embedded"`` (default), another ranker or its name.
-        budget: Most forward passes a call, at least 2 (200).
-        k: Documents that are returned (4); ``None`` returns all. Also an argument of ``invoke``.
-        timeout: Wall-clock seconds each retriever gets, retries included (60).
-        quorum: Retrievers that must answer (1); fewer raise ``QuorumError``.
-        policy: A whole gather policy, in place of ``timeout`` and ``quorum``.
+        budget: Most forward passes of one call, at least 2 (default 200).
+        k: Documents that are returned (default 4); ``None`` returns all. ``invoke`` takes it too.
+        timeout: Wall-clock seconds for each retriever, retries included (default 60).
+        quorum: Retrievers that must answer (default 1); fewer raise ``QuorumError``.
+        policy: A whole gather policy; it replaces ``timeout`` and ``quorum``.
 
     Raises:
         pydantic.ValidationError: A setting cannot work; the message is the ``ConfigurationError``'s.
@@ -153,7 +154,7 @@ class BlendedRetriever(BaseRetriever):
 
 
 class _RetrieverMember(RunnableMember):
-    """A retriever as the engine gathers it; the answer's ``native`` holds its documents."""
+    """Asks a retriever; the answer's ``native`` is its documents."""
 
     def __init__(self, retriever: Runnable[str, Any], name: str) -> None:
         super().__init__(name)
@@ -215,7 +216,7 @@ def _check_k(k: int | None) -> None:
 
 
 def _context(run_manager: BaseRunManager) -> Any:
-    """Where retrievers run as child runs."""
-    # the managers of retrievers have it, their common base does not say so
+    """The context in which retrievers are child runs."""
+    # both managers of retrievers have it, their common base has not
     child = run_manager.get_child()  # type: ignore[attr-defined]
     return in_config({**ensure_config(), "callbacks": child})

@@ -1,12 +1,13 @@
-"""Retrieval for LlamaIndex.
+"""Blend query engines in LlamaIndex, and rank nodes and responses by a ranker.
 
-- ``BlendedQueryEngine`` blends several query engines; ``BlendedSynthesizer`` several LLMs over one retriever's nodes.
-- ``PairRankerRerank`` orders nodes within a budget of comparisons.
-- ``PairRankerEvaluator`` compares two responses, in both orders.
-- ``EncoderEmbedding`` embeds with any function from texts to vectors; ``local_embedding()`` makes one that
-  runs on this machine.
+- ``BlendedQueryEngine`` blends several query engines.
+- ``BlendedSynthesizer`` blends several LLMs that read the nodes of one retriever.
+- ``PairRankerRerank`` orders nodes within a budget of forward passes.
+- ``PairRankerEvaluator`` compares two responses in both orders.
+- ``EncoderEmbedding`` embeds with any function from texts to vectors; ``local_embedding()`` makes one that runs on
+  this machine.
 
-Names are loaded when they are first used.
+Names are imported at their first use.
 """
 
 from __future__ import annotations
@@ -23,13 +24,11 @@ if TYPE_CHECKING:
     from llamaindex_blender.rag.synthesizer import BlendedSynthesizer
 
 _HOMES = {
-    "BlendedQueryEngine": "llamaindex_blender.rag.query_engine",
-    "BlendedSynthesizer": "llamaindex_blender.rag.synthesizer",
-    "EncoderEmbedding": "llamaindex_blender.rag.encoder_embedding",
-    "PairRankerEvaluator": "llamaindex_blender.rag.evaluator",
-    "PairRankerRerank": "llamaindex_blender.rag.rerank",
-    "QueryEngineMember": "llamaindex_blender.rag.query_engine",
-    "local_embedding": "llamaindex_blender.rag.encoder_embedding",
+    "llamaindex_blender.rag.encoder_embedding": "EncoderEmbedding local_embedding",
+    "llamaindex_blender.rag.evaluator": "PairRankerEvaluator",
+    "llamaindex_blender.rag.query_engine": "BlendedQueryEngine QueryEngineMember",
+    "llamaindex_blender.rag.rerank": "PairRankerRerank",
+    "llamaindex_blender.rag.synthesizer": "BlendedSynthesizer",
 }
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A text encoder of the engine as a LlamaIndex embedding model."""
+"""Use a text encoder as a LlamaIndex embedding model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EncoderEmbedding(BaseEmbedding):
 
     @classmethod
     def class_name(cls) -> str:
-        """Name in serialised form."""
+        """Return the name in the serialised form."""
         return "EncoderEmbedding"
 
     def _vectors(self, texts: list[str]) -> list[list[float]]:
@@ -55,5 +55,5 @@ class EncoderEmbedding(BaseEmbedding):
 
 
 def local_embedding(load: Callable[..., TextEncoder] = TextEncoder.from_pretrained) -> EncoderEmbedding:
-    """Make an embedding model of all-MiniLM-L6-v2; see ``local_text_encoder`` for ``load`` and the errors."""
+    """Make an embedding model of all-MiniLM-L6-v2; see ``local_text_encoder``."""
     return EncoderEmbedding(local_text_encoder(load), model_name=ENCODER_NAME)

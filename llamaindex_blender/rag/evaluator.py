@@ -1,10 +1,12 @@
-"""``PairRankerEvaluator``: is one response better than another? A cross-encoder says, in both orders."""
+"""Compare two responses by a ranker, in both orders."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 from llama_index.core.evaluation import BaseEvaluator, EvaluationResult
 from llama_index.core.evaluation.pairwise import EvaluationSource
@@ -12,35 +14,35 @@ from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
 from llama_index.core.prompts.mixin import PromptDictType
 
 from blender_core.errors import ConfigurationError
-from blender_core.rank.comparisons import BothOrders, compare_both_orders
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import check_ranker, resolve_ranker
 from blender_core.runtime.threads import call_in_thread
+from blender_core.types.ranking import Ranking
 
-__all__ = ["PairRankerEvaluator"]
+__all__ = ["BothOrders", "PairRankerEvaluator", "compare_both_orders"]
 
 _WITH_REFERENCE = "{query}\n\nReference answer:\n{reference}"
 
 
 class PairRankerEvaluator(BaseEvaluator):
-    """Compares a response with a second one; takes the place of core's ``PairwiseComparisonEvaluator``.
+    """Compares a response with a second one, like core's ``PairwiseComparisonEvaluator``.
 
-    A result has ``score`` 1 and ``passing`` true where the response is better, 0 and false where the second one is,
-    0.5 and ``None`` for a tie. Orders that disagree are a tie. ``feedback`` says the logits, and
-    ``pairwise_source`` which order decided: ``"original"`` (the response shown first), ``"flipped"``, or
-    ``"neither"`` where they disagree. ``response`` is the response.
+    In a result ``score`` is 1 and ``passing`` true if the response is better. They are 0 and false if the second one
+    is better, 0.5 and ``None`` for a tie. If the two orders disagree, it is a tie. ``feedback`` has the logits.
+    ``pairwise_source`` is the order that decided: ``"original"`` (the response shown first), ``"flipped"``, or
+    ``"neither"`` if they disagree.
 
     Args:
         ranker: ``"embedded"`` (default), another ranker or its name, such as a PairRanker checkpoint or an
             ``LLMJudge``.
-        enforce_consensus: Compare in both orders (default). Else the response is always shown first, and position
-            bias stays in.
-        tie_margin: A logit that is not farther from 0 than this is a tie (0).
-        eval_template: What the ranker reads as the prompt where a reference is given, with ``{query}`` and
-            ``{reference}``; without a reference it reads the query alone.
+        enforce_consensus: Compare in both orders (default). Else the response is always shown first, with the
+            ranker's position bias.
+        tie_margin: A logit within this distance of 0 is a tie (default 0).
+        eval_template: The ranker's prompt if there is a reference, with ``{query}`` and ``{reference}``. Without a
+            reference the ranker reads the query alone.
 
     Raises:
-        ConfigurationError: A setting cannot work.
+        ConfigurationError: A setting cannot work; the message says which values can.
 
     Examples:
         >>> result = PairRankerEvaluator(ranker="longest").evaluate(
@@ -85,19 +87,19 @@ class PairRankerEvaluator(BaseEvaluator):
         """Compare two responses; the ranker runs in a thread.
 
         Args:
-            query: What was asked.
+            query: The query.
             response: A response.
-            contexts: Passed on to the result; the ranker does not read them.
+            contexts: Copied to the result; the ranker does not read them.
             second_response: The response to compare with.
-            reference: A reference answer, where there is one.
-            sleep_time_in_seconds: Wait before the work begins.
-            **kwargs: Not used; as in core's evaluators.
+            reference: A reference answer, or ``None``.
+            sleep_time_in_seconds: Seconds to wait first.
+            **kwargs: Not used; core's evaluators have them.
 
         Returns:
-            The result; see the class.
+            The result; the class describes it.
 
         Raises:
-            ConfigurationError: Query, response or second response is missing.
+            ConfigurationError: Query, response or second response is missing; the message names it.
             RankerError: The ranker failed.
         """
         if query is None or response is None or second_response is None:
@@ -124,7 +126,7 @@ class PairRankerEvaluator(BaseEvaluator):
         )
 
     def _decision(self, both: BothOrders) -> tuple[float, EvaluationSource]:
-        """Each order has one vote, a tie is half of one for either side; as core counts."""
+        """Count one vote for each order, and half a vote for both sides of a tie, as core does."""
         original = self._vote(both.first_left)
         if not self._enforce_consensus:
             return original, EvaluationSource.ORIGINAL
@@ -141,11 +143,85 @@ class PairRankerEvaluator(BaseEvaluator):
         return 1.0 if logit > 0 else 0.0
 
     def _feedback(self, both: BothOrders, score: float) -> str:
-        verdict = {1.0: "the response is better", 0.0: "the second response is better"}.get(score, "a tie")
+        better = {1.0: "the response is better", 0.0: "the second response is better"}.get(score, "a tie")
         if not self._enforce_consensus:
-            return f"{verdict}: logit {both.first_left:+.4g} shown first; the other order was not looked at"
+            return f"{better}: logit {both.first_left:+.4g} shown first; the other order was not looked at"
         agreement = "disagree" if self._vote(both.first_left) != self._vote(both.second_left) else "agree"
         return (
-            f"{verdict}: logit {both.first_left:+.4g} shown first, {both.second_left:+.4g} shown second; "
+            f"{better}: logit {both.first_left:+.4g} shown first, {both.second_left:+.4g} shown second; "
             f"the orders {agreement}"
         )
+
+
+@runtime_checkable
+class _ComparesOrdered(Protocol):
+    def ordered_logits(self, prompt: str, candidates: list[str], /) -> tuple[tuple[float, ...], ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BothOrders:
+    """The logit that the first answer is better, from each order.
+
+    Attributes:
+        first_left: With the first answer shown first.
+        second_left: With the second answer shown first.
+
+    Examples:
+        >>> both = BothOrders(first_left=2.0, second_left=-1.0)
+        >>> both.disagree, both.mean
+        (True, 0.5)
+    """
+
+    first_left: float
+    second_left: float
+
+    @property
+    def disagree(self) -> bool:
+        """Whether each order finds another answer better."""
+        return self.first_left * self.second_left < 0
+
+    @property
+    def mean(self) -> float:
+        """The mean of both, which has no position bias."""
+        # the sum of infinities is one, or nan
+        return (self.first_left + self.second_left) / 2
+
+
+def compare_both_orders(ranker: Ranker, prompt: str, first: str, second: str) -> BothOrders:
+    """Compare two answers in both orders.
+
+    Args:
+        ranker: Any ranker. Of ``PairRanker`` and ``LLMJudge`` the raw logit of each order is taken, two forward
+            passes or calls; any other ranker ranks twice, its comparison or its difference of scores is the logit.
+        prompt: The prompt.
+        first: An answer.
+        second: Another one.
+
+    Returns:
+        The logits, 0 for copies of one text; a blank loses by an infinite one.
+
+    Raises:
+        RankerError: The ranker failed.
+
+    Examples:
+        >>> from blender_core.rank.baselines import LongestRanker
+        >>> compare_both_orders(LongestRanker(), "Which?", "a longer answer", "short").disagree
+        False
+    """
+    blanks = (not first.strip(), not second.strip())
+    if first.strip() == second.strip():
+        return BothOrders(0.0, 0.0)
+    if any(blanks):
+        logit = -math.inf if blanks[0] else math.inf
+        return BothOrders(logit, logit)
+    if isinstance(ranker, _ComparesOrdered):
+        (_, forward), (backward, _) = ranker.ordered_logits(prompt, [first, second])
+        return BothOrders(forward, -backward)
+    return BothOrders(_logit(ranker.rank(prompt, [first, second])), -_logit(ranker.rank(prompt, [second, first])))
+
+
+def _logit(ranking: Ranking) -> float:
+    if ranking.comparisons is not None and not math.isnan(ranking.comparisons[0][1]):
+        return ranking.comparisons[0][1]
+    first, second = ranking.scores
+    return 0.0 if first == second else first - second

@@ -1,11 +1,12 @@
-"""``BlendedQueryEngine``: several query engines as one."""
+"""Blend several query engines into one."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
@@ -34,7 +35,6 @@ from blender_core.errors import ConfigurationError
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
 from blender_core.rag import (
-    GROUNDED_DEFAULTS,
     GroundedBlender,
     GroundedCandidate,
     GroundedResult,
@@ -42,8 +42,8 @@ from blender_core.rag import (
     LinkedSource,
     Source,
     SourcedMember,
-    check_fusing_llm,
 )
+from blender_core.rag.blend import GROUNDED_DEFAULTS, check_fusing_llm
 from blender_core.runtime.keywords import takes_keywords
 from blender_core.types.prompt import Prompt
 from llamaindex_blender.blocking import awaits, blocks_event_loop
@@ -61,14 +61,14 @@ __all__ = [
 ]
 
 BLEND_KEY = "blend"
-"""Where a copy's metadata says what the blend knows of a node. LLMs and embedding models are not shown it."""
+"""Metadata key of the blend's own facts about a node. LLMs and embedding models do not see it."""
 
 
 def to_source(found: NodeWithScore) -> Source:
-    """Read a retrieved node for the engine.
+    """Convert a retrieved node to a source.
 
     Args:
-        found: The node, and the retriever's score.
+        found: The node and the retriever's score.
 
     Returns:
         The source.
@@ -82,14 +82,14 @@ def to_source(found: NodeWithScore) -> Source:
 
 
 def linked_node(linked: LinkedSource) -> NodeWithScore:
-    """A source of a result as a node.
+    """Convert a source of a result to a node.
 
     Args:
-        linked: The source, and who used it.
+        linked: The source, and the engines that used it.
 
     Returns:
-        A copy with the id of the retrieved node. ``metadata["blend"]`` has its number in citations, and the names of
-        the engines that used and that cited it, best first. A source of another framework becomes a new node.
+        A copy with the id of the retrieved node. ``metadata["blend"]`` has its citation number and the names of the
+        engines that used it and that cited it, best first. A source of another framework becomes a new node.
     """
     source = linked.source
     if isinstance(source.native, NodeWithScore):
@@ -112,27 +112,27 @@ _WRITER_DEPTH = 4
 
 @dataclass(frozen=True, slots=True)
 class QueryInput:
-    """A query in LlamaIndex's own form; engines get it untouched.
+    """Holds a query in LlamaIndex's own form; engines get it unchanged.
 
     Attributes:
-        bundle: The query, perhaps with embedding strings of its own.
+        bundle: The query; it may have its own embedding strings.
     """
 
     bundle: QueryBundle
 
 
 class QueryEngineMember(SourcedMember):
-    """Asks a query engine; its source nodes are the candidate's sources.
+    """Asks a query engine; its source nodes are the answer's sources.
 
-    On an event loop it runs in a thread, unless the engine and all its parts are seen to be asynchronous.
+    In asynchronous calls it runs in a thread, unless ``is_asynchronous`` finds that it does not block.
 
     Args:
-        engine: The query engine; streaming ones are read to their end.
+        engine: The query engine; a streaming one is read to its end.
         name: Shown in results; default is the class of the engine.
-        llm: The LLM that fuses where this engine ranked first; default is the one of its response synthesizer.
+        llm: The LLM that fuses if this engine ranks first; default is the one of its response synthesizer.
 
     Raises:
-        ConfigurationError: It is not a query engine.
+        ConfigurationError: It is not a query engine. Pass a ``BaseQueryEngine``.
     """
 
     def __init__(self, engine: BaseQueryEngine, *, name: str | None = None, llm: Any = None) -> None:
@@ -155,14 +155,7 @@ class QueryEngineMember(SourcedMember):
         return _candidate(self.engine.query(_query(prompt)))
 
     async def aanswer(self, prompt: Prompt) -> GroundedCandidate:
-        """Query on the event loop.
-
-        Args:
-            prompt: The prompt.
-
-        Returns:
-            The engine's answer and its source nodes.
-        """
+        """Query on the event loop; see ``answer``."""
         response = await self.engine.aquery(_query(prompt))
         if isinstance(response, AsyncStreamingResponse):
             response = await response.get_response()
@@ -180,14 +173,14 @@ def _candidate(response: Any) -> GroundedCandidate:
 
 
 def _text(response: Any) -> str:
-    # ``str(response)`` would say "None" where there is nothing
+    # ``str(response)`` is "None" for no response
     if response.response is None:
         return ""
     return response.response.model_dump_json() if isinstance(response, PydanticResponse) else str(response.response)
 
 
 def _writer(part: PromptMixin, depth: int) -> BaseLLM | None:
-    """The LLM of the response synthesizer, wherever in the engine that stands; ``None`` where it cannot be seen."""
+    """The LLM of the engine's response synthesizer; ``None`` if the engine does not show it."""
     if isinstance(part, BaseSynthesizer):
         return part._llm if isinstance(part._llm, BaseLLM) else None
     if depth == _WRITER_DEPTH:
@@ -198,7 +191,7 @@ def _writer(part: PromptMixin, depth: int) -> BaseLLM | None:
 
 _MAX_DEPTH = 6
 _CORE = "llama_index.core."
-# what each kind of part does its asynchronous work in; core's defaults of most of them call the synchronous method
+# the asynchronous method of each kind of part; most defaults of core call the synchronous method
 _WORK = {
     BaseRetriever: "_aretrieve",
     BaseEmbedding: "_aget_query_embedding",
@@ -210,16 +203,16 @@ _PARTS = (BaseQueryEngine, BaseLLM, *_WORK)
 
 
 def is_asynchronous(engine: BaseQueryEngine) -> bool:
-    """Whether an engine and all its parts are seen to work asynchronously.
+    """Tell whether an engine and all its parts are known to work asynchronously.
 
-    The parts are the retriever, its embedding and vector store, the postprocessors, the response synthesizer and the
-    LLMs of all these. What cannot be seen, such as the inside of an engine of one's own, counts as blocking.
+    The parts are the retriever, its embedding model and vector store, the postprocessors, the response synthesizer,
+    and their LLMs. A part that cannot be inspected, such as a custom engine, counts as blocking.
 
     Args:
         engine: Any query engine.
 
     Returns:
-        Whether ``aquery`` leaves the event loop free.
+        ``True`` if ``aquery`` does not block the event loop.
 
     Examples:
         >>> from llama_index.core import SummaryIndex
@@ -237,7 +230,7 @@ def _is_asynchronous(part: Any, depth: int) -> bool:
         return not blocks_event_loop(part)
     if isinstance(part, BaseQueryEngine):
         if isinstance(part, BlendedQueryEngine):
-            # it runs in threads what would block
+            # it runs blocking engines in threads
             return True
         known = type(part) is RetrieverQueryEngine
     else:
@@ -246,13 +239,13 @@ def _is_asynchronous(part: Any, depth: int) -> bool:
 
 
 def _is_opaque(part: Any) -> bool:
-    """Some of core's retrievers wait, and also read a database or a graph on the event loop."""
+    """Some of core's retrievers await, and also read a database or a graph on the event loop."""
     cls = type(part)
     return isinstance(part, BaseRetriever) and cls.__module__.startswith(_CORE) and cls is not VectorIndexRetriever
 
 
 def _waits(part: Any) -> bool:
-    """Whether the method that does the work awaits anything; one that never does cannot give the event loop back."""
+    """Tell whether the method that does the work awaits anything; one that never does blocks the event loop."""
     name = next(method for kind, method in _WORK.items() if isinstance(part, kind))
     for cls in type(part).__mro__:
         if name not in cls.__dict__:
@@ -265,7 +258,7 @@ def _waits(part: Any) -> bool:
             return False
         if "super" not in code.co_names:
             return True
-        # it waits for what the base class does
+        # it awaits the method of the base class
     return False
 
 
@@ -279,25 +272,26 @@ def _inner_parts(part: Any) -> Iterator[Any]:
 
 
 class BlendedQueryEngine(BaseQueryEngine):
-    """Several query engines as one: all answer, the answers are ranked with their nodes in view, the best fused.
+    """Asks several query engines, ranks answers by their nodes, fuses the best.
 
-    An answer that its own nodes do not support goes behind all that are supported. An engine that fails costs its
-    answer, not yours. Citations such as ``[1]`` count the source nodes of the response. It stands wherever a query
-    engine does: in a ``QueryEngineTool``, a ``TransformQueryEngine``, a router, an evaluation.
+    An answer that its own nodes do not support ranks behind all that are supported. If an engine fails, the others
+    answer. Citations such as ``[1]`` count the source nodes of the response. Use it like any query engine: in a
+    ``QueryEngineTool``, a ``TransformQueryEngine``, a router, an evaluation.
 
-    A picked answer keeps its engine's metadata, and an object, from an engine with ``output_cls``, stays one; a fused
-    answer is text. In asynchronous calls an engine runs in a thread unless it is seen to be asynchronous.
+    A picked answer keeps its engine's metadata, and the object of an engine with ``output_cls``. A fused answer is
+    text. In asynchronous calls an engine that may block runs in a thread.
 
     Args:
-        query_engines: The engines: other retrievers, chunk sizes, prompts, LLMs. A dict gives them names. Other
-            members, such as LangChain retrieval chains, can stand among them.
-        streaming: Return a ``StreamingResponse``. Its source nodes and metadata are there when the text has ended.
-        callback_manager: Hears of the blend's queries; engines keep their own.
+        query_engines: The engines, with different retrievers, chunk sizes, prompts or LLMs. A dict gives them names.
+            Other members, such as LangChain retrieval chains, may be among them.
+        streaming: Whether to return a ``StreamingResponse``. Its source nodes and metadata are set when the text ends.
+        callback_manager: Is told of the blend's queries; engines keep their own managers.
         **settings: See ``blender_core.rag.GroundedSettings``. ``fuser="llm"`` (default) asks the LLM of the engine that
             ranked first.
 
     Raises:
-        ConfigurationError: A setting cannot work; or the LLM behind the engines is to fuse, and none can be seen.
+        ConfigurationError: A setting cannot work; or ``fuser`` is ``"llm"``, and no engine shows its LLM. Pass
+            ``fuser=`` an LLM, or ``None`` to pick only.
 
     Examples:
         >>> from llama_index.core import Document, SummaryIndex
@@ -340,42 +334,41 @@ class BlendedQueryEngine(BaseQueryEngine):
 
     def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
         prompt, context = _prompt(query_bundle), contextvars.copy_context()
-        with self.callback_manager.event(
-            CBEventType.QUERY, payload={EventPayload.QUERY_STR: query_bundle.query_str}
-        ) as event:
-            response: RESPONSE_TYPE
+        with self._query_event(query_bundle) as reported:
             if self._streaming:
                 coming = _Coming()
-                writer = StreamedText(coming.fill)
-                text = stream_text(self._blender.stream(prompt), writer, context)
-                response = StreamingResponse(text, coming.nodes, coming.metadata)
-            else:
-                response = _response(context.run(lambda: self._blender.blend(prompt)))
-            event.on_end(payload={EventPayload.RESPONSE: response})
-        return response
+                text = stream_text(self._blender.stream(prompt), StreamedText(coming.fill), context)
+                return reported(StreamingResponse(text, coming.nodes, coming.metadata))
+            return reported(_response(context.run(lambda: self._blender.blend(prompt))))
 
     async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
         prompt, context = _prompt(query_bundle), contextvars.copy_context()
+        with self._query_event(query_bundle) as reported:
+            if self._streaming:
+                coming = _Coming()
+                text = astream_text(self._blender.astream(prompt), StreamedText(coming.fill), context)
+                return reported(AsyncStreamingResponse(text, coming.nodes, coming.metadata))
+            return reported(_response(await asyncio.create_task(self._blender.ablend(prompt), context=context)))
+
+    @contextmanager
+    def _query_event(self, query_bundle: QueryBundle) -> Iterator[Callable[[RESPONSE_TYPE], RESPONSE_TYPE]]:
+        """The callback event of a query; what it yields reports the response and returns it."""
         with self.callback_manager.event(
             CBEventType.QUERY, payload={EventPayload.QUERY_STR: query_bundle.query_str}
         ) as event:
-            response: RESPONSE_TYPE
-            if self._streaming:
-                coming = _Coming()
-                writer = StreamedText(coming.fill)
-                text = astream_text(self._blender.astream(prompt), writer, context)
-                response = AsyncStreamingResponse(text, coming.nodes, coming.metadata)
-            else:
-                response = _response(await asyncio.create_task(self._blender.ablend(prompt), context=context))
-            event.on_end(payload={EventPayload.RESPONSE: response})
-        return response
+
+            def reported(response: RESPONSE_TYPE) -> RESPONSE_TYPE:
+                event.on_end(payload={EventPayload.RESPONSE: response})
+                return response
+
+            yield reported
 
     def __repr__(self) -> str:
         return f"BlendedQueryEngine({self._blender!r})"
 
 
 class _Coming:
-    """Nodes and metadata of a response whose text is still to come; filled in place at its end."""
+    """Nodes and metadata of a streaming response; filled when its text ends."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeWithScore] = []

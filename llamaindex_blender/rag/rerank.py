@@ -1,4 +1,4 @@
-"""``PairRankerRerank``: nodes in the order of a ranker, within a budget of comparisons."""
+"""Order nodes by a ranker, within a budget of forward passes."""
 
 # No `from __future__ import annotations`: pydantic resolves these annotations at run time.
 
@@ -13,8 +13,9 @@ from pydantic import ConfigDict, field_serializer, model_validator
 
 from blender_core.errors import ConfigurationError
 from blender_core.rag import rank_passages
+from blender_core.rag.passage_ranking import check_passage_settings
 from blender_core.rank.protocol import Ranker
-from blender_core.rank.registry import check_ranker, resolve_ranker
+from blender_core.rank.registry import resolve_ranker
 from blender_core.runtime.threads import call_in_thread
 
 __all__ = ["PairRankerRerank"]
@@ -25,15 +26,15 @@ _dispatcher = get_dispatcher(__name__)
 class PairRankerRerank(BaseNodePostprocessor):
     """Orders nodes by a ranker and keeps the best.
 
-    Comparing all pairs of 50 nodes costs 2,450 forward passes. The budget is spent on those that the retriever put
-    first; the rest follow in their order. See ``blender_core.rag.rank_passages``.
+    Comparing all pairs of 50 nodes costs 2,450 forward passes. So the budget is spent on the nodes that the retriever
+    put first, and the others follow in their order. See ``blender_core.rag.rank_passages``.
 
     Args:
         ranker: ``"embedded"`` (default), another ranker or its name.
-        budget: Most forward passes a call, at least 2 (200): a ranker that compares pairs reads the first 14 nodes, one
-            that scores one by one the first 200.
+        budget: Most forward passes of one call, at least 2 (default 200). With 200, a ranker that compares pairs reads
+            the first 14 nodes, and one that scores one by one the first 200.
         top_n: Nodes that are kept; ``None`` (default) keeps all.
-        metadata_mode: Which metadata the ranker reads with the text (none).
+        metadata_mode: Which metadata the ranker reads with the text (default none).
 
     Raises:
         pydantic.ValidationError: A setting cannot work; the message is the ``ConfigurationError``'s.
@@ -56,16 +57,12 @@ class PairRankerRerank(BaseNodePostprocessor):
     @model_validator(mode="before")
     @classmethod
     def _without_class_name(cls, values: Any) -> Any:
-        # the serialised form names the class
+        # the serialised form contains the class name
         return {k: v for k, v in values.items() if k != "class_name"} if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
-        check_ranker(self.ranker)
-        if self.budget < 2 or (self.top_n is not None and self.top_n < 1):
-            raise ConfigurationError(
-                f"budget is {self.budget} and top_n {self.top_n}; give at least 2 forward passes and 1 node"
-            )
+        check_passage_settings(self.ranker, self.budget, self.top_n)
         return self
 
     @field_serializer("ranker")
@@ -74,7 +71,7 @@ class PairRankerRerank(BaseNodePostprocessor):
 
     @classmethod
     def class_name(cls) -> str:
-        """The name that stands in the serialised form."""
+        """Return the name in the serialised form."""
         return "PairRankerRerank"
 
     def _postprocess_nodes(
@@ -83,15 +80,15 @@ class PairRankerRerank(BaseNodePostprocessor):
         """Order nodes.
 
         Args:
-            nodes: Retrieved nodes, best first; they stay as they are.
+            nodes: Retrieved nodes, best first; not changed.
             query_bundle: The query.
 
         Returns:
-            Copies, best first, each with its ``score``: higher is better, comparable within one call only. Nodes
-            beyond the budget have lower ones, in their order.
+            Copies, best first, each with its ``score``. Higher is better; scores compare within one call only. Nodes
+            beyond the budget have lower scores, in their order.
 
         Raises:
-            ConfigurationError: There is no query.
+            ConfigurationError: There is no query. Pass ``query_str`` or ``query_bundle``.
             RankerError: The ranker failed.
         """
         if query_bundle is None:

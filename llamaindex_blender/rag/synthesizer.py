@@ -1,4 +1,4 @@
-"""``BlendedSynthesizer``: several LLMs over the nodes of one retriever."""
+"""Blend several LLMs that read the nodes of one retriever."""
 
 from __future__ import annotations
 
@@ -22,15 +22,8 @@ from pydantic import BaseModel
 
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.members.member import Member
-from blender_core.rag import (
-    GROUNDED_DEFAULTS,
-    GroundedBlender,
-    GroundedCandidate,
-    GroundedResult,
-    GroundedSettings,
-    Source,
-    SourcedMember,
-)
+from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedResult, GroundedSettings, Source, SourcedMember
+from blender_core.rag.blend import GROUNDED_DEFAULTS
 from blender_core.runtime.keywords import takes_keywords
 from blender_core.types.prompt import Prompt
 from llamaindex_blender.blocking import blocks_event_loop
@@ -46,30 +39,29 @@ _SYNTHESIZER_OPTIONS = [
     for parameter in inspect.signature(get_response_synthesizer).parameters.values()
     if parameter.name != "llm"
 ]
-# the others write text whatever the output class
+# the other modes write text whatever the output class
 _OBJECT_MODES = (ResponseMode.COMPACT, ResponseMode.REFINE, ResponseMode.TREE_SUMMARIZE)
-# the report of the call that is being made: synthesizers return text, and the response is put around it elsewhere
+# the report of the current call: a synthesizer returns text, and the base class makes the response
 _report: contextvars.ContextVar[_Report | None] = contextvars.ContextVar("blended_llm_synthesis", default=None)
 
 
 class BlendedSynthesizer(BaseSynthesizer):
-    """Several LLMs write from the same nodes; the answers are ranked with the nodes in view, the best fused.
+    """Asks several LLMs with the same nodes, ranks answers by the nodes, fuses the best.
 
-    One retriever, one embedding of the query, several writers. An answer that the nodes do not support goes behind
-    all that are supported.
+    The nodes are retrieved once. An answer that they do not support ranks behind all that are supported.
 
     Args:
-        llms: The LLMs; a dict gives them names.
-        response_mode: How each LLM goes through the nodes, as in ``get_response_synthesizer``.
-        streaming: Return text in pieces.
-        output_cls: Return a ``PydanticResponse`` with an object of this class. The best object is picked, objects are
-            not fused. An LLM that writes no such object gave no answer.
-        callback_manager: Hears of the synthesis; the LLMs keep their own.
-        **settings: See ``blender_core.rag.GroundedSettings``, ``fuser="llm"`` (default) asks the LLM that ranked first;
-            and further arguments of ``get_response_synthesizer``, such as ``text_qa_template``.
+        llms: The LLMs; a dict gives them names. Each gets its own synthesizer, so there is no argument ``llm``.
+        response_mode: How each LLM reads the nodes, as in ``get_response_synthesizer``.
+        streaming: Whether to return text in pieces.
+        output_cls: Class of an object to return in a ``PydanticResponse``. The best object is picked; objects are not
+            fused. An LLM that writes no such object gives no answer.
+        callback_manager: Is told of the synthesis; the LLMs keep their own managers.
+        **settings: See ``blender_core.rag.GroundedSettings``. ``fuser="llm"`` (default) asks the LLM that ranked first.
+            Further arguments of ``get_response_synthesizer``, such as ``text_qa_template``, can be given too.
 
     Raises:
-        ConfigurationError: No LLM, or a setting that cannot work.
+        ConfigurationError: There is no LLM, or a setting cannot work; the message says which values can.
 
     Examples:
         >>> from llama_index.core import Document, SummaryIndex
@@ -104,7 +96,7 @@ class BlendedSynthesizer(BaseSynthesizer):
             blend["fuser"] = None
         super().__init__(llm=named[0][1], streaming=streaming, output_cls=output_cls)
         if callback_manager is not None:
-            # the base class would hand it to the first LLM
+            # the base class would set it on the first LLM
             self._callback_manager = callback_manager
         self._synthesizers = [
             get_response_synthesizer(llm=llm, response_mode=mode, output_cls=output_cls, **options) for _, llm in named
@@ -124,7 +116,7 @@ class BlendedSynthesizer(BaseSynthesizer):
         return {}
 
     def _update_prompts(self, prompts: dict[str, Any]) -> None:
-        """Prompts belong to the synthesizers below."""
+        """Do nothing, because the prompts belong to the LLMs' synthesizers."""
 
     def _get_prompt_modules(self) -> PromptMixinType:
         return {f"synthesizer_{place}": part for place, part in enumerate(self._synthesizers)}
@@ -142,13 +134,13 @@ class BlendedSynthesizer(BaseSynthesizer):
             query: The query.
             nodes: The nodes.
             additional_source_nodes: Further nodes for the response only.
-            **response_kwargs: Handed to each LLM's synthesizer.
+            **response_kwargs: Passed to each LLM's synthesizer.
 
         Returns:
             The response.
 
         Raises:
-            QuorumError: Fewer LLMs answered than the quorum.
+            QuorumError: Fewer LLMs answered than the quorum. The message names each LLM's cause.
         """
         with _reporting() as report:
             response = super().synthesize(query, nodes, additional_source_nodes, **response_kwargs)
@@ -161,7 +153,7 @@ class BlendedSynthesizer(BaseSynthesizer):
         additional_source_nodes: Sequence[NodeWithScore] | None = None,
         **response_kwargs: Any,
     ) -> RESPONSE_TYPE:
-        """Answer from nodes; see ``synthesize``."""
+        """Answer from nodes without blocking the event loop; see ``synthesize``."""
         with _reporting() as report:
             response = await super().asynthesize(query, nodes, additional_source_nodes, **response_kwargs)
         return _with_report(response, report)
@@ -172,13 +164,13 @@ class BlendedSynthesizer(BaseSynthesizer):
         Args:
             query_str: The query.
             text_chunks: The texts.
-            **response_kwargs: Handed to each LLM's synthesizer.
+            **response_kwargs: Passed to each LLM's synthesizer.
 
         Returns:
-            The answer, as an object where there is an output class; or a generator of its pieces.
+            The answer; an object if there is an ``output_cls``, a generator of pieces if streaming.
 
         Raises:
-            QuorumError: Fewer LLMs answered than the quorum.
+            QuorumError: Fewer LLMs answered than the quorum. The message names each LLM's cause.
         """
         report, context = _call(query_str, text_chunks, response_kwargs)
         prompt = Prompt.of(query_str)
@@ -191,7 +183,7 @@ class BlendedSynthesizer(BaseSynthesizer):
     async def aget_response(
         self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any
     ) -> RESPONSE_TEXT_TYPE:
-        """Answer from texts; see ``get_response``."""
+        """Answer from texts without blocking the event loop; see ``get_response``."""
         report, context = _call(query_str, text_chunks, response_kwargs)
         prompt = Prompt.of(query_str)
         if self._streaming:
@@ -202,7 +194,7 @@ class BlendedSynthesizer(BaseSynthesizer):
 
 
 class _SynthesizerMember(SourcedMember):
-    """One LLM's synthesizer; what it reads comes through the context of the call, since a member gets a prompt only."""
+    """Asks one LLM's synthesizer. Its texts come from a context variable, because a member gets only a prompt."""
 
     def __init__(
         self, name: str, synthesizer: BaseSynthesizer, llm: BaseLLM, output_cls: type[BaseModel] | None
@@ -224,12 +216,12 @@ class _SynthesizerMember(SourcedMember):
         if self._output_cls is not None and not isinstance(written, self._output_cls):
             raise MemberError(f"{self.name} wrote no {self._output_cls.__name__}")
         text = written.model_dump_json() if isinstance(written, BaseModel) else str(written)
-        # the response's nodes stay as they are: chunks with the same text must not become one source
+        # the place keeps chunks with the same text apart: the nodes of the response are not changed
         sources = tuple(Source(chunk, f"chunk-{place}", {"place": place}) for place, chunk in enumerate(chunks))
         return GroundedCandidate(text, sources, written)
 
 
-# query, texts and options of the call that is being made
+# query, texts and options of the current call
 _read: contextvars.ContextVar[tuple[str, Sequence[str], Mapping[str, Any]]] = contextvars.ContextVar(
     "blended_llm_synthesis_input"
 )
@@ -269,7 +261,7 @@ def _reporting() -> Iterator[_Report]:
 
 def _fill(report: _Report | None, result: GroundedResult, rejected_characters: int = 0) -> None:
     if report is not None:
-        # a stream ends after its response was made: the same dict stands there already
+        # a stream ends after its response was made, which holds this dict already
         report.update(result.to_dict(), rejected_characters=rejected_characters)
 
 

@@ -1,15 +1,15 @@
-"""The text of a blend's events, piece by piece."""
+"""Stream the text of a blend's events."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from typing import Any, cast
+from typing import cast
 
 from blender_core.events import BlendEvent, Finished, FusionRejected, Token
 from blender_core.rag import GroundedResult
+from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
 
 __all__ = ["StreamedText", "astream_text", "stream_text"]
 
@@ -17,12 +17,12 @@ _PARAGRAPH = "\n\n"
 
 
 class StreamedText:
-    """Turns the events of one call into text. Made for one call.
+    """Converts the events of one call to text; made for one call.
 
-    Should a fusion be refused after part of it was sent, the best answer follows as a new paragraph.
+    If a fusion is rejected after a part of it was sent, the best answer follows as a new paragraph.
 
     Args:
-        finish: Called at the end with the result, and how many characters of a refused fusion were sent before it.
+        finish: Called at the end with the result, and the number of characters sent of a rejected fusion.
     """
 
     def __init__(self, finish: Callable[[GroundedResult, int], None]) -> None:
@@ -31,7 +31,7 @@ class StreamedText:
         self._rejected = 0
 
     def pieces(self, event: BlendEvent) -> Iterator[str]:
-        """The text that an event brings.
+        """Yield the text of an event.
 
         Args:
             event: The event.
@@ -55,31 +55,23 @@ def stream_text(
     """Stream a call, blocking.
 
     Args:
-        events: Events of a blender, not begun.
-        writer: The writer made for this call.
-        context: Where the call runs: the engine takes the context of the first step with it.
+        events: Events of a blender that has not started.
+        writer: The writer of this call.
+        context: The context in which the call runs.
 
     Yields:
         Text.
     """
-    with contextlib.closing(cast(Any, events)):
-        event: BlendEvent | None = context.run(next, events, None)
-        while event is not None:
+    with contextlib.closing(iterate_in_context(events, context)) as stream:
+        for event in stream:
             yield from writer.pieces(event)
-            event = next(events, None)
 
 
 async def astream_text(
     events: AsyncIterator[BlendEvent], writer: StreamedText, context: contextvars.Context
 ) -> AsyncGenerator[str, None]:
-    """Stream a call; see ``stream_text``."""
-    async with contextlib.aclosing(cast(Any, events)):
-        event = await asyncio.create_task(_step(events), context=context)
-        while event is not None:
+    """Stream a call without blocking the event loop; see ``stream_text``."""
+    async with contextlib.aclosing(aiterate_in_context(events, context)) as stream:
+        async for event in stream:
             for piece in writer.pieces(event):
                 yield piece
-            event = await _step(events)
-
-
-async def _step(events: AsyncIterator[BlendEvent]) -> BlendEvent | None:
-    return await anext(events, None)

@@ -1,4 +1,4 @@
-"""For tests: an LLM that follows a script, and a suite that any LlamaIndex LLM can be held to.
+"""Test LlamaIndex code with a scripted LLM, and any LlamaIndex LLM with a test suite.
 
 Examples:
     >>> from llamaindex_blender.testing import ScriptedLLM
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from llamaindex_blender.testing.scripted_llm import ScriptedCall, ScriptedLLM, call_first_tool
 
 _HOMES = {
-    "LLMConformance": "llamaindex_blender.testing.conformance",
-    "ScriptedCall": "llamaindex_blender.testing.scripted_llm",
-    "ScriptedLLM": "llamaindex_blender.testing.scripted_llm",
-    "call_first_tool": "llamaindex_blender.testing.scripted_llm",
+    "llamaindex_blender.testing.conformance": "LLMConformance",
+    "llamaindex_blender.testing.scripted_llm": "ScriptedCall ScriptedLLM call_first_tool",
 }
 
 __all__ = ["LLMConformance", "ScriptedCall", "ScriptedLLM", "call_first_tool"]

@@ -1,4 +1,4 @@
-"""A suite that any LlamaIndex LLM can be held to; LlamaIndex itself has none."""
+"""Test any LlamaIndex LLM against the interface; LlamaIndex itself has no such suite."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ _PIXEL = bytes.fromhex(
 
 
 class CallConformance:
-    """Calls, streams, prompts and copies; see ``LLMConformance``."""
+    """Tests calls, streams, prompts and copies; see ``LLMConformance``."""
 
     supports_images: bool = True
     survives_pickle: bool = True
     concurrent_calls: int = 8
 
     def make_llm(self) -> LLM:
-        """Make the LLM under test. To be written."""
+        """Make the LLM under test; your subclass overrides this."""
         raise NotImplementedError("write make_llm() -> LLM in your test class")
 
     @pytest.fixture
@@ -76,7 +76,7 @@ class CallConformance:
         return self.make_llm()
 
     def conversation(self) -> list[ChatMessage]:
-        """Turns that every LLM understands."""
+        """Return turns that every LLM understands."""
         return [
             ChatMessage(role=MessageRole.SYSTEM, content="You are brief."),
             ChatMessage(role=MessageRole.USER, content="Say hello to Zoë."),
@@ -84,7 +84,7 @@ class CallConformance:
             ChatMessage(role=MessageRole.USER, content="Now say goodbye to her."),
         ]
 
-    # -- what it says about itself -----------------------------------------------------------------------
+    # -- metadata ----------------------------------------------------------------------------------------
 
     def test_metadata(self, llm: LLM) -> None:
         """Metadata is complete and the same each time."""
@@ -121,7 +121,7 @@ class CallConformance:
         assert response.text
 
     def test_complete_by_keyword(self, llm: LLM) -> None:
-        """The prompt may be given by name, formatted already."""
+        """The prompt may be a keyword, and already formatted."""
         assert llm.complete(prompt="Say hello.", formatted=True).text
 
     def test_chat(self, llm: LLM) -> None:
@@ -133,7 +133,7 @@ class CallConformance:
         _is_answer(asyncio.run(llm.achat(self.conversation())))
 
     def test_chat_leaves_its_input_alone(self, llm: LLM) -> None:
-        """Messages are the caller's."""
+        """A call does not change the caller's messages."""
         messages = self.conversation()
         before = copy.deepcopy(messages)
         llm.chat(messages)
@@ -168,7 +168,7 @@ class CallConformance:
         _adds_up([(piece.delta, piece.message.content) for piece in pieces])
 
     def test_a_stream_can_be_left(self, llm: LLM) -> None:
-        """After the first piece the rest need not be read, and the LLM still answers."""
+        """A stream may be closed after its first piece, and the LLM still answers."""
         stream = llm.stream_chat(self.conversation())
         next(stream)
         stream.close()
@@ -180,7 +180,7 @@ class CallConformance:
         _is_answer(llm.chat([ChatMessage(role=MessageRole.USER, blocks=blocks)]))
 
     def test_images(self, llm: LLM) -> None:
-        """An image beside the text is taken."""
+        """A message may have an image and a text."""
         if not self.supports_images:
             pytest.skip("supports_images is False")
         blocks = [TextBlock(text="What is this?"), ImageBlock(image=_PIXEL)]
@@ -202,7 +202,7 @@ class CallConformance:
         assert llm.predict(template)
 
     def test_stream_prompt(self, llm: LLM) -> None:
-        """A template's answer comes in tokens."""
+        """The answer to a template comes in pieces."""
 
         async def collect() -> list[Any]:
             return await _collected(await llm.astream(PromptTemplate("Say hello to {name}."), name="Zoë"))
@@ -241,7 +241,7 @@ class CallConformance:
         _is_answer(copy.deepcopy(llm).chat(self.conversation()))
 
     def test_pickle(self, llm: LLM) -> None:
-        """So does one out of a pickle."""
+        """So does an LLM that was pickled."""
         if not self.survives_pickle:
             pytest.skip("survives_pickle is False")
         loaded = pickle.loads(pickle.dumps(llm))
@@ -256,7 +256,7 @@ def _is_answer(response: ChatResponse) -> None:
 
 
 def _adds_up(pieces: Iterable[tuple[str | None, str | None]]) -> None:
-    """The deltas make up the text that the last piece holds."""
+    """The deltas add up to the text of the last piece."""
     deltas, texts = zip(*pieces, strict=True)
     assert "".join(delta or "" for delta in deltas) == texts[-1]
     assert texts[-1]
@@ -283,13 +283,13 @@ _GREET = PromptTemplate("Write a greeting for {name}.")
 
 
 class ToolConformance:
-    """Tools and structured output; see ``LLMConformance``."""
+    """Tests tools and structured output; see ``LLMConformance``."""
 
     streams_structured_output: bool = True
 
     @pytest.fixture
     def tool_llm(self, llm: LLM) -> FunctionCallingLLM:
-        """The LLM, where its metadata says that it calls functions."""
+        """The LLM, if its metadata says that it calls functions; else the test is skipped."""
         if not (isinstance(llm, FunctionCallingLLM) and llm.metadata.is_function_calling_model):
             pytest.skip("not a function-calling LLM")
         return llm
@@ -328,7 +328,7 @@ class ToolConformance:
         _calls_add(tool_llm.get_tool_calls_from_response(asyncio.run(last())))
 
     def test_one_call_where_one_is_allowed(self, tool_llm: FunctionCallingLLM, tool: FunctionTool) -> None:
-        """Without leave for parallel calls there is one."""
+        """If parallel calls are not allowed, there is one."""
         response = tool_llm.chat_with_tools(
             [tool], user_msg=_QUESTION, tool_required=True, allow_parallel_tool_calls=False
         )
@@ -340,7 +340,7 @@ class ToolConformance:
         assert tool_llm.get_tool_calls_from_response(response, error_on_no_tool_call=False) == []
 
     def test_tool_result(self, tool_llm: FunctionCallingLLM, tool: FunctionTool) -> None:
-        """The conversation goes on with the tool's result."""
+        """The LLM answers after the tool's result."""
         question = ChatMessage(role=MessageRole.USER, content=_QUESTION)
         response = tool_llm.chat_with_tools([tool], chat_history=[question], tool_required=True)
         (call,) = tool_llm.get_tool_calls_from_response(response)
@@ -349,7 +349,7 @@ class ToolConformance:
         )
         answer = tool_llm.chat_with_tools([tool], chat_history=[question, response.message, result])
         assert answer.message.role == MessageRole.ASSISTANT
-        # a message survives a chat store
+        # a message may come from a chat store
         stored = ChatMessage.model_validate_json(response.message.model_dump_json())
         assert tool_llm.chat_with_tools([tool], chat_history=[question, stored, result]).message is not None
 
@@ -446,7 +446,7 @@ _TEXTS = ("The Rhine flows through Cologne.", "The Elbe flows through Dresden.")
 
 
 class UseConformance:
-    """Settings, events, spans, token counts and engines; see ``LLMConformance``."""
+    """Tests settings, events, spans, token counts and engines; see ``LLMConformance``."""
 
     response_modes: tuple[ResponseMode, ...] = tuple(ResponseMode)
 
@@ -459,7 +459,7 @@ class UseConformance:
             assert SummaryIndex.from_documents(_documents()).as_query_engine().query("Which rivers?")
 
     def test_rate_limiter(self, llm: LLM) -> None:
-        """A rate limiter is asked before a call."""
+        """The rate limiter is asked before each call."""
         limiter = _Limiter()
         llm.rate_limiter = limiter
         llm.chat(_HELLO)
@@ -483,7 +483,7 @@ class UseConformance:
         assert [type(e) for e in _own(events, spans, llm, "achat")] == [LLMChatStartEvent, LLMChatEndEvent]
 
     def test_stream_chat_events(self, llm: LLM) -> None:
-        """A stream tells of every piece."""
+        """A stream reports every piece."""
         with _listening() as (events, spans):
             pieces = list(llm.stream_chat(_HELLO))
         first, *middle, last = _own(events, spans, llm, "stream_chat")
@@ -500,7 +500,7 @@ class UseConformance:
         assert [type(event) for event in own] == [LLMCompletionStartEvent, LLMCompletionEndEvent]
 
     def test_callbacks(self, llm: LLM) -> None:
-        """The callback manager hears of every call's start and end."""
+        """The callback manager is told of every call's start and end."""
         handler = _Handler()
         llm.callback_manager = CallbackManager([handler])
         llm.chat(_HELLO)
@@ -527,7 +527,7 @@ class UseConformance:
         for mode in self.response_modes:
             if streaming and mode in (ResponseMode.ACCUMULATE, ResponseMode.COMPACT_ACCUMULATE):
                 continue  # core cannot stream these
-            with _default(llm):  # some modes ask for the default LLM beside the one they are given
+            with _default(llm):  # some modes also use the default LLM
                 engine = index.as_query_engine(llm=llm, response_mode=mode, streaming=streaming)
             response = engine.query("Which rivers are named?")
             text = "".join(response.response_gen) if isinstance(response, StreamingResponse) else str(response)
@@ -597,10 +597,10 @@ class _Handler(BaseCallbackHandler):
             self.ended.add(event_id)
 
     def start_trace(self, trace_id: str | None = None) -> None:
-        """Traces are not looked at."""
+        """Ignore traces."""
 
     def end_trace(self, trace_id: str | None = None, trace_map: Any = None) -> None:
-        """Traces are not looked at."""
+        """Ignore traces."""
 
 
 class _Limiter(BaseRateLimiter):
@@ -629,7 +629,7 @@ def _listening() -> Iterator[tuple[list[Any], list[Any]]]:
 
 @contextmanager
 def _default(llm: LLM) -> Iterator[None]:
-    """The LLM as the default one, for a while."""
+    """Make the LLM the default for a while."""
     before = Settings._llm
     Settings.llm = llm
     try:
@@ -639,12 +639,12 @@ def _default(llm: LLM) -> Iterator[None]:
 
 
 def _own(events: list[Any], spans: list[Any], llm: LLM, method: str) -> list[Any]:
-    """The events of the call itself: not those of calls that it makes in turn."""
+    """The events of the call itself, without those of its inner calls."""
     name = f"{type(llm).__name__}.{method}-"
     (span,) = [span for span in spans if span.id_.startswith(name) and span.parent_id is None]
     while True:
         own = [event for event in events if event.span_id == span.id_ and type(event).__name__.startswith("LLM")]
-        # an LLM that leaves the call to its base class has a second span of the same name
+        # an LLM that calls its base class has a second span of the same name
         inner = [other for other in spans if other.id_.startswith(name) and other.parent_id == span.id_]
         if own or len(inner) != 1:
             return own
@@ -656,19 +656,19 @@ def _documents() -> list[Document]:
 
 
 class LLMConformance(CallConformance, ToolConformance, UseConformance):
-    """Tests over the interface of a LlamaIndex LLM, to be mixed into a pytest class.
+    """Tests the interface of a LlamaIndex LLM.
 
-    Subclass it under a name that pytest collects, and write ``make_llm``. Tools of the suite have defaults for all
-    arguments, so that scripted LLMs can call them. Tests of tools and structured output are skipped where the
-    LLM's metadata says that it calls no functions. No plugin of pytest is needed.
+    Subclass it under a name that pytest collects, and write ``make_llm``. All arguments of the suite's tools have
+    defaults, so scripted LLMs can call them. Tests of tools and structured output are skipped if the LLM's metadata
+    says that it calls no functions. No pytest plugin is needed.
 
     Attributes:
-        supports_images: Messages may hold images.
-        survives_pickle: The LLM can be pickled.
-        streams_structured_output: ``stream_structured_predict`` ends in an object of the class. Core's own
+        supports_images: Whether messages may have images.
+        survives_pickle: Whether the LLM can be pickled.
+        streams_structured_output: Whether ``stream_structured_predict`` ends in an object of the class. Core's own
             ``MockFunctionCallingLLM`` does not.
-        concurrent_calls: Calls made at the same time in the tests of threads and tasks.
-        response_modes: Response modes of query engines to be tried.
+        concurrent_calls: Number of calls at the same time in the tests of threads and tasks.
+        response_modes: Response modes of the query engines to test.
 
     Examples:
         >>> from llama_index.core.llms import MockLLM

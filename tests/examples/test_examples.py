@@ -13,6 +13,10 @@ from blender_core.testing import ScriptedServer
 
 FOLDER = Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
+# these start their own servers, as at a user's; for the others, servers run already
+SERVE_THEMSELVES = ("langchain_chain.py", "mixed_ensemble.py")
+TOOL_CALLER = "qwen2.5-coder-0.5b"
+ASKED = {"best_of_n.py": [TOOL_CALLER], "langgraph_agent.py": [TOOL_CALLER] * 2}
 
 
 def run(example, folder, *arguments, **environment):
@@ -42,9 +46,9 @@ def hosted():
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("example", [path.name for path in EXAMPLES])
-def test_example_runs(example, tmp_path):
-    pytest.importorskip("xllamacpp", reason="the demo extra is not installed")
-    assert "won:" in run(example, tmp_path)
+def test_example_runs(example, served, tmp_path):
+    environment = {} if example in SERVE_THEMSELVES else served(*ASKED.get(example, ()))
+    assert "won:" in run(example, tmp_path, **environment)
 
 
 def test_one_model_alone_gives_no_preference(hosted, tmp_path):

@@ -26,9 +26,10 @@ def test_notebook_is_kept_without_outputs(notebook):
 # what jupyter's own client says about its future and its sockets is not ours to mend
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_notebook_runs(notebook, tmp_path):
-    pytest.importorskip("xllamacpp", reason="the demo extra is not installed")
+def test_notebook_runs(notebook, served, monkeypatch, tmp_path):
     client = pytest.importorskip("nbclient").NotebookClient
+    for name, value in served().items():
+        monkeypatch.setenv(name, value)
     client(notebook, timeout=500, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     kinds = {kind for output in shown for kind in output.get("data", {})}

@@ -350,34 +350,32 @@ def test_members_run_at_once_in_both_worlds():
     assert asyncio.run(llm.ainvoke("Hi")).text == "together"
 
 
-def test_max_concurrency_holds_over_a_batch():
-    running, most = 0, 0
+class Crowd:
+    """Counts how many calls run at once."""
 
-    async def member(messages):
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
+    def __init__(self):
+        self.running = self.most = 0
+
+    async def member(self, messages):
+        self.running += 1
+        self.most = max(self.most, self.running)
         await asyncio.sleep(0.01)
-        running -= 1
+        self.running -= 1
         return "ok"
 
-    llm = blend(RunnableLambda(member), RunnableLambda(member), max_concurrency=2)
-    asyncio.run(llm.abatch(["a", "b", "c"]))
-    assert most == 2
+    def blend(self):
+        return blend(RunnableLambda(self.member), RunnableLambda(self.member), max_concurrency=2)
+
+
+def test_max_concurrency_holds_over_a_batch():
+    crowd = Crowd()
+    asyncio.run(crowd.blend().abatch(["a", "b", "c"]))
+    assert crowd.most == 2
 
 
 def test_configured_copies_share_the_limit():
-    running, most = 0, 0
-
-    async def member(messages):
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0.01)
-        running -= 1
-        return "ok"
-
-    llm = blend(RunnableLambda(member), RunnableLambda(member), max_concurrency=2)
+    crowd = Crowd()
+    llm = crowd.blend()
     configurable = llm.configurable_fields(
         top_k=ConfigurableField(id="top_k"), max_concurrency=ConfigurableField(id="width")
     )
@@ -386,11 +384,11 @@ def test_configured_copies_share_the_limit():
         await asyncio.gather(llm.ainvoke("a"), *(configurable.ainvoke("b", {"configurable": c}) for c in configured))
 
     asyncio.run(all_at_once({"top_k": 1}, {"top_k": 2}, {"top_k": 2}))
-    assert most == 2
-    most = 0
+    assert crowd.most == 2
+    crowd.most = 0
     asyncio.run(all_at_once({"width": 1}, {"width": 1}))
-    # the copies have another limit: one of their own, that they share
-    assert most == 3
+    # the copies share a limit of their own
+    assert crowd.most == 3
 
 
 def test_batch_keeps_the_order():

@@ -11,7 +11,7 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 from blender_core import LLMFuser
 from blender_core.testing import FakeRanker
 from langchain_blender import BlendedLLM
-from langchain_blender.identity import identity
+from langchain_blender.caching import identity
 from langchain_blender.members import LangChainMember
 from langchain_blender.testing import FakeChatModel
 

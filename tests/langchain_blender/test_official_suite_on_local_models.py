@@ -12,7 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
 from langchain_blender import BlendedLLM
-from langchain_blender.local import local_chat_models
+from langchain_blender.local import open_chat_models
 
 pytestmark = [
     pytest.mark.local_models,
@@ -30,9 +30,12 @@ class TestIntegration(ChatModelIntegrationTests):
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
-    def serve(cls, local_servers):
+    def serve(cls, remembered_models):
         pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
-        cls.members = local_chat_models(local_servers, max_tokens=16)
+        # the two smallest
+        small = [endpoint for endpoint in remembered_models if "qwen" not in endpoint.model]
+        with open_chat_models(small, max_tokens=8) as cls.members:
+            yield
 
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
@@ -40,7 +43,7 @@ class TestIntegration(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"llms": self.members, "timeout": 120, "max_tokens": 16}
+        return {"llms": self.members, "timeout": 120, "max_tokens": 8}
 
     @property
     def standard_chat_model_params(self) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def test_options_reach_members():
 
 @pytest.mark.parametrize("name", ["frequency_penalty", "logit_bias", "presence_penalty", "seed", "top_p"])
 def test_sampling_options_reach_members_of_both_kinds(name):
-    other = FakeMember("b", ["b"])
+    other = FakeMember("b", "b")
     llm = blend("a")
     llm.llms.append(other)
     llm.complete("Why?", **{name: 1})

@@ -12,9 +12,9 @@ import pytest
 from llama_index.core.llms.llm import LLM
 from llama_index.core.response_synthesizers import ResponseMode
 
-from llamaindex_blender import BlendedLLM, local_llms
+from llamaindex_blender import BlendedLLM, open_llms
 from llamaindex_blender.testing import LLMConformance
-from llamaindex_blender.testing.conformance import ToolConformance
+from llamaindex_blender.testing.conformance import CallConformance, ToolConformance, UseConformance
 
 pytestmark = [
     pytest.mark.local_models,
@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]
 
-TALKER, TOOL_CALLER = "smollm2-135m", "qwen2.5-coder-0.5b"
+TALKER, TOOL_CALLER, BASE = "smollm2-135m", "qwen2.5-coder-0.5b", "gemma-3-270m"
 
 
 class LocalModels:
@@ -39,16 +39,18 @@ class LocalModels:
 
     @pytest.fixture(autouse=True, scope="class")
     @classmethod
-    def serve(cls, local_servers):
+    def serve(cls, remembered_models):
         pytest.importorskip("llama_index.llms.openai_like", reason="comes with the extra all")
-        cls.llms = {llm.metadata.model_name: llm for llm in local_llms(local_servers, max_tokens=40)}
-        yield
+        with open_llms(remembered_models) as llms:
+            cls.llms = {llm.metadata.model_name: llm for llm in llms}
+            yield
         # clients that LlamaIndex does not close go here, where the warning is not an error
         cls.llms = {}
         gc.collect()
 
     def member(self, name):
-        return self.llms[name].model_copy()
+        # a call of a tool is longer than what is asserted of a text
+        return self.llms[name].model_copy(update={"max_tokens": 40 if name == TOOL_CALLER else 6})
 
 
 class TestModelThatTalks(LocalModels, LLMConformance):
@@ -62,7 +64,14 @@ class TestModelThatCallsTools(LocalModels, ToolConformance):
         return self.member(TOOL_CALLER)
 
 
-class TestBlendOfLocalModels(LocalModels, LLMConformance):
+class TestBlendThatTalks(LocalModels, CallConformance, UseConformance):
     def make_llm(self):
+        members = [self.member(TALKER), self.member(BASE)]
+        return BlendedLLM(llms=members, fuser=self.member(TALKER), timeout=120)
+
+
+class TestBlendThatCallsTools(LocalModels, ToolConformance):
+    @pytest.fixture
+    def llm(self):
         members = [self.member(TALKER), self.member(TOOL_CALLER)]
         return BlendedLLM(llms=members, fuser=self.member(TALKER), timeout=120)

@@ -1,4 +1,4 @@
-"""``BlendedLLM`` where LlamaIndex users look for it; the code is in ``llamaindex_blender``.
+"""Export ``BlendedLLM`` under the import path of LlamaIndex integrations.
 
 Examples:
     >>> from llama_index.llms.blender import BlendedLLM

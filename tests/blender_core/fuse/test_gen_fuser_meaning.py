@@ -58,13 +58,13 @@ def folder(tmp_path_factory):
     tokenizer, draw = make_tokenizer(), random.Random(1)
     model = llama(tokenizer, tie_word_embeddings=True, initializer_range=0.1)
     layout = ChatLayout(tokenizer)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
     model.train()
     for step in range(800):
         loss = answer_loss(model, *make_batch(layout, tokenizer, draw))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.param_groups[0]["lr"] = 3e-3 * min(1.0, (step + 1) / 50)
+        optimiser.param_groups[0]["lr"] = 5e-3 * min(1.0, (step + 1) / 30)
         optimiser.step()
         optimiser.zero_grad()
         if loss.item() < 0.02:

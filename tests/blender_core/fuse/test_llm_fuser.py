@@ -6,7 +6,8 @@ import pytest
 
 from blender_core import Answer, LLMFuser, Price, Prompt, Usage
 from blender_core.errors import ConfigurationError, FusionError
-from blender_core.fuse import FusionInput, fusion_prompt
+from blender_core.fuse import FusionInput
+from blender_core.fuse.llm_fuser import fusion_prompt
 from blender_core.testing import FakeMember
 
 REQUEST = FusionInput("Why?", ("because", "why not"))

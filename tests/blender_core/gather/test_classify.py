@@ -13,7 +13,8 @@ import openai
 
 from blender_core import Status
 from blender_core.errors import UnsupportedError
-from blender_core.gather import RetryPolicy, classify
+from blender_core.gather.classify import classify
+from blender_core.gather.policy import RetryPolicy
 
 
 def api_error(cls, status, body=None, **headers):

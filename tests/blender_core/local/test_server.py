@@ -86,7 +86,7 @@ def ask(server, content, **options):
     body = {"model": server.model, "messages": [{"role": "user", "content": content}], "temperature": 0, **options}
     request = urllib.request.Request(
         f"{server.base_url}/chat/completions",
-        json.dumps(body).encode(),
+        json.dumps({name: value for name, value in body.items() if value is not None}).encode(),
         {"Authorization": f"Bearer {server.api_key}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=120) as response:
@@ -126,6 +126,18 @@ def test_one_server_answers_two_at_once(local_servers):
     assert "Paris" in answers["France"]
     assert "Rome" in answers["Italy"]
     assert "Tokyo" in answers["Japan"]
+
+
+@pytest.mark.local_models
+def test_a_request_without_a_temperature_can_be_repeated(local_servers):
+    asked = [ask(local_servers[0], "Tell me about the sea.", max_tokens=24, temperature=t) for t in (0, None, None)]
+    assert len({choice["message"]["content"] for choice in asked}) == 1
+
+
+@pytest.mark.local_models
+def test_the_servers_of_an_ensemble_share_a_key(local_servers):
+    assert len({server.api_key for server in local_servers}) == 1
+    assert len(local_servers[0].api_key) > 30
 
 
 @pytest.mark.local_models

@@ -2,7 +2,8 @@
 
 import pytest
 
-from blender_core.rag import StreamedCitations, rewrite_citations
+from blender_core.rag import rewrite_citations
+from blender_core.rag.citations import StreamedCitations
 
 
 @pytest.mark.parametrize("text", ['{"port":8080,"pages":[3]}', '{"pages": [3, 4], "port": 8080}'])

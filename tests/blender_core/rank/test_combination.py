@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blender_core import Ranking
 from blender_core.errors import ConfigurationError, RankerError
-from blender_core.rank import CombinedRanker, Ranker, Ranking
+from blender_core.rank import CombinedRanker, Ranker
 from blender_core.testing import FakeRanker
 
 LONG = FakeRanker(len)

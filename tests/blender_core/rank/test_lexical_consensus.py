@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_core.rank import distinct_candidates
 from blender_core.rank.baselines import LongestRanker
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker, measure_agreement
+from blender_core.text.distinct import distinct_candidates
 from blender_core.text.final_answer import final_answer, short_answer
 
 

@@ -90,6 +90,8 @@ def packaged():
 
 @pytest.mark.local_models
 @pytest.mark.slow
+# reading the file takes minutes if the machine is busy
+@pytest.mark.timeout(900)
 def test_the_head_in_the_package_ranks_with_its_real_model(packaged):
     ranking = packaged.rank(
         "Give me three tips for a job interview.",
@@ -106,6 +108,8 @@ def test_the_head_in_the_package_ranks_with_its_real_model(packaged):
 
 @pytest.mark.local_models
 @pytest.mark.slow
+# reading the file takes minutes if the machine is busy
+@pytest.mark.timeout(900)
 def test_a_real_model_reads_like_answers_alike(packaged):
     answers = ["Paris.", "It is Paris.", "def f(x): return x"]
     near, same, far = packaged._reader.vectors("What is the capital of France?", answers)

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_core.rank import Ranking
+from blender_core import Ranking
 from blender_core.types.ranking import find_cycles
 
 

@@ -12,12 +12,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from blender_core import Ranking
 from blender_core.cli.app import app
 from blender_core.errors import ConfigurationError, DownloadError
-from blender_core.rank import Ranking
 from blender_core.rank.baselines import LongestRanker
 from blender_core.rank.embedding_rankers import EmbeddingConsensusRanker
-from blender_lab.evaluate import evaluate_ranker
+from blender_lab.evaluate.ranker import evaluate_ranker
 from blender_lab.evaluate.statistics import wilson_interval
 
 

@@ -8,10 +8,10 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from blender_core.errors import CheckpointError, ConfigurationError  # noqa: E402
-from blender_lab.evaluate.metrics import resolve_metric  # noqa: E402
 from blender_lab.evaluate.metrics.bart_score import BartScore  # noqa: E402
 from blender_lab.evaluate.metrics.bert_score import BertScore  # noqa: E402
 from blender_lab.evaluate.metrics.bleurt import Bleurt  # noqa: E402
+from blender_lab.evaluate.metrics.registry import resolve_metric  # noqa: E402
 
 CANDIDATES = ["the cat sat on the mat", "a dog ran", "the dog sat", "cat"]
 REFERENCES = ["the cat sat", "the dog ran on the mat", "a cat ran", "the mat sat on a dog"]

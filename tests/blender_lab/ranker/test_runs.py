@@ -209,10 +209,16 @@ def same_logits(config, checkpoint, exported, data):
             assert pair.backward == pytest.approx(-matrix[j][i], abs=1e-4)
 
 
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """The folder of the unbroken run; how often a run saves does not change it."""
+    return tmp_path_factory.mktemp("whole")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("save_every", [7, 1])
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
-def test_a_killed_run_ends_where_an_unbroken_one_does(save_every, toy_config, toy_data, tmp_path):
+def test_a_killed_run_ends_where_an_unbroken_one_does(save_every, whole_run, toy_config, toy_data, tmp_path):
     """At most the steps since the last save are done again; the weights are the same to the last bit."""
     changes = {"steps": 120, "save_every": save_every, "corruption": 0.5, "dropout": 0.1, "records_per_step": 4}
     killed = toy_config(output=str(tmp_path / "killed"), **changes)
@@ -235,11 +241,11 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(save_every, toy_config, to
     # with 1, the step in flight
     assert logged - saved <= save_every
 
-    whole = toy_config(output=str(tmp_path / "whole"), **changes)
-    train_ranker(whole, data=toy_data)
+    # the second time it is done already
+    train_ranker(toy_config(output=str(whole_run), **{**changes, "save_every": 7}), data=toy_data)
     assert train_ranker(killed, data=toy_data).steps == 120
     same = weights(tmp_path / "killed")
-    for name, value in weights(tmp_path / "whole").items():
+    for name, value in weights(whole_run).items():
         assert torch.equal(value, same[name]), name
-    losses = [[row["loss"] for row in rows(tmp_path / name / "log.csv")] for name in ("whole", "killed")]
+    losses = [[row["loss"] for row in rows(folder / "log.csv")] for folder in (whole_run, tmp_path / "killed")]
     assert losses[0] == losses[1]

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from blender_core.rank.comparisons import compare_both_orders
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.rank.llm_judge import LLMJudge
 from blender_core.types.ranking import Ranking
+from llamaindex_blender.rag.evaluator import compare_both_orders
 
 
 class PrefersFirst:

@@ -8,7 +8,7 @@ pytest.importorskip("matplotlib")
 
 from blender_core.errors import ConfigurationError
 from blender_core.types.ranking import Ranking
-from blender_core.view import ranking_figure
+from blender_lab import ranking_figure
 
 
 def labels(axes):
