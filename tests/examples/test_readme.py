@@ -1,5 +1,6 @@
 """The README: its links, and its scripts on local models, run as they are."""
 
+import os
 import re
 import subprocess
 import sys
@@ -43,10 +44,19 @@ def test_every_local_script_has_an_expected_output():
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.splitlines()[0])
-def test_a_script_runs_on_local_models(script, tmp_path):
+def test_a_script_runs_on_local_models(script, served, tmp_path):
     pytest.importorskip("xllamacpp", reason="the demo extra is not installed")
     pytest.importorskip("llama_index.llms.openai_like", reason="the extra all is not installed")
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    # the one with sources starts its own servers, as it does for a reader; the others ask servers that run already
+    environment = {} if "BlendedQueryEngine" in script else served()
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     for pattern in OUTPUT[script.splitlines()[0]]:
         assert re.search(pattern, done.stdout.strip()), f"{pattern} is not in: {done.stdout}"
