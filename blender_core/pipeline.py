@@ -46,16 +46,10 @@ _MARGIN_S = 0.02
 _PIECE_CHARACTERS = 24
 
 
-class Prior(Protocol):
-    """The methods of a ``MemberPrior`` that a call uses."""
-
-    def blend(self, members: Sequence[str], ranking: Ranking, texts: Sequence[str], /) -> Ranking:
-        """Blend the members' strengths into a ranking."""
-        ...
-
-    def observe(self, members: Sequence[str], ranking: Ranking, /) -> None:
-        """Learn from a ranking."""
-        ...
+class _Prior(Protocol):
+    # what the engine asks of a MemberPrior
+    def blend(self, members: Sequence[str], ranking: Ranking, texts: Sequence[str], /) -> Ranking: ...
+    def observe(self, members: Sequence[str], ranking: Ranking, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +82,7 @@ class BlendPlan:
     semaphore: SharedSemaphore | None
     deadline: float | None
     gather_share: float
-    member_prior: Prior | None = None
+    member_prior: _Prior | None = None
 
 
 class BlendCall:
@@ -221,7 +215,7 @@ class BlendCall:
         return self._with_prior(plan.member_prior, run.ranking, outcomes, texts)
 
     def _with_prior(
-        self, prior: Prior, ranking: Ranking, outcomes: Sequence[MemberOutcome], texts: Sequence[str]
+        self, prior: _Prior, ranking: Ranking, outcomes: Sequence[MemberOutcome], texts: Sequence[str]
     ) -> Ranking:
         names = [outcome.member for outcome in outcomes]
         try:

@@ -26,7 +26,6 @@ _dispatcher = get_dispatcher(__name__)
 class _Finished(Protocol):
     def __call__(self, result: T, /) -> T:
         """Record the span's result, and return it."""
-        ...
 
 
 class TracedMember(Member):

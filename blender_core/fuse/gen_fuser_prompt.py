@@ -27,19 +27,15 @@ class FusionLayout(Protocol):
 
     def harmless(self, text: str) -> str:
         """Change a text so that ``assemble`` reads no control token in it."""
-        ...
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """First and behind-last character of each token of a text."""
-        ...
 
     def assemble(self, prompt: str, candidates: Sequence[str]) -> list[int]:
         """Ids of the whole input; the texts are harmless ones."""
-        ...
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, control tokens left out."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,6 @@ class Fuser(Protocol):
     @property
     def name(self) -> str:
         """Short name, shown in results."""
-        ...
 
     def fuse(self, request: FusionInput) -> FusedText:
         """Write one text from the candidates.
@@ -83,4 +82,3 @@ class Fuser(Protocol):
         Raises:
             FusionError: No text could be written. The top-ranked answer is then returned.
         """
-        ...

@@ -7,21 +7,17 @@ from typing import TYPE_CHECKING
 from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from blender_core.members.adapters import ENTRY_POINT_GROUP, as_member, as_members
+    from blender_core.members.adapters import ENTRY_POINT_GROUP, as_members
     from blender_core.members.endpoints import Endpoint, open_endpoints
-    from blender_core.members.member import Member
 
 _HOMES = {
-    "blender_core.members.adapters": "ENTRY_POINT_GROUP as_member as_members",
+    "blender_core.members.adapters": "ENTRY_POINT_GROUP as_members",
     "blender_core.members.endpoints": "Endpoint open_endpoints",
-    "blender_core.members.member": "Member",
 }
 
 __all__ = [
     "ENTRY_POINT_GROUP",
     "Endpoint",
-    "Member",
-    "as_member",
     "as_members",
     "open_endpoints",
 ]

@@ -61,7 +61,6 @@ class Groundedness(Protocol):
     @property
     def name(self) -> str:
         """Short name, shown in results."""
-        ...
 
     def score(self, question: str, candidates: Sequence[GroundedCandidate]) -> list[float]:
         """Measure.
@@ -73,7 +72,6 @@ class Groundedness(Protocol):
         Returns:
             One number for each, 0 (no support) to 1. Blank answers and answers without sources have 0.
         """
-        ...
 
 
 class LexicalGroundedness:

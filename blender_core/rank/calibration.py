@@ -43,17 +43,14 @@ class ComparedAnswers(Protocol):
     @property
     def prompt(self) -> str:
         """The prompt."""
-        ...
 
     @property
     def candidates(self) -> Sequence[str]:
         """The answers."""
-        ...
 
     @property
     def comparisons(self) -> Sequence[tuple[int, int, float]]:
         """Index of a, index of b, and the probability that a is better."""
-        ...
 
 
 _LABELS = {"a": 1.0, "b": 0.0, "tie": 0.5}

@@ -28,7 +28,6 @@ class PairPredictor(Protocol):
 
     def predict(self, pairs: list[tuple[str, str]]) -> Any:
         """One number for each ``(prompt, candidate)``."""
-        ...
 
 
 class CrossEncoderRanker:

@@ -31,7 +31,6 @@ class Ranker(Protocol):
     @property
     def name(self) -> str:
         """Short name, shown in results."""
-        ...
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
         """Rank the candidates.
@@ -47,4 +46,3 @@ class Ranker(Protocol):
         Raises:
             RankerError: No ranking could be made.
         """
-        ...

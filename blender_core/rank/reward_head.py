@@ -246,11 +246,9 @@ class AnswerFeatures(Protocol):
     @property
     def settings(self) -> ReaderSettings:
         """What decides the vectors."""
-        ...
 
     def vectors(self, prompt: str, answers: Sequence[str]) -> Vectors:
         """One row an answer; see ``FeatureExtractor.vectors``."""
-        ...
 
 
 class VectorCache:

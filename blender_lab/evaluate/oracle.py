@@ -64,7 +64,6 @@ class Oracle(Protocol):
     @property
     def name(self) -> str:
         """Shown in reports."""
-        ...
 
     def scores(self, record: MixRecord, pool: Sequence[int]) -> tuple[float, ...] | None:
         """Rate every candidate among those of the pool.
@@ -77,11 +76,9 @@ class Oracle(Protocol):
             One number a candidate, greater is better, ``nan`` if the oracle says nothing; ``None`` if it says
             nothing on the whole record.
         """
-        ...
 
     def verdict(self, record: MixRecord, first: int, second: int) -> Verdict | None:
         """Look up the verdict on two candidates, ``first`` as A; ``None`` without one."""
-        ...
 
 
 class VerdictOracle:

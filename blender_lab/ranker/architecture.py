@@ -36,12 +36,10 @@ class Architecture(Protocol):
     @property
     def module(self) -> nn.Module:
         """All that is trained and kept in checkpoints."""
-        ...
 
     @property
     def reads_order(self) -> bool:
         """Whether the scores depend on which candidate is on the left."""
-        ...
 
     def sides(self, groups: Sequence[Group], window: int) -> Sides:
         """Score both sides of every pair.
@@ -53,11 +51,9 @@ class Architecture(Protocol):
         Returns:
             The scores.
         """
-        ...
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The optimiser's groups, each with ``params``, ``lr`` and ``peak``."""
-        ...
 
 
 def in_order(parts: Sequence[torch.Tensor], order: Sequence[int]) -> torch.Tensor:

@@ -40,7 +40,6 @@ class Metric(Protocol):
     @property
     def name(self) -> str:
         """Short name, the key under which MixInstruct's ``scores`` hold it."""
-        ...
 
     def score(self, candidates: Sequence[str], references: Sequence[str]) -> list[float]:
         """Score n pairs.
@@ -52,7 +51,6 @@ class Metric(Protocol):
         Returns:
             n finite numbers, greater is better, on the metric's own scale.
         """
-        ...
 
 
 def score_pairs(metric: Metric, candidates: Sequence[str], references: Sequence[str]) -> list[float]:

@@ -7,10 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blender_core import Answer, Blender, Budget, GatherPolicy, Price, Prompt, RetryPolicy, Status, ToolCall, Usage
+from blender_core import (
+    Answer,
+    Blender,
+    Budget,
+    GatherPolicy,
+    Member,
+    Price,
+    Prompt,
+    RetryPolicy,
+    Status,
+    ToolCall,
+    Usage,
+)
 from blender_core.errors import ConfigurationError, QuorumError, RateLimitedError, RefusedError
 from blender_core.events import MemberAnswered, MemberFailed, MemberRetrying, MemberStarted
-from blender_core.members import Member
 from blender_core.testing import FakeMember, FakeRanker, run_in_virtual_time
 
 
