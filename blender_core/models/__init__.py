@@ -1,1 +1,1 @@
-"""Loading and running pretrained models: devices, checkpoints, tokenizers, batches."""
+"""Load and run pretrained models: devices, checkpoints, tokenizers, batches."""

@@ -1,4 +1,4 @@
-"""Group token sequences into batches of similar length, under a budget of tokens."""
+"""Group token sequences into batches of similar length, within a token budget."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ["CPU_TOKEN_BUDGET", "GPU_TOKEN_BUDGET", "run_in_halves", "token_batch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# a batch of one long pair is faster on a CPU than many padded ones; a GPU wants work to share
+# a CPU is faster with little padding, a GPU with large batches
 CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET = 512, 16384
 
 
 def token_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
-    """Group sequences so that little is padded and no batch is larger than the budget.
+    """Group sequences into batches with little padding, none above the budget.
 
     Args:
         lengths: Tokens of each sequence.
-        token_budget: Most tokens in a batch, pads included. A longer sequence gets a batch of its own.
+        token_budget: Most tokens in a batch, padding included. A longer sequence gets its own batch.
 
     Yields:
-        Indices into ``lengths``, longest first, so that memory runs out at once or not at all. Ends with a
-        ``BlendError`` if the call in whose thread this runs is over.
+        Indices into ``lengths``, longest sequence first, so that too little memory shows in the first batch. Raises
+        ``BlendError`` if the call that this thread serves has ended.
 
     Examples:
         >>> list(token_batches([3, 9, 4, 8], token_budget=18))
@@ -51,7 +51,7 @@ def run_in_halves(
     Args:
         batch: At least one item.
         run: Runs some of them.
-        too_large: The message if one item alone does not fit.
+        too_large: Returns the error message if one item alone does not fit.
 
     Yields:
         The parts that ran, in order, and their results.

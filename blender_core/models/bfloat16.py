@@ -1,4 +1,4 @@
-"""Find out if a processor computes in bfloat16; without such instructions it is slow."""
+"""Check if a processor has bfloat16 instructions; without them bfloat16 is slow."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16.
+    """Check if a device has instructions for bfloat16.
 
     A CPU without them computes each product in float32 and converts around it, which is several times slower than
-    float32 alone (``docs/training.md`` has a measurement).
+    float32 alone (``research/training.md`` has a measurement).
 
     Args:
-        device: Where the computing is done. Any but a CPU is taken to have them.
+        device: Device that computes. All devices other than CPUs are assumed to have them.
 
     Returns:
-        ``False`` for a CPU that torch says has none; ``True`` if torch is too old to tell.
+        ``False`` if torch reports none for the CPU; ``True`` if torch is too old to tell.
 
     Examples:
         >>> import torch
@@ -38,6 +38,6 @@ def computes_bfloat16(device: torch.device) -> bool:
     if ask is not None:
         has = ask()
         return any(has.get(name, False) for name in _INSTRUCTIONS)
-    # what torch had before it; says nothing of other architectures
+    # the older function covers x86 only
     older = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return True if older is None or platform.machine() not in ("AMD64", "x86_64") else bool(older())

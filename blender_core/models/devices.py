@@ -1,4 +1,4 @@
-"""Find the torch device and dtype that a name means."""
+"""Resolve the names of torch devices and dtypes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def resolve_device(name: str) -> torch.device:
         The device.
 
     Raises:
-        ConfigurationError: Torch does not know the device, or this machine does not have it.
+        ConfigurationError: Torch does not know the device, or this machine lacks it; use ``"auto"``.
     """
     if name == "auto":
         if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""Run a pretrained encoder: batches, forward passes, and what goes wrong there."""
+"""Run a pretrained encoder: batches, forward passes, errors."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from blender_core.models.encoder_inputs import EncoderInput, EncoderTokenizer
 
 __all__ = ["EncoderModel"]
 
-# of the forward pass that runs here; another thread has its own. Positions, and the padded length of a row
+# of this thread's forward pass: the wanted positions, and the padded length of a row
 _WANTED: ContextVar[tuple[torch.Tensor, int] | None] = ContextVar("wanted positions", default=None)
 
 
 class EncoderModel:
-    """A model on its device, with its tokenizer. Safe to use from several threads.
+    """Runs a model with its tokenizer. Safe to use from several threads.
 
     Args:
         model: A transformers model, on its device.
         tokenizer: Its tokenizer.
-        max_tokens: Window in tokens, special ones included.
-        token_budget: Most tokens in a forward pass, pads included.
+        max_tokens: Context window in tokens, special tokens included.
+        token_budget: Most tokens in a forward pass, padding included.
 
     Raises:
-        ConfigurationError: A number is too small.
+        ConfigurationError: ``max_tokens`` is below 8 or ``token_budget`` below 1.
     """
 
     def __init__(self, model: Any, tokenizer: EncoderTokenizer, *, max_tokens: int, token_budget: int) -> None:
@@ -72,11 +72,11 @@ class EncoderModel:
     ) -> Iterator[tuple[list[int], torch.Tensor]]:
         """Compute the logits of one token of each text.
 
-        The output layer, which is most of a small masked language model's work, runs for that token alone.
+        The output layer dominates the cost of a small masked language model, so it runs for that token only.
 
         Args:
             rows: Encoded texts.
-            positions: For each text the place of its token.
+            positions: Position of the token in each text.
 
         Yields:
             Indices of a batch, and its logits ``[batch, vocabulary]`` in float32.
@@ -87,16 +87,16 @@ class EncoderModel:
         for part in token_batches([len(row.ids) for row in rows], self._token_budget):
             for batch, output, _ in self._halving(part, rows, positions):
                 logits = output.logits
-                # a model whose output layer cannot be narrowed gives all of them
+                # an output layer that cannot be narrowed returns the logits of all positions
                 places = [positions[index] if logits.shape[1] > 1 else 0 for index in batch]
                 yield batch, logits[list(range(len(batch))), places].float()
 
     def values(self, rows: Sequence[EncoderInput], read: Callable[[torch.Tensor], torch.Tensor]) -> list[float]:
-        """Read one number for each text off the logits.
+        """Compute one number for each text from its logits.
 
         Args:
             rows: Encoded texts.
-            read: Takes the logits ``[batch, labels]`` in float32, returns ``[batch]``.
+            read: Maps the logits ``[batch, labels]`` in float32 to numbers ``[batch]``.
 
         Returns:
             The numbers, in the order of the texts.
@@ -162,7 +162,7 @@ def _only_wanted(layer: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, 
     if wanted is None or not inputs:
         return None
     states, (positions, length) = inputs[0], wanted
-    # a layer that is fed in parts, or was narrowed already, is left alone
+    # input of another shape was split or narrowed before
     if states.shape[:2] != (len(positions), length):
         return None
     return (states[torch.arange(len(positions)), positions.to(states.device)].unsqueeze(1), *inputs[1:])

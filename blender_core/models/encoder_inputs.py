@@ -1,7 +1,7 @@
 """Turn a text, or a prompt with an answer, into the token ids of a pretrained encoder.
 
-The special tokens and segment numbers come from the model's own ``tokenizer.json``. The texts go through a sealed
-tokenizer, so that no text can write a special token.
+The special tokens and segment ids come from the model's own ``tokenizer.json``. Texts are encoded by a
+``SealedTokenizer``, so no text can produce a special token.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class EncoderInput:
 
     Attributes:
         ids: Token ids, special ones included.
-        segments: Segment number of each token, as the tokenizer's template has it.
-        answer: First and behind-last position of the last text.
+        segments: Segment id of each token, as in the tokenizer's template.
+        answer: Start and end (exclusive) of the last text in ``ids``.
         prompt_cut: Tokens of the prompt that did not fit.
         answer_cut: Tokens of the last text that did not fit.
     """
@@ -41,7 +41,7 @@ class EncoderInput:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """Special tokens before, between and behind the texts, with segment numbers."""
+    """Special tokens before, between and after the texts, with segment ids."""
 
     special: tuple[tuple[int, ...], ...]
     special_segments: tuple[tuple[int, ...], ...]
@@ -59,7 +59,7 @@ class EncoderTokenizer:
         path: A ``tokenizer.json`` with a template for special tokens.
 
     Raises:
-        CheckpointError: The file cannot be read, or its template is not one for two texts in order.
+        CheckpointError: The file cannot be read, or its template does not join two texts in order.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,7 +81,7 @@ class EncoderTokenizer:
         return self._sealed.encode(text.encode("utf-8", "replace").decode("utf-8"))
 
     def single(self, text: str, max_tokens: int) -> EncoderInput:
-        """Encode one text; its end is cut if it is too long.
+        """Encode one text; cut its end if it is too long.
 
         Args:
             text: The text.
@@ -97,8 +97,8 @@ class EncoderTokenizer:
     def pair(self, prompt: str, answer: str, max_tokens: int) -> EncoderInput:
         """Encode a prompt and an answer.
 
-        Each may use what the other leaves free, and gets half if both are too long. The prompt loses its
-        middle, because a question often stands last; the answer its end.
+        Each may use the room that the other leaves, and gets half if both are too long. A prompt is cut in its middle,
+        because the question often comes last. An answer is cut at its end.
 
         Args:
             prompt: The prompt.
@@ -128,7 +128,7 @@ def tokens_cut(rows: Sequence[EncoderInput]) -> dict[int, int]:
         rows: One prompt, encoded with each of its answers.
 
     Returns:
-        Tokens cut off each answer by its index; under -1 the most that the prompt lost.
+        Tokens cut off, by index of the answer; key -1 holds the most tokens cut off the prompt.
     """
     cut = {index: row.answer_cut for index, row in enumerate(rows) if row.answer_cut}
     prompt_cut = max((row.prompt_cut for row in rows), default=0)
@@ -146,7 +146,7 @@ def _join(frame: _Frame, texts: Sequence[list[int]], prompt_cut: int, answer_cut
 
 
 def _frame(tokenizer: Tokenizer, texts: int, path: Path) -> _Frame:
-    # the template is not readable from Python, but what it does to two words is
+    # Python cannot read the template, so it is inferred from its effect on two words
     encoding = tokenizer.encode("a", "a" if texts == 2 else None, add_special_tokens=True)
     special: list[list[int]] = [[]]
     special_segments: list[list[int]] = [[]]

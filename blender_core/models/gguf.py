@@ -15,15 +15,15 @@ def gguf_file(name: str, *, feature: str) -> Path | None:
 
     Args:
         name: A name in the catalogue of local models, a path that ends in ``.gguf``, or anything else.
-        feature: What the user asked for; it is named in the message if a package is missing.
+        feature: Name of the caller, for the message if a package is missing.
 
     Returns:
-        The file, fetched if it was not there; ``None`` for a folder or a hub name.
+        The file, downloaded if it is missing; ``None`` for a folder or a hub name.
 
     Raises:
         CheckpointError: There is no such file.
-        DownloadError: A model of the catalogue cannot be had.
-        MissingExtraError: ``gguf`` is not installed.
+        DownloadError: A model of the catalogue cannot be downloaded.
+        MissingExtraError: ``gguf`` is not installed; install ``blended-llm[train]``.
 
     Examples:
         >>> gguf_file("sentence-transformers/all-MiniLM-L6-v2", feature="this example") is None

@@ -20,7 +20,7 @@ SAFETENSORS_INDEX = "model.safetensors.index.json"
 LEGACY_WEIGHTS = "pytorch_model.bin"
 
 ONNX_FILES = {"float32": "model.onnx", "int8": "model.int8.onnx"}
-"""ONNX files by what their weights are kept in, the preferred one first."""
+"""ONNX files by precision of the weights, the preferred one first."""
 
 _SMALL_FILES = ("config.json", "ranker_config.json", "tokenizer.json", "added_tokens.json")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -42,7 +42,7 @@ def checkpoint_folder(
         revision: Branch, tag or commit of the repository.
         cache_dir: Cache folder; default huggingface_hub's.
         local_files_only: Use the cache only. ``HF_HUB_OFFLINE=1`` means the same.
-        onnx: Fetch the ONNX files in place of torch's weights.
+        onnx: Fetch the ONNX files instead of torch's weights.
 
     Returns:
         A folder with the config, the tokenizer and one weights file. Legacy weights are fetched only if
@@ -50,7 +50,7 @@ def checkpoint_folder(
 
     Raises:
         CheckpointError: It is neither a folder nor a repository name.
-        DownloadError: The repository cannot be had.
+        DownloadError: The repository cannot be downloaded; check its name and the connection, or pass a folder.
         MissingExtraError: ``huggingface_hub`` is not installed.
     """
     folder = Path(name_or_path)
@@ -88,14 +88,14 @@ def checkpoint_folder(
 def cached_folder(path: str, source: Mapping[str, Any]) -> str:
     """Find the cached folder of a repository if only the cache may be read.
 
-    transformers searches the network for an adapter even with ``local_files_only=True``; with a folder it does not.
+    Given a repository, transformers searches the network for an adapter even with ``local_files_only=True``.
 
     Args:
         path: A folder, or a hub repository.
         source: ``revision``, ``cache_dir`` and ``local_files_only``, as transformers takes them.
 
     Returns:
-        The cached folder for ``local_files_only=True`` and a repository, else ``path``.
+        The cached folder if ``local_files_only`` is true and ``path`` is a repository, else ``path``.
 
     Raises:
         OSError: The repository is not in the cache.

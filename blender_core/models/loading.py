@@ -1,7 +1,7 @@
-"""Load models of transformers: the one place that decides device, dtype and errors.
+"""Load transformers models: the only place that decides device, dtype and errors.
 
-Weights come from safetensors if a checkpoint has them, else from a ``.bin`` file of nothing but tensors. A
-checkpoint's own code is never run, and a checkpoint that lacks weights is refused.
+Weights come from safetensors if a checkpoint has them, else from a ``.bin`` file that holds only tensors. A
+checkpoint's own code is never run. A checkpoint with missing weights is rejected.
 """
 
 from __future__ import annotations
@@ -45,10 +45,9 @@ _previous: list[Callable[..., Any] | None] = []
 
 @contextlib.contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Hide the bar "Loading weights" in the current thread.
+    """Hide the progress bar "Loading weights" in the current thread.
 
-    Bars of downloads and of other threads stay. transformers before 5 has no such bar and no hook for it; there
-    this does nothing.
+    Progress bars of downloads and of other threads stay. transformers before 5 has no such bar, so this does nothing.
     """
     from transformers.utils import logging
 
@@ -90,7 +89,7 @@ _DEFAULTS: dict[str, Any] = {
     "max_tokens": None,
     "token_budget": 4096,
 }
-# their first position is behind the pad id
+# position ids of these models start after the pad id
 _OFFSET_POSITIONS = {"camembert", "longformer", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"}
 
 
@@ -117,9 +116,9 @@ class EncoderOptions(LoadOptions, total=False):
     """Keywords of every encoder's ``from_pretrained``: `LoadOptions` and two sizes.
 
     Attributes:
-        max_tokens: Window in tokens, special ones included; longer texts are cut. Default: ``max_seq_length`` of a
-            sentence-transformers folder, else the model's own window.
-        token_budget: Most tokens in a forward pass, pads included. It bounds the memory.
+        max_tokens: Context window in tokens, special tokens included; longer texts are cut. Default: ``max_seq_length``
+            of a sentence-transformers folder, else the model's window.
+        token_budget: Most tokens in a forward pass, padding included. It bounds the memory.
     """
 
     max_tokens: int | None
@@ -133,7 +132,7 @@ def takes_load_options(
 
     Args:
         options: ``LoadOptions`` or ``EncoderOptions``.
-        **defaults: Other defaults than those of ``options``.
+        **defaults: Defaults that differ from those of ``options``.
 
     Returns:
         A decorator for a function that ends in ``**load: Unpack[...]`` of the same options.
@@ -161,13 +160,13 @@ def hub_options(load: LoadOptions) -> dict[str, Any]:
 
 
 def require_transformers(feature: str) -> None:
-    """Check that torch and transformers are there.
+    """Check that torch and transformers are installed.
 
     Args:
-        feature: What the user asked for; it is named in the message.
+        feature: Name of the caller, for the message.
 
     Raises:
-        MissingExtraError: One of them is not installed.
+        MissingExtraError: One of them is not installed; install ``blended-llm[torch]``.
     """
     for module in ("torch", "transformers"):
         require(module, feature=feature, extra="torch")
@@ -175,15 +174,15 @@ def require_transformers(feature: str) -> None:
 
 @contextlib.contextmanager
 def loading(path: str, purpose: str) -> Iterator[None]:
-    """Load quietly, and turn what transformers and the hub raise into this package's errors.
+    """Load quietly, and turn errors of transformers and the hub into this package's errors.
 
     Args:
         path: The folder or repository that is loaded.
         purpose: Follows "cannot be loaded" in the message, for example ``"with AutoModel"``.
 
     Raises:
-        CheckpointError: What is there cannot be loaded.
-        DownloadError: The repository cannot be had.
+        CheckpointError: The checkpoint cannot be loaded.
+        DownloadError: The repository cannot be downloaded.
 
     Examples:
         >>> with loading("nobody/nothing", "as an example"):
@@ -198,7 +197,7 @@ Check the name and the connection, or pass a folder.
             yield
     except BlendError:
         raise
-    except Exception as error:  # they raise many kinds
+    except Exception as error:  # transformers and the hub raise many types
         message = f"{path} cannot be loaded {purpose}: {type(error).__name__}: {error}"
         if isinstance(error, OSError) and not Path(path).is_dir():
             raise DownloadError(f"{message}. Check the name and the connection, or pass a folder.") from error
@@ -211,13 +210,13 @@ def checkpoint_file(name_or_path: str, filename: str, load: LoadOptions) -> Path
     Args:
         name_or_path: A folder or a hub repository.
         filename: Name of the file.
-        load: Where the repository comes from.
+        load: Load options; revision and cache apply.
 
     Returns:
         The file.
 
     Raises:
-        OSError: There is no such file, or it cannot be had; `loading` turns that into an error of this package.
+        OSError: The file is missing or cannot be downloaded; `loading` turns that into an error of this package.
     """
     from transformers.utils.hub import cached_file
 
@@ -225,12 +224,12 @@ def checkpoint_file(name_or_path: str, filename: str, load: LoadOptions) -> Path
 
 
 def optional_file(name_or_path: str, filename: str, load: LoadOptions) -> Path | None:
-    """Find one file; return ``None`` if there is none, or the hub does not answer.
+    """Find one file; return ``None`` if it is missing or the hub does not answer.
 
     Args:
         name_or_path: A folder or a hub repository.
         filename: Name of the file.
-        load: Where the repository comes from.
+        load: Load options; revision and cache apply.
 
     Returns:
         The file, or ``None``.
@@ -249,11 +248,11 @@ def optional_file(name_or_path: str, filename: str, load: LoadOptions) -> Path |
 
 
 def load_tokenizer(name_or_path: str, load: LoadOptions, **options: Any) -> Any:
-    """Load a tokenizer of transformers.
+    """Load a transformers tokenizer.
 
     Args:
         name_or_path: A folder or a hub repository.
-        load: Where it comes from.
+        load: Load options; revision and cache apply.
         **options: More arguments of ``AutoTokenizer.from_pretrained``.
 
     Returns:
@@ -275,14 +274,14 @@ def load_model(
     quantization: str | None = None,
     **options: Any,
 ) -> Any:
-    """Load a model of transformers in evaluation mode onto its device.
+    """Load a transformers model onto its device, in evaluation mode.
 
     Args:
         family: A class of transformers, for example ``"AutoModelForMaskedLM"``.
         name_or_path: A folder or a hub repository.
-        load: Where it comes from, device and dtype.
+        load: Load options: revision, cache, device and dtype.
         purpose: Follows "cannot be loaded" in messages, for example ``"as a fuser"``.
-        unused: Beginnings of names of weights that may be missing, because nothing reads them.
+        unused: Prefixes of weights that may be missing, because nothing reads them.
         device_map: Spreads the model over devices, as in transformers.
         quantization: ``"8bit"`` or ``"4bit"``; ``None`` for full weights.
         **options: More arguments of the class's ``from_pretrained``.
@@ -291,9 +290,9 @@ def load_model(
         The model.
 
     Raises:
-        CheckpointError: It is no such model, or weights are missing.
-        ConfigurationError: The device, the dtype or the quantization cannot work.
-        DownloadError: The repository cannot be had.
+        CheckpointError: The checkpoint is of another kind, or weights are missing.
+        ConfigurationError: The device, the dtype or the quantization is unknown or unavailable.
+        DownloadError: The repository cannot be downloaded.
         MissingExtraError: ``device_map`` or ``quantization`` needs a package that is not installed.
     """
     import transformers
@@ -320,7 +319,7 @@ def load_model(
                 f"{name_or_path} cannot be loaded {purpose}: it has no weights for {', '.join(missing[:4])} "
                 f"({len(missing)} missing); it is damaged, or no checkpoint for {family}"
             )
-        # accelerate and bitsandbytes have already put it where it belongs
+        # accelerate and bitsandbytes have already placed the model
         return (model if placed else model.to(device)).eval()
 
 
@@ -332,22 +331,22 @@ def load_encoder(
     feature: str,
     unused: tuple[str, ...] = (),
 ) -> EncoderModel:
-    """Load an encoder with its tokenizer; torch is imported here and not before.
+    """Load an encoder with its tokenizer; torch is imported only when this is called.
 
     Args:
         family: A class of transformers, for example ``"AutoModelForMaskedLM"``.
         name_or_path: A folder or a hub repository.
-        load: Every one of ``EncoderOptions``, as ``takes_load_options`` fills them in.
+        load: All ``EncoderOptions``, as filled in by ``takes_load_options``.
         feature: Name of the caller, for the message if torch is missing.
-        unused: Beginnings of names of weights that may be missing, because nothing reads them.
+        unused: Prefixes of weights that may be missing, because nothing reads them.
 
     Returns:
         The model in evaluation mode, on its device.
 
     Raises:
-        CheckpointError: It is no such model, weights are missing, or it has no ``tokenizer.json``.
-        ConfigurationError: The device, the dtype or a number cannot work.
-        DownloadError: The repository cannot be had.
+        CheckpointError: The checkpoint is of another kind, or lacks weights or ``tokenizer.json``.
+        ConfigurationError: The device or the dtype is unknown or unavailable, or a size is too small.
+        DownloadError: The repository cannot be downloaded.
         MissingExtraError: torch or transformers is not installed.
     """
     require_transformers(feature)
@@ -365,7 +364,7 @@ def load_encoder(
 
 
 def _own_window(config: Any, sentence_config: Path | None) -> int:
-    """Tokens that a model can read, or was trained to read."""
+    """Return the context window that a model was trained with, in tokens."""
     positions = int(getattr(config, "max_position_embeddings", 512) or 512)
     if config.model_type in _OFFSET_POSITIONS:
         positions -= (config.pad_token_id or 0) + 1

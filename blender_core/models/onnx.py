@@ -13,13 +13,13 @@ __all__ = ["open_session"]
 def open_session(
     model: str | bytes, *, source: str, threads: int | None = None, providers: Sequence[Any] = ("CPUExecutionProvider",)
 ) -> Any:
-    """Open a model quietly.
+    """Open a model, with onnxruntime's warnings hidden.
 
     Args:
         model: A file's path, or its bytes.
         source: Where it came from, for messages.
         threads: CPU threads of one forward pass; default onnxruntime's choice.
-        providers: What runs it, the preferred one first.
+        providers: Execution providers, the preferred one first.
 
     Returns:
         An ``onnxruntime.InferenceSession``.
@@ -32,9 +32,9 @@ def open_session(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
-    # initialisers of float32 weights are many; its warnings about them are not for users
+    # hides warnings about initialisers, which users cannot act on
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(model, options, providers=list(providers))
-    except Exception as error:  # onnxruntime's own classes differ from build to build
+    except Exception as error:  # onnxruntime's exception classes differ between builds
         raise CheckpointError(f"{source} cannot be read by onnxruntime: {error}") from error

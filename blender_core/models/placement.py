@@ -1,4 +1,4 @@
-"""Spread a model's weights over devices (accelerate), in 8 or 4 bits (bitsandbytes)."""
+"""Place a model's weights on devices (accelerate), in 8 or 4 bits (bitsandbytes)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blender_core.runtime.extras import require
 __all__ = ["QUANTIZATIONS", "model_placement"]
 
 QUANTIZATIONS = ("4bit", "8bit")
-"""The quantizations by name."""
+"""Names of the quantizations."""
 
 
 def model_placement(
@@ -21,17 +21,17 @@ def model_placement(
     """Choose the arguments of ``from_pretrained`` that place and quantize a model.
 
     Args:
-        device_map: As in transformers; ``None`` leaves it to ``device``.
+        device_map: As in transformers; ``None`` uses ``device``.
         quantization: ``"8bit"`` (LLM.int8, Dettmers et al. 2022), ``"4bit"`` (bitsandbytes' default, fp4) or ``None``.
         device: ``"auto"`` or a torch device, for quantized weights without a ``device_map``.
         dtype: The torch dtype in which 4-bit weights are multiplied.
 
     Returns:
-        The arguments; empty if the model is to be loaded whole and moved by hand.
+        The arguments; empty if the caller moves the model to its device.
 
     Raises:
         ConfigurationError: The quantization is unknown.
-        MissingExtraError: accelerate or bitsandbytes is not installed.
+        MissingExtraError: accelerate or bitsandbytes is not installed; install ``blended-llm[quantization]``.
     """
     if quantization not in (None, *QUANTIZATIONS):
         raise ConfigurationError(f"quantization {quantization!r} is unknown; choose '8bit', '4bit' or None")
@@ -41,7 +41,7 @@ def model_placement(
     if quantization is None:
         return {"device_map": device_map}
     require("bitsandbytes", feature=f"quantization={quantization!r}", extra="quantization")
-    # it tells of the same cast at every product
+    # it logs the same cast at every multiplication
     logging.getLogger("bitsandbytes.autograd._functions").addFilter(_no_word_of_casts)
     import transformers
 

@@ -1,6 +1,6 @@
-"""Prompt and answer as one row of token ids, cut in the middle if they do not fit.
+"""Join prompt and answer into one row of token ids, cut in the middle if too long.
 
-Training and the shipped ranker both encode through this module, so they cannot differ.
+Training and the shipped ranker both encode with this module, so they cannot differ.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ def cut_middle(token_ids: Sequence[int], limit: int, marker: int, head_share: fl
     Args:
         token_ids: The text's token ids.
         limit: Most tokens to return, the marker included; at least 1.
-        marker: Token id put in place of the tokens that were taken out.
+        marker: Token id that replaces the removed tokens.
         head_share: Share of the kept tokens that comes from the beginning, in [0, 1].
 
     Returns:
-        The ids that fit, and the number of tokens that were taken out.
+        The ids that fit, and the number of removed tokens.
 
     Examples:
         >>> cut_middle([1, 2, 3, 4, 5, 6, 7], limit=5, marker=0, head_share=0.5)
@@ -44,7 +44,7 @@ class SegmentedText:
 
     Attributes:
         token_ids: ``[CLS] prompt [SEP] answer [SEP]``.
-        answer_start: Index of the first answer token; before it is segment 0, from it on segment 1.
+        answer_start: Index of the first answer token; segment 1 starts there, segment 0 ends before it.
         prompt_cut: Prompt tokens that did not fit.
         answer_cut: Answer tokens that did not fit.
     """
@@ -57,14 +57,14 @@ class SegmentedText:
 
 @dataclass(frozen=True, slots=True)
 class SegmentLayout:
-    """How a prompt and an answer share the encoder's window.
+    """Divides the encoder's window between a prompt and an answer.
 
-    Each side may use what the other leaves free. If both are too long the prompt gets ``prompt_share``.
+    Each side may use the room that the other leaves. If both are too long, the prompt gets ``prompt_share``.
 
     Attributes:
         cls_token: Id of ``[CLS]``.
         sep_token: Id of ``[SEP]``.
-        cut_marker: Id put in place of the middle of a text that was taken out.
+        cut_marker: Id that replaces the removed middle of a text.
         prompt_share: Share of the window for the prompt if both sides are too long.
         prompt_head: Share of a cut prompt that is kept from its beginning.
         answer_head: Share of a cut answer that is kept from its beginning.
@@ -91,7 +91,7 @@ class SegmentLayout:
             max_tokens: The window in tokens, special tokens included; at least 8.
 
         Returns:
-            At most ``max_tokens`` ids and what was cut.
+            At most ``max_tokens`` ids, and the numbers of tokens cut.
         """
         room = max_tokens - 3
         prompt_room = max(int(room * self.prompt_share), room - len(answer), 1)

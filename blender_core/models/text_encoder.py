@@ -1,4 +1,4 @@
-"""Turn texts into vectors, with a pretrained encoder or a function of your own."""
+"""Turn texts into vectors, with a pretrained encoder or your own function."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def unit_vectors(encode: Encode, texts: Sequence[str]) -> Vectors:
         texts: n texts, at least one.
 
     Returns:
-        Array ``[n, size]``, float64. A vector of zeros stays as it is: it is similar to nothing.
+        Array ``[n, size]``, float64. A zero vector stays zero: its similarity to any text is 0.
 
     Raises:
         RankerError: The encoder gave another shape, or numbers that are not finite.
@@ -55,9 +55,9 @@ def unit_vectors(encode: Encode, texts: Sequence[str]) -> Vectors:
 
 
 class TextEncoder:
-    """A pretrained encoder with pooling, of sentence-transformers or any other.
+    """Encodes texts with a pretrained encoder and pooling.
 
-    Make one with ``from_pretrained``. Safe to call from several threads.
+    Create one with ``from_pretrained``. Safe to call from several threads.
 
     Args:
         model: The loaded encoder.
@@ -91,14 +91,14 @@ class TextEncoder:
             name_or_path: A folder or a hub repository.
             pooling: ``"mean"`` or ``"cls"``; the one the model was trained with.
             prefix: Put before every text.
-            **load: Where it comes from and how it runs: ``blender_core.models.loading.EncoderOptions``.
+            **load: Load options; see ``blender_core.models.loading.EncoderOptions``.
 
         Returns:
             The encoder.
 
         Raises:
-            CheckpointError: It is no encoder that can be loaded.
-            BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
+            CheckpointError: The checkpoint holds no encoder.
+            BlendError: It cannot be downloaded or loaded; see ``blender_core.models.loading.load_encoder``.
         """
         model = load_encoder(
             "AutoModel", name_or_path, load, feature="TextEncoder.from_pretrained", unused=("pooler.",)
@@ -106,7 +106,7 @@ class TextEncoder:
         return cls(model, pooling=pooling, prefix=prefix)
 
     def __call__(self, texts: list[str]) -> Vectors:
-        """Encode.
+        """Encode texts.
 
         Args:
             texts: n texts.
@@ -132,20 +132,20 @@ class TextEncoder:
 
 
 def vectors_of(encode: Encode, texts: list[str]) -> list[list[float]]:
-    """Embed texts as plain lists, the form in which frameworks keep vectors.
+    """Embed texts as plain lists, the type that frameworks expect.
 
     Args:
         encode: Takes n texts, returns an array ``[n, size]``.
         texts: The texts.
 
     Returns:
-        One vector a text; none for no text, whose shape an encoder need not know.
+        One vector for each text. ``encode`` is not called if there are no texts.
     """
     return [[float(value) for value in row] for row in encode(texts)] if texts else []
 
 
 def local_text_encoder(load: Callable[..., TextEncoder] = TextEncoder.from_pretrained) -> TextEncoder:
-    """Load all-MiniLM-L6-v2, fetched by hash once (91 MB); torch runs it on the CPU.
+    """Load all-MiniLM-L6-v2 on the CPU; downloaded once (91 MB) and checked by hash.
 
     Args:
         load: Loads the encoder's folder.
@@ -154,7 +154,7 @@ def local_text_encoder(load: Callable[..., TextEncoder] = TextEncoder.from_pretr
         The encoder.
 
     Raises:
-        DownloadError: No source gave the weights.
+        DownloadError: The weights cannot be downloaded.
         MissingExtraError: The ``demo`` or the ``torch`` extra is not installed.
     """
     from blender_core.local.encoder import local_encoder

@@ -1,4 +1,4 @@
-"""Tokenizers whose control tokens no text can write, and token ids of texts of any length."""
+"""Encode texts of any length; no text can produce a control token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHORT_CHARACTERS = 10_000
 
 
 def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Encode a text, without adding anything.
+    """Encode a text, without special tokens.
 
     Args:
         tokenizer: The tokenizer.
@@ -31,12 +31,12 @@ def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """
     if len(text) <= _SHORT_CHARACTERS:
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
-    # gives the same, but ``encode`` holds the interpreter's lock to its end, and with it every event loop
+    # same ids; ``encode`` would hold the GIL throughout and block every event loop
     return list(tokenizer.encode_batch([text], add_special_tokens=False)[0].ids)
 
 
 def read_tokenizer(definition: str, source: str) -> Tokenizer:
-    """Build a tokenizer that neither cuts nor pads.
+    """Build a tokenizer that neither truncates nor pads.
 
     Args:
         definition: The contents of a ``tokenizer.json``.
@@ -46,7 +46,7 @@ def read_tokenizer(definition: str, source: str) -> Tokenizer:
         The tokenizer.
 
     Raises:
-        CheckpointError: It is no tokenizer.
+        CheckpointError: The definition is no tokenizer.
     """
     from tokenizers import Tokenizer
 
@@ -60,19 +60,17 @@ def read_tokenizer(definition: str, source: str) -> Tokenizer:
 
 
 class SealedTokenizer:
-    """Reads a ``tokenizer.json`` and seals its control tokens. Safe to use from several threads.
+    """Encodes texts; none can produce a control token. Safe to use from several threads.
 
-    The ids of other text are those of the file itself: truncation, padding and the template that adds special
-    tokens are switched off, the rest is kept.
+    Other text gets the same ids as from the file. Truncation, padding and the template for special tokens are off.
 
     Args:
         definition: The contents of a ``tokenizer.json``, parsed.
-        extra: More control tokens than the file marks as special. Those it lacks get the next free ids, in this
-            order.
+        extra: Control tokens that the file does not mark as special. Missing ones get the next free ids, in this order.
         source: Where it came from, for messages.
 
     Raises:
-        CheckpointError: It is no tokenizer.
+        CheckpointError: The definition is no tokenizer.
 
     Examples:
         >>> definition = {
@@ -107,7 +105,7 @@ class SealedTokenizer:
 
         Args:
             path: The file.
-            extra: More control tokens than the file marks as special.
+            extra: Control tokens that the file does not mark as special.
 
         Returns:
             The tokenizer.
@@ -146,13 +144,13 @@ class SealedTokenizer:
         return int(found)
 
     def spelling(self, name: str) -> str:
-        """Return the secret string that means a control token in ``encode``.
+        """Return the secret string that ``encode`` turns into a control token.
 
         Args:
             name: Its public name.
 
         Returns:
-            A string that no text holds, new for every loaded tokenizer.
+            A random string, new for every loaded tokenizer.
 
         Raises:
             CheckpointError: The tokenizer has no such control token.
@@ -161,7 +159,7 @@ class SealedTokenizer:
         return self._secret[name]
 
     def encode(self, text: str) -> list[int]:
-        """Encode text, without adding anything.
+        """Encode a text, without special tokens.
 
         Args:
             text: Any text; only a ``spelling`` in it becomes a control token.
@@ -172,18 +170,18 @@ class SealedTokenizer:
         return token_ids(self._tokenizer, text)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Find the place of each token in its text.
+        """Find the characters of each token.
 
         Args:
             text: Any text.
 
         Returns:
-            First and behind-last character of each token of ``encode(text)``.
+            Start and end (exclusive) in characters of each token of ``encode(text)``.
         """
         return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Turn ids into text; control tokens are left out.
+        """Decode ids; control tokens are left out.
 
         Args:
             ids: Token ids.

@@ -1,4 +1,4 @@
-"""Ranking: order the candidate answers to one prompt."""
+"""Rank the candidate answers to one prompt."""
 
 from __future__ import annotations
 

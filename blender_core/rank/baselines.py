@@ -1,4 +1,4 @@
-"""Baselines: rank by length, or at random."""
+"""Rank by length or at random, as baselines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = [
 
 
 class LongestRanker:
-    """Scores a candidate by its length in characters.
+    """Scores a candidate by its length in characters; longer is better.
 
     Examples:
         >>> LongestRanker().rank("Hi", ["Hello", "Hello there"]).best
@@ -39,7 +39,7 @@ class RandomRanker:
     matter, and duplicates tie. Over prompts or seeds every order is equally likely.
 
     Args:
-        seed: Another seed, another order.
+        seed: Seed of the scores; another seed gives another order.
 
     Examples:
         >>> ranker = RandomRanker(seed=7)
@@ -55,7 +55,7 @@ class RandomRanker:
         self._seed = seed
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
-        """Rank by chance; see ``Ranker.rank``. Scores are in [0, 1), the confidence is 0.5."""
+        """Rank at random; see ``Ranker.rank``. Scores are in [0, 1), the confidence is 0.5."""
         distinct = distinct_candidates(candidates)
         scores = distinct.spread_scores([self._draw(prompt, text) for text in distinct.texts])
         return Ranking.from_scores(scores, ranker=self.name, confidence=0.5)

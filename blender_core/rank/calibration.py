@@ -1,7 +1,7 @@
 """Turn logits into calibrated probabilities: temperature, position bias, calibration error.
 
-Temperature scaling (Guo et al. 2017, section 4.2) divides every logit by one number, so it changes how sure a ranker is
-and never which candidate it prefers.
+Temperature scaling (Guo et al. 2017, section 4.2) divides every logit by one number. So it changes the confidence of a
+ranker, never its preference.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 TEMPERATURES = (0.05, 20.0)
-"""Smallest and largest temperature that ``fit_temperature`` gives."""
+"""Smallest and largest temperature that ``fit_temperature`` returns."""
 
 Floats = Sequence[float] | npt.NDArray[np.float64]
 LabelledPair = tuple[str, str, str, float | str]
@@ -58,17 +58,17 @@ _LABELS = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was fitted, on how much, and what it changed.
+    """A fitted temperature and position bias, with the errors before and after.
 
-    Losses and errors are those of the pairs that were fitted on.
+    Losses and errors are measured on the pairs of the fit.
 
     Attributes:
         pairs: Labelled pairs used.
-        skipped: Pairs left out, because an answer is blank or both are the same text.
-        both_orders: Whether the temperature belongs to symmetrised logits or to those of one order.
+        skipped: Pairs left out, because an answer is blank or both are equal.
+        both_orders: True if the temperature is for symmetrised logits, false if for logits of one order.
         temperature: Divides a logit before the sigmoid.
-        position_bias: Logit by which the left one of two is favoured.
-        error_before: Expected calibration error over ten equal bins, with the temperature and bias from before.
+        position_bias: Logit that favours the left candidate.
+        error_before: Expected calibration error over ten equal bins, with the previous temperature and bias.
         error_after: The same with the fitted ones.
         loss_before: Mean log loss in nats, before.
         loss_after: The same after.
@@ -102,7 +102,7 @@ def labelled_pairs(pairs: Iterable[LabelledPair | ComparedAnswers]) -> list[tupl
     """Turn the labels of pairs into probabilities.
 
     Args:
-        pairs: Tuples ``(prompt, a, b, label)``, or records, each of which gives all its comparisons.
+        pairs: Tuples ``(prompt, a, b, label)``, or records, which contribute all their comparisons.
 
     Returns:
         Tuples ``(prompt, a, b, probability that a is better)``.
@@ -130,17 +130,17 @@ def labelled_pairs(pairs: Iterable[LabelledPair | ComparedAnswers]) -> list[tupl
 
 
 def fit_temperature(logits: Floats, targets: Floats, weights: Floats | None = None) -> float:
-    """Find the temperature with the largest likelihood of the labels.
+    """Find the temperature that maximises the likelihood of the labels.
 
-    The log loss of ``sigmoid(logit / T)`` is convex in ``1 / T``; the root of its slope is found by bisection. Logits
-    that all agree with their labels have no best temperature: the loss falls as T does, and the lower bound is
-    given. Logits that tell nothing (all ties, more wrong than right) end at the upper bound. If every
-    temperature is equally good (no pairs, only logits of 0) it is 1.
+    The log loss of ``sigmoid(logit / T)`` is convex in ``1 / T``; bisection finds the root of its slope. If all logits
+    agree with their labels, the loss falls with T and the lower bound is returned. If logits are uninformative (all
+    ties, mostly wrong), the upper bound is returned. If every temperature is equally good (no pairs, all logits 0), 1
+    is returned.
 
     Args:
         logits: Logits that the first is better, shape (pairs,).
         targets: Probabilities that it is, in [0, 1], same shape.
-        weights: How much each pair counts, same shape; default one each.
+        weights: Weight of each pair, same shape; default 1.
 
     Returns:
         A number within ``TEMPERATURES``.
@@ -179,23 +179,23 @@ def fit_calibration(
 ) -> Calibration:
     """Fit a pairwise cross-encoder's temperature and position bias.
 
-    The position bias is the mean of ``(M[a][b] + M[b][a]) / 2``, with the left one first: it needs no label, and what
-    is said about the texts cancels out in it. The temperature is that of the logits the ranker uses. With both orders
+    The position bias is the mean of ``(M[a][b] + M[b][a]) / 2``, first index on the left. It needs no label, because
+    the preference cancels out. The temperature is fitted to the logits that the ranker uses. With both orders
     these are ``(M[a][b] - M[b][a]) / 2``. With one order they are ``M[a][b] - bias`` and ``M[b][a] - bias``: each text
     is on the left half of the time.
 
     Args:
         pairs: Labelled pairs, as for ``labelled_pairs``.
-        logits: Gives the logit that the left one is better for each (prompt, left, right).
+        logits: Returns the logit that the left answer is better for each (prompt, left, right).
         both_orders: Whether the ranker runs both orders.
-        temperature: The one in use, to compare with.
-        position_bias: The one in use, to compare with.
+        temperature: Temperature in use, for comparison.
+        position_bias: Position bias in use, for comparison.
 
     Returns:
-        What was fitted.
+        The calibration.
 
     Raises:
-        ConfigurationError: No pair is left, or a label cannot be read.
+        ConfigurationError: No pair has two different answers, or a label is invalid.
     """
     labelled = labelled_pairs(pairs)
     kept = [(prompt, a, b, p) for prompt, a, b, p in labelled if a.strip() and b.strip() and a != b]
@@ -213,7 +213,7 @@ def fit_calibration(
     if both_orders:
         before = after = (forward - backward) / 2
     else:
-        # the network's words about a and about b are two observations of one label
+        # with one order, each pair gives two observations of its label
         target = np.concatenate([target, 1.0 - target])
         before, after = (np.concatenate([forward, backward]) - value for value in (position_bias, bias))
     fitted = fit_temperature(after, target)
@@ -238,7 +238,7 @@ def log_loss(logits: Floats, targets: Floats) -> float:
         targets: Probabilities in [0, 1], same shape.
 
     Returns:
-        A number that is 0 or more.
+        The loss, at least 0; lower is better.
 
     Examples:
         >>> round(log_loss([0.0], [1.0]), 4)
@@ -253,11 +253,11 @@ def calibration_error(given: Floats, wanted: Floats, *, lowest: float = 0.0) -> 
 
     Args:
         given: Probabilities, shape (pairs,).
-        wanted: What was true, in [0, 1], same shape.
+        wanted: True outcomes in [0, 1], same shape.
         lowest: The smallest possible probability, at which the bins begin; 0.5 for the confidence in a winner.
 
     Returns:
-        A number in [0, 1]; ``nan`` without pairs.
+        The error in [0, 1], lower is better; ``nan`` without pairs.
 
     Examples:
         >>> round(calibration_error([0.9, 0.9], [1.0, 0.0]), 3)

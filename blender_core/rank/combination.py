@@ -1,4 +1,4 @@
-"""Several rankers as one: a weighted sum of their standardised scores."""
+"""Combine rankers by a weighted sum of their standardised scores."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Gate = Callable[[str, Sequence[str]], Sequence[float]]
 
 
 class CombinedRanker:
-    """Adds up what several rankers say.
+    """Ranks by a weighted sum of the scores of several rankers.
 
-    Rankers score on scales of their own, so each one's scores are first standardised over the candidates of the
-    prompt: mean 0, standard deviation 1; a ranker that finds all equal adds nothing. Weights are divided by the sum
-    of their sizes. With ``gate`` the weights depend on the prompt: a mixture of experts (Jacobs et al. 1991), whose
-    gate is a function you give, for example a classifier of prompts.
+    Rankers use different scales. So each one's scores are standardised over the candidates of the prompt: mean 0,
+    standard deviation 1. A ranker with equal scores adds nothing. Weights are divided by the sum of their absolute
+    values. With ``gate`` the weights depend on the prompt: a mixture of experts (Jacobs et al. 1991). The gate is your
+    function, for example a classifier of prompts.
 
     Args:
         rankers: Rankers, or their names.
-        weights: One for each ranker; a negative one turns a ranker round. Default: all equal.
-        gate: Chooses the weights for each prompt, in place of ``weights``.
-        temperature: Divides the margin between the first two before the sigmoid that makes the confidence.
+        weights: One for each ranker; a negative one reverses its ranker. Default: all equal.
+        gate: Chooses the weights for each prompt, instead of ``weights``.
+        temperature: Divides the margin between the first two before the sigmoid of the confidence.
         name: Shown in results.
 
     Raises:
@@ -70,7 +70,7 @@ class CombinedRanker:
         """Rank by the weighted sum; see ``Ranker.rank``.
 
         Raises:
-            RankerError: A ranker failed, or the gate gave weights that cannot be used.
+            RankerError: A ranker failed, or the gate did not return one finite weight for each.
         """
         distinct = distinct_candidates(candidates)
         if not distinct.texts:
@@ -81,7 +81,7 @@ class CombinedRanker:
         for ranker, weight in zip(self._rankers, weights, strict=True):
             if weight == 0.0:
                 continue
-            # all candidates, not the distinct ones: copies are votes to a ranker that counts agreement
+            # all candidates, not the distinct ones: consensus rankers count copies as votes
             ranking = ranker.rank(prompt, candidates)
             for index, score in enumerate(_standardised(ranking.scores, distinct.positions)):
                 total[index] += weight * score
@@ -114,12 +114,12 @@ def _standardised(scores: Sequence[float], positions: Sequence[int | None]) -> l
     first: dict[int, float] = {}
     for position, score in zip(positions, scores, strict=True):
         if position is not None:
-            # copies share the score of the first, also if a ranker tells them apart
+            # copies share the score of the first, even if a ranker scores them differently
             first.setdefault(position, score)
     finite = [score for score in first.values() if math.isfinite(score)]
     mean = math.fsum(finite) / len(finite) if finite else 0.0
     deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in finite) / len(finite)) if finite else 0.0
-    # spread that comes from rounding is no spread
+    # a deviation that comes from rounding counts as none
     if deviation <= 1e-12 * max(1.0, abs(mean)):
         deviation = math.inf
     lowest = min(((score - mean) / deviation for score in finite), default=0.0)

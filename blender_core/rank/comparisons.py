@@ -1,4 +1,4 @@
-"""Turn comparisons into an order: which pairs to run, aggregation, the bubble run."""
+"""Turn pairwise comparisons into scores: choice of pairs, aggregation, bubble run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def symmetrise(ordered: Matrix) -> tuple[tuple[float, ...], ...]:
         ordered: Ordered-pair logits, shape [n, n].
 
     Returns:
-        An antisymmetric matrix: ``(M[i][j] - M[j][i]) / 2``, or the one order that was run, or ``nan``.
+        An antisymmetric matrix, positive if i is better: ``(M[i][j] - M[j][i]) / 2``. If one order was run, its logit;
+        if none, ``nan``.
 
     Examples:
         >>> symmetrise([[0.0, 2.0], [-1.0, 0.0]])
@@ -52,17 +53,17 @@ def symmetrise(ordered: Matrix) -> tuple[tuple[float, ...], ...]:
 def max_logits(ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[float, ...]:
     """Compute the mean margin of each candidate over all: the reference implementation's score.
 
-    ``score[i] = (1 / n) * sum_j (M[i][j] - M[j][i])``; the zero of the diagonal counts in the mean. It is "MaxLogits"
+    ``score[i] = (1 / n) * sum_j (M[i][j] - M[j][i])``; the zeros of the diagonal count in the mean. It is "MaxLogits"
     of the LLM-Blender paper, section 3.2, and the score that ``llm-blender`` 0.0.2 returns. Sums are exact,
     so the scores do not depend on the order of the candidates.
 
     Args:
         ordered: Ordered-pair logits, shape [n, n]. If one order of a pair is missing, the other is used
-            for both; a pair without any counts as a draw.
-        counts: How many copies of each candidate there are; default one each.
+            for both; a pair that was not run counts as a draw.
+        counts: Number of copies of each candidate; default 1.
 
     Returns:
-        One score for each candidate, in logits.
+        One score for each candidate, in logits; higher is better.
 
     Examples:
         >>> max_logits([[0.0, 2.0], [-1.0, 0.0]])
@@ -82,8 +83,8 @@ def max_wins(ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[floa
     """Count the ordered comparisons that each candidate wins ("MaxWins" in the paper).
 
     Args:
-        ordered: Ordered-pair logits, shape [n, n]. A logit of exactly zero is a win for nobody.
-        counts: How many copies of each candidate there are; default one each.
+        ordered: Ordered-pair logits, shape [n, n]. A logit of exactly 0 is no win.
+        counts: Number of copies of each candidate; default 1.
 
     Returns:
         Wins of each candidate, from 0 to ``2 (n - 1)``.
@@ -94,7 +95,7 @@ def max_wins(ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[floa
     """
     size = _checked_size(ordered)
     weights = _checked_counts(counts, size)
-    # a comparison with nan is False, so a missing order is a win for nobody
+    # a comparison with nan is False, so a missing order is no win
     return tuple(
         float(sum(weights[j] * ((ordered[i][j] > 0) + (ordered[j][i] < 0)) for j in range(size) if j != i))
         for i in range(size)
@@ -118,13 +119,12 @@ def bradley_terry(ordered: Matrix, counts: Sequence[int] | None = None, *, ridge
     """Fit strengths and a position bias by maximum likelihood.
 
     The model is ``P(i beats j, i on the left) = sigmoid(s[i] - s[j] + b)``: Bradley and Terry 1952, with the order
-    effect of Davidson and Beaver 1977. ``sigmoid(M[i][j])`` is taken as the share of wins, so a sure comparison
-    weighs more than a hesitant one.
+    effect of Davidson and Beaver 1977. ``sigmoid(M[i][j])`` is the share of wins, so large margins count more.
 
     Args:
         ordered: Ordered-pair logits, shape [n, n]; ``nan`` if a pair was not run.
-        counts: How many copies of each candidate there are; default one each.
-        ridge: Weight of a Gaussian prior around zero. It keeps the answer finite if the comparisons do not
+        counts: Number of copies of each candidate; default 1.
+        ridge: Weight of a Gaussian prior around zero. It keeps the fit finite if the comparisons do not
             connect all candidates.
 
     Returns:
@@ -152,14 +152,14 @@ def bradley_terry(ordered: Matrix, counts: Sequence[int] | None = None, *, ridge
 def bubble_best(compare: Callable[[int, int], float], permutation: Sequence[int]) -> int:
     """Find one good candidate with n - 1 comparisons, as the paper's "bubble" run does.
 
-    The current best meets the next candidate and gives way only if it loses.
+    The current best is compared with each next candidate, and replaced unless it wins.
 
     Args:
         compare: ``compare(i, j)`` is the symmetrised logit that i is better than j.
-        permutation: The order in which candidates are met; every index once.
+        permutation: Order of comparison; every index once.
 
     Returns:
-        Index of the last one standing. On a draw the later candidate stays, as in the reference.
+        Index of the winner. On a draw the later candidate wins, as in the reference.
 
     Raises:
         ConfigurationError: ``permutation`` is empty.
@@ -179,12 +179,12 @@ def bubble_best(compare: Callable[[int, int], float], permutation: Sequence[int]
 
 
 def aggregate(name: str, ordered: Matrix, counts: Sequence[int] | None = None) -> tuple[float, ...]:
-    """Score candidates by an aggregation's name.
+    """Score candidates by a named aggregation.
 
     Args:
         name: A key of ``AGGREGATIONS``.
         ordered: Ordered-pair logits, shape [n, n].
-        counts: How many copies of each candidate there are; default one each.
+        counts: Number of copies of each candidate; default 1.
 
     Returns:
         One score for each candidate, higher is better. The scale depends on the aggregation.
@@ -240,14 +240,14 @@ def _checked_counts(counts: Sequence[int] | None, size: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class BubbleRun:
-    """What a bubble run has found out.
+    """The result of a bubble run.
 
     Attributes:
-        best: Index of the last one standing.
-        losers: The loser of each comparison, in the order in which they fell.
-        strengths: One number for each candidate, in logits, with mean zero. Their differences
-            are exactly the margins seen (the Bradley-Terry fit of a tree). Nobody is above ``best``.
-            Two candidates that never met are ordered by the chain of comparisons between them only.
+        best: Index of the winner.
+        losers: Loser of each comparison, in order.
+        strengths: Strength of each candidate in logits, with mean 0; ``best`` has the highest. Differences equal the
+            measured margins (the Bradley-Terry fit of a tree). Two candidates that were not compared are ordered by the
+            chain of comparisons between them.
     """
 
     best: int
@@ -256,15 +256,14 @@ class BubbleRun:
 
 
 def bubble_run(compare: Callable[[int, int], float], permutation: Sequence[int]) -> BubbleRun:
-    """Let the current best meet each next candidate (LLM-Blender, section 3.3).
+    """Compare the current best with each next candidate (LLM-Blender, section 3.3).
 
     Args:
         compare: ``compare(i, j)`` is the symmetrised logit that i is better than j.
-        permutation: The order in which candidates are met; every index once. On a draw the later one stays, as
-            in the reference.
+        permutation: Order of comparison; every index once. On a draw the later one wins, as in the reference.
 
     Returns:
-        The run.
+        The result.
 
     Raises:
         ConfigurationError: ``permutation`` is no permutation of ``range(n)``, n at least 1.
@@ -290,19 +289,19 @@ def bubble_run(compare: Callable[[int, int], float], permutation: Sequence[int])
 
 
 Run = Callable[[Sequence[tuple[int, int]]], Sequence[float]]
-"""Logits that the left one is better, for pairs of indices (left, right)."""
+"""Returns the logit that the left one is better, for each pair of indices (left, right)."""
 
 
 def ordered_matrix(
     run: Run, size: int, *, both_orders: bool = True, with_itself: frozenset[int] | set[int] = frozenset()
 ) -> list[list[float]]:
-    """Compare every two of ``size`` texts, in one call.
+    """Compare all pairs of ``size`` texts in one call.
 
     Args:
-        run: Compares.
-        size: How many texts.
-        both_orders: Run each pair in both orders; else each text stands on the left about half of the time.
-        with_itself: Texts that also meet themselves.
+        run: Runs comparisons.
+        size: Number of texts.
+        both_orders: Run each pair in both orders; else each text is on the left about half of the time.
+        with_itself: Texts that are also compared with themselves.
 
     Returns:
         ``M[i][j]``, i on the left, shape [size, size]; ``nan`` if a pair was not run, 0 on the diagonal.
@@ -312,7 +311,7 @@ def ordered_matrix(
         (i, j)
         for i in range(size)
         for j in range(size)
-        # in one order, odd and even sums take turns on the left
+        # with one order, the parity of i + j decides which is on the left
         if (i != j and (both_orders or (i < j) == ((i + j) % 2 == 1))) or (i == j and i in with_itself)
     ]
     _fill(matrix, run, wanted)
@@ -320,15 +319,15 @@ def ordered_matrix(
 
 
 def bubble_matrix(run: Run, size: int, *, both_orders: bool = True) -> tuple[tuple[float, ...], list[list[float]]]:
-    """Let each text meet the best so far, one comparison after the other.
+    """Compare each text with the best so far, one comparison at a time.
 
     Args:
-        run: Compares.
-        size: How many texts.
+        run: Runs comparisons.
+        size: Number of texts.
         both_orders: Run each pair in both orders.
 
     Returns:
-        Scores, and the matrix as from ``ordered_matrix``.
+        Scores in logits (higher is better), and the matrix as from ``ordered_matrix``.
     """
     matrix = _not_run(size)
 
@@ -342,7 +341,7 @@ def bubble_matrix(run: Run, size: int, *, both_orders: bool = True) -> tuple[tup
 def spread_ordered(
     ordered: Sequence[Sequence[float]], positions: Sequence[int | None]
 ) -> tuple[tuple[float, ...], ...]:
-    """Spread the matrix of the distinct candidates over all of them.
+    """Expand the matrix of the distinct candidates to all candidates.
 
     Args:
         ordered: ``M[i][j]`` of distinct texts, i on the left.

@@ -1,7 +1,7 @@
-"""Pointwise cross-encoders: one pass over prompt and candidate gives one score.
+"""Rank with a pointwise cross-encoder: one forward pass scores one candidate.
 
-This is the form of SummaReranker (Ravaut et al. 2022), of reward models (Ouyang et al. 2022, section 3.5) and of
-``sentence_transformers.CrossEncoder``. SummaReranker's heads, one for each metric it was trained on, are not here.
+SummaReranker (Ravaut et al. 2022), reward models (Ouyang et al. 2022, section 3.5) and
+``sentence_transformers.CrossEncoder`` work this way. SummaReranker's heads for several metrics are not supported.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ __all__ = ["CrossEncoderRanker", "PairPredictor"]
 
 
 class PairPredictor(Protocol):
-    """What scores pairs, such as a ``sentence_transformers.CrossEncoder``."""
+    """Scores pairs, as a ``sentence_transformers.CrossEncoder`` does."""
 
     def predict(self, pairs: list[tuple[str, str]]) -> Any:
-        """One number for each ``(prompt, candidate)``."""
+        """Return one number for each ``(prompt, candidate)``; higher is better."""
 
 
 class CrossEncoderRanker:
-    """Scores each candidate in one pass of a cross-encoder: n forwards for n candidates.
+    """Scores each candidate in one pass of a cross-encoder: n passes for n candidates.
 
     Args:
         model: An object with ``predict(pairs)``. It must be safe to call from several threads.
         name: Shown in results.
-        temperature: Divides the margin between the first two before the sigmoid that makes the confidence. 1.0 is
-            right for a reward model's logits (Bradley-Terry); ``CrossEncoder.predict`` of sentence-transformers
-            gives numbers in [0, 1], which need a lower one.
+        temperature: Divides the margin between the first two before the sigmoid of the confidence. 1.0 fits a reward
+            model's logits (Bradley-Terry). ``CrossEncoder.predict`` of sentence-transformers returns numbers in [0, 1],
+            which need a lower one.
 
     Raises:
         ConfigurationError: ``temperature`` is not above zero, or ``model`` has no ``predict``.
@@ -73,24 +73,23 @@ class CrossEncoderRanker:
         temperature: float = 1.0,
         **load: Unpack[EncoderOptions],
     ) -> CrossEncoderRanker:
-        """Load an encoder with one logit: ``OpenAssistant/reward-model-deberta-v3-large-v2``.
+        """Load a one-logit encoder such as ``OpenAssistant/reward-model-deberta-v3-large-v2``.
 
-        The score is the raw logit. A prompt that is too long loses its middle, a candidate its end; both are
-        reported in ``Ranking.cut``. Reward models on decoder-only LLMs want a chat template: wrap those in an
-        object with ``predict``.
+        The score is the raw logit. A long prompt is cut in its middle, a long candidate at its end; ``Ranking.cut``
+        reports both. Reward models on decoder-only LLMs need a chat template: wrap them in an object with ``predict``.
 
         Args:
             name_or_path: A folder or a hub repository.
             name: Shown in results.
             temperature: Divides the margin before the sigmoid.
-            **load: Where it comes from and how it runs: ``blender_core.models.loading.EncoderOptions``.
+            **load: Load options; see ``blender_core.models.loading.EncoderOptions``.
 
         Returns:
             The ranker.
 
         Raises:
-            CheckpointError: It is no classifier with one logit.
-            BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
+            CheckpointError: The checkpoint is no classifier with one logit.
+            BlendError: It cannot be downloaded or loaded; see ``blender_core.models.loading.load_encoder``.
         """
         model = load_encoder(
             "AutoModelForSequenceClassification", name_or_path, load, feature="CrossEncoderRanker.from_pretrained"

@@ -1,10 +1,10 @@
-"""The ranker in the package: a small int8 cross-encoder, run by onnxruntime without torch.
+"""Rank with the embedded int8 cross-encoder, run by onnxruntime without torch.
 
 One pass over ``[CLS] prompt [SEP] answer [SEP]`` scores one candidate (MiniLM-L6 encoder, the mean hidden state of
 each segment, a small head). Agreement among the candidates is added with weights fitted on held-out training
-prompts. The logit that one candidate is better than another is the difference of their scores, so swapping two
-candidates negates it: there is no position bias. ``docs/ranker.md`` says how good it is; what it was trained
-on, in the model card next to the weights.
+prompts. The logit that one candidate is better than another is the difference of their scores. Swapping them negates
+it, so there is no position bias. ``docs/ranker.md`` reports the quality, the model card next to the weights the
+training data.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["EmbeddedRanker", "EmbeddedSettings"]
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedSettings:
-    """What ``ranker.json`` says next to the weights.
+    """The contents of ``ranker.json`` next to the weights.
 
     Attributes:
         layout: How prompt and answer share the window.
@@ -60,7 +60,7 @@ class EmbeddedSettings:
         """Build from decoded JSON.
 
         Raises:
-            CheckpointError: A field is missing or of the wrong kind.
+            CheckpointError: A field is missing or of the wrong type; export the ranker again.
         """
         try:
             return cls(
@@ -79,16 +79,16 @@ class EmbeddedSettings:
 
 
 class EmbeddedRanker:
-    """The embedded cross-encoder. Safe to call from several threads.
+    """Ranks with the embedded cross-encoder. Safe to call from several threads.
 
-    Make one with :meth:`load`.
+    Create one with :meth:`load`.
 
     Args:
         session: An ``onnxruntime.InferenceSession``.
         tokenizer: The tokenizer that belongs to it.
         settings: The settings that belong to it.
-        tokens_per_batch: Padded tokens in one forward pass; bounds the memory.
-        name: Named in its rankings, so that scores of two trainings are not taken for one scale.
+        tokens_per_batch: Most padded tokens in one forward pass; bounds the memory.
+        name: Shown in its rankings; it tells apart the score scales of different trainings.
 
     Examples:
         >>> ranker = EmbeddedRanker.load()
@@ -122,11 +122,10 @@ class EmbeddedRanker:
             path: Folder with ``model.int8.onnx``, ``tokenizer.json`` and ``ranker.json``; ``None`` for the
                 ones in the package.
             threads: Threads for one forward pass.
-            tokens_per_batch: Padded tokens in one forward pass; bounds the memory.
+            tokens_per_batch: Most padded tokens in one forward pass; bounds the memory.
 
         Returns:
-            The ranker; its name is ``"embedded"``, with the first digits of the model's sha256 if it is one of your
-            own.
+            The ranker. Its name is ``"embedded"``; with ``path``, the first digits of the model's sha256 follow.
 
         Raises:
             CheckpointError: A file is missing or damaged.
@@ -154,7 +153,7 @@ class EmbeddedRanker:
                 "install the package again"
             )
         tokenizer = read_tokenizer(tokenizer_text, f"{folder}/tokenizer.json")
-        # "[SEP]" in a text is five ordinary characters, not a separator: no text can fake a segment
+        # "[SEP]" in a text stays plain text, so no text can fake a segment
         tokenizer.encode_special_tokens = True
         return cls(
             open_session(model, source=f"{folder}/model.int8.onnx", threads=threads),
@@ -170,7 +169,7 @@ class EmbeddedRanker:
         return self._settings
 
     def with_session(self, session: Any) -> EmbeddedRanker:
-        """Make the same ranker on another session, for example of the float32 model.
+        """Copy the ranker with another session, for example of the float32 model.
 
         Args:
             session: An ``onnxruntime.InferenceSession`` with the same inputs and output.
@@ -185,7 +184,7 @@ class EmbeddedRanker:
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
         """Rank the candidates; see ``Ranker.rank``.
 
-        ``comparisons[i][j]`` is the score of i minus that of j, in logits.
+        ``comparisons[i][j]`` is the score of i minus that of j, in logits; positive: i is better.
 
         Raises:
             RankerError: The model gave a number that is not finite.
@@ -195,7 +194,7 @@ class EmbeddedRanker:
         agreement = measure_agreement(distinct)
         settings = self._settings
         scores = [
-            # rounded, so that batches of other shapes give the same number
+            # rounded, so that scores do not depend on the shape of the batch
             round(
                 settings.model_weight * value
                 + settings.overlap_weight * agreement.overlap[index]
@@ -221,7 +220,8 @@ class EmbeddedRanker:
             texts: Answers, none blank.
 
         Returns:
-            A score for each text, and the tokens cut by index (-1 is the prompt; texts that fit are left out).
+            A score for each text (higher is better), and the tokens cut by index. -1 is the prompt; texts that fit are
+            left out.
 
         Raises:
             RankerError: The model gave a number that is not finite.
@@ -236,7 +236,7 @@ class EmbeddedRanker:
 
     def _encode(self, text: str) -> list[int]:
         stop_if_given_up()
-        # surrogates cannot be encoded as UTF-8 and would stop the tokenizer
+        # surrogates cannot be encoded as UTF-8 and would make the tokenizer fail
         clean = text.encode("utf-8", "replace").decode("utf-8")
         return token_ids(self._tokenizer, clean)
 
@@ -244,8 +244,8 @@ class EmbeddedRanker:
         import numpy as np
 
         scores = [0.0] * len(rows)
-        # similar lengths together: little padding; by content if they are equal, because int8 scales depend on
-        # the batch and the caller's order must not
+        # by length for little padding, then by content: int8 scales depend on the batch, which must not depend on the
+        # caller's order
         order = sorted(range(len(rows)), key=lambda index: (-len(rows[index].token_ids), rows[index].token_ids))
         start = 0
         while start < len(order):

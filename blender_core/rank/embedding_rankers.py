@@ -1,4 +1,4 @@
-"""Rankers on embeddings: similarity to the prompt, and agreement with the other candidates."""
+"""Rank by embeddings: similarity to the prompt, or agreement among the candidates."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class BiEncoderRanker:
     Similar is not correct: an encoder that was not trained on answers prefers those that repeat the prompt.
 
     Args:
-        encode: Takes texts, returns an array ``[n, size]``: a ``TextEncoder``, ``SentenceTransformer.encode``, or
-            a function of your own. It must be safe to call from several threads.
+        encode: Takes texts, returns an array ``[n, size]``: a ``TextEncoder``, ``SentenceTransformer.encode``, or your
+            own function. It must be safe to call from several threads.
         encode_prompt: The same for prompts, if they need another prefix or model. Default: ``encode``.
         name: Shown in results.
 
@@ -41,7 +41,7 @@ class BiEncoderRanker:
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
         """Rank by similarity to the prompt; see ``Ranker.rank``. Scores are in [-1, 1].
 
-        The similarities say nothing about probabilities, so the confidence is 0.5 unless nothing competes.
+        The similarities say nothing about probabilities, so the confidence is 0.5 if several candidates compete.
         """
         distinct = distinct_candidates(candidates)
         if not distinct.texts:
@@ -52,7 +52,7 @@ class BiEncoderRanker:
         else:
             source = unit_vectors(self._encode_prompt, [prompt])[0]
             answers = unit_vectors(self._encode, distinct.texts)
-        # rounded: what differs by the order of summing only is a tie
+        # rounded, so that scores that differ only by the order of summing tie
         scores = [round(float(score), 9) for score in answers @ source]
         return Ranking.from_scores(
             distinct.spread_scores(scores), ranker=self.name, confidence=0.5 if len(scores) > 1 else None
@@ -65,8 +65,8 @@ class EmbeddingConsensusRanker:
     An answer that several members gave counts once for each of them. Two different candidates always tie.
 
     Args:
-        encode: Takes texts, returns an array ``[n, size]``: a ``TextEncoder``, ``SentenceTransformer.encode``, or
-            a function of your own. It must be safe to call from several threads.
+        encode: Takes texts, returns an array ``[n, size]``: a ``TextEncoder``, ``SentenceTransformer.encode``, or your
+            own function. It must be safe to call from several threads.
         name: Shown in results.
 
     Examples:
@@ -81,9 +81,9 @@ class EmbeddingConsensusRanker:
         self.name = name
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
-        """Rank by agreement; see ``Ranker.rank``. Scores are in [-1, 1]; one alone scores 0.
+        """Rank by agreement; see ``Ranker.rank``. Scores are in [-1, 1]; a lone candidate scores 0.
 
-        The similarities say nothing about probabilities, so the confidence is 0.5 unless nothing competes.
+        The similarities say nothing about probabilities, so the confidence is 0.5 if several candidates compete.
         """
         import numpy as np
 
@@ -95,7 +95,7 @@ class EmbeddingConsensusRanker:
         weights = np.array([copies[index] for index in range(len(distinct.texts))], dtype=np.float64)
         similarity = vectors @ vectors.T
         np.fill_diagonal(similarity, 1.0)
-        # a candidate is similar to its copies, but not its own witness
+        # copies count, the candidate itself does not
         mean = (similarity @ weights - 1.0) / (weights.sum() - 1.0)
         # rounded, so that equal agreement is a tie whatever the order of summing
         scores = [round(float(score), 9) for score in mean]

@@ -1,8 +1,8 @@
-"""Agreement among the candidates: in words, and on the final answer if candidates state one.
+"""Rank by agreement among the candidates: word overlap and equal final answers.
 
 The candidate that agrees most with all others wins (minimum Bayes risk under word overlap; majority vote on
-final answers, as in self-consistency decoding). It needs no model, so the engine falls back on it when a ranker
-fails or is late; the embedded ranker adds it to the cross-encoder's score.
+final answers, as in self-consistency decoding). It needs no model, so it is the fallback if a ranker fails or times
+out. The embedded ranker adds it to the cross-encoder's score.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far each distinct candidate agrees with all others.
+    """Agreement of each distinct candidate with all others.
 
     Attributes:
         overlap: Mean F1 on bags of words with each other answer, in [0, 1].
@@ -37,13 +37,13 @@ class Agreement:
 
 
 def measure_agreement(distinct: DistinctCandidates) -> Agreement:
-    """Measure agreement; an answer that several members gave counts once for each of them.
+    """Measure agreement; an answer counts once for each member that gave it.
 
     Args:
         distinct: The candidates of one prompt.
 
     Returns:
-        Numbers by distinct candidate.
+        Numbers for each distinct candidate; higher is more agreement.
 
     Examples:
         >>> measure_agreement(distinct_candidates(["Answer: 4", "So the answer is 4.", "Answer: 5"])).final
@@ -56,7 +56,7 @@ def measure_agreement(distinct: DistinctCandidates) -> Agreement:
     others = max(1.0, float(weights.sum()) - 1.0)
     vocabulary: dict[str, int] = {}
     bags: list[Mapping[int, int]] = [
-        # one by one: finding all at once would hold the interpreter's lock
+        # one by one: ``findall`` would hold the GIL
         Counter(vocabulary.setdefault(word.group(), len(vocabulary)) for word in _WORD.finditer(text.lower()))
         for text in distinct.texts
     ]
@@ -69,7 +69,7 @@ def measure_agreement(distinct: DistinctCandidates) -> Agreement:
         shared = np.minimum(counts[row], counts).sum(axis=1)
         f1 = 2.0 * shared / np.maximum(totals + totals[row], 1.0)
         f1[row] = 1.0
-        # its own weight is one copy less: a candidate does not agree with itself
+        # minus 1: a candidate does not count as agreeing with itself
         overlap.append((float(f1 @ weights) - 1.0) / others)
     answers = _final_answers(distinct.texts, [copies[index] for index in range(len(distinct.texts))])
     votes: Counter[str] = Counter()
@@ -91,8 +91,8 @@ def _final_answers(texts: Sequence[str], copies: Sequence[int]) -> list[str | No
 class LexicalConsensusRanker:
     """Scores a candidate by its agreement with the other members' answers.
 
-    Score = word overlap + ``final_answer_weight`` x share of others with the same final answer. With two
-    candidates both agree equally, so they tie.
+    Score = word overlap + ``final_answer_weight`` x share of others with the same final answer. Two candidates agree
+    equally, so they tie.
 
     Args:
         final_answer_weight: Weight of agreement on the final answer. Default 3.0, chosen on training prompts.

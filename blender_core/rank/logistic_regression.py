@@ -1,4 +1,4 @@
-"""Logistic regression with a Gaussian prior, for Bradley-Terry and the member prior."""
+"""Fit logistic regressions with a Gaussian prior."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class LogisticFit(NamedTuple):
 
     Attributes:
         coefficients: Shape [size].
-        curvature: Of the negative log posterior at the mode, shape [size, size]; its inverse is the covariance of
-            the Laplace approximation.
+        curvature: Hessian of the negative log posterior at the mode, shape [size, size]; its inverse is the covariance
+            of the Laplace approximation.
     """
 
     coefficients: Array
@@ -49,19 +49,19 @@ def fit_logistic(
     prior_mean: Array | float = 0.0,
     start: Array | None = None,
 ) -> LogisticFit:
-    """Find the coefficients with the largest posterior.
+    """Find the coefficients that maximise the posterior.
 
-    The model is ``P(target) = sigmoid(design @ coefficients + offset)``. Newton's method solves it; the problem is
-    convex. A step that would make things worse is halved: if the sigmoid is flat, a whole step jumps over the mode.
+    The model is ``P(target) = sigmoid(design @ coefficients + offset)``. The problem is convex; Newton's method solves
+    it. A step that would raise the loss is halved: if the sigmoid is flat, a full step overshoots the mode.
 
     Args:
         design: Features of the n observations, shape [n, size].
         targets: Probabilities in [0, 1], shape [n].
-        weights: How much each observation counts, shape [n].
+        weights: Weight of each observation, shape [n].
         precision: Inverse covariance of the prior, shape [size, size].
         offset: Known part of each logit, shape [n].
         prior_mean: Mean of the prior, shape [size].
-        start: Where to begin, shape [size]; default the mean of the prior.
+        start: Initial coefficients, shape [size]; default the mean of the prior.
 
     Returns:
         The fit.

@@ -1,15 +1,15 @@
 """Learn each member's strength from past rankings, and blend it into new ones.
 
-A weak ranker sees little in one answer, but it sees every member on many prompts. Its own scores, without any label,
-tell how strong each member is; that knowledge helps to judge the member's next answer.
+A weak ranker learns little from one answer, but it scores every member on many prompts. Its scores estimate the
+strength of each member without any label. That estimate improves the ranking of the next answers.
 
-The model is that of empirical Bayes (Efron and Morris 1973). On one prompt the ranker's score of member m's answer is
-``prompt effect + strength of m + what is special about this answer``. Strengths are normal around 0 with a variance
-that is estimated from the scores themselves, so if members do not differ, nothing is blended in. Only sums over
-pairs of members are kept: the state is small, and the order of the prompts does not matter.
+The model is empirical Bayes (Efron and Morris 1973). The score of member m's answer is the sum of a prompt effect, m's
+strength and an effect of the answer. Strengths are normal around 0; their variance is estimated from the scores. So if
+members do not differ, nothing is blended in. Only sums over pairs of members are kept: the state is small, and the
+order of the prompts does not matter.
 
-Scores alone say what the ranker believes, right or wrong. A few prompts that the user judged say how far it is to be
-trusted, and what it does not see of a member (``member_strengths``).
+Scores alone show the ranker's opinion, right or wrong. A few prompts rated by the user show how far to trust it, and
+the strength of members that it does not see (``fit_ratings``).
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ __all__ = [
 _EM_STEPS = 50
 _SPREAD_STEPS = 12
 _SMALLEST_TRUST = 0.05
-# the extras' variance in squared logits before any rating, and how many members that belief counts for
+# prior variance of the extras in squared logits, and its weight as a number of members
 _SPREAD, _SPREAD_MEMBERS = 0.25, 4.0
 
 
 class RatedPair(NamedTuple):
-    """Two members' answers to one prompt, of which the user called one better.
+    """Two members' answers to one prompt, rated by the user.
 
     Attributes:
         first: Name of a member.
         second: Name of another.
-        margin: The ranker's score of the first answer minus that of the second; ``None`` if it is not known.
+        margin: The ranker's score of the first answer minus that of the second; ``None`` if unknown.
         won: Probability that the first is better, in [0, 1].
-        weight: How much the pair counts.
+        weight: Weight of the pair in the fit.
     """
 
     first: str
@@ -71,12 +71,12 @@ class RatedPair(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RatingFit:
-    """What ratings say of the ranker and of the members.
+    """Trust in the ranker and extras of the members, fitted to ratings.
 
     Attributes:
-        trust: Factor of the ranker's scores; 1 is what the ranker claims for itself.
-        extra: What its scores do not show of each member, on the ranker's scale, shape (members,).
-        covariance: Of ``extra``.
+        trust: Factor of the ranker's scores; 1 takes them as they are.
+        extra: Strength of each member that the scores do not show, on the ranker's scale, shape (members,).
+        covariance: Of ``extra``, shape (members, members).
     """
 
     trust: float
@@ -90,11 +90,11 @@ def fit_ratings(
     """Fit the trust in the ranker and the extras of the members to ratings.
 
     Args:
-        index: Place by member.
-        rated: At least one pair. Those without a margin say nothing about the trust.
-        strengths: What the scores say of the members, shape (members,).
-        temperature: The ranker's: a margin divided by it is the logit that the ranker claims.
-        factor: Weight of a strength against the score of a text.
+        index: Index by member.
+        rated: At least one pair. Pairs without a margin do not affect the trust.
+        strengths: Strengths estimated from the scores, shape (members,).
+        temperature: The ranker's; a margin divided by it is a logit.
+        factor: Weight of a strength relative to the score of a text.
 
     Returns:
         The posterior mode, with the covariance there.
@@ -121,7 +121,7 @@ def fit_ratings(
     solution, spread = start.copy(), _SPREAD
     covariance: npt.NDArray[Any] = np.zeros((size + 1, size + 1))
     for _ in range(_SPREAD_STEPS):
-        # the trust is off by a factor of itself or so
+        # the prior of the trust has the standard deviation 1
         precision = np.diag(np.r_[1.0, np.full(size, 1.0 / spread)])
         solution, curvature = fit_logistic(
             design, won, weights, precision, offset=offset, prior_mean=start, start=solution
@@ -141,12 +141,12 @@ def strengths_from_scores(
     """Estimate strengths from scores without labels, by expectation maximisation.
 
     Args:
-        index: Place by member.
-        margins: By pair of members the weight, the weighted margin and the weighted squared margin.
-        freedom: Degrees of freedom behind the squares.
+        index: Index by member.
+        margins: Weight, weighted margin and weighted squared margin, by pair of members.
+        freedom: Degrees of freedom of the squared margins.
 
     Returns:
-        Posterior mean, shape (members,), and covariance; zeros if nothing is known.
+        Posterior mean, shape (members,), and covariance, shape (members, members); zeros if nothing is known.
     """
     import numpy as np
 
@@ -175,14 +175,14 @@ def strengths_from_scores(
 
 Pair = tuple[str, str]
 
-# of scores, in temperatures too, and of counts: beyond it the squares lose what matters
+# limit of scores, also in temperatures, and of counts: squares of larger ones lose precision
 _LARGEST = 1e9
 # a margin is the difference of two scores
 _LARGEST_MARGIN = 2.001 * _LARGEST
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a value is a finite number."""
+    """Check if a value is a finite number."""
     try:
         return math.isfinite(value)
     except (OverflowError, TypeError, ValueError):
@@ -190,10 +190,10 @@ def is_finite(value: Any) -> bool:
 
 
 def ranking_problem(ranking: Ranking) -> str | None:
-    """Why a prior cannot learn from a ranking, in words.
+    """Describe why a prior cannot learn from a ranking.
 
     Args:
-        ranking: As a ranker gave it.
+        ranking: The ranker's, before any blending.
 
     Returns:
         The problem with its remedy, or ``None``.
@@ -219,15 +219,15 @@ def state_problem(
     judged: Mapping[Pair, tuple[float, float]],
     rated: Sequence[RatedPair],
 ) -> str | None:
-    """Why the saved state of a prior cannot be used, in words.
+    """Describe why the saved state of a prior cannot be used.
 
     Args:
         temperature: The ranker's.
-        counts: Of prompts and the like, by name of the field.
+        counts: Counts such as that of prompts, by name of the field.
         answers: Answers seen, by member.
-        margins: By pair the weight, the weighted margin and the weighted squared margin.
-        judged: By pair how often judged, and how often the first won.
-        rated: RatedPairs with margins.
+        margins: Weight, weighted margin and weighted squared margin, by pair of members.
+        judged: Number of ratings and wins of the first, by pair of members.
+        rated: Rated pairs, each with a margin.
 
     Returns:
         The first problem, or ``None``.
@@ -270,10 +270,10 @@ _READ_FORMATS = (1, 2)
 
 @dataclass(frozen=True, slots=True)
 class MemberStrength:
-    """What is known of one member.
+    """The estimated strength of one member.
 
     Attributes:
-        mean: Expected score above the average member, on the ranker's scale.
+        mean: Expected score above the average member, on the ranker's scale; higher is better.
         deviation: Standard deviation of that estimate.
         answers: Answers seen.
     """
@@ -293,13 +293,13 @@ class MemberPrior:
 
     Safe to use from several threads.
 
-    You hold it: give the same object to a ``Blender`` from start to start, save it, load it, or throw it away when the
-    members change their nature. A blender uses it for every ranking and then adds that ranking to it.
+    You own the object: pass it to each new ``Blender``, save and load it. Discard it if the models behind the names
+    change. A blender applies it to every ranking and then adds that ranking.
 
     Args:
-        text_reliability: In (0, 1]: how far the ranker's view of one answer is to be trusted against the member's
-            strength; 1 ignores the strengths. The default was chosen on held-out training prompts for the embedded
-            ranker (``research/ranker.md``).
+        text_reliability: Weight of the ranker's score of one answer against the member's strength, in (0, 1]; 1 ignores
+            the strengths. The default was chosen on held-out training prompts for the embedded ranker
+            (``research/ranker.md``).
 
     Raises:
         ConfigurationError: ``text_reliability`` is outside (0, 1].
@@ -324,7 +324,7 @@ class MemberPrior:
         self._margins: dict[tuple[str, str], tuple[float, float, float]] = {}
         self._prompts = 0
         self._freedom = 0
-        # by pair of names in sorted order: how often judged, how often the first was the better one
+        # by pair of names in sorted order: number of ratings, wins of the first
         self._judged: dict[tuple[str, str], tuple[float, float]] = {}
         self._rated: list[RatedPair] = []
 
@@ -339,11 +339,11 @@ class MemberPrior:
         return self._prompts
 
     def observe(self, members: Sequence[str], ranking: Ranking) -> None:
-        """Add a ranking, as the ranker gave it, before any blending.
+        """Learn from a ranking, before any blending.
 
         Args:
             members: Name of the member of each candidate.
-            ranking: Scores that are not finite are left out; with fewer than two others nothing is learned.
+            ranking: Scores that are not finite are ignored; with fewer than two finite ones nothing is learned.
 
         Raises:
             ConfigurationError: Names and scores differ in number, another ranker was observed before, or the scores
@@ -372,12 +372,12 @@ class MemberPrior:
                     )
 
     def judge(self, better: str, worse: str, probability: float = 1.0) -> None:
-        """Add your own rating of a prompt that both members answered.
+        """Add a rating of two members' answers to one prompt.
 
         Args:
             better: Name of the member whose answer was better.
             worse: Name of the other.
-            probability: How sure you are, in [0, 1]; 0.5 is a tie.
+            probability: Probability that it is better, in [0, 1]; 0.5 is a tie.
 
         Raises:
             ConfigurationError: The same name twice, or a probability outside [0, 1].
@@ -395,21 +395,21 @@ class MemberPrior:
     def judge_answers(
         self, members: Sequence[str], ranking: Ranking, ratings: Sequence[float], *, smallest_gap: float = 0.0
     ) -> None:
-        """Add your own ratings of the answers to one prompt, with what the ranker said of them.
+        """Add ratings of the answers to one prompt, with the ranker's scores.
 
-        This tells more than :meth:`judge`: it also shows how far the ranker is to be trusted on a text. All pairs of
-        a prompt with k answers weigh as k - 1 independent ones.
+        Unlike :meth:`judge`, it also shows how far to trust the ranker on a text. All pairs of a prompt with k answers
+        weigh as much as k - 1 independent pairs.
 
         Args:
             members: Name of the member of each candidate.
-            ranking: As the ranker gave it, before any blending.
-            ratings: Of each candidate, higher is better: right or wrong, stars, a judge's score. They are compared
-                within this prompt alone.
+            ranking: The ranker's, before any blending.
+            ratings: One for each candidate, higher is better: right or wrong, stars, a judge's score. They are compared
+                within this prompt only.
             smallest_gap: Ratings that differ by this much or less count as equal.
 
         Raises:
-            ConfigurationError: Names, scores and ratings differ in number, or a rating is not finite. Or the ranking
-                is of another ranker than those before, or its scores are too large to learn from.
+            ConfigurationError: Names, scores and ratings differ in number, or a rating is not finite. Or the ranking is
+                by another ranker than before, or its scores are too large to learn from.
 
         Examples:
             >>> prior = MemberPrior()
@@ -440,11 +440,11 @@ class MemberPrior:
             self._rated.extend(found)
 
     def strengths(self) -> dict[str, MemberStrength]:
-        """Return what is known of each member, by name."""
+        """Return the estimated strength of each member, by name."""
         return self._known().strengths
 
     def _known(self) -> _Known:
-        """Fit the strengths, and how far the ranker's scores are to be trusted."""
+        """Fit the strengths, and the trust in the ranker's scores."""
         with self._lock:
             answers, margins, judged = dict(self._answers), dict(self._margins), dict(self._judged)
             freedom, temperature, rated = self._freedom, self._temperature, list(self._rated)
@@ -465,7 +465,7 @@ class MemberPrior:
             trust = fit.trust
             mean = trust * mean + fit.extra / factor
             covariance = trust**2 * covariance + fit.covariance / factor**2
-        # scores tell members apart, not their common level: that part of the doubt is left out
+        # scores do not show the common level of all members, so its variance is removed
         centre = np.eye(len(names)) - 1.0 / len(names)
         mean, covariance = centre @ mean, centre @ covariance @ centre
         deviations = np.sqrt(np.maximum(np.diag(covariance), 0.0))
@@ -480,17 +480,16 @@ class MemberPrior:
 
         The posterior mean of a candidate's quality is ``r * score + (1 - r) * strength`` with r the reliability of the
         text's score. It is divided by r, so that scores and comparisons stay on the ranker's scale. After
-        :meth:`judge_answers` the ranker's scores are multiplied by the trust that your ratings gave them. Members that
+        :meth:`judge_answers` the ranker's scores are multiplied by the trust fitted to your ratings. Members that
         were never seen count as average.
 
         Args:
             members: Name of the member of each candidate.
-            ranking: As the ranker gave it.
-            texts: The candidates, so that copies of one text still share a score: the strongest of their members
-                speaks for all.
+            ranking: The ranker's, before any blending.
+            texts: The candidates, so that copies of one text still share a score: that of their strongest member.
 
         Returns:
-            A new ranking; the same one while nothing is known.
+            A new ranking; the same one if nothing is known.
 
         Raises:
             ConfigurationError: Names and scores differ in number.
@@ -549,7 +548,7 @@ class MemberPrior:
         """Build from the result of :meth:`to_dict`.
 
         Raises:
-            ConfigurationError: A field is missing, of the wrong kind, or holds what no prior writes.
+            ConfigurationError: A field is missing, of the wrong type or out of range; load an older copy.
         """
         try:
             if data["format"] not in _READ_FORMATS:
@@ -589,10 +588,10 @@ class MemberPrior:
 
     @classmethod
     def load(cls, path: str | Path) -> MemberPrior:
-        """Read what :meth:`save` wrote.
+        """Read a file that :meth:`save` wrote.
 
         Raises:
-            ConfigurationError: The file cannot be read, or holds something else.
+            ConfigurationError: The file cannot be read, or is no saved prior.
         """
         try:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
@@ -600,16 +599,16 @@ class MemberPrior:
             raise ConfigurationError(f"the member prior in {path} cannot be read: {error}") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # a lock cannot be pickled; a copy learns for itself
+        # a lock cannot be pickled; a copy learns independently
         return MemberPrior.from_dict, (self.to_dict(),)
 
     @property
     def _factor(self) -> float:
-        """Weight of a member's strength against the score of a text."""
+        """Weight of a member's strength relative to the score of a text."""
         return (1.0 - self._text_reliability) / self._text_reliability
 
     def _belongs(self, ranking: Ranking) -> None:
-        """Refuse a ranking on another scale or without one; the lock is held."""
+        """Reject a ranking by another ranker or with unusable scores; the lock is held."""
         if self._ranker and ranking.ranker != self._ranker:
             raise ConfigurationError(
                 f"this prior holds scores of the ranker {self._ranker!r} and was given one of {ranking.ranker!r}, "

@@ -1,4 +1,4 @@
-"""MLM-Scoring: how likely is each token, given the prompt and the rest of the candidate?
+"""Rank by MLM scoring: the likelihood of each token given all others.
 
 Pseudo-log-likelihood (Salazar et al. 2020, "Masked Language Model Scoring", equation 2): each token of the candidate
 is masked once, and the log-probabilities of the true tokens are added up.
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 __all__ = ["MLMScoringRanker"]
 
 _MASKS = ("[MASK]", "<mask>")
-# rows of one masked token each that are made at a time; bounds the memory next to the forward pass
+# rows with one masked token each that are built at a time; bounds the memory
 _ROWS_AT_ONCE = 64
 
 
 class MLMScoringRanker:
     """Scores a candidate by its pseudo-log-likelihood given the prompt; needs no labels.
 
-    Costs one forward for each token of each candidate, so it is by far the most expensive ranker. Fluent and
-    common wording wins, not the right answer: in the LLM-Blender paper it does worse than chance (Table 2).
+    It costs one forward pass for each token of each candidate, far more than any other ranker. Fluent and common
+    wording wins, not the right answer: in the LLM-Blender paper it is worse than chance (Table 2).
 
-    Make one with ``from_pretrained``. Safe to call from several threads.
+    Create one with ``from_pretrained``. Safe to call from several threads.
 
     Args:
         model: The loaded masked language model.
@@ -78,14 +78,14 @@ class MLMScoringRanker:
             name_or_path: A folder or a hub repository.
             per_token: Divide by the number of tokens.
             name: Shown in results.
-            **load: Where it comes from and how it runs: ``blender_core.models.loading.EncoderOptions``.
+            **load: Load options; see ``blender_core.models.loading.EncoderOptions``.
 
         Returns:
             The ranker.
 
         Raises:
-            CheckpointError: It is no masked language model.
-            BlendError: It cannot be had or loaded; see ``blender_core.models.loading.load_encoder``.
+            CheckpointError: The checkpoint is no masked language model.
+            BlendError: It cannot be downloaded or loaded; see ``blender_core.models.loading.load_encoder``.
         """
         model = load_encoder("AutoModelForMaskedLM", name_or_path, load, feature="MLMScoringRanker.from_pretrained")
         return cls(model, per_token=per_token, name=name)
@@ -93,8 +93,8 @@ class MLMScoringRanker:
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
         """Rank by pseudo-log-likelihood; see ``Ranker.rank``.
 
-        Scores are natural logarithms, at most 0. They say how likely a text is, not how good. So the confidence is 0.5
-        unless nothing competes.
+        Scores are natural logarithms, at most 0; higher is more likely. They do not measure quality, so the confidence
+        is 0.5 if several candidates compete.
         """
         distinct = distinct_candidates(candidates)
         rows = [self._model.tokenizer.pair(prompt, text, self._model.max_tokens) for text in distinct.texts]
@@ -128,7 +128,7 @@ class MLMScoringRanker:
             score = math.fsum(parts) / (max(1, len(parts)) if self._per_token else 1)
             if not math.isfinite(score):
                 raise RankerError(f"{self.name} gave {score}, which cannot be ordered; load it with dtype='float32'")
-            # rounded: batches of another make-up differ in the last digits
+            # rounded, because the last digits depend on the batch
             scores.append(round(score, 6))
         return scores
 
@@ -145,7 +145,7 @@ class MLMScoringRanker:
         return parts
 
     def _masked(self, rows: Sequence[EncoderInput]) -> Iterator[tuple[list[tuple[int, int]], list[EncoderInput]]]:
-        """Copy the rows with one token of the answer masked in each, some at a time."""
+        """Copy the rows with one token of the answer masked in each, in chunks."""
         every = [
             (row, token) for row, framed in enumerate(rows) for token in range(framed.answer[1] - framed.answer[0])
         ]

@@ -1,4 +1,4 @@
-"""PairRanker: the paper's cross-encoder that reads the prompt and two candidates at once."""
+"""Rank with PairRanker, the paper's cross-encoder of a prompt and two candidates."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class EncodedRequest:
-    """A prompt and its distinct candidates as ids.
+    """A prompt and its distinct candidates as token ids.
 
     Attributes:
         source: The prompt.
         texts: The distinct candidates, in an order that does not depend on how they were given.
-        distinct: The way back to all candidates.
+        distinct: Maps all candidates to ``texts``.
         cut: Candidate index -> tokens that did not fit; -1 is the prompt.
     """
 
@@ -63,7 +63,7 @@ def encode_request(
 ) -> EncodedRequest:
     """Encode a prompt and its candidates once each.
 
-    What a short prompt leaves of its room goes to the candidates, half each: the reference's rule for one request.
+    Room that a short prompt leaves goes to the two candidates of a pair, half each, as in the reference.
 
     Args:
         tokenizer: The checkpoint's.
@@ -82,12 +82,11 @@ def encode_request(
     source = tokenizer.source(prompt, source_max_length)
     room = candidate_max_length + (source_max_length - len(source.ids)) // 2
     encoded = [tokenizer.candidate(text, room) for text in by_text.texts]
-    # texts that the network cannot tell apart are duplicates too; a fixed order of the rest makes every number
-    # independent of the order in which candidates were given
+    # texts with equal ids are duplicates too; sorting makes results independent of the order of the candidates
     unique = sorted({text.ids for text in encoded}, key=lambda ids: (len(ids), ids))
     place = {ids: index for index, ids in enumerate(unique)}
     positions = tuple(None if p is None else place[encoded[p].ids] for p in by_text.positions)
-    # the reversed walk keeps the first text of each
+    # reversed, so that the first text of each is kept
     first = {place[text.ids]: number for number, text in reversed(list(enumerate(encoded)))}
     cut = {index: encoded[p].cut for index, p in enumerate(by_text.positions) if p is not None and encoded[p].cut}
     return EncodedRequest(
@@ -104,7 +103,7 @@ def encode_pairs(
     source_max_length: int,
     candidate_max_length: int,
 ) -> list[EncodedPair]:
-    """Encode comparisons as they are, each text once.
+    """Encode comparisons unchanged, each text once.
 
     Args:
         tokenizer: The checkpoint's.
@@ -129,7 +128,7 @@ def encode_pairs(
 
 
 BACKENDS = ("onnx", "torch")
-"""What can run the network."""
+"""Backends that run the network."""
 
 
 class _LoadedParts(NamedTuple):
@@ -146,7 +145,7 @@ def _load_parts(
     token_budget: int | None,
     threads: int | None,
 ) -> _LoadedParts:
-    """Load a checkpoint; ``PairRanker.from_pretrained`` says what each argument means."""
+    """Load a checkpoint; ``PairRanker.from_pretrained`` documents the arguments."""
     if backend not in BACKENDS:
         raise ConfigurationError(f"backend {backend!r} is unknown; choose 'torch' or 'onnx'")
     if threads is not None and (backend == "torch" or threads < 1):
@@ -189,7 +188,7 @@ def _load_parts(
 class PairRanker:
     """Ranks by comparing every ordered pair (LLM-Blender, Jiang et al. 2023, section 3).
 
-    Make one with ``from_pretrained``. For a ranker that needs neither torch nor a download see ``embedded``.
+    Create one with ``from_pretrained``. For a ranker that needs neither torch nor a download see ``embedded``.
     Loaded objects keep no state between calls and may be used from several threads.
 
     Examples:
@@ -214,7 +213,7 @@ class PairRanker:
         position_bias: float = 0.0,
         calibration: Calibration | None = None,
     ) -> None:
-        """Put a ranker together from loaded parts; ``from_pretrained`` does this for you.
+        """Build a ranker from loaded parts; ``from_pretrained`` does this for you.
 
         Args:
             scorer: The network.
@@ -226,11 +225,11 @@ class PairRanker:
                 ``"bradley_terry"`` or ``"bubble"``.
             both_orders: Run each pair in both orders. With one, each candidate is on the left half of the time.
             temperature: Divides the logit between the first two before the sigmoid of the confidence.
-            position_bias: Logit by which the left one of two is favoured; taken off if one order is run.
-            calibration: Where temperature and bias come from.
+            position_bias: Logit that favours the left candidate; subtracted if one order is run.
+            calibration: Origin of temperature and bias.
 
         Raises:
-            ConfigurationError: A value cannot work.
+            ConfigurationError: A value is invalid.
         """
         self._settings = PairRankerSettings(
             source_max_length,
@@ -265,7 +264,7 @@ class PairRanker:
     ) -> PairRanker:
         """Load ``llm-blender/PairRM``, ``PairRM-hf``, ``pair-ranker``, or a saved folder.
 
-        Nothing but the checkpoint itself is fetched. Weights come from ``model.safetensors`` or its shards, else
+        Only the checkpoint is downloaded. Weights come from ``model.safetensors`` or its shards, else
         from ``pytorch_model.bin`` read with ``weights_only=True``; ids from ``tokenizer.json``.
 
         Args:
@@ -274,27 +273,27 @@ class PairRanker:
             name: Shown in results; default the last part of ``name_or_path``.
             aggregation: How comparisons become scores: ``"max_logits"`` (the reference's), ``"max_wins"``,
                 ``"bradley_terry"``, or ``"bubble"``, which finds a best one with 2 (n - 1) forward passes.
-                Default what the checkpoint was saved with, else ``"max_logits"``.
-            both_orders: Run each pair in both orders; ``False`` halves the work. Default what the checkpoint was
-                saved with, else both, as in the reference.
-            temperature: Divides the logit between the first two before it becomes the confidence. Default what
-                the checkpoint was saved with, else 1.
+                Default: the checkpoint's, else ``"max_logits"``.
+            both_orders: Run each pair in both orders; ``False`` halves the work. Default: the checkpoint's, else both,
+                as in the reference.
+            temperature: Divides the logit between the first two before it becomes the confidence. Default: the
+                checkpoint's, else 1.
             source_max_length: Most tokens of the prompt; default the checkpoint's (PairRM 1,224).
             candidate_max_length: Most tokens of a candidate next to a full prompt; default the checkpoint's
                 (PairRM 412). Room that a shorter prompt leaves goes to the candidates.
-            token_budget: Most tokens in a batch, pads included; default 512 on a CPU, 16,384 elsewhere.
-                When a GPU runs out of memory the batch is halved.
+            token_budget: Most tokens in a batch, padding included; default 512 on a CPU, 16,384 elsewhere. If a GPU
+                runs out of memory, the batch is halved.
             threads: CPU threads of the backend ``"onnx"``; default onnxruntime's choice.
-            **load: Where it comes from and how it runs: ``blender_core.models.loading.LoadOptions``. With ``"onnx"``
-                the dtype is ``"float32"`` or ``"int8"``; ``"auto"`` takes the first of the two that is there.
+            **load: Load options; see ``blender_core.models.loading.LoadOptions``. With ``"onnx"`` the dtype is
+                ``"float32"`` or ``"int8"``; ``"auto"`` takes the first of the two that exists.
 
         Returns:
             The ranker.
 
         Raises:
             CheckpointError: Files are missing or are not a PairRanker's; unknown and missing tensors are listed.
-            ConfigurationError: The device, the dtype or another value cannot work.
-            DownloadError: The repository cannot be had.
+            ConfigurationError: The device, the dtype or another value is invalid.
+            DownloadError: The repository cannot be downloaded.
             MissingExtraError: torch, safetensors or huggingface_hub is not installed.
         """
         scorer, tokenizer, settings = _load_parts(
@@ -319,7 +318,7 @@ class PairRanker:
         """Write a folder that ``from_pretrained`` loads again, with equal logits.
 
         Args:
-            folder: Made if it is missing; files of the same names are replaced.
+            folder: Created if it is missing; files of the same names are replaced.
             layout: ``"blended"`` is the project's own and keeps lengths, aggregation and calibration.
                 ``"pairrm-hf"`` is the one of ``llm-blender/PairRM-hf``, for the reference's class
                 ``DebertaV2PairRM``; it keeps none of these and holds DeBERTa only.
@@ -344,7 +343,7 @@ class PairRanker:
         It may be the folder of ``save_pretrained``: then both backends load it.
 
         Args:
-            folder: Made if it is missing; ``config.json``, ``tokenizer.json`` and ``model.onnx`` are written.
+            folder: Created if it is missing; ``config.json``, ``tokenizer.json`` and ``model.onnx`` are written.
             quantize: Also write ``model.int8.onnx``, for ``dtype="int8"``. Its logits differ: measure them.
 
         Raises:
@@ -361,7 +360,7 @@ class PairRanker:
     def embedded() -> Ranker:
         """Load the small ranker in the package: no torch, no download.
 
-        It is another model than the paper's: ``blender_core.rank.embedded`` says what it is and how good it is.
+        It is not the paper's model; ``blender_core.rank.embedded`` describes it.
 
         Returns:
             The ranker, loaded once for each call.
@@ -377,24 +376,24 @@ class PairRanker:
 
     @property
     def calibration(self) -> Calibration | None:
-        """What ``calibrated`` fitted; kept by ``save_pretrained``. ``None`` if nothing was."""
+        """The result of ``calibrated``, kept by ``save_pretrained``; ``None`` if there is none."""
         return self._settings.calibration
 
     @property
     def position_bias(self) -> float:
-        """Logit that favours the left one of two; taken off if one order is run."""
+        """Logit that favours the left candidate; subtracted if one order is run."""
         return self._settings.position_bias
 
     def calibrated(self, pairs: Iterable[LabelledPair | ComparedAnswers]) -> PairRanker:
         """Fit temperature and position bias on labelled pairs; return a new ranker.
 
-        Every pair runs in both orders. The temperature belongs to the way this ranker runs, in both orders or one;
-        ``rank``'s confidence is then, on pairs like these, as often right as it says.
+        Every pair runs in both orders. The temperature is fitted for this ranker's setting, both orders or one. On
+        similar pairs the confidence of ``rank`` then equals the share of right decisions.
 
         Args:
             pairs: ``(prompt, a, b, label)``, the label ``"A"``, ``"B"``, ``"tie"`` or the probability that a is
-                better; or ``PreferenceRecord``. A few hundred that the network was not trained on. If it gets all
-                right the temperature is 0.05, the smallest; with nothing but ties 20, the largest.
+                better; or ``PreferenceRecord``. Give a few hundred that the network was not trained on. If it gets all
+                right, the temperature is 0.05, the smallest; if all are ties, 20, the largest.
 
         Returns:
             The ranker, with its ``calibration``.
@@ -434,19 +433,19 @@ class PairRanker:
 
         Returns:
             The ranking. ``comparisons[i][j]`` is the logit that i is better than j, averaged over both orders;
-            ``scores`` come from the aggregation: by default the reference's mean of ``M[i][j] - M[j][i]`` over all
-            candidates. ``confidence`` is ``sigmoid(comparisons[first][second] / temperature)``, and 0.5 if the
-            scores put a candidate first that loses the direct comparison. ``cut`` counts tokens that did not fit.
+            ``scores`` come from the aggregation, higher is better. By default they are the reference's mean of
+            ``M[i][j] - M[j][i]``. ``confidence`` is ``sigmoid(comparisons[first][second] / temperature)``, or 0.5 if
+            the first by score loses the direct comparison. ``cut`` counts tokens that did not fit.
 
         Raises:
-            ConfigurationError: ``candidates`` is empty or holds something else than strings.
+            ConfigurationError: ``candidates`` is empty or holds something that is not a string.
             RankerError: The network gave no finite number, or ran out of memory on a single pair.
         """
         request = self._encode(prompt, candidates)
         distinct = request.distinct
         if not distinct.texts:
             return Ranking.from_scores(distinct.spread_scores([]), ranker=self._name, cut=request.cut)
-        # both orders cancel the bias; what the network says is then left as it is
+        # both orders cancel the bias, so nothing is subtracted
         run = partial(self._run, request, bias=0.0 if self._settings.both_orders else self._settings.position_bias)
         if self._settings.aggregation == "bubble":
             scores, ordered = bubble_matrix(run, len(request.texts), both_orders=self._settings.both_orders)
@@ -489,7 +488,7 @@ class PairRanker:
         return forward if order == "ab" else backward
 
     def ordered_logits(self, prompt: str, candidates: Sequence[str]) -> tuple[tuple[float, ...], ...]:
-        """Return the network's raw output for every ordered pair, both orders always.
+        """Return the network's raw output for every ordered pair, always in both orders.
 
         Args:
             prompt: The prompt.
@@ -517,7 +516,7 @@ class PairRanker:
         source_max_length: int | None = None,
         candidate_max_length: int | None = None,
     ) -> list[float]:
-        """Run comparisons of any prompts, each text as it is; blanks and copies run too.
+        """Run comparisons of any prompts, each text unchanged; blanks and copies run too.
 
         Args:
             comparisons: Prompt, left and right answer of each.

@@ -1,4 +1,4 @@
-"""What a ranker is."""
+"""Define the protocol of rankers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Ranker(Protocol):
     """Orders the candidate answers to one prompt.
 
     A ranker is a plain synchronous object that may be called from several threads at once. The engine calls
-    it in a thread, within the deadline. Any object with a ``name`` and this method will do.
+    it in a thread, within the deadline. Any object with a ``name`` and this method is a ranker.
 
     Examples:
         >>> class Shortest:
@@ -41,7 +41,7 @@ class Ranker(Protocol):
                 duplicates share a score.
 
         Returns:
-            The ranking, indices as in ``candidates``.
+            The ranking, indices as in ``candidates``; a higher score is better.
 
         Raises:
             RankerError: No ranking could be made.

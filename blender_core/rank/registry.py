@@ -1,4 +1,4 @@
-"""Rankers by name."""
+"""Find rankers by name."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ RANKER_NAMES: tuple[str, ...] = tuple(sorted(_MAKERS))
 
 
 def resolve_ranker(ranker: Ranker | str) -> Ranker:
-    """Find a ranker by name, or hand a ranker through.
+    """Find a ranker by name; return a ranker object unchanged.
 
-    A name is loaded once in a process and shared: rankers hold no state of a call.
+    A named ranker is loaded once in a process and shared, because rankers keep no state between calls.
 
     Args:
         ranker: A ranker; ``"embedded"`` (the shipped cross-encoder), ``"reward-head"`` (a head on a small language
-            model, needs torch), ``"consensus"`` (agreement in words), ``"longest"`` or ``"random"`` (baselines); the
-            folder of a ranker that was exported after training, a reward head's too; or the path or hub name of a
-            PairRanker checkpoint such as ``"llm-blender/PairRM"``.
+            model, needs torch), ``"consensus"`` (word overlap and final answers), ``"longest"`` or ``"random"``
+            (baselines). Or the folder of an exported ranker or reward head, or the path or hub name of a PairRanker
+            checkpoint such as ``"llm-blender/PairRM"``.
 
     Returns:
         The ranker.
@@ -78,13 +78,13 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
     check_ranker(ranker)
     if not isinstance(ranker, str):
         return ranker
-    # one lock a name: a batch must not load a model once for each of its threads
+    # one lock for each name, so that parallel calls load a model once
     with _lock_of(ranker):
         return _named(ranker)
 
 
 def check_ranker(ranker: Ranker | str) -> None:
-    """Refuse what cannot be a ranker, without loading anything.
+    """Reject an invalid ranker, without loading anything.
 
     Args:
         ranker: A ranker, a name, or a checkpoint's path or hub name.

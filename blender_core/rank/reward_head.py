@@ -1,7 +1,7 @@
-"""A linear reward head on the frozen states of a pretrained language model.
+"""Rank with a linear reward head on the frozen states of a language model.
 
 With few labelled prompts, a head on a larger model's middle layers orders answers better than one on a small encoder.
-``docs/ranker.md`` has the curves. It is a ranker of its own, and a teacher for smaller ones.
+``research/ranker.md`` has the curves. It ranks by itself, and is a teacher for smaller rankers.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ _PRECISIONS = ("bfloat16", "float16", "float32")
 
 @dataclass(frozen=True, slots=True)
 class ReaderSettings:
-    """What decides the vectors of a reader.
+    """Settings that determine the vectors of a feature extractor.
 
     Attributes:
         model: A name in the catalogue of local models, a GGUF file, or an encoder's or decoder's folder or hub name.
-        layers: Use the lowest so many layers; 0 uses all. Fewer are faster, and the middle ones often tell more.
-        prompt_tokens: Most tokens of a prompt; its middle is left out if it is longer.
+        layers: Number of lowest layers to use; 0 uses all. Fewer are faster, and middle layers are often better.
+        prompt_tokens: Most tokens of a prompt; a longer one is cut in its middle.
         answer_tokens: The same for an answer.
-        precision: Of the forward pass: ``"bfloat16"``, ``"float16"`` or ``"float32"``. A CPU without instructions for
-            bfloat16 takes float32 in its place, which is faster there and differs by rounding.
+        precision: Of the forward pass: ``"bfloat16"``, ``"float16"`` or ``"float32"``. A CPU without bfloat16
+            instructions uses float32, which is faster there and differs by rounding.
     """
 
     model: str
@@ -73,15 +73,15 @@ class ReaderSettings:
 
 
 class FeatureExtractor:
-    """Reads answers with a frozen model.
+    """Turns answers into vectors with a frozen model.
 
-    Make one with :meth:`load`. Safe to call from several threads.
+    Create one with :meth:`load`. Safe to call from several threads.
 
     Args:
         network: A transformers model without a head, in evaluation mode.
         tokenizer: Its tokenizer, which splits special tokens in texts.
-        settings: What it was loaded with.
-        tokens_per_batch: Padded tokens in one forward pass; bounds the memory.
+        settings: Settings that it was loaded with.
+        tokens_per_batch: Most padded tokens in one forward pass; bounds the memory.
     """
 
     def __init__(self, network: Any, tokenizer: Any, settings: ReaderSettings, *, tokens_per_batch: int = 2048) -> None:
@@ -89,7 +89,7 @@ class FeatureExtractor:
         self._tokenizer = tokenizer
         self._settings = settings
         self._tokens_per_batch = tokens_per_batch
-        # a decoder has no token that stands for the whole text before it was read
+        # only the last token of a decoder has seen the whole text
         self._decoder = tokenizer.cls_token_id is None or tokenizer.sep_token_id is None
 
     @classmethod
@@ -99,15 +99,15 @@ class FeatureExtractor:
         Args:
             settings: Which model, and how it reads.
             device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
-            tokens_per_batch: Padded tokens in one forward pass; bounds the memory.
+            tokens_per_batch: Most padded tokens in one forward pass; bounds the memory.
 
         Returns:
-            The reader.
+            The feature extractor.
 
         Raises:
             CheckpointError: The model cannot be loaded.
-            ConfigurationError: It has fewer layers than are asked for, or the device is not there.
-            DownloadError: It cannot be had.
+            ConfigurationError: It has fewer layers than requested, or the device is unavailable.
+            DownloadError: It cannot be downloaded.
             MissingExtraError: torch, transformers or gguf is not installed.
         """
         require_transformers("FeatureExtractor.load")
@@ -121,7 +121,7 @@ class FeatureExtractor:
         if file is None and not Path(where).is_dir():
             where = settings.model
         source: dict[str, Any] = {} if file is None else {"gguf_file": file.name}
-        # on the CPU, so that layers that are not used never reach the device
+        # on the CPU first, so that unused layers never reach the device
         load: LoadOptions = {"device": "cpu", "dtype": "float32"}
         purpose = "as a model that reads answers"
         with loading(settings.model, purpose):
@@ -135,18 +135,18 @@ class FeatureExtractor:
 
     @property
     def settings(self) -> ReaderSettings:
-        """What it was loaded with."""
+        """Settings that it was loaded with."""
         return self._settings
 
     def vectors(self, prompt: str, answers: Sequence[str]) -> Vectors:
-        """Read answers to one prompt.
+        """Compute the vectors of answers to one prompt.
 
         Args:
             prompt: The prompt.
             answers: The answers.
 
         Returns:
-            One row an answer: float32, shape (answers, 2 * hidden size).
+            One row for each answer: float32, shape (answers, 2 * hidden size).
 
         Raises:
             RankerError: The model gave a number that is not finite.
@@ -173,7 +173,7 @@ class FeatureExtractor:
         return vectors
 
     def _read_prompt(self, start: list[int]) -> dict[str, Any]:
-        """Compute once the keys and values that all answers share, as a decoder's argument."""
+        """Compute once the keys and values of the prompt, as an argument of the decoder."""
         import torch
         from transformers import DynamicCache
 
@@ -183,7 +183,7 @@ class FeatureExtractor:
         return {name: value for name, value in output.items() if isinstance(value, DynamicCache)}
 
     def _states(self, rows: Sequence[list[int]], read: Mapping[str, Any]) -> Any:
-        """States of the top layer, shape [rows, longest row, hidden size]."""
+        """Compute the states of the top layer, shape [rows, longest row, hidden size]."""
         import torch
 
         ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
@@ -191,7 +191,7 @@ class FeatureExtractor:
         for line, row in enumerate(rows):
             ids[line, : len(row)] = torch.tensor(row)
             mask[line, : len(row)] = 1
-        # a copy, as a forward pass writes into it
+        # a copy, because a forward pass modifies it
         read = copy.deepcopy(dict(read))
         for cache in read.values():
             cache.batch_repeat_interleave(len(rows))
@@ -203,7 +203,7 @@ class FeatureExtractor:
         return output.last_hidden_state
 
     def _frame(self, prompt: str) -> tuple[list[int], list[int]]:
-        """Token ids before and after an answer."""
+        """Build the token ids before and after an answer."""
         question = _without_middle(self._ids(prompt), self._settings.prompt_tokens)
         if self._decoder:
             return [*self._ids("Question:\n"), *question, *self._ids("\n\nAnswer:\n")], []
@@ -223,7 +223,7 @@ def _without_middle(ids: list[int], room: int) -> list[int]:
 
 
 def _keep_layers(network: Any, settings: ReaderSettings) -> None:
-    """Take the upper layers off."""
+    """Remove the unused upper layers."""
     import torch
 
     stack = max(
@@ -241,27 +241,27 @@ def _keep_layers(network: Any, settings: ReaderSettings) -> None:
 
 
 class AnswerFeatures(Protocol):
-    """What turns answers into vectors: an `FeatureExtractor`, or one whose results are kept."""
+    """Turns answers into vectors, as `FeatureExtractor` and `VectorCache` do."""
 
     @property
     def settings(self) -> ReaderSettings:
-        """What decides the vectors."""
+        """Settings that determine the vectors."""
 
     def vectors(self, prompt: str, answers: Sequence[str]) -> Vectors:
-        """One row an answer; see ``FeatureExtractor.vectors``."""
+        """Return one row for each answer; see ``FeatureExtractor.vectors``."""
 
 
 class VectorCache:
-    """Keeps the vectors of answers in a folder; new ones come from a feature extractor.
+    """Caches the vectors of answers in a folder; a feature extractor computes missing ones.
 
-    A file holds the answers to one prompt as float16; its name is the digest of the settings and the texts, so
-    another model or another text is never taken for it. A killed run loses at most the prompt in flight.
+    A file holds the vectors of one prompt's answers as float16. Its name is a digest of the settings and the texts, so
+    it is never used for another model or text. A killed run loses at most the prompt in progress.
 
     Args:
-        settings: What decides the vectors.
-        folder: Where they are kept.
-        reader: Gives the reader; called at most once.
-        write: Keep what is read anew.
+        settings: Settings that determine the vectors.
+        folder: Folder of the cache.
+        reader: Returns the feature extractor; called at most once.
+        write: Save new vectors.
     """
 
     def __init__(
@@ -275,14 +275,14 @@ class VectorCache:
 
     @property
     def settings(self) -> ReaderSettings:
-        """What decides the vectors."""
+        """Settings that determine the vectors."""
         return self._settings
 
     def vectors(self, prompt: str, answers: Sequence[str]) -> Vectors:
-        """One row an answer, float32; see ``FeatureExtractor.vectors``.
+        """Return one row for each answer, float32; see ``FeatureExtractor.vectors``.
 
         Raises:
-            CheckpointError: A file is damaged.
+            CheckpointError: A file is damaged; delete it.
         """
         import numpy as np
 
@@ -295,7 +295,7 @@ class VectorCache:
             return kept
         if self._reader is None:
             self._reader = self._make()
-        # as they come back from the disk, so that the first reading and the second are one
+        # rounded as on disk, so that new and cached vectors are equal
         found: Vectors = self._reader.vectors(prompt, answers).astype(np.float16).astype(np.float32)
         if self._write:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -325,7 +325,7 @@ _PACKAGED = Path(__file__).with_name("reward_head_weights")
 
 @dataclass(frozen=True, slots=True)
 class RewardHead:
-    """The head: ``score = ((vector - mean) / deviation) @ weights``.
+    """A linear head: ``score = ((vector - mean) / deviation) @ weights``.
 
     Attributes:
         mean: Shape (size,).
@@ -338,7 +338,7 @@ class RewardHead:
     weights: Array
 
     def scores(self, vectors: npt.NDArray[Any]) -> Array:
-        """Scores of answers.
+        """Score answers.
 
         Args:
             vectors: Shape (answers, size).
@@ -376,18 +376,17 @@ class RewardHeadRanker:
 
     @classmethod
     def load(cls, folder: str | Path | None = None, *, device: str = "auto") -> RewardHeadRanker:
-        """Load the head in the package, or what ``blended-llm train reward-head`` wrote.
+        """Load the head in the package, or the output of ``blended-llm train reward-head``.
 
         The language model is loaded when the first answer is read. The head in the package belongs to
         ``qwen2.5-coder-0.5b`` of the catalogue of local models, which is fetched once.
 
         Args:
-            folder: A run's output; ``None`` for the head in the package. Answers whose vectors lie in its ``vectors``
-                folder are not read again.
+            folder: A run's output; ``None`` for the head in the package. Vectors in its ``vectors`` folder are reused.
             device: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
 
         Returns:
-            The ranker; its name is ``"reward-head"``, with the folder's name if it is one of your own.
+            The ranker. Its name is ``"reward-head"``; with ``folder``, the folder's name follows.
 
         Raises:
             CheckpointError: A file is missing or damaged.
@@ -413,10 +412,10 @@ class RewardHeadRanker:
         return cls(reader, head, name=name)
 
     def save(self, folder: str | Path) -> None:
-        """Write what :meth:`load` reads; the language model itself is not copied.
+        """Write the files that :meth:`load` reads; the language model itself is not copied.
 
         Args:
-            folder: The folder; made if it is missing.
+            folder: Created if it is missing.
         """
         import numpy as np
         from safetensors.numpy import save_file
@@ -431,7 +430,7 @@ class RewardHeadRanker:
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
         """Rank the candidates; see ``Ranker.rank``.
 
-        ``comparisons[i][j]`` is the score of i minus that of j, in logits.
+        ``comparisons[i][j]`` is the score of i minus that of j, in logits; positive: i is better.
 
         Raises:
             RankerError: The head and the model do not fit, or a number is not finite.
@@ -459,7 +458,7 @@ def _read_head(path: Path) -> RewardHead:
     try:
         tensors = safetensors.load_file(path)
         return RewardHead(**{name: tensors[name] for name in ("mean", "deviation", "weights")})
-    except Exception as error:  # safetensors raises a kind of its own
+    except Exception as error:  # safetensors raises its own exceptions
         raise CheckpointError(
             f"{path} holds no reward head ({type(error).__name__}: {error}); train it again"
         ) from error

@@ -1,4 +1,4 @@
-"""Run a ranker under a time limit, with a quick one to fall back on."""
+"""Run a ranker with a time limit and a quick fallback."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from blender_core.types.ranking import Ranking
 
 __all__ = ["RankingRun", "run_ranking"]
 
-# share of the time left that is kept for the fallback, and its bounds in seconds
+# share of the remaining time that is reserved for the fallback, and its bounds in seconds
 _FALLBACK_SHARE, _FALLBACK_LEAST_S, _FALLBACK_MOST_S = 0.1, 0.05, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class RankingRun:
-    """A ranking, whatever happened to the ranker.
+    """A ranking by the ranker or its fallback.
 
     Attributes:
         ranking: The ranking; at least one candidate has a finite score, unless all are blank. Blank ones have none.
-        problem: What went wrong, in words; ``None`` if nothing did.
+        problem: Why the ranker failed; ``None`` if it did not.
     """
 
     ranking: Ranking
@@ -34,19 +34,19 @@ class RankingRun:
 async def run_ranking(
     load: Callable[[], Ranker], fallback: Ranker, prompt: str, texts: Sequence[str], *, limit_s: float | None
 ) -> RankingRun:
-    """Rank; the fallback replaces a ranker that fails or is late.
+    """Rank the candidates; use the fallback if the ranker fails or times out.
 
     If the fallback fails too, the order of the input is kept.
 
     Args:
-        load: Loads or returns the ranker; called in a thread, so that loading counts into the limit.
+        load: Loads or returns the ranker; called in a thread, so that loading counts towards the limit.
         fallback: A quick ranker.
         prompt: The prompt.
         texts: The candidates.
         limit_s: Seconds for both; ``None`` is no limit.
 
     Returns:
-        The ranking, and what went wrong.
+        The ranking, and the problem if there was one.
     """
     reserve = 0.0 if limit_s is None else min(max(limit_s * _FALLBACK_SHARE, _FALLBACK_LEAST_S), _FALLBACK_MOST_S)
     first_limit = None if limit_s is None else max(0.0, limit_s - reserve)
@@ -55,7 +55,7 @@ async def run_ranking(
         async with scope:
             return RankingRun(await _rank(load, prompt, texts))
     except Exception as error:
-        # a ranker may have a limit of its own
+        # a ranker may raise TimeoutError itself
         problem = "not ready before the deadline" if scope.expired() else f"{type(error).__name__}: {error}"
     try:
         async with asyncio.timeout(None if limit_s is None else reserve):
@@ -81,7 +81,7 @@ async def _rank(load: Callable[[], Ranker], prompt: str, texts: Sequence[str]) -
 
 
 def _blanks_last(ranking: Ranking, texts: Sequence[str]) -> Ranking:
-    """Put answers that hold no text, only an image or the like, behind all others."""
+    """Rank answers without text, such as an image alone, behind all others."""
     scores = [score if text.strip() else -math.inf for score, text in zip(ranking.scores, texts, strict=True)]
     if tuple(scores) == ranking.scores:
         return ranking

@@ -1,4 +1,4 @@
-"""The paper's PairRanker: the cross-encoder, its checkpoints, its id layout, its batches."""
+"""Run the paper's PairRanker: cross-encoder, checkpoints, id layout, batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a checkpoint folder to a model: tensors, keys, shape."""
+"""Load a model from a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HEAD_SIZE = 64
 
 
 def load_model(folder: Path, settings: PairRankerSettings) -> PairRankerModel:
-    """Build the network of a checkpoint and fill it.
+    """Build the network of a checkpoint and load its weights.
 
     Args:
         folder: The checkpoint.
@@ -51,7 +51,7 @@ def load_model(folder: Path, settings: PairRankerSettings) -> PairRankerModel:
     else:
         shape, kind = BackboneShape.from_config(settings.encoder, str(folder)), str(settings.encoder["model_type"])
     head = tensors.get("head_layer.4.weight")
-    # transformers keeps tables that are no weights, so its modules need real memory, and they draw random weights
+    # transformers modules have tables that are not saved, so they need real memory, and draw random weights
     with torch.device("meta" if settings.encoder is None else "cpu"), torch.random.fork_rng(devices=[]):
         model = PairRankerModel(shape, 1 if head is None else len(head))
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
@@ -72,7 +72,7 @@ def load_model(folder: Path, settings: PairRankerSettings) -> PairRankerModel:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Read the weights, safetensors first.
+    """Read the weights; safetensors are preferred.
 
     Args:
         folder: The checkpoint.
@@ -82,7 +82,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
     Raises:
         CheckpointError: There are no weights, or they cannot be read. A ``.bin`` file is unpickled with
-            ``weights_only=True``: anything but tensors in it is refused.
+            ``weights_only=True``: a file with anything but tensors is rejected.
     """
     path = folder / SAFETENSORS
     try:
@@ -108,7 +108,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
         shards = sorted(set(places.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} is no index of safetensors shards: {error!r}") from error
-    # a shard stands next to its index: a name with a path in it could read any file
+    # shards are next to their index: a name with a path could read any file
     strange = [name for name in shards if Path(name).name != name or not (index.parent / name).is_file()]
     if strange:
         raise CheckpointError(f"{index} names shards that are not next to it: {', '.join(strange)}")
@@ -122,9 +122,9 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 
 
 def infer_shape(tensors: Mapping[str, Tensor], settings: PairRankerSettings, source: str) -> DebertaShape:
-    """Read the encoder's sizes off its tensors.
+    """Infer the encoder's sizes from its tensors.
 
-    Every DeBERTa-v3 model has attention heads of width 64; that decides if the config names no head count.
+    Every DeBERTa-v3 model has attention heads of width 64; this is assumed if the config has no head count.
 
     Args:
         tensors: Tensors by name.

@@ -1,6 +1,6 @@
-"""A DeBERTa-v2/v3 encoder for inference, faster than transformers' own.
+"""Run DeBERTa-v2 and v3 encoders, faster than transformers does.
 
-Disentangled attention (He et al. 2021, section 3.1): a query meets each key by content, and both meet the
+Disentangled attention (He et al. 2021, section 3.1): a query and a key are compared by content, and each with the
 bucket of their distance. The position parts are projections of one small table by fixed weights. So they are
 computed once for a loaded model (``relative_projections``), not in every forward pass. Parameter names are those of
 the published checkpoints.
@@ -59,8 +59,8 @@ class RelativeProjection(NamedTuple):
     """A layer's projected distance table.
 
     Attributes:
-        keys: Shape [heads, 2 * buckets, head size]; met by queries (content to position).
-        queries: Same shape; met by keys (position to content).
+        keys: Shape [heads, 2 * buckets, head size]; multiplied with queries (content to position).
+        queries: Same shape; multiplied with keys (position to content).
     """
 
     keys: Tensor
@@ -72,7 +72,7 @@ Projections = Sequence[RelativeProjection]
 
 
 def distance_buckets(length: int, buckets: int, max_distance: int) -> Tensor:
-    """Bucket of every distance that occurs in a sequence.
+    """Compute the bucket of every distance in a sequence.
 
     Distances below half the buckets have one each; longer ones share buckets that grow with the logarithm of
     the distance (DeBERTa-v2's ``position_buckets``). Computed in float32 on the CPU, so that every device
@@ -81,11 +81,10 @@ def distance_buckets(length: int, buckets: int, max_distance: int) -> Tensor:
     Args:
         length: Tokens of the sequence.
         buckets: Buckets on each side.
-        max_distance: Where the logarithmic buckets end.
+        max_distance: Distance at which the logarithmic buckets end.
 
     Returns:
-        Shape [2 * length - 1], rows of the distance table for distances from ``1 - length`` to ``length -
-        1``.
+        Shape [2 * length - 1], rows of the distance table for distances ``1 - length`` to ``length - 1``.
 
     Examples:
         >>> distance_buckets(3, buckets=4, max_distance=8).tolist()
@@ -101,7 +100,7 @@ def distance_buckets(length: int, buckets: int, max_distance: int) -> Tensor:
 
 
 class DebertaEncoder(nn.Module):
-    """Token ids in, hidden states of the asked positions out.
+    """Turns token ids into the hidden states of the wanted positions.
 
     Args:
         shape: Sizes.
@@ -114,19 +113,18 @@ class DebertaEncoder(nn.Module):
         self.encoder = _Layers(shape)
 
     def relative_projections(self) -> Projections:
-        """Project the distance table for each layer; constant while the weights are."""
+        """Project the distance table for each layer; constant for fixed weights."""
         table = self.encoder.LayerNorm(self.encoder.rel_embeddings.weight)
         return tuple(block.attention.self.project_table(table) for block in self.encoder.blocks)
 
     def forward(self, ids: Tensor, mask: Tensor, positions: Tensor, projections: Projections | None = None) -> Tensor:
-        """Encode.
+        """Encode token ids.
 
         Args:
             ids: Token ids, shape [batch, length]; pads at the end.
             mask: True at tokens, False at pads, shape [batch, length].
-            positions: Where the hidden states are wanted, shape [batch, wanted]. The last block computes only
-                these.
-            projections: ``relative_projections()`` made earlier; left out, they are computed here.
+            positions: Positions of the wanted hidden states, shape [batch, wanted]. The last block computes only these.
+            projections: Result of ``relative_projections()``; default: computed here.
 
         Returns:
             Last hidden states, shape [batch, wanted, hidden].

@@ -1,4 +1,4 @@
-"""The PairRanker network: an encoder, and a head that scores each candidate."""
+"""Define the PairRanker network: an encoder, and a head that scores each candidate."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def build_backbone(shape: BackboneShape) -> nn.Module:
 
 
 def hidden_at(encoder: nn.Module, ids: Tensor, mask: Tensor, positions: Tensor, pooling: str = "markers") -> Tensor:
-    """Compute what the head reads of a transformers encoder's last hidden states.
+    """Compute the input of the head from a transformers encoder's last hidden states.
 
     Args:
         encoder: From ``build_backbone``.
         ids: Token ids, shape [batch, length].
         mask: True at tokens, shape [batch, length].
-        positions: Places of the markers, in rising order, shape [batch, wanted].
+        positions: Positions of the markers, ascending, shape [batch, wanted].
         pooling: ``"markers"``: the states at the markers; ``"segments"``: the mean state from each marker up to the
             next one.
 
@@ -58,13 +58,13 @@ def hidden_at(encoder: nn.Module, ids: Tensor, mask: Tensor, positions: Tensor, 
 
 
 def pooled(hidden: Tensor, mask: Tensor, positions: Tensor, pooling: str) -> Tensor:
-    """Pool the states of tokens into those of texts; written so that it can be traced.
+    """Pool the states of tokens into those of texts; this function can be traced.
 
     Args:
         hidden: Shape [batch, length, hidden].
-        mask: As in ``hidden_at``, and so are the others.
-        positions: See there.
-        pooling: See there.
+        mask: As in ``hidden_at``.
+        positions: As in ``hidden_at``.
+        pooling: As in ``hidden_at``.
 
     Returns:
         Shape [batch, wanted, hidden].
@@ -84,7 +84,7 @@ class PairRankerModel(nn.Module):
     ``head_layer.4``).
 
     Args:
-        shape: Sizes of a DeBERTa encoder, or the config of one of transformers' own.
+        shape: Sizes of a DeBERTa encoder, or the config of a transformers encoder.
         tasks: Outputs of the head; their mean is the logit.
     """
 
@@ -104,7 +104,7 @@ class PairRankerModel(nn.Module):
         )
 
     def relative_projections(self) -> Projections | None:
-        """Compute what DeBERTa needs only once; ``None`` for other encoders."""
+        """Project DeBERTa's distance table once; return ``None`` for other encoders."""
         encoder = self.pretrained_model
         return encoder.relative_projections() if isinstance(encoder, DebertaEncoder) else None
 
@@ -114,7 +114,7 @@ class PairRankerModel(nn.Module):
         Args:
             ids: Token ids, shape [batch, length].
             mask: True at tokens, shape [batch, length].
-            positions: Places of ``<|source|>``, ``<|candidate1|>`` and ``<|candidate2|>``, shape [batch, 3].
+            positions: Positions of ``<|source|>``, ``<|candidate1|>`` and ``<|candidate2|>``, shape [batch, 3].
             projections: From ``relative_projections()``.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Writes a PairRanker network as ONNX, with dynamic batch and length."""
+"""Write a PairRanker network as ONNX, with dynamic batch and length."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OPSET = 17
 
 
 class ExportablePairRanker(nn.Module):
-    """Computes what ``PairRankerModel`` does, written so that it can be traced.
+    """Computes the same logits as ``PairRankerModel``, and can be traced.
 
     Args:
         model: The network; its weights are shared, not copied.
@@ -50,7 +50,7 @@ class ExportablePairRanker(nn.Module):
         Args:
             ids: Token ids, shape [batch, length].
             mask: 1 at tokens, 0 at pads, shape [batch, length].
-            positions: Places of the three markers, shape [batch, 3].
+            positions: Positions of the three markers, shape [batch, 3].
 
         Returns:
             Shape [batch].
@@ -88,12 +88,12 @@ class ExportablePairRanker(nn.Module):
 def export_network(
     model: PairRankerModel, folder: Path, encoder_config: Mapping[str, Any], *, quantize: bool = False
 ) -> None:
-    """Write ``model.onnx``, and ``model.int8.onnx`` next to it.
+    """Write ``model.onnx``, and ``model.int8.onnx`` if ``quantize`` is set.
 
     Args:
-        model: The network, on the CPU in float32. It stays as it is.
-        folder: Where to write.
-        encoder_config: Stored in the files: the encoder's transformers config.
+        model: The network, on the CPU in float32. It is not changed.
+        folder: Target folder.
+        encoder_config: The encoder's transformers config, stored in the files.
         quantize: Also write the int8 file: weights of every matrix product with one scale for each output channel,
             activations quantised while running.
 
@@ -102,13 +102,13 @@ def export_network(
     """
     onnx = require("onnx", feature="PairRanker.export_onnx", extra="train")
     path = folder / ONNX_FILES["float32"]
-    # two rows of unlike length, so that nothing in the trace can hang on either
+    # two rows of different lengths, so that the trace depends on neither
     ids = torch.arange(2 * 13).reshape(2, 13) % 5 + 3
     mask = torch.ones_like(ids)
     mask[1, -3:] = 0
     positions = torch.tensor([[1, 4, 8], [1, 3, 6]])
     with warnings.catch_warnings(), torch.no_grad():
-        # the exporter warns of its own plans, the tracer of Python numbers that the weights alone decide
+        # the exporter warns of planned changes, the tracer of Python numbers that depend only on the weights
         warnings.simplefilter("ignore")
         torch.onnx.export(
             ExportablePairRanker(model),
@@ -158,7 +158,7 @@ def _quantize(source: Path, target: Path) -> None:
     root = logging.getLogger()
     level = root.level
     try:
-        # the quantiser advises through the root logger
+        # the quantiser logs advice to the root logger
         root.setLevel(logging.ERROR)
         quantization.quantize_dynamic(
             str(source), str(target), weight_type=quantization.QuantType.QInt8, per_channel=True

@@ -1,4 +1,4 @@
-"""Runs pairs through onnxruntime, without torch."""
+"""Run pairs with onnxruntime, without torch."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ ONNX_METADATA = "blended-llm/pair-ranker"
 
 
 class OnnxPairScorer:
-    """An exported network. Safe to use from several threads.
+    """Runs an exported network. Safe to use from several threads.
 
     Args:
         session: An ``onnxruntime.InferenceSession``.
         path: The file it was made from.
         pad_id: Id that fills short sequences.
-        token_budget: Most tokens in a batch, pads included; default 512 on a CPU, 16,384 elsewhere.
+        token_budget: Most tokens in a batch, padding included; default 512 on a CPU, 16,384 elsewhere.
 
     Raises:
-        CheckpointError: It is not a PairRanker's.
+        CheckpointError: The file is not a PairRanker's; write it with ``PairRanker.export_onnx``.
     """
 
     def __init__(self, session: Any, path: Path, pad_id: int, token_budget: int | None = None) -> None:
@@ -83,7 +83,7 @@ def load_onnx_scorer(
         folder: Holds ``model.onnx``, ``model.int8.onnx`` or both.
         tokenizer: Its tokenizer.
         device: ``"auto"`` (CUDA if onnxruntime offers it, else the CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-        dtype: ``"float32"``, ``"int8"``, or ``"auto"`` for the first of the two that is there.
+        dtype: ``"float32"``, ``"int8"``, or ``"auto"`` for the first of the two that exists.
         token_budget: Most tokens in a batch.
         threads: CPU threads of one forward pass; default onnxruntime's choice.
 
@@ -92,7 +92,7 @@ def load_onnx_scorer(
 
     Raises:
         CheckpointError: There is no such file, it cannot be read, or the tokenizer knows more ids than the network.
-        ConfigurationError: The device or dtype is unknown, or is not there.
+        ConfigurationError: The device or dtype is unknown or unavailable.
     """
     providers = _providers(device)
     if dtype not in ("auto", *ONNX_FILES):

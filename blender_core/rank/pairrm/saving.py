@@ -30,12 +30,12 @@ def save_checkpoint(
     """Write config, tokenizer and weights.
 
     Args:
-        folder: Made if it is missing; files of the same names are replaced.
-        layout: ``"blended"`` keeps every setting. ``"pairrm-hf"`` is what the reference's ``DebertaV2PairRM``
-            reads; it has no place for lengths, aggregation and calibration.
+        folder: Created if it is missing; files of the same names are replaced.
+        layout: ``"blended"`` keeps every setting. ``"pairrm-hf"`` is the format of the reference's ``DebertaV2PairRM``;
+            it lacks lengths, aggregation and calibration.
         model: The network, saved in its dtype.
         tokenizer: Its tokenizer.
-        settings: What the weights do not show.
+        settings: Settings that the weights do not show.
 
     Raises:
         ConfigurationError: The layout is unknown, or cannot hold this encoder.
@@ -61,7 +61,7 @@ def save_checkpoint(
     if layout == "pairrm-hf":
         _write_tokenizer_configs(folder, tokenizer)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    # transformers refuses files without this word
+    # transformers rejects files without this entry
     save_file(state, folder / SAFETENSORS, metadata={"format": "pt"})
 
 
@@ -76,10 +76,10 @@ def save_onnx(
     """Write config, tokenizer and ONNX files.
 
     Args:
-        folder: Made if it is missing; files of the same names are replaced.
+        folder: Created if it is missing; files of the same names are replaced.
         network: The network to export, or a loaded export, whose files are copied.
         tokenizer: Its tokenizer.
-        settings: What the weights do not show.
+        settings: Settings that the weights do not show.
         quantize: Also write the int8 file.
 
     Raises:
@@ -131,7 +131,7 @@ def _write(path: Path, value: object) -> None:
 
 
 def encoder_config(shape: DebertaShape | BackboneShape) -> dict[str, Any]:
-    """Write the transformers config of an encoder."""
+    """Build the transformers config of an encoder."""
     if isinstance(shape, BackboneShape):
         return dict(shape.config)
     config: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Runs pairs through the network: device, dtype, batches, and what goes wrong there."""
+"""Run pairs through the network: device, dtype, batches, errors."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["PairScorer", "load_scorer"]
 
 
 class PairScorer:
-    """A network on its device. Safe to use from several threads.
+    """Runs a network on its device. Safe to use from several threads.
 
     Args:
         model: The network, already on its device.
         pad_id: Id that fills short sequences.
-        token_budget: Most tokens in a batch, pads included; default 512 on a CPU, 16,384 elsewhere.
+        token_budget: Most tokens in a batch, padding included; default 512 on a CPU, 16,384 elsewhere.
     """
 
     def __init__(self, model: PairRankerModel, pad_id: int, token_budget: int | None = None) -> None:

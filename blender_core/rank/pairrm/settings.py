@@ -1,4 +1,4 @@
-"""Read a checkpoint's ``config.json``, in three published spellings and our own."""
+"""Read a checkpoint's ``config.json``, in three published formats and this project's."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ BACKBONES = ("bert", "modernbert", "roberta")
 """The ``model_type`` of the encoders that come from transformers."""
 
 POOLINGS = ("markers", "segments")
-"""What the head reads of each text: the state at its marker, as published, or the mean state of all its tokens."""
+"""Input of the head for each text: the state at its marker, as published, or the mean state of all its tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackboneShape:
-    """What a transformers encoder is built from.
+    """The config of a transformers encoder.
 
     Attributes:
         config: The encoder's transformers config; ``model_type`` is one of ``BACKBONES``. ``pooling``, one of
@@ -69,7 +69,7 @@ class BackboneShape:
 
     @property
     def pooling(self) -> str:
-        """What the head reads of each text, one of ``POOLINGS``."""
+        """Input of the head for each text, one of ``POOLINGS``."""
         return str(self.config.get("pooling", POOLINGS[0]))
 
     @property
@@ -89,7 +89,7 @@ class BackboneShape:
 
     @property
     def window(self) -> int:
-        """Most tokens in a sequence. RoBERTa's positions start behind the pad's id."""
+        """Most tokens in a sequence. RoBERTa's positions start after the pad id."""
         taken = int(self.config.get("pad_token_id", 1)) + 1 if self.config["model_type"] == "roberta" else 0
         return int(self.config["max_position_embeddings"]) - taken
 
@@ -97,13 +97,13 @@ class BackboneShape:
 BLENDED_FORMAT = "blended-llm/pair-ranker"
 """The ``format`` of the project's own layout."""
 
-# [CLS], the marker and [SEP] always stay; below that there is no text at all
+# [CLS], the marker, one token of text and [SEP]
 _SHORTEST = 4
 
-# defaults of the reference's `tokenize_pair`, which is how PairRM-hf is fed
+# defaults of the reference's `tokenize_pair`, which encodes texts for PairRM-hf
 _PAIRRM_SOURCE, _PAIRRM_CANDIDATE = 1224, 412
 
-# what our encoder computes; any other value in a transformers config is a different network
+# the architecture that ``deberta`` implements; other values describe a different network
 _FIXED_ARCHITECTURE: Mapping[str, Any] = {
     "hidden_act": "gelu",
     "norm_rel_ebd": "layer_norm",
@@ -124,14 +124,14 @@ class PairRankerSettings:
         heads: Attention heads; ``None`` if the config does not say.
         max_distance: Distance at which the logarithmic buckets end.
         layer_norm_eps: Epsilon of every LayerNorm.
-        marker_ids: Marker -> id, if the config says.
+        marker_ids: Id by marker; ``None`` if the config does not say.
         convolution_activation: Of the convolution that the larger DeBERTa-v2 models have: ``"gelu"`` or ``"tanh"``.
         encoder: Config of an encoder other than DeBERTa.
         aggregation: How comparisons become scores.
         both_orders: Whether each pair runs in both orders.
         temperature: Divides the logit between the first two before it becomes the confidence.
-        position_bias: Logit by which the left one of two is favoured.
-        calibration: Where temperature and bias come from.
+        position_bias: Logit that favours the left candidate.
+        calibration: Origin of temperature and bias.
     """
 
     source_max_length: int
@@ -149,13 +149,13 @@ class PairRankerSettings:
     calibration: Calibration | None = None
 
     def check(self, window: int | None) -> None:
-        """Refuse what cannot run.
+        """Check the values.
 
         Args:
             window: Most tokens of a pair; ``None`` for no limit.
 
         Raises:
-            ConfigurationError: A value cannot work.
+            ConfigurationError: A value is unknown or out of range.
         """
         if self.aggregation not in (*AGGREGATIONS, "bubble"):
             known = ", ".join(sorted([*AGGREGATIONS, "bubble"]))
@@ -200,7 +200,7 @@ class PairRankerSettings:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], source: str = "config.json") -> PairRankerSettings:
-        """Understand a parsed config.
+        """Interpret a parsed config.
 
         Args:
             config: The parsed file. PairRM and pair-ranker hold the training script's ranker config (with two

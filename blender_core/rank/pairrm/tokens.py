@@ -1,7 +1,7 @@
-"""PairRanker's id layout.
+"""Encode texts and pairs in PairRanker's id layout.
 
 A pair is ``[CLS]<|source|>…[SEP] [CLS]<|candidate1|>…[SEP] [CLS]<|candidate2|>…[SEP]``. Each text is encoded once;
-a pair is put together from ids. Text of users is data: nothing in it can become one of the special or marker ids.
+a pair is joined from ids. User text is data: it cannot produce special or marker ids.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class EncodedText:
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
-    """One ordered pair of candidates under a prompt.
+    """One ordered pair of candidates with its prompt.
 
     Attributes:
         ids: The whole sequence.
-        positions: Where the three markers stand.
+        positions: Positions of the three markers.
     """
 
     ids: tuple[int, ...]
@@ -67,8 +67,8 @@ class EncodedPair:
 class PairTokenizer:
     """Encodes texts in the layout that PairRanker was trained on.
 
-    The ids come from ``tokenizer.json`` through ``tokenizers``: the class that transformers 5 builds for
-    DeBERTa drops the SentencePiece normaliser, so its ids differ on text such as ``½`` or a no-break space.
+    The ids come from ``tokenizer.json`` through ``tokenizers``. The class of transformers 5 for DeBERTa drops the
+    SentencePiece normaliser. So its ids differ on text such as ``½`` or a no-break space.
 
     Args:
         tokenizer: With ``MARKERS`` among its control tokens.
@@ -102,7 +102,7 @@ class PairTokenizer:
         return cls(sealed, path.read_text(encoding="utf-8"))
 
     def saved_definition(self) -> str:
-        """Write the contents of a ``tokenizer.json`` that holds the markers.
+        """Build the contents of a ``tokenizer.json`` that holds the markers.
 
         Returns:
             JSON.
@@ -151,7 +151,7 @@ class PairTokenizer:
         return self._encode("<|candidate|>", text, max_length)
 
     def pair(self, source: EncodedText, left: EncodedText, right: EncodedText) -> EncodedPair:
-        """Put a pair together.
+        """Join a prompt and two candidates.
 
         Args:
             source: From ``source``.
@@ -168,7 +168,7 @@ class PairTokenizer:
         return EncodedPair(tuple(ids), (1, first, second))
 
     def _encode(self, marker: str, text: str, max_length: int) -> EncodedText:
-        # the reference puts one space for a literal [SEP]
+        # the reference replaces a literal [SEP] by one space
         ids = self._tokenizer.encode(self._tokenizer.spelling(marker) + text.replace(self.special_names[1], " "))
         kept = ids[: max_length - 2]
         return EncodedText((self._cls, *kept, self._sep), len(ids) - len(kept))
@@ -196,7 +196,7 @@ class PairBatch(NamedTuple):
     Attributes:
         ids: Token ids, shape [batch, length].
         mask: 1 at tokens, 0 at pads, shape [batch, length].
-        positions: Places of the three markers, shape [batch, 3].
+        positions: Positions of the three markers, shape [batch, 3].
     """
 
     ids: Ints
@@ -205,7 +205,7 @@ class PairBatch(NamedTuple):
 
 
 def pad(pairs: Sequence[EncodedPair], pad_id: int) -> PairBatch:
-    """Put pairs into arrays, pads at the end.
+    """Pad pairs at their ends, and put them into arrays.
 
     Args:
         pairs: At least one.
@@ -228,13 +228,13 @@ def batched_logits(
     run: Callable[[Sequence[EncodedPair]], Sequence[float]],
     precision: str,
 ) -> list[float]:
-    """Run pairs in batches and check what comes out.
+    """Run pairs in batches, and check that all logits are finite.
 
     Args:
         pairs: Any number of pairs.
-        token_budget: Most tokens in a batch, pads included.
-        run: Gives the logits of one batch.
-        precision: What the network computes in, for the message.
+        token_budget: Most tokens in a batch, padding included.
+        run: Returns the logits of one batch.
+        precision: Precision of the network, for the message.
 
     Returns:
         One finite float for each pair, in the order of ``pairs``.
@@ -256,7 +256,7 @@ def batched_logits(
 
 
 def check_vocabulary(tokenizer: PairTokenizer, rows: int, source: str) -> None:
-    """Refuse a tokenizer with ids that the network has no embedding for.
+    """Reject a tokenizer with ids that have no embedding in the network.
 
     Args:
         tokenizer: The tokenizer.
@@ -264,7 +264,7 @@ def check_vocabulary(tokenizer: PairTokenizer, rows: int, source: str) -> None:
         source: Where both came from, for the message.
 
     Raises:
-        CheckpointError: There is such an id.
+        CheckpointError: There is such an id; use the checkpoint's own ``tokenizer.json``.
     """
     if tokenizer.largest_id >= rows:
         raise CheckpointError(
