@@ -1,23 +1,23 @@
-"""Every error the library raises on its own account.
+"""Define every error that the library raises itself.
 
 ```
 BlendError
 ├── ConfigurationError (ValueError)    an argument or a setting that cannot work
 ├── MissingExtraError (ImportError)    an optional dependency is not installed
-├── CheckpointError                    a checkpoint cannot be read as what it claims to be
-├── DownloadError                      a model file cannot be had, or its hash differs
-├── MemberError                        one member LLM gave no usable answer
+├── CheckpointError                    a checkpoint cannot be loaded
+├── DownloadError                      a model file cannot be downloaded, or its hash differs
+├── MemberError                        a member gave no usable answer
 │   ├── EmptyAnswerError               it answered with nothing
 │   ├── RefusedError                   it refused, or a content filter removed the answer
 │   ├── RateLimitedError               it was over its quota; may carry retry_after
-│   ├── UnsupportedError                    it cannot do what the call asks for, such as calling tools
+│   ├── UnsupportedError               it lacks a capability that the call needs, such as tools
 │   └── MemberTimeoutError             it did not answer in time
 ├── QuorumError                        fewer answers than the quorum; names every member's cause
 ├── RankerError                        a ranker gave no usable ranking
 └── FusionError                        a fuser gave no usable text
 ```
 
-A message says what happened, the values, and the remedy.
+A message states the cause, the values, and the remedy.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ __all__ = [
 
 
 class BlendError(Exception):
-    """Base class of every error the library raises on its own account."""
+    """Base class of every error that the library raises itself."""
 
 
 class ConfigurationError(BlendError, ValueError):
-    """An argument or a setting cannot work; the message gives the value and the remedy."""
+    """Raised if an argument or a setting is invalid; gives the value and the remedy."""
 
 
 class MissingExtraError(BlendError, ImportError):
-    """An optional dependency is not installed.
+    """Raised if an optional dependency is not installed.
 
     Args:
-        feature: What was asked for, for example ``"PairRanker.from_pretrained"``.
+        feature: The feature that needs it, for example ``"PairRanker.from_pretrained"``.
         module: The module that could not be imported.
         extra: The extra of ``blended-llm`` that brings it.
     """
@@ -73,30 +73,30 @@ class MissingExtraError(BlendError, ImportError):
 
 
 class CheckpointError(BlendError):
-    """A checkpoint cannot be read as what it claims to be."""
+    """Raised if a checkpoint cannot be loaded."""
 
 
 class DownloadError(BlendError):
-    """A model file cannot be had, or its hash differs from the catalogue's."""
+    """Raised if a model file cannot be downloaded, or its hash is not the catalogue's."""
 
 
 class MemberError(BlendError):
-    """One member LLM gave no usable answer."""
+    """Raised if a member gives no usable answer."""
 
 
 class EmptyAnswerError(MemberError):
-    """A member answered with no text and no tool call."""
+    """Raised if a member's answer has no text and no tool call."""
 
 
 class RefusedError(MemberError):
-    """A member refused, or a content filter removed its answer."""
+    """Raised if a member refuses, or a content filter removes its answer."""
 
 
 class RateLimitedError(MemberError):
-    """A member was over its quota.
+    """Raised if a member is over its quota.
 
     Args:
-        message: What the member said.
+        message: The member's message.
         retry_after: Seconds the member asked us to wait, if it said so.
     """
 
@@ -106,15 +106,15 @@ class RateLimitedError(MemberError):
 
 
 class UnsupportedError(MemberError):
-    """A member cannot do what the call asks for, such as calling tools; it takes no part."""
+    """Raised if a member lacks a capability that the call needs, such as tools."""
 
 
 class MemberTimeoutError(MemberError):
-    """A member did not answer in time."""
+    """Raised if a member does not answer in time."""
 
 
 class _Outcome(Protocol):
-    # what QuorumError reads of a MemberOutcome; this room is below all others and cannot name the class
+    # the part of MemberOutcome that QuorumError reads; this module must not import that class
     @property
     def member(self) -> str: ...
     @property
@@ -128,7 +128,7 @@ class _Outcome(Protocol):
 
 
 class QuorumError(BlendError):
-    """Fewer members answered than the quorum asks for.
+    """Raised if fewer members answer than the quorum requires.
 
     Args:
         needed: The quorum.
@@ -156,8 +156,8 @@ class QuorumError(BlendError):
 
 
 class RankerError(BlendError):
-    """A ranker gave no usable ranking."""
+    """Raised if a ranker gives no usable ranking."""
 
 
 class FusionError(BlendError):
-    """A fuser gave no usable text."""
+    """Raised if a fuser gives no usable text."""

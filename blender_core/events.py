@@ -2,7 +2,7 @@
 
 ```
 MemberStarted ─ MemberRetrying* ─ MemberAnswered | MemberFailed      once for each member, interleaved
-Ranked                                                               the best candidate is known from here on
+Ranked                                                               from here the best candidate is known
 FusionStarted ─ Token* ─ FusionRejected?                             only if answers are fused
 Token*                                                               the picked answer, if they are not
 Finished                                                             last, exactly once
@@ -36,11 +36,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class MemberStarted:
-    """A member is asked for the first time.
+    """Reports the first call of a member.
 
     Attributes:
         member: Its name.
-        index: Its place in the ensemble.
+        index: Its position in the ensemble, from 0.
     """
 
     member: str
@@ -49,14 +49,14 @@ class MemberStarted:
 
 @dataclass(frozen=True, slots=True)
 class MemberRetrying:
-    """A call failed in a way that may pass; the member is asked again after a wait.
+    """Reports that a call failed with a transient error and is retried after a wait.
 
     Attributes:
         member: Its name.
-        index: Its place in the ensemble.
+        index: Its position in the ensemble, from 0.
         attempt: Calls made so far.
         wait_s: Seconds until the next call.
-        reason: The error, in words.
+        reason: The error as text.
     """
 
     member: str
@@ -68,7 +68,7 @@ class MemberRetrying:
 
 @dataclass(frozen=True, slots=True)
 class MemberAnswered:
-    """A member answered.
+    """Reports that a member answered.
 
     Attributes:
         outcome: Its record, with the answer.
@@ -79,7 +79,7 @@ class MemberAnswered:
 
 @dataclass(frozen=True, slots=True)
 class MemberFailed:
-    """A member ended without an answer.
+    """Reports that a member ended without an answer.
 
     Attributes:
         outcome: Its record, with the reason.
@@ -90,7 +90,7 @@ class MemberFailed:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """The answers are ranked; the best one can be shown during fusion.
+    """Reports the ranking; the best answer can be shown during fusion.
 
     Attributes:
         ranking: The ranking of the answers, in the order of ``members``.
@@ -107,7 +107,7 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class FusionStarted:
-    """The best answers are being fused.
+    """Reports that fusion of the best answers starts.
 
     Attributes:
         fuser: Name of the fuser.
@@ -120,7 +120,7 @@ class FusionStarted:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of the final text.
+    """Carries a piece of the final text.
 
     Attributes:
         text: The piece. All pieces since the last ``FusionRejected`` add up to ``BlendResult.text``.
@@ -131,10 +131,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class FusionRejected:
-    """Fusion failed, or the guard rejected its text; the top-ranked answer follows as ``Token``.
+    """Reports a failed or rejected fusion; the top-ranked answer follows as ``Token``.
 
     Attributes:
-        reason: Why, in words.
+        reason: The reason.
         streamed: Characters of the rejected text that were already sent as ``Token``.
     """
 
@@ -144,7 +144,7 @@ class FusionRejected:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The call is over.
+    """Carries the result; the call is over.
 
     Attributes:
         result: The result.

@@ -1,4 +1,4 @@
-"""The command `blended-llm`."""
+"""Run the command `blended-llm`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def main() -> None:
 
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
-                # a model may write what a narrow locale cannot
+                # a model may write characters that the locale cannot encode
                 stream.reconfigure(errors="backslashreplace")
         app(prog_name="blended-llm")
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""`python -m blender_core.cli` is `blended-llm`."""
+"""Run `blended-llm` by `python -m blender_core.cli`."""
 
 from __future__ import annotations
 

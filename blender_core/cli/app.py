@@ -1,4 +1,4 @@
-"""The commands of `blended-llm`, put together."""
+"""Assemble the commands of `blended-llm`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from blender_core.cli.rank import rank
 __all__ = ["ENTRY_POINT_GROUP", "app"]
 
 ENTRY_POINT_GROUP = "blended_llm.commands"
-"""Entry points of this group are commands: a function, or a ``typer.Typer`` with commands of its own."""
+"""Entry points of this group are commands: a function, or a ``typer.Typer`` group."""
 
 app = typer.Typer(
     help="Blend several LLMs into one: gather every answer, rank them, fuse the best.",
@@ -47,7 +47,7 @@ def _options(
 for _command in (ask, rank, compare, models):
     app.command(epilog=EXIT_CODES)(_command)
 
-# a package adds its commands as the adapters add their members
+# other packages add their commands by entry points
 for _entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
     _added = _entry.load()
     if isinstance(_added, typer.Typer):

@@ -50,7 +50,7 @@ def open_members(
     temperature: float | None,
     console: Console,
 ) -> Iterator[list[Member]]:
-    """Start local models and connect endpoints, and stop what was started in the end.
+    """Start local models and connect endpoints; stop the local models at the end.
 
     Args:
         models: Names of local models; without models and endpoints the default ones.
@@ -65,7 +65,7 @@ def open_members(
     Raises:
         ConfigurationError: An unknown model or a malformed endpoint.
         MissingExtraError: The ``demo`` extra is not installed.
-        DownloadError: A model's file cannot be had.
+        DownloadError: A model's file cannot be downloaded.
     """
     from blender_core.members.openai_member import OpenAIMember
 
@@ -101,7 +101,7 @@ def open_members(
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Progress]:
-    """A function that shows downloads: bars on a terminal, a line for each model elsewhere."""
+    """Yield a function that shows downloads: bars on a terminal, else a line per model."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
@@ -167,7 +167,7 @@ def ask(
             raise ConfigurationError(f"--max-tokens is {max_tokens}; it must be at least 1")
         asked = _prompt(prompt, system)
         policy = GatherPolicy(timeout=timeout, quorum=quorum)
-        # a mistyped name should not cost a download first
+        # resolved first, so that a mistyped name costs no download
         chosen_ranker = resolve_ranker(ranker)
         progress = console(stderr=True)
         with open_members(

@@ -1,4 +1,4 @@
-"""`blended-llm compare`: which of two answers is better."""
+"""`blended-llm compare`: tell which of two answers is better."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`blended-llm models`: the local models there are."""
+"""`blended-llm models`: list the local models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands share: options, consoles, JSON, files, exit codes, errors in one line."""
+"""Share options, consoles, JSON, files, exit codes and error lines between commands."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ EXIT_CODES = (
 )
 
 DEBUG_VARIABLE = "BLENDED_LLM_DEBUG"
-"""Environment variable that asks for the traceback of an error that nobody expected."""
+"""Environment variable that shows the traceback of an unexpected error."""
 
 
 class ExitCode(IntEnum):
-    """How the command ends."""
+    """Lists the exit codes of the command."""
 
     DONE = 0
     FAILED = 1
@@ -89,7 +89,7 @@ def console(*, stderr: bool) -> Console:
 def reported() -> Iterator[None]:
     """Turn an error into one line on standard error and an exit code.
 
-    With ``BLENDED_LLM_DEBUG`` set an error that is not the library's own keeps its traceback.
+    If ``BLENDED_LLM_DEBUG`` is set, an error from outside the library keeps its traceback.
 
     Raises:
         typer.Exit: With the exit code.
@@ -122,20 +122,20 @@ def write_json(value: dict[str, Any], *, indent: int | None = 2) -> None:
 
     Args:
         value: The object.
-        indent: Spaces a level; ``None`` writes one line.
+        indent: Spaces per level; ``None`` writes one line.
     """
     typer.echo(json.dumps(_finite(value), ensure_ascii=not _is_utf8(), indent=indent, allow_nan=False))
 
 
 def write_text(text: str) -> None:
-    """Write a model's text to standard output; on a terminal it cannot steer it.
+    """Write a model's text to standard output; on a terminal, replace control characters.
 
     Args:
         text: The text.
     """
     from blender_core.view.wording import printable
 
-    # typer.echo would drop escape codes, but a pipe gets the text as it is
+    # typer.echo would drop escape codes, but a pipe must get the text unchanged
     sys.stdout.write((printable(text) if sys.stdout.isatty() else text) + "\n")
     sys.stdout.flush()
 

@@ -24,7 +24,7 @@ __all__ = ["rank"]
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """One prompt with its candidates."""
+    """Holds one prompt with its candidates."""
 
     instruction: str
     names: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The face of the ``llm-blender`` package, so that its scripts change one import.
+"""Provide the API of the ``llm-blender`` package, so that its scripts change one import.
 
 ```python
 import blender_core.compat as llm_blender
@@ -8,8 +8,8 @@ blender.loadranker("llm-blender/PairRM")
 blender.rank(["hello!"], [["hi!", "Go away."]])
 ```
 
-Shapes, dtypes and meanings are those of ``llm-blender`` 0.0.2; ``docs/llm_blender_differences.md`` lists where the
-numbers or the errors differ, and why. New code is better served by ``PairRanker`` and ``GenFuser``.
+Shapes, dtypes and meanings are those of ``llm-blender`` 0.0.2; ``docs/llm_blender_differences.md`` lists the numbers
+and errors that differ, and why. New code should use ``PairRanker`` and ``GenFuser``.
 """
 
 from __future__ import annotations

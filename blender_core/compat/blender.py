@@ -1,4 +1,4 @@
-"""``Blender`` with the methods of ``llm-blender`` 0.0.2."""
+"""Provide ``Blender`` with the methods of ``llm-blender`` 0.0.2."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Blender", "get_topk_candidates_from_ranks"]
 
-# what llm-blender 0.0.2 tells from a path's end
+# llm-blender 0.0.2 recognises these by the end of a path
 _REWARD_MODELS = (
     "OpenAssistant/reward-model-deberta-v3-large-v2",
     "berkeley-nest/Starling-RM-7B-alpha",
@@ -70,7 +70,7 @@ class Blender(PairComparer):
         """Load a PairRanker checkpoint.
 
         Args:
-            ranker_path: Folder or hub repository: PairRM, PairRM-hf, pair-ranker, or what ``save_pretrained`` wrote.
+            ranker_path: Folder or hub repository: PairRM, PairRM-hf, pair-ranker, or a ``save_pretrained`` folder.
             device: A torch device; default ``BlenderConfig.device``.
             **kwargs: Fields of ``RankerConfig``.
 
@@ -136,8 +136,8 @@ class Blender(PairComparer):
             candidates: The candidates of each.
             instructions: Put before the inputs.
             pairrm_cmp_type: ``"bubble"``: one run, 2 (c - 1) forward passes. ``"full"``: all c (c - 1).
-            return_all: Return all candidates. After ``"full"`` they are ordered by rank; after ``"bubble"`` the best
-                one comes first, then the losers in the order in which they fell, which is no ranking.
+            return_all: Return all candidates. After ``"full"`` they are ordered by rank. After ``"bubble"`` the best
+                one comes first, then the others in the order in which they lost, which is no ranking.
             batch_size: Changes nothing.
             permutation: The order of the bubble run for every input; default drawn for each input by ``rng``.
 
@@ -250,7 +250,7 @@ class Blender(PairComparer):
         Args:
             inputs: n prompts.
             candidates: The candidates of each, best first.
-            instructions: They have a field of their own.
+            instructions: One for each input.
             batch_size: Most inputs in one run of the model.
             **generate_kwargs: Arguments of ``generate``, over ``num_beams=4, max_new_tokens=128``, and
                 ``candidate_max_length``.

@@ -1,4 +1,4 @@
-"""Comparing and ranking lists of inputs, with the signatures of ``llm-blender`` 0.0.2."""
+"""Compare and rank lists of inputs, with the signatures of ``llm-blender`` 0.0.2."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _REFERENCES: Mapping[str, Callable[[Sequence[str]], str]] = {
 }
 
 Comparison = tuple[str, str, str]
-Numbers = Any  # an array [n, c], or a list of arrays where the counts differ
+Numbers = Any  # an array [n, c], or a list of arrays if the counts differ
 
 
 class PairComparer:
-    """The part of ``Blender`` that needs a ranker only.
+    """Compares and ranks; the part of ``Blender`` that needs only a ranker.
 
     ``batch_size`` and ``disable_tqdm`` are accepted and change nothing: batches are made by length and no number
     depends on them. Blank and repeated candidates are compared like any other text.
@@ -60,7 +60,7 @@ class PairComparer:
             **rank_kwargs: ``source_max_length`` and ``candidate_max_length`` in tokens.
 
         Returns:
-            Ranks, int32 [n, c], 1 is best, equal scores share the lower rank; or scores, float32 [n, c], the mean of
+            Ranks, int32 [n, c], 1 is best, equal scores share the lower rank. Or scores, float32 [n, c]: the mean of
             ``M[i][j] - M[j][i]`` over all candidates. A list of n arrays if the counts differ.
 
         Raises:
@@ -110,8 +110,8 @@ class PairComparer:
             batch_size: Changes nothing.
             ref_mode: Which candidate is the reference, by characters: ``"longest"``, ``"shortest"``,
                 ``"median_length"``, ``"first"`` or ``"last"``.
-            ref_candidates: One reference for each input; over ``ref_mode``.
-            mode: The name under which the old README passes ``ref_mode``.
+            ref_candidates: One reference for each input; overrides ``ref_mode``.
+            mode: Another name of ``ref_mode``, from the old README.
             **rank_kwargs: ``source_max_length`` and ``candidate_max_length`` in tokens.
 
         Returns:
@@ -235,7 +235,7 @@ class PairComparer:
         )
 
     def pair_logits(self, comparisons: Sequence[Comparison], **lengths: Any) -> dict[Comparison, float]:
-        """Logits of comparisons, each distinct one run once.
+        """Compute the logits of comparisons; duplicates are computed once.
 
         Args:
             comparisons: Prompt, left and right text of each.
@@ -260,12 +260,12 @@ class PairComparer:
 
 
 def joined_prompts(inputs: Sequence[str], instructions: Sequence[str] | None, separator: str = "") -> list[str]:
-    """Instruction and input of each prompt as one text.
+    """Join the instruction and the input of each prompt.
 
     Args:
         inputs: The inputs.
         instructions: One for each, or ``None``.
-        separator: What stands between.
+        separator: The text between them.
 
     Returns:
         The prompts.
@@ -283,7 +283,7 @@ def joined_prompts(inputs: Sequence[str], instructions: Sequence[str] | None, se
 
 
 def check_candidates(prompts: Sequence[str], candidates: Sequence[Sequence[str]]) -> None:
-    """Every prompt has candidates.
+    """Check that every prompt has candidates.
 
     Args:
         prompts: The prompts.

@@ -1,4 +1,4 @@
-"""The configuration objects of the ``llm-blender`` package."""
+"""Define the configuration objects of the ``llm-blender`` package."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["BlenderConfig", "GenFuserConfig", "RankerConfig", "with_options"]
 
 @dataclass
 class BlenderConfig:
-    """Settings for the whole ``Blender``.
+    """Holds the settings of the whole ``Blender``.
 
     Attributes:
-        device: Where models go: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device. The old package's default
+        device: Device of the models: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device. The old package's default
             was ``"cuda"``, which failed on other machines.
-        use_tqdm: Kept for old scripts; there are no progress bars.
+        use_tqdm: Kept for old scripts; no progress bars are shown.
     """
 
     device: str = "auto"
@@ -26,9 +26,9 @@ class BlenderConfig:
 
 @dataclass
 class RankerConfig:
-    """Settings of the ranker.
+    """Holds the settings of the ranker.
 
-    Those that only training reads are kept for old scripts and change nothing.
+    Fields marked "Kept" serve old scripts and change nothing.
 
     Attributes:
         ranker_type: Kept.
@@ -48,7 +48,7 @@ class RankerConfig:
         inference_mode: Kept.
         drop_out: Kept.
         fp16: Use float16 on a GPU, as the old package does; a CPU runs in float32.
-        device: Over ``BlenderConfig.device``.
+        device: Overrides ``BlenderConfig.device``.
     """
 
     ranker_type: str | None = None
@@ -73,7 +73,7 @@ class RankerConfig:
 
 @dataclass
 class GenFuserConfig:
-    """Settings of the fuser.
+    """Holds the settings of the fuser.
 
     Attributes:
         model_name: Folder or repository.
@@ -83,7 +83,7 @@ class GenFuserConfig:
         torch_dtype: ``"bfloat16"``, ``"float16"`` or ``"float32"``.
         load_in_4bit: Quantise with bitsandbytes.
         load_in_8bit: Quantise with bitsandbytes.
-        device: Over ``BlenderConfig.device``.
+        device: Overrides ``BlenderConfig.device``.
     """
 
     model_name: str = "llm-blender/gen_fuser_3b"

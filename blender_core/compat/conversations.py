@@ -1,4 +1,4 @@
-"""Two conversations with the same user turns, written as one prompt with two candidates."""
+"""Write two conversations with the same user turns as a prompt with two candidates."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from blender_core.errors import ConfigurationError
 
 __all__ = ["CONVERSATION_INSTRUCTION", "conversation_pair"]
 
-# the misspelt word is what the published checkpoints were evaluated with
+# misspelt, because the published checkpoints were evaluated with it
 CONVERSATION_INSTRUCTION = (
     "Finish the following coversation in each i-th turn by filling in <Response i> with your response."
 )
-"""What stands before the conversation."""
+"""The instruction before the conversation."""
 
 Conversation = Sequence[Mapping[str, str]]
 

@@ -15,7 +15,7 @@ __all__ = ["CompatFuser"]
 
 
 class CompatFuser:
-    """A loaded T5 fuser.
+    """Fuses with a loaded T5 model.
 
     Args:
         model: A transformers encoder-decoder.
@@ -33,7 +33,7 @@ class CompatFuser:
         """Load a checkpoint.
 
         Args:
-            config: Where from, and how.
+            config: The source and the options.
             device: ``"auto"`` or a torch device.
 
         Returns:
@@ -41,9 +41,9 @@ class CompatFuser:
 
         Raises:
             CheckpointError: It cannot be read as a T5 fuser.
-            ConfigurationError: The device or the dtype is unknown, or both 4 and 8 bits are asked for.
-            DownloadError: The repository cannot be had.
-            MissingExtraError: torch or transformers is not installed, or what 8- and 4-bit weights need.
+            ConfigurationError: The device or the dtype is unknown, or both 4 and 8 bits are requested.
+            DownloadError: The repository cannot be downloaded.
+            MissingExtraError: torch, transformers, or a package for 8- and 4-bit weights is missing.
         """
         require_transformers("Blender.loadfuser")
         if config.load_in_4bit and config.load_in_8bit:
@@ -71,7 +71,7 @@ class CompatFuser:
         Args:
             prompts: The inputs.
             candidates: The candidates of each, best first; not changed.
-            instructions: One for each input; has a field of its own.
+            instructions: One for each input.
             batch_size: Most inputs in one run of the model.
             generation: Arguments of ``generate``, and ``candidate_max_length``.
 
@@ -102,7 +102,7 @@ class CompatFuser:
         fused = []
         for start in range(0, len(inputs), batch_size):
             for written in generate_batch(self._model, inputs[start : start + batch_size], options):
-                # not stripped: the old package hands on what the tokenizer gives
+                # not stripped, as in the old package
                 fused.append(self._tokenizer.decode(written.ids))
                 if not fused[-1].strip():
                     raise FusionError(f"the fuser wrote nothing for input {len(fused) - 1} ({len(written.ids)} tokens)")

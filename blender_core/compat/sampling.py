@@ -1,4 +1,4 @@
-"""Samples n answers for each prompt from a transformers model."""
+"""Sample n answers for each prompt from a transformers model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from blender_core.errors import ConfigurationError
 
 __all__ = ["sample_candidates"]
 
-# what llm-blender 0.0.2 sets if the caller does not
+# defaults of llm-blender 0.0.2
 _SAMPLING: Mapping[str | None, Mapping[str, Any]] = {
     "top_k_sampling": {"do_sample": True, "top_k": 50, "temperature": 0.7},
     "top_p_sampling": {"do_sample": True, "top_p": 1.0, "temperature": 0.7},
@@ -27,16 +27,16 @@ def sample_candidates(
     batch_size: int,
     generation: Mapping[str, Any],
 ) -> list[list[str]]:
-    """Sample.
+    """Sample n answers for each prompt.
 
     Args:
         model: A transformers model with ``generate``.
         tokenizer: Its tokenizer. A decoder-only model needs one that pads on the left.
         prompts: The prompts.
         n: Answers for each.
-        sampling_mode: ``"top_p_sampling"``, ``"top_k_sampling"`` or ``None`` (only what ``generation`` says).
+        sampling_mode: ``"top_p_sampling"``, ``"top_k_sampling"`` or ``None`` (only ``generation``).
         batch_size: Prompts in a batch.
-        generation: Arguments of ``generate``; they win over the mode's.
+        generation: Arguments of ``generate``; they override the mode's.
 
     Returns:
         ``n`` texts for each prompt.

@@ -1,4 +1,4 @@
-"""Fusing: write one answer from the best candidates, if that is wise."""
+"""Fuse the best candidates into one answer, if the policy says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GenFuser: a generation model that writes one answer from the best candidates."""
+"""Fuse the best candidates with a local generation model, GenFuser."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ __all__ = [
 ]
 
 SETTINGS_FILE = "gen_fuser.json"
-"""Name of the file in a trained fuser's folder."""
+"""Name of the settings file in a trained fuser's folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenFuserSettings:
-    """Defaults of `GenFuser.from_pretrained` for one trained fuser.
+    """Holds the defaults of `GenFuser.from_pretrained` for one trained fuser.
 
     Attributes:
         prompt_format: The layout it was trained on.
@@ -80,7 +80,7 @@ class GenFuserSettings:
             The settings.
 
         Raises:
-            CheckpointError: It is no such file.
+            CheckpointError: The file is missing or holds no settings of a fuser.
         """
         try:
             return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
@@ -89,17 +89,17 @@ class GenFuserSettings:
 
 
 def stored_settings(name_or_path: str, load: LoadOptions) -> GenFuserSettings:
-    """Read what a model's folder or repository says about its input.
+    """Read the settings in a model's folder or repository.
 
     Args:
         name_or_path: A folder or a hub repository.
-        load: Where the repository comes from.
+        load: Options of the download.
 
     Returns:
-        Its settings; empty ones if it says nothing, as the published fusers do.
+        The settings; empty ones without a settings file, as for the published fusers.
 
     Raises:
-        CheckpointError: Its file of settings cannot be read.
+        CheckpointError: The settings file cannot be read.
     """
     found = optional_file(name_or_path, SETTINGS_FILE, load)
     return GenFuserSettings() if found is None else GenFuserSettings.load(found)
@@ -141,13 +141,13 @@ class GenFuser:
         name: str = "gen-fuser",
         stop: Sequence[str] = (),
     ) -> None:
-        """Put a fuser together from loaded parts; ``from_pretrained`` does this for you.
+        """Make a fuser from loaded parts; ``from_pretrained`` does this for you.
 
         Args:
             model: A transformers model with ``generate``.
             layout: How its input is written.
             max_length: Most tokens of the input.
-            candidate_max_length: Most tokens of one candidate; ``None`` for no limit of its own.
+            candidate_max_length: Most tokens of one candidate; ``None`` is no limit.
             generation: Arguments of ``generate``.
             name: Shown in results.
             stop: The text ends before the first of these strings.
@@ -186,14 +186,14 @@ class GenFuser:
     ) -> GenFuser:
         """Load ``llm-blender/gen_fuser_3b``, another T5 model, or a decoder-only chat model.
 
-        A model that ``blended-llm train fuser`` made brings its lengths, its format and its ``generation`` along, in
+        A model that ``blended-llm train fuser`` made stores its lengths, format and ``generation`` in
         ``gen_fuser.json``; they replace the defaults below.
 
         Args:
             name_or_path: A folder or a hub repository.
             name: Shown in results; default the last part of ``name_or_path``.
             max_length: Most tokens of the input. Default 1,024 for T5 as published; for a decoder-only model
-                what its window leaves next to ``max_new_tokens``.
+                its window less ``max_new_tokens``.
             candidate_max_length: Most tokens of one candidate. Default 128 for T5 as published, else no limit
                 but the window.
             generation: Arguments of transformers' ``generate``, over the defaults: ``num_beams=4,
@@ -201,25 +201,24 @@ class GenFuser:
                 ``max_time`` (seconds) bounds a call; ``do_sample=True`` with ``temperature`` and ``top_p`` samples
                 (torch's global generator decides, so call ``torch.manual_seed`` to repeat a run).
             stop: The text ends before the first of these strings.
-            prompt_format: ``"published"`` (what ``Blender.fuse`` of ``llm-blender`` 0.0.2 feeds a T5 model),
-                ``"paper"`` (what its ``fuse_infer.py`` does), ``"chat"`` (a chat template around the prompt of
+            prompt_format: ``"published"`` (as ``Blender.fuse`` of ``llm-blender`` 0.0.2 does for T5),
+                ``"paper"`` (as its ``fuse_infer.py`` does), ``"chat"`` (a chat template around the prompt of
                 ``LLMFuser``). ``"auto"`` is published for T5, chat for a decoder-only model.
             device_map: Spreads a model over devices, as in transformers, for example ``"auto"``; ``device`` is then
                 not used. Needs ``accelerate`` (extra ``quantization``).
             quantization: ``"8bit"`` or ``"4bit"``, by ``bitsandbytes`` (extra ``quantization``); ``None`` for full
                 weights. Tested on a CPU only.
-            **load: Where it comes from and how it runs: ``blender_core.models.loading.LoadOptions``. Here the dtype
+            **load: Options of the download and of the run: ``blender_core.models.loading.LoadOptions``. Here the dtype
                 ``"auto"`` is bfloat16 on CUDA, as published, else float32.
 
         Returns:
             The fuser.
 
         Raises:
-            CheckpointError: It is no model that can be loaded.
+            CheckpointError: The model cannot be loaded.
             ConfigurationError: The device, the dtype, a length, the format or the quantization cannot work.
-            DownloadError: The repository cannot be had.
-            MissingExtraError: torch or transformers is not installed, or what ``device_map`` or ``quantization``
-                needs.
+            DownloadError: The repository cannot be downloaded.
+            MissingExtraError: torch, transformers, or a package for ``device_map`` or ``quantization`` is missing.
         """
         if prompt_format not in _FORMATS:
             raise ConfigurationError(f"prompt_format {prompt_format!r} is unknown; choose one of {', '.join(_FORMATS)}")
@@ -229,7 +228,7 @@ class GenFuser:
         from blender_core.models.devices import resolve_device
 
         if load["dtype"] == "auto":
-            # T5 overflows in float16, so that is never chosen unasked
+            # T5 overflows in float16, so that is never the default
             load["dtype"] = "bfloat16" if resolve_device(load["device"]).type == "cuda" else "float32"
         path = os.fspath(name_or_path)
         with loading(path, "as a fuser"):
@@ -284,7 +283,7 @@ class GenFuser:
 
         Returns:
             The fused text. ``cut`` counts the tokens that did not fit; ``finish_reason`` is ``"stop"``, or ``"length"``
-            if ``max_new_tokens`` or ``max_time`` ended it, and then a blend gives the best candidate in its place.
+            if ``max_new_tokens`` or ``max_time`` ended it. A blend then returns the best candidate.
 
         Raises:
             FusionError: The window is too small, the device ran out of memory, or nothing was written.
@@ -298,7 +297,7 @@ class GenFuser:
         likely.
 
         Args:
-            requests: What to fuse.
+            requests: Prompts with their candidates.
             batch_size: Most requests in one run.
 
         Returns:
@@ -328,7 +327,7 @@ class GenFuser:
     def stream(self, request: FusionInput) -> Iterator[str | FusedText]:
         """Write one text piece by piece.
 
-        Beam search cannot be streamed, so this writes with one beam whatever ``num_beams`` says.
+        Beam search cannot be streamed, so this writes with one beam and ignores ``num_beams``.
 
         Args:
             request: The prompt and the candidates, best first.
@@ -354,7 +353,7 @@ class GenFuser:
                     break
                 # the last word may still change while its letters come in
                 stable = text[: text.rfind(" ") + 1] if not text.endswith("\n") else text
-                # and what could be the beginning of a stop string must wait
+                # and a possible beginning of a stop string must wait
                 stable = stable[: len(text) - _begun(text, self._stop)]
                 if len(stable) > len(shown) and stable.startswith(shown):
                     yield stable[len(shown) :]
@@ -384,7 +383,7 @@ class GenFuser:
 
     def _result(self, fitted: FittedInput, written: list[int], reason: str | None, *, lead: str = "") -> FusedText:
         text, stopped = self._until_stop(self._layout.decode(written))
-        # what was streamed cannot be taken back, white space at the end included
+        # streamed text cannot be taken back, trailing white space included
         text = text if lead else text.strip()
         if not text.strip():
             raise FusionError(
@@ -401,7 +400,7 @@ class _Defaults(NamedTuple):
 
 
 def _defaults(config: Any, stored: GenFuserSettings, generation: Mapping[str, Any]) -> _Defaults:
-    """Choose what the folder says, else what was published for T5, else what the window leaves."""
+    """Choose the folder's settings, else those published for T5, else the rest of the window."""
     usual = _PUBLISHED_GENERATION if config.is_encoder_decoder else _CHAT_GENERATION
     options = {**usual, **stored.generation, **generation}
     candidate = stored.candidate_max_length or (_PUBLISHED_CANDIDATE if config.is_encoder_decoder else None)
@@ -415,5 +414,5 @@ def _defaults(config: Any, stored: GenFuserSettings, generation: Mapping[str, An
 
 
 def _begun(text: str, stop: Sequence[str]) -> int:
-    """Length of the longest end of a text with which a stop string begins."""
+    """Return the length of the longest end of a text that a stop string begins with."""
     return max((size for word in stop for size in range(1, len(word)) if text.endswith(word[:size])), default=0)

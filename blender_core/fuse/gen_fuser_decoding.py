@@ -1,4 +1,4 @@
-"""Runs a generation model: whole, or id by id."""
+"""Run a generation model in batches, or id by id."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["WrittenIds", "finish_reason", "generate_batch", "stream_ids"]
 
 @dataclass(frozen=True, slots=True)
 class WrittenIds:
-    """What a model wrote for one input.
+    """Holds the output of a model for one input.
 
     Attributes:
-        ids: New ids, without the input, the decoder's start token and pads.
+        ids: New ids, without the input, the decoder's start token and padding.
         finish_reason: As from :func:`finish_reason`.
     """
 
@@ -30,7 +30,7 @@ class WrittenIds:
 
 
 def finish_reason(model: Any, options: Mapping[str, Any], ids: Sequence[int]) -> str | None:
-    """Why a text ended.
+    """Return why a text ended.
 
     Args:
         model: A transformers model.
@@ -39,7 +39,7 @@ def finish_reason(model: Any, options: Mapping[str, Any], ids: Sequence[int]) ->
 
     Returns:
         ``"stop"`` if the model ended it, ``"length"`` if ``max_new_tokens`` or ``max_time`` did, ``None`` if
-        it can have been a stopping criterion of the options.
+        a stopping criterion of the options may have.
     """
     if not _end_ids(model, options).isdisjoint(ids):
         return "stop"
@@ -48,7 +48,7 @@ def finish_reason(model: Any, options: Mapping[str, Any], ids: Sequence[int]) ->
 
 
 def _end_ids(model: Any, options: Mapping[str, Any]) -> frozenset[int]:
-    """Ids with which a text ends: the option's, else those of the model."""
+    """Return the ids that end a text: the options', else the model's."""
     settings = (options.get("generation_config"), model.generation_config)
     stated = [options.get("eos_token_id"), *(getattr(one, "eos_token_id", None) for one in settings)]
     end = next((one for one in stated if one is not None), ())
@@ -68,10 +68,10 @@ def generate_batch(
         model: A transformers model.
         rows: The inputs. A decoder-only model gets shorter ones padded on the left, others on the right.
         options: Arguments of ``generate``; one sequence returned for each input.
-        stopped: Says for the new ids of a sequence whether it is to end here.
+        stopped: Tells from the new ids of a sequence whether it ends here.
 
     Returns:
-        What was written for each input.
+        The output for each input.
 
     Raises:
         FusionError: The device ran out of memory, or the model failed.
@@ -120,7 +120,7 @@ def generate_batch(
 
 
 def stream_ids(model: Any, ids: Sequence[int], options: Mapping[str, Any]) -> Generator[int, None, None]:
-    """Generate in a thread and hand over each id as it comes.
+    """Generate in a thread and yield each id as it comes.
 
     Args:
         model: A transformers model.
@@ -128,7 +128,7 @@ def stream_ids(model: Any, ids: Sequence[int], options: Mapping[str, Any]) -> Ge
         options: Arguments of ``generate``; one beam only.
 
     Yields:
-        New ids. When the iterator is closed the model stops after its current step, and the thread ends.
+        New ids. If the iterator is closed, the model stops after its current step, and the thread ends.
 
     Raises:
         FusionError: As in ``generate_batch``.
@@ -169,11 +169,11 @@ class _Queue:
         self._input_seen = True
 
     def end(self) -> None:
-        """Do nothing: the thread itself marks the end, after errors had their chance."""
+        """Do nothing: the thread marks the end, after it has reported errors."""
 
 
 class _GivenUp(StoppingCriteria):
-    """Ends the work once nobody waits for it."""
+    """Stops generation if nobody waits for the result."""
 
     def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
         stop_if_given_up()
@@ -181,7 +181,7 @@ class _GivenUp(StoppingCriteria):
 
 
 class _StopText(StoppingCriteria):
-    """Ends each sequence for itself, by its new ids."""
+    """Ends each sequence by its new ids."""
 
     def __init__(self, begin: int, stopped: Callable[[list[int]], bool]) -> None:
         self._begin = begin

@@ -1,7 +1,7 @@
-"""GenFuser's input: the prompt and the candidates as token ids that fit a window.
+"""Fit GenFuser's input, the prompt and the candidates, into a window of tokens.
 
-A layout knows how a model's input is written; ``fit`` decides how much of each text goes in. The closing
-instruction and every candidate always stay.
+A layout writes a model's input; ``fit`` decides how much of each text goes in. The closing instruction and every
+candidate always stay.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from blender_core.models.tokenizers import SealedTokenizer
 
 __all__ = ["ChatLayout", "FittedInput", "FusionLayout", "PaperLayout", "PublishedLayout", "fit"]
 
-# a candidate cut below this says nothing any more
+# a candidate cut below this says nothing
 _FEWEST_TOKENS = 4
 _OMISSION = "..."
 
 
 class FusionLayout(Protocol):
-    """How one kind of model wants its input, and how its output is read."""
+    """Writes the input of one kind of model, and reads its output."""
 
     def harmless(self, text: str) -> str:
         """Change a text so that ``assemble`` reads no control token in it."""
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """First and behind-last character of each token of a text."""
+        """Return the start and the exclusive end of each token, in characters."""
 
     def assemble(self, prompt: str, candidates: Sequence[str]) -> list[int]:
-        """Ids of the whole input; the texts are harmless ones."""
+        """Return the ids of the whole input; the texts come from ``harmless``."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, control tokens left out."""
+        """Return the text of ids without control tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class FittedInput:
-    """An input that fits.
+    """Holds an input that fits the window.
 
     Attributes:
         ids: Token ids.
@@ -52,15 +52,15 @@ class FittedInput:
 
 
 class PublishedLayout:
-    """The layout of the published GenFuser, a T5 model.
+    """Writes the input of the published GenFuser, a T5 model.
 
     ``Instruction: {instruction}</s>Input: {prompt}</s>Candidate 0: <extra_id_0>:{first}</s>…</s>Summarize
-    candidates into a better one for the given instruction:``, with no ``</s>`` at the end: what ``Blender.fuse`` of
-    ``llm-blender`` 0.0.2 feeds it.
+    candidates into a better one for the given instruction:``, without ``</s>`` at the end, as ``Blender.fuse`` of
+    ``llm-blender`` 0.0.2 does.
 
     Args:
         tokenizer: The checkpoint's tokenizer.
-        instruction: Has a field of its own and is never cut.
+        instruction: The instruction; it is never cut.
     """
 
     def __init__(self, tokenizer: SealedTokenizer, instruction: str = "") -> None:
@@ -69,22 +69,22 @@ class PublishedLayout:
         self._end = tokenizer.spelling("</s>")
 
     def harmless(self, text: str) -> str:
-        """Return the text itself: a sealed tokenizer finds no control tokens in it."""
+        """Return the text unchanged: a sealed tokenizer finds no control tokens in it."""
         return text
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """First and behind-last character of each token of a text."""
+        """Return the start and the exclusive end of each token, in characters."""
         return self._tokenizer.spans(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, control tokens left out."""
+        """Return the text of ids without control tokens."""
         return self._tokenizer.decode(ids)
 
     def assemble(self, prompt: str, candidates: Sequence[str]) -> list[int]:
-        """Ids of the whole input.
+        """Return the ids of the whole input.
 
         Raises:
-            FusionError: There are more candidates than the tokenizer has ``<extra_id_…>`` tokens.
+            FusionError: The tokenizer has too few ``<extra_id_…>`` tokens for the candidates; lower ``top_k``.
         """
         try:
             marks = [self._tokenizer.spelling(f"<extra_id_{position}>") for position in range(len(candidates))]
@@ -102,30 +102,30 @@ class PublishedLayout:
 
 
 class PaperLayout(PublishedLayout):
-    """The layout of ``gen_fuser/fuse_infer.py`` of ``llm-blender`` 0.0.2, the paper's script.
+    """Writes the input as the paper's ``gen_fuser/fuse_infer.py``, of ``llm-blender`` 0.0.2.
 
     As ``PublishedLayout``, but every line break is a `` </s> ``, and the input ends with ``</s>``.
 
     Args:
         tokenizer: The checkpoint's tokenizer.
-        instruction: Has a field of its own and is never cut.
+        instruction: The instruction; it is never cut.
     """
 
     def harmless(self, text: str) -> str:
-        """Write line breaks as ``</s>``; other control tokens are found nowhere in it."""
+        """Replace line breaks by ``</s>``; a sealed tokenizer finds no other control tokens."""
         return text.replace("\n", f" {self._end} ")
 
     def assemble(self, prompt: str, candidates: Sequence[str]) -> list[int]:
-        """Ids of the whole input.
+        """Return the ids of the whole input.
 
         Raises:
-            FusionError: There are more candidates than the tokenizer has ``<extra_id_…>`` tokens.
+            FusionError: The tokenizer has too few ``<extra_id_…>`` tokens for the candidates; lower ``top_k``.
         """
         return [*super().assemble(prompt, candidates), self._tokenizer.control_id("</s>")]
 
 
 class ChatLayout:
-    """A decoder-only model's chat template around the fusion prompt of ``LLMFuser``.
+    """Writes the fusion prompt of ``LLMFuser`` in a decoder-only model's chat template.
 
     Args:
         tokenizer: A transformers tokenizer. Without a chat template the two messages are joined as plain text.
@@ -150,16 +150,16 @@ class ChatLayout:
         return text
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """First and behind-last character of each token of a text."""
+        """Return the start and the exclusive end of each token, in characters."""
         encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         return [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, control tokens left out."""
+        """Return the text of ids without control tokens."""
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
     def assemble(self, prompt: str, candidates: Sequence[str]) -> list[int]:
-        """Ids of the whole input."""
+        """Return the ids of the whole input."""
         request = FusionInput(prompt, tuple(candidates))
         messages = [
             {"role": message.role, "content": message.content} for message in fusion_prompt(request)[0].messages
@@ -181,19 +181,19 @@ def fit(
 ) -> FittedInput:
     """Shorten the texts until the input fits.
 
-    First every candidate is held to ``candidate_max_length`` (as the reference does). If that is not enough,
-    the prompt gives way down to half of the room, and then the longest candidates, all to one common length.
-    Candidates lose their end, the prompt its middle, because a question often stands last.
+    First every candidate is cut to ``candidate_max_length``, as in the reference. If that is not enough, the prompt is
+    cut, down to half of the room for texts. Then the longest candidates are cut to one common length. Candidates lose
+    their end. The prompt loses its middle, because a question often comes last.
 
     Args:
         layout: How the input is written.
         prompt: The prompt.
         candidates: The candidates, best first.
         window: Most tokens of the whole input.
-        candidate_max_length: Most tokens of one candidate; ``None`` for no limit of its own.
+        candidate_max_length: Most tokens of one candidate; ``None`` is no limit.
 
     Returns:
-        The ids and what was left out.
+        The ids, and the tokens cut.
 
     Raises:
         FusionError: The window is too small for so many candidates.
@@ -220,7 +220,7 @@ def fit(
     ids, cut = build()
     if len(ids) > window:
         room = window - len(layout.assemble("", [""] * len(candidates)))
-        # the share of the prompt if every candidate keeps what it has, but half of the room at least
+        # the prompt gets what the candidates leave, but at least half of the room
         wanted = sum(min(length, limit) for length in lengths)
         prompt_limit = max(0, min(len(prompt_spans), max(room // 2, room - wanted)))
         limit = min(limit, _common_length(lengths, room - prompt_limit))
@@ -251,7 +251,7 @@ def _both_ends(text: str, spans: Sequence[tuple[int, int]], tokens: int) -> str:
 
 
 def _common_length(lengths: Sequence[int], room: int) -> int:
-    """Find the largest length to which all must be cut so that they fit together."""
+    """Find the largest common length at which all fit together."""
     ordered = sorted(lengths)
     for position, length in enumerate(ordered):
         share = max(0, room) // (len(ordered) - position)

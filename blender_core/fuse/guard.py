@@ -1,4 +1,4 @@
-"""The guard: is a fused text fit to replace the top-ranked answer?"""
+"""Check whether a fused text may replace the top-ranked answer."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class FusionGuard:
-    """Looks a fused text over before it is used.
+    """Checks a fused text before it is used.
 
     Attributes:
         min_length_ratio: Shortest allowed length, as a share of the top-ranked answer's length in characters.
-            Answers under ``short_answer`` characters are not held to it.
+            It applies if that answer is longer than ``short_answer``.
         max_length_ratio: Longest allowed length, as a multiple of all fused candidates together.
-        short_answer: Length in characters up to which a fused text may be any share of the best answer.
-        max_repeated_share: Largest share of the words that repeated runs of ``ngram`` words may cover.
-        ngram: Length in words of the runs that are looked for.
+        short_answer: Top-ranked answers up to this length in characters set no minimum; the maximum grows by it.
+        max_repeated_share: Largest allowed share of repetitions among the runs of ``ngram`` words, in (0, 1].
+        ngram: Length of a run in words.
 
     Examples:
         >>> guard = FusionGuard()
@@ -59,15 +59,15 @@ class FusionGuard:
             )
 
     def check(self, text: str, candidates: Sequence[str], *, complete: bool = True) -> str | None:
-        """Why the text must not be used, or ``None`` if it may.
+        """Return why the text must not be used, or ``None`` if it may be.
 
         Args:
             text: The fused text, or its beginning while it streams.
-            candidates: What was fused, best first.
-            complete: Whether ``text`` is the whole; only then is its length judged from below.
+            candidates: The fused candidates, best first.
+            complete: Whether ``text`` is complete; only then its minimum length is checked.
 
         Returns:
-            The reason in words, or ``None``.
+            The reason, or ``None``.
         """
         stripped = text.strip()
         best = candidates[0].strip()
@@ -86,7 +86,7 @@ class FusionGuard:
         return None
 
     def loops(self, text: str) -> bool:
-        """Whether runs of words repeat so much that the text is degenerate."""
+        """Tell whether runs of words repeat more than ``max_repeated_share`` allows."""
         words = [word.lower() for word in _WORD.findall(text)]
         runs = [tuple(words[start : start + self.ngram]) for start in range(len(words) - self.ngram + 1)]
         if len(runs) < 3 * self.ngram:

@@ -22,7 +22,7 @@ _CODE_LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class FuseContext:
-    """Holds what a fuse policy decides by.
+    """Holds the input of a fuse policy.
 
     Attributes:
         prompt: The prompt; ``prompt.text`` is one text.
@@ -43,7 +43,7 @@ class Decision:
 
     Attributes:
         fuse: Whether to fuse; else the top-ranked answer is returned.
-        reason: Why, in words; shown in the result.
+        reason: The reason, shown in the result.
     """
 
     fuse: bool
@@ -54,7 +54,7 @@ class Decision:
 class FusePolicy:
     """Fuses unless one of its rules applies.
 
-    Answers with tool calls are never fused, whatever the policy.
+    Answers with tool calls are never fused, under any policy.
 
     Attributes:
         clear_winner: Do not fuse if the ranker's confidence in the first is at least this. It lies in [0.5, 1], so
@@ -62,8 +62,8 @@ class FusePolicy:
         majority: Do not fuse if more than this share of the answers equal the best; 1 switches the rule off.
         fuse_code: Fuse if the best answer contains code.
         fuse_json: Fuse if the best answer is JSON.
-        fuse_short: Fuse if the best answer is a number, a letter or a few words. There is nothing to merge, so it
-            helps only if the fuser knows more than the members.
+        fuse_short: Fuse if the best answer is a number, a letter or a few words. It helps only if the fuser knows
+            more than the members.
 
     Examples:
         >>> ranking = Ranking.from_scores([2.0, 1.9], ranker="example")

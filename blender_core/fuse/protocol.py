@@ -61,7 +61,7 @@ class Fuser(Protocol):
     ``stream(request)`` and ``astream(request)`` yield pieces of text, then one ``FusedText``. Several threads may call
     a fuser at once.
 
-    A fuser that computes in this process sets ``computes_locally = True``. If its result is not wanted any more,
+    A fuser that computes in this process sets ``computes_locally = True``. If nobody waits for its result,
     ``stop_if_given_up`` of ``blender_core.runtime.threads`` raises in its thread. Killing such threads at exit crashes
     the process, so they are told to stop and awaited for some seconds.
     """

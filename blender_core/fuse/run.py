@@ -25,7 +25,7 @@ class RejectedFusionError(Exception):
     """The fused text is not used. The pipeline catches this, users never see it.
 
     Args:
-        reason: Why, in words.
+        reason: The reason.
         streamed: Characters of the text that were already sent.
         fused: The rejected text if it was complete, because its usage counts.
     """

@@ -1,1 +1,1 @@
-"""Gathering: ask every member, in time, and keep one outcome each."""
+"""Ask every member within the time limits, and record one outcome each."""

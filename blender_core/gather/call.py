@@ -1,4 +1,4 @@
-"""One member, one call: ask, retry what can pass, and end in exactly one outcome."""
+"""Ask one member, retry transient errors, and end in exactly one outcome."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["CallRuntime", "MemberCall", "ask"]
 
 @dataclass(frozen=True, slots=True)
 class CallRuntime:
-    """The world as one call of the blend sees it; everything here can be replaced in tests.
+    """Holds the clock, the randomness and the event sink of one call; tests replace them.
 
     Attributes:
         clock: Monotonic seconds.
         sleep: Waits for a number of seconds.
         rng: Source of retry jitter.
         emit: Takes progress events.
-        in_threads: The caller is synchronous: members are called through ``generate`` in threads, so that no
+        in_threads: Whether the caller is synchronous. Then ``generate`` of the members runs in threads, so that no
             client gets bound to a short-lived event loop.
     """
 
@@ -46,7 +46,7 @@ class CallRuntime:
 
 
 async def ask(member: Member, prompt: Prompt, *, in_threads: bool) -> Answer:
-    """Call a member the way that suits the caller and the member.
+    """Call a member, in a thread or on the event loop.
 
     Args:
         member: The member.
@@ -63,20 +63,20 @@ async def ask(member: Member, prompt: Prompt, *, in_threads: bool) -> Answer:
 
 @dataclass(slots=True)
 class MemberCall:
-    """The running state of one member in one call.
+    """Runs one member in one call, and holds its state.
 
     Attributes:
         member: The member.
         name: Its name, unique in the ensemble.
-        index: Its place in the ensemble.
+        index: Its position in the ensemble, from 0.
         prompt: The prompt.
         policy: The gather policy.
         spending: The call's spending.
         runtime: Clock, sleep, randomness, events.
         attempts: Calls made so far.
-        stage_ends_at: When gathering ends at the latest, by the clock; ``None`` is no limit.
+        stage_ends_at: Latest end of gathering, in seconds of the clock; ``None`` is no limit.
         semaphore: Limits how many members run at once; ``None`` is no limit.
-        started_at: When it was first called, by the clock.
+        started_at: Time of its first call, in seconds of the clock.
     """
 
     member: Member
@@ -93,10 +93,10 @@ class MemberCall:
     _last_failure: tuple[Failure, BaseException] | None = None
 
     async def run(self) -> MemberOutcome:
-        """Ask until there is an answer or a final failure, each time in a slot that is free.
+        """Ask until an answer or a final failure; each attempt waits for a free slot.
 
         Returns:
-            The outcome. Being cancelled from outside is the one thing that leaves as an exception.
+            The outcome. Only a cancellation from outside is raised.
         """
         while True:
             async with self.semaphore or nullcontext():
@@ -119,7 +119,7 @@ class MemberCall:
         )
 
     async def _turn(self) -> tuple[MemberOutcome | None, float]:
-        """One try: an outcome, or the seconds to wait before the next."""
+        """Try once; return an outcome, or the seconds until the next attempt."""
         exhausted = self.spending.exhausted()
         if exhausted is not None:
             return self._too_dear(exhausted), 0.0
@@ -170,7 +170,7 @@ class MemberCall:
         )
 
     def _failed(self, error: BaseException) -> tuple[MemberOutcome | None, float]:
-        """Decide on the final outcome of a failure, or on the seconds before a retry."""
+        """Return the final outcome of a failure, or the seconds until a retry."""
         failure = classify(error)
         if not failure.retryable or self.attempts > self.policy.retry.retries:
             return self.ended(failure.status, failure.reason, error), 0.0
@@ -196,9 +196,9 @@ class MemberCall:
 
 
 def _unusable(answer: Answer) -> MemberError | None:
-    """Find why an answer cannot be used, or ``None``.
+    """Return why an answer cannot be used, or ``None``.
 
-    After the quorum nothing raises any more, so it is found here.
+    Later stages do not raise, so it is checked here.
     """
     if answer.refusal is not None:
         return RefusedError(answer.refusal or "refused")

@@ -1,7 +1,7 @@
-"""Read a provider's exception: what kind of failure it is, and whether a retry can help.
+"""Classify a provider's exception: the kind of failure, and whether a retry can help.
 
-Providers' packages are not imported. What they share is looked at: an HTTP status on the exception or on its
-response, a Retry-After header, the names of the exception's classes, and Python's own exception types.
+Providers' packages are not imported. Their exceptions share these features: an HTTP status, also of the response, a
+Retry-After header, the names of the exception's classes, and Python's built-in exception types.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _NEVER_WORDS = ("authentication", "permission", "badrequest", "notfound", "inval
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What an exception means.
+    """Describes a failure.
 
     Attributes:
-        status: The outcome it ends in.
-        retryable: Whether the same call may work later.
+        status: The member's status.
+        retryable: Whether the same call may succeed later.
         retry_after: Seconds the provider asked for, if it did.
-        reason: One line in words.
+        reason: The reason in one line.
     """
 
     status: Status
@@ -59,10 +59,10 @@ class Failure:
 
 
 def classify(error: BaseException) -> Failure:
-    """Say what a member's exception means.
+    """Classify a member's exception.
 
     Args:
-        error: Whatever the member raised.
+        error: The exception.
 
     Returns:
         The failure.
@@ -163,8 +163,8 @@ def _seconds(value: Any) -> float | None:
         return max(0.0, seconds)
     try:
         moment = email.utils.parsedate_tz(str(value))
-        # an HTTP date is wall-clock time, the one place where that clock is the right one
+        # an HTTP date is wall-clock time, so it is compared with that clock
         return None if moment is None else max(0.0, email.utils.mktime_tz(moment) - time.time())
     except (ValueError, OverflowError):
-        # a date that no calendar has: as if nothing had been asked
+        # an impossible date is ignored
         return None

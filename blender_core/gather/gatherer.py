@@ -1,7 +1,7 @@
-"""Gather: ask every member at once and end with one outcome each, in time.
+"""Ask all members at once, and collect one outcome each within the time limits.
 
-A member's task always ends in an outcome. What can end it from outside is its own timeout, the stragglers'
-grace, the limit of the stage, or the caller going away. A success that races a cancellation is kept.
+A member's task always ends in an outcome. Its timeout, the stragglers' grace, the limit of the stage or a cancelled
+caller can end it early. An answer that arrives during a cancellation is kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from blender_core.types.prompt import Prompt
 
 __all__ = ["gather"]
 
-# turns of the loop in which an answer that is already on its way can still arrive
+# turns of the event loop in which a finished answer can still arrive
 _LAST_TURNS = 3
 
 
@@ -42,10 +42,10 @@ async def gather(
 
     Args:
         members: The ensemble: unique name and member.
-        prompt: What to ask.
+        prompt: The prompt.
         policy: Timeouts, quorum, grace, retries.
         semaphore: Limits how many members run at once; ``None`` asks all at once.
-        spending: The call's spending; decides whether more may be started.
+        spending: The call's spending; decides whether further calls may start.
         runtime: Clock, sleep, randomness, events.
         soft_limit_s: Seconds after which gathering ends if the quorum is met; ``None`` is no limit.
         hard_limit_s: Seconds after which gathering ends in any case; ``None`` is no limit.
@@ -53,7 +53,7 @@ async def gather(
             once for each outcome, as it comes.
 
     Returns:
-        One outcome a member, in the ensemble's order.
+        One outcome per member, in the ensemble's order.
     """
     calls = [
         MemberCall(member, name, index, prompt, policy, spending, runtime, semaphore=semaphore)
@@ -64,7 +64,7 @@ async def gather(
 
 
 class _Gathering:
-    """One run of ``gather``; lives for one call."""
+    """Holds the state of one ``gather``."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class _Gathering:
                     await self._end(overdue, tasks)
                     pending -= overdue.keys()
         finally:
-            # reached with live tasks only when the caller goes away
+            # tasks are still alive here only if the caller was cancelled
             await drain([task for task in tasks if not task.done()])
         return tuple(self._outcomes[call.index] for call in self._calls)
 
@@ -121,7 +121,7 @@ class _Gathering:
     def _record(self, call: MemberCall, task: asyncio.Task[MemberOutcome], status: Status, reason: str) -> None:
         failure = task.exception() if task.done() and not task.cancelled() else None
         if failure is not None:
-            # nothing a member does ends here; if it does happen, the cause is kept
+            # no error of a member should get here; if one does, keep the cause
             outcome = call.ended(Status.ERROR, f"{type(failure).__name__} while its failure was handled", failure)
         elif task.done() and not task.cancelled():
             outcome = task.result()
@@ -136,7 +136,7 @@ class _Gathering:
             self._enough_at = self._runtime.clock()
 
     def _stage_end(self) -> tuple[float, str] | None:
-        """When the stage ends for everybody who is still running, and why."""
+        """Return when the stage ends for all running members, and why."""
         ends: list[tuple[float, str]] = []
         if self._hard_limit_s is not None:
             ends.append((self._began + self._hard_limit_s, f"deadline: {self._hard_limit_s:.3g} s for gathering"))
@@ -155,7 +155,7 @@ class _Gathering:
         moments = [] if stage_end is None else [stage_end[0]]
         if self._policy.timeout is not None:
             starts = [tasks[task].started_at for task in pending]
-            # a member without a start begins at the earliest now
+            # a member that has not started begins now at the earliest
             moments += [self._policy.timeout + (self._runtime.clock() if s is None else s) for s in starts]
         return max(0.0, min(moments) - self._runtime.clock()) if moments else None
 

@@ -12,7 +12,7 @@ __all__ = ["Budget", "GatherPolicy", "RetryPolicy"]
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Decides how often a member is asked again, and after which wait.
+    """Decides how often a member is retried, and after which wait.
 
     The engine has no other retry loop. Only errors that may pass are retried: rate limits, connection errors, a
     provider's 5xx errors and timeouts. A retry whose wait is longer than the time left does not happen.
@@ -61,7 +61,7 @@ class Budget:
     """Limits what one call of the blend may spend.
 
     Spending is added up when answers arrive. A running call of a member reserves its prompt, at four characters a
-    token. Once the limit is reached, nothing new starts: waiting members end as cancelled, and there are no retries
+    token. After the limit is reached, nothing new starts: waiting members end as cancelled, and there are no retries
     and no fusion. Running calls are not stopped, so their answers can exceed the limit.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What one call has spent so far, against its budget."""
+"""Count the tokens and the cost of one call against its budget."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _CHARACTERS_PER_TOKEN = 4
 class Spending:
     """Adds up tokens and cost during one call.
 
-    It belongs to one event loop, not to several threads.
+    It is not thread-safe: use it in one event loop.
 
     Args:
-        budget: The cap, or ``None``.
-        members: The ensemble; with a cost cap each needs a price.
+        budget: The limits; ``None`` is no limit.
+        members: The ensemble; if the cost is limited, each needs a price.
 
     Raises:
-        ConfigurationError: There is a cost cap and a member has no price.
+        ConfigurationError: The cost is limited and a member has no price.
     """
 
     def __init__(self, budget: Budget | None, members: Sequence[Member]) -> None:
@@ -41,16 +41,16 @@ class Spending:
         self._cost = 0.0
 
     def reserve(self, member: Member, prompt_text: str) -> Usage:
-        """Hold back the prompt's estimated tokens for a call that starts now; see ``settle``."""
+        """Reserve the prompt's estimated tokens for a call that starts now; see ``settle``."""
         estimate = Usage(input_tokens=len(prompt_text) // _CHARACTERS_PER_TOKEN)
         self._tokens += estimate.total_tokens
         self._cost += _price_of(member, estimate)
         return estimate
 
     def settle(self, member: Member, reserved: Usage, answer: Answer) -> None:
-        """Replace a reservation by what the answer used and cost.
+        """Replace a reservation by the answer's usage and cost.
 
-        What the answer does not say keeps the estimate.
+        A figure that the answer lacks keeps the estimate.
 
         Raises:
             MemberError: The answer's usage or cost cannot be counted; nothing is replaced.
@@ -62,7 +62,7 @@ class Spending:
             self._cost += cost - _price_of(member, reserved)
 
     def exhausted(self) -> str | None:
-        """Why nothing more may be started, or ``None`` while there is room."""
+        """Return why no further call may start, or ``None`` if one may."""
         budget = self._budget
         if budget is None:
             return None
@@ -74,7 +74,7 @@ class Spending:
 
 
 def cost_of(member: Member, answer: Answer) -> float | None:
-    """Cost of an answer: what the provider said, else price times usage, else unknown.
+    """Return an answer's cost: as reported, else price times usage, else ``None``.
 
     Raises:
         MemberError: The answer's usage or cost cannot be counted.
@@ -92,7 +92,7 @@ def _price_of(member: Member, usage: Usage) -> float:
 
 
 def _check_figures(usage: object, cost: object) -> None:
-    """Refuse figures that cannot be added up: later an error would end the call."""
+    """Reject figures that cannot be added up: a later error would end the call."""
     if usage is not None and not (
         isinstance(usage, Usage) and isinstance(usage.input_tokens, Real) and isinstance(usage.output_tokens, Real)
     ):

@@ -1,6 +1,6 @@
-"""Small language models on the caller's own machine: no account, no key, no service.
+"""Run small language models on this machine, without account, key or service.
 
-`fetch` brings a model's file into the cache, `local_ensemble` serves several models over the OpenAI API on loopback.
+`fetch` downloads a model's file into the cache. `local_ensemble` serves models over the OpenAI API on loopback.
 Importing this package loads neither llama.cpp nor a client library.
 """
 

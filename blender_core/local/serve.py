@@ -1,12 +1,10 @@
-"""The program of one model server: llama.cpp in a process of its own.
+"""Serve one model with llama.cpp in a separate process.
 
-`blender_core.local.server` starts this file, it is not for importing. A process of its own keeps three things away
-from the caller's: loading holds the interpreter lock for seconds, llama.cpp answers a broken invariant with
-`abort()`, and its log goes straight to stderr.
+`blender_core.local.server` runs this file and says why; do not import it.
 
-It reads one line of JSON from stdin, the settings that `LocalServer` makes, writes one line of JSON to
-stdout, ``{"address": "http://127.0.0.1:43210"}`` or ``{"error": "..."}``, and serves until stdin closes, which also
-happens when the caller dies.
+It reads one line of JSON from stdin: the settings that `LocalServer` makes. It writes one line of JSON to stdout:
+``{"address": "http://127.0.0.1:43210"}`` or ``{"error": "..."}``. It serves until stdin closes, which also happens
+when the caller dies.
 """
 
 from __future__ import annotations

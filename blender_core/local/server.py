@@ -1,9 +1,9 @@
 """Serve local models over the OpenAI API on loopback, one process of llama.cpp for each.
 
-Why a process for each model, when llama.cpp's server could run in the caller's: loading a model holds Python's
-interpreter lock, so models would load one after the other and Ctrl-C would wait; a broken invariant in llama.cpp
-aborts its process; and its log is written straight to stderr. A server ends with `close`, with the ``with`` block,
-with the object, and with the caller's process, however that ends.
+Separate processes have three reasons. Loading a model holds Python's interpreter lock for seconds: in one process
+models would load one after the other, and Ctrl-C would wait. A failed assertion in llama.cpp aborts its process. Its
+log is written straight to stderr. A server ends at `close`, at the end of the ``with`` block, when the object is
+deleted, or when the caller's process ends.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _GRACE = 2.0  # seconds a server gets to end by itself
 
 
 class LocalServer:
-    """One local model behind the OpenAI API.
+    """Serves one local model over the OpenAI API.
 
-    The process starts at once; `wait` returns when the model is loaded, and the ``with`` statement waits too. All
-    attributes are fixed after that, so that several threads can share a server.
+    The process starts at once. `wait` and the ``with`` statement return when the model is loaded. After that all
+    attributes are fixed, so that several threads can share a server.
 
     Args:
         model: The catalogue's entry.
         path: The model's file.
-        threads: Threads of llama.cpp. One is the default: with two and another busy process on the same cores,
-            llama.cpp's threads wait for each other and lose most of the speed.
-        context: Longest prompt and answer together, in tokens, of one request.
+        threads: Threads of llama.cpp. If another process is busy on the same cores, two threads wait for each other,
+            which costs most of the speed.
+        context: Most tokens of prompt and answer together in one request.
         parallel: Requests answered at the same time; more wait in a queue.
-        api_key: The key that requests must name; default a random one.
+        api_key: The key that requests must send; default a random one.
 
     Raises:
         ConfigurationError: A number is out of range.
@@ -91,7 +91,7 @@ class LocalServer:
         self._reader.start()
 
     def wait(self, timeout: float = 300.0) -> Self:
-        """Return when the model is loaded.
+        """Wait until the model is loaded.
 
         Args:
             timeout: Seconds to wait.
@@ -128,12 +128,12 @@ class LocalServer:
 
     @property
     def api_key(self) -> str:
-        """Key that keeps pages in the user's browser, which can reach loopback too, out."""
+        """Key of the API; it keeps out web pages in the user's browser, which reach loopback too."""
         return self._api_key
 
     @property
     def model(self) -> str:
-        """The model's name in the catalogue, which the server answers under."""
+        """The model's name, in the catalogue and in the API."""
         return self._entry.name
 
     @property
@@ -153,11 +153,11 @@ class LocalServer:
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process is running."""
         return self._close.alive and self._process.poll() is None
 
     def close(self) -> None:
-        """End the server, whatever it is doing. A second call does nothing."""
+        """End the server, even during a request. A second call does nothing."""
         self._close()
 
     def __enter__(self) -> Self:
@@ -171,7 +171,7 @@ class LocalServer:
 
 
 class LocalEnsemble(Sequence[LocalServer]):
-    """Several servers that start and end together; a sequence, and a context manager.
+    """Holds servers that end together; a sequence and a context manager.
 
     Args:
         servers: The servers, which the ensemble closes.
@@ -213,14 +213,14 @@ def local_ensemble(
     cache_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> LocalEnsemble:
-    """Fetch what is missing, start a server for each model, and wait until all are loaded.
+    """Download missing files, start a server for each model, and wait until all are loaded.
 
-    The servers share one random key, so that ``OPENAI_API_KEY`` can name it to another process.
+    The servers share one random key, so that ``OPENAI_API_KEY`` can pass it to another process.
 
     Args:
         models: The models; default three small ones.
         threads: Threads of llama.cpp for each model.
-        context: Longest prompt and answer together, in tokens, of one request.
+        context: Most tokens of prompt and answer together in one request.
         parallel: Requests that one model answers at the same time.
         cache_dir: Folder for model files; default `blender_core.local.cache_directory`.
         progress: Called as a file arrives.
@@ -231,7 +231,7 @@ def local_ensemble(
     Raises:
         ConfigurationError: No model is given, or a number is out of range.
         MissingExtraError: The ``demo`` extra is not installed.
-        DownloadError: A model's file cannot be had.
+        DownloadError: A model's file cannot be downloaded.
         CheckpointError: A model cannot be loaded. No server is left running.
     """
     if not models:
@@ -270,7 +270,7 @@ def _require_engine() -> None:
 
 
 def _converse(process: subprocess.Popen[bytes], settings: dict[str, object], report: dict[str, str]) -> None:
-    """Tell the new process what to serve, and read its answer into ``report``."""
+    """Send the settings to the new process, and read its reply into ``report``."""
     if process.stdin is None or process.stdout is None:
         return
     try:
@@ -282,9 +282,9 @@ def _converse(process: subprocess.Popen[bytes], settings: dict[str, object], rep
 
 
 def _end(process: subprocess.Popen[bytes], log: IO[bytes], report: dict[str, str]) -> None:
-    """End a server's process. Closing its stdin asks it to; one that still loads is killed."""
+    """End a server's process by closing its stdin; kill it if it is still loading."""
     if process.stdin is not None:
-        with contextlib.suppress(OSError):  # it has died already, its pipe with it
+        with contextlib.suppress(OSError):  # it has died already
             process.stdin.close()
     if "address" not in report:
         process.kill()

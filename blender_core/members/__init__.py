@@ -1,4 +1,4 @@
-"""Members: the LLMs of an ensemble."""
+"""Turn LLMs and endpoints into the members of an ensemble."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Turn any framework's LLM into a member.
 
-Adapters are found through the entry-point group ``blended_llm.members``, so the engine knows no framework and
-a further one can be added from outside. An entry point names a function ``adapt(llm) -> Member | NotImplemented``.
+Adapters register in the entry-point group ``blended_llm.members``: the engine imports no framework, and other
+packages can add one. An entry point names a function ``adapt(llm) -> Member | NotImplemented``.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def as_member(llm: Any, *, name: str | None = None) -> Member:
         name: The member's name in results, if not its own.
 
     Returns:
-        The member; a copy if it is one already and gets another name.
+        The member; a copy if ``llm`` is a member that is renamed.
 
     Raises:
-        ConfigurationError: Nobody knows what it is.
+        ConfigurationError: No adapter knows its type; the message lists the accepted types.
 
     Examples:
         >>> as_member(str.title).name
@@ -71,7 +71,7 @@ def as_members(llms: Sequence[Any]) -> tuple[Member, ...]:
         The members.
 
     Raises:
-        ConfigurationError: No LLMs, or one that nobody knows.
+        ConfigurationError: ``llms`` is empty, or no adapter knows the type of one.
     """
     if not llms:
         raise ConfigurationError("the ensemble has no members; pass at least one LLM")

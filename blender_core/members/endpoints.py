@@ -1,4 +1,4 @@
-"""Models behind OpenAI-compatible servers: named in one line each, or served on this machine."""
+"""Name models of OpenAI-compatible servers in one line each, or serve local models."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from blender_core.local import DEFAULT_MODELS, LocalModel, LocalServer, local_en
 __all__ = ["ENDPOINTS_VARIABLE", "Endpoint", "endpoints_from_environment", "open_endpoints"]
 
 ENDPOINTS_VARIABLE = "BLENDED_LLM_ENDPOINTS"
-"""Environment variable that names endpoints, separated by blanks or commas."""
+"""Environment variable that names endpoints, separated by spaces or commas."""
 
-# a port is digits that a further colon or slash follows, so that a model's name may hold colons
+# a colon or slash must follow a port, so that a model's name may contain colons
 _ENDPOINT = re.compile(r"(https?://(?:\[[^\]]+\]|[^/:]+)(?::\d+)?+)(/[^:]*)?:(.+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One model behind an OpenAI-compatible API.
+    """Describes one model of an OpenAI-compatible API.
 
     Attributes:
         base_url: Address of the API, such as ``http://127.0.0.1:8080/v1``.
         model: The model's name there.
-        api_key: The key; ``"none"`` for servers that ask for none. Not shown in the representation.
+        api_key: The key; ``"none"`` for servers that need none. Not shown by ``repr``.
         local: Whether it is served on this machine by ``local_ensemble``.
         calls_tools: Whether the model calls tools.
         follows_instructions: Whether it can be asked to fuse; a base model only continues text.
@@ -47,14 +47,14 @@ class Endpoint:
         """Read ``URL:MODEL``.
 
         Args:
-            text: For example ``http://127.0.0.1:11434/v1:llama3:8b``. Without a path, ``/v1`` is taken.
+            text: For example ``http://127.0.0.1:11434/v1:llama3:8b``. The default path is ``/v1``.
             api_key: The key; default none.
 
         Returns:
             The endpoint.
 
         Raises:
-            ConfigurationError: The text is not of this form.
+            ConfigurationError: The text has another form; the message gives an example.
 
         Examples:
             >>> Endpoint.parse("http://127.0.0.1:11434/v1:llama3:8b")
@@ -88,19 +88,19 @@ class Endpoint:
 def open_endpoints(
     endpoints: Sequence[Endpoint] | None = None, *, models: Sequence[LocalModel] = DEFAULT_MODELS
 ) -> Iterator[tuple[Endpoint, ...]]:
-    """Open the models that are named, or local ones if none is.
+    """Open the named endpoints, or serve local models if none is named.
 
     Args:
         endpoints: The endpoints; default those of ``BLENDED_LLM_ENDPOINTS`` with the key in ``OPENAI_API_KEY``.
-        models: Local models that are served if there is no endpoint.
+        models: Local models that are served if no endpoint is named.
 
     Yields:
         The endpoints. Local servers end with the context.
 
     Raises:
-        ConfigurationError: ``BLENDED_LLM_ENDPOINTS`` holds something that is not ``URL:MODEL``.
+        ConfigurationError: A part of ``BLENDED_LLM_ENDPOINTS`` is not ``URL:MODEL``.
         MissingExtraError: Local models are needed and the ``demo`` extra is not installed.
-        DownloadError: A local model's file cannot be had.
+        DownloadError: A local model's file cannot be downloaded.
     """
     found = endpoints_from_environment() if endpoints is None else tuple(endpoints)
     if found:
@@ -114,7 +114,7 @@ def endpoints_from_environment(environment: Mapping[str, str] | None = None) -> 
     """Read the endpoints in ``BLENDED_LLM_ENDPOINTS``, with the key in ``OPENAI_API_KEY``.
 
     Args:
-        environment: Where to look; default ``os.environ``.
+        environment: The variables; default ``os.environ``.
 
     Returns:
         The endpoints in their order; empty if the variable is not set.

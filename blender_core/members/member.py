@@ -1,4 +1,4 @@
-"""What a member is: one LLM of the ensemble, whatever framework it comes from."""
+"""Define the member: one LLM of the ensemble, of any framework."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["FunctionMember", "Member"]
 
 
 class Member:
-    """One LLM of an ensemble.
+    """Answers prompts as one LLM of an ensemble.
 
-    Write ``generate`` or ``agenerate`` or both; the missing one follows from the other. Errors that they raise end
+    Write ``generate``, ``agenerate`` or both; the missing one calls the other. Errors that they raise are recorded
     in the member's outcome. Raise ``RateLimitedError``, ``RefusedError`` or ``MemberTimeoutError`` if one fits. A
-    provider's own exceptions are understood too (see ``blender_core.gather.classify``).
+    provider's exceptions are classified too (see ``blender_core.gather.classify``).
     Members do not retry: the engine has the only retry loop.
 
     Args:
         name: Shown in results; made unique inside an ensemble.
-        price: What its tokens cost, if cost matters.
+        price: Price of its tokens, if cost matters.
 
     Attributes:
-        blocks_event_loop: ``agenerate`` does blocking work; the engine then calls ``generate`` in a thread.
-        follows_instructions: It can do what a prompt asks, such as fusing; a base model cannot.
+        blocks_event_loop: Whether ``agenerate`` blocks; the engine then calls ``generate`` in a thread.
+        follows_instructions: Whether it can follow an instruction, such as to fuse; a base model cannot.
     """
 
     blocks_event_loop: bool = False
@@ -44,7 +44,7 @@ class Member:
         """Answer the prompt, blocking.
 
         Args:
-            prompt: The prompt; not to be changed.
+            prompt: The prompt; do not change it.
 
         Returns:
             The answer.
@@ -55,7 +55,7 @@ class Member:
         """Answer the prompt without blocking the event loop.
 
         Args:
-            prompt: The prompt; not to be changed.
+            prompt: The prompt; do not change it.
 
         Returns:
             The answer.
@@ -63,10 +63,10 @@ class Member:
         return await call_in_thread(self.generate, prompt)
 
     def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
-        """Answer in pieces, blocking: pieces of text, then one ``Answer`` as the last item.
+        """Stream the answer, blocking: pieces of text, then one ``Answer``.
 
         Args:
-            prompt: The prompt; not to be changed.
+            prompt: The prompt; do not change it.
 
         Yields:
             Text as it comes, then the whole answer. Without native streaming the text is one piece.
@@ -77,10 +77,10 @@ class Member:
         yield answer
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
-        """Like ``stream``, without blocking the event loop.
+        """Stream the answer without blocking the event loop; see ``stream``.
 
         Args:
-            prompt: The prompt; not to be changed.
+            prompt: The prompt; do not change it.
 
         Yields:
             Text as it comes, then the whole answer.
@@ -97,26 +97,26 @@ class Member:
         """Decide if the member takes part in a call with these tools.
 
         Args:
-            tools: Tools in the OpenAI form.
+            tools: Tools in the OpenAI format.
 
         Returns:
-            ``True`` if it does, or if that is not known.
+            ``True`` if it does, or if that is unknown.
         """
         return True
 
     @property
     def context_window(self) -> int | None:
-        """Tokens that it reads and writes at most in one call, ``None`` if that is not known."""
+        """Most tokens that one call reads and writes; ``None`` if unknown."""
         return None
 
     @property
     def has_native_async(self) -> bool:
-        """Whether ``agenerate`` is its own and does not block."""
+        """Whether the class defines ``agenerate``, and it does not block."""
         return type(self).agenerate is not Member.agenerate and not self.blocks_event_loop
 
     @property
     def has_native_sync(self) -> bool:
-        """Whether ``generate`` is its own."""
+        """Whether the class defines ``generate``."""
         return type(self).generate is not Member.generate
 
     def __repr__(self) -> str:
@@ -124,12 +124,12 @@ class Member:
 
 
 class FunctionMember(Member):
-    """A member made of a function from text to text.
+    """Answers with a function from text to text.
 
     Args:
         function: Takes the flattened prompt, returns the answer.
         name: Shown in results; default is the function's name.
-        price: What its tokens cost, if cost matters.
+        price: Price of its tokens, if cost matters.
 
     Examples:
         >>> FunctionMember(str.upper, name="shout").generate(Prompt.of("hi")).text

@@ -1,4 +1,4 @@
-"""A member behind any server with the OpenAI chat API, such as llama.cpp, vLLM or Ollama."""
+"""Ask a model of any server with the OpenAI chat API, such as llama.cpp or vLLM."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ __all__ = [
 
 
 def api_turns(turns: Sequence[Message]) -> list[dict[str, Any]]:
-    """Write turns as the API's messages.
+    """Convert turns to the API's messages.
 
-    A tool call is written as such if it has an id and a later turn answers it, and so is that turn: servers refuse
-    the one without the other. The rest is written as text, and so is content that is neither text nor an image.
+    A tool call and its result keep their form if an id links them: servers refuse the one without the other. All
+    other calls and results, and content that is neither text nor an image, become text.
 
     Args:
         turns: The turns, oldest first.
@@ -82,11 +82,11 @@ def _call(call: ToolCall) -> dict[str, Any]:
 
 
 def _sendable(text: str) -> str:
-    """Text that UTF-8 can hold: the halves of a character are joined, a lone half is replaced."""
+    """Make a text valid in UTF-8: join surrogate pairs, replace lone surrogates."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-# call options of a prompt that the chat API knows; the rest belongs to other members
+# call options of a prompt that the chat API knows; others are for other members
 _KNOWN_OPTIONS = frozenset(
     {
         "frequency_penalty",
@@ -107,27 +107,27 @@ _KNOWN_OPTIONS = frozenset(
 class OpenAIMember(Member):
     """Asks one model through the OpenAI chat API.
 
-    It never retries: the engine has the only retry loop. One object serves any number of threads and event
-    loops; each loop gets a client of its own, which is closed with the loop.
+    It never retries: the engine has the only retry loop. Any number of threads and event loops can
+    share one object; each loop has its own client, which is closed with the loop.
 
     Args:
         model: The model's name at the server.
         base_url: The API's address, for example ``"http://127.0.0.1:8080/v1"``. Default: the ``openai``
             package's own, ``$OPENAI_BASE_URL`` or OpenAI.
-        api_key: The key; default ``$OPENAI_API_KEY``. With a ``base_url`` it may be left out altogether.
+        api_key: The key; default ``$OPENAI_API_KEY``. It is optional with a ``base_url``.
         name: Shown in results; default is the model's name.
         max_tokens: Longest answer in tokens; default is the server's.
         temperature: Sampling temperature; default is the server's.
-        price: What its tokens cost, if cost matters.
-        timeout: Seconds to wait for the server to send something. The engine's own time limits come on top.
-        stream_usage: Ask for the usage when streaming; switch it off for a server that refuses
+        price: Price of its tokens, if cost matters.
+        timeout: Seconds to wait for the next bytes of the server. The engine's time limits apply too.
+        stream_usage: Whether to ask for the usage of streams; ``False`` suits a server that rejects
             ``stream_options``.
         client_options: Further arguments of the ``openai`` clients, for example ``default_headers``.
         request_options: Further arguments of every request, for example ``seed`` or ``extra_body``. A
             prompt's own options override them.
 
     Raises:
-        ConfigurationError: There is no key, or an option that this member sets itself.
+        ConfigurationError: No key was found, or an option is one that this member sets.
         MissingExtraError: The ``openai`` package is not installed.
 
     Examples:
@@ -171,7 +171,7 @@ class OpenAIMember(Member):
         self._stream_usage = stream_usage
         # a proxy from the environment cannot reach this machine's loopback
         self._trust_env = urlsplit(base_url or "").hostname not in ("127.0.0.1", "localhost", "::1")
-        # both take tens of milliseconds, which a running event loop should not have to wait for
+        # both take tens of milliseconds, too long for a running event loop
         require("openai.resources.chat.completions", feature="OpenAIMember", extra="demo")
         _tls()
         self._lock = threading.Lock()
@@ -179,7 +179,7 @@ class OpenAIMember(Member):
         self._async_clients: dict[asyncio.AbstractEventLoop, tuple[Any, AsyncIterator[None]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # connections, locks and modules stay in their process; a copy opens its own
+        # connections, locks and modules cannot be copied; a copy opens its own
         own = {"_openai", "_lock", "_sync_client", "_async_clients"}
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
@@ -201,7 +201,7 @@ class OpenAIMember(Member):
 
         Raises:
             MemberError: The reply cannot be read.
-            openai.OpenAIError: What the server or the connection said; the engine knows these.
+            openai.OpenAIError: The request failed; the engine classifies these errors.
         """
         return _answer(self._sync().chat.completions.create(**self._request(prompt)))
 
@@ -211,11 +211,11 @@ class OpenAIMember(Member):
         return _answer(await client.chat.completions.create(**self._request(prompt)))
 
     def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
-        """Ask the model and hand the text over as it comes, then the whole ``Answer``.
+        """Ask the model; yield the text as it comes, then the whole ``Answer``.
 
         Raises:
-            MemberError: The stream broke off: it gave neither a finish reason nor the usage at its end.
-            openai.OpenAIError: What the server or the connection said.
+            MemberError: The stream ended early, with neither a finish reason nor usage.
+            openai.OpenAIError: The request failed.
         """
         parts = _StreamParts()
         with self._sync().chat.completions.create(**self._request(prompt, stream=True)) as chunks:
@@ -226,7 +226,7 @@ class OpenAIMember(Member):
         yield from parts.end()
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
-        """Like ``stream``, without blocking the event loop."""
+        """Stream without blocking the event loop; see ``stream``."""
         client = await self._async()
         parts = _StreamParts()
         async with await client.chat.completions.create(**self._request(prompt, stream=True)) as chunks:
@@ -283,8 +283,8 @@ class OpenAIMember(Member):
         return client
 
     async def _keep(self, loop: asyncio.AbstractEventLoop, client: Any) -> AsyncIterator[None]:
-        # asyncio ends a suspended asynchronous generator before it closes its loop: the one moment at which
-        # connections that are kept alive can still be closed
+        # asyncio closes asynchronous generators before it closes their loop: the last moment at which idle
+        # connections can be closed
         try:
             yield
         finally:
@@ -294,7 +294,7 @@ class OpenAIMember(Member):
 
 
 class _StreamParts:
-    """An answer that is put together from the chunks of a stream."""
+    """Assembles an answer from the chunks of a stream."""
 
     def __init__(self) -> None:
         self._text: list[str] = []
@@ -307,7 +307,7 @@ class _StreamParts:
         self._filter = ThinkingFilter()
 
     def take(self, chunk: Any) -> str:
-        """Take one chunk and return its text, without what is thought."""
+        """Take one chunk and return its text, without thinking."""
         self._model = chunk.model or self._model
         self._usage = _usage(chunk.usage) or self._usage
         if not chunk.choices:
@@ -330,10 +330,10 @@ class _StreamParts:
         return self._filter.take(text)
 
     def end(self) -> Iterator[str | Answer]:
-        """Yield the text that was held back as the possible start of a thought, then the answer."""
+        """Yield the text that the thinking filter held back, then the answer."""
         if rest := self._filter.rest():
             yield rest
-        # the client hides the stream's own end mark; the usage comes after the last of the text
+        # the client hides the stream's end mark; usage comes after all text
         if self._finish_reason is None and not self._counted:
             raise MemberError("the stream ended before the model was done; the server may have been stopped")
         yield Answer(
@@ -368,7 +368,7 @@ def _key(api_key: str | None, base_url: str | None, name: str) -> str:
             f"no API key for {name!r}: pass api_key, set OPENAI_API_KEY, or give the base_url of a server "
             "that needs none"
         )
-    # the package insists on a key; a server that needs none ignores it
+    # the package requires a key; a server that needs none ignores it
     return "not-needed"
 
 
@@ -382,7 +382,7 @@ def _add_options(
 
 
 def _tool_choice(choice: Any) -> Any:
-    """Write a choice as the API does: frameworks also say ``"any"``, or a tool's bare name."""
+    """Convert a choice to the API's form; frameworks also use ``"any"`` or a tool's name."""
     if choice in ("any", True):
         return "required"
     if isinstance(choice, str) and choice not in ("auto", "none", "required"):
@@ -426,9 +426,9 @@ def _usage(usage: Any) -> Usage | None:
 
 
 def _parts(usage: Any, name: str) -> tuple[tuple[str, int], ...]:
-    """Collect the details of one side that are above zero, named as LangChain names them."""
+    """Collect the token details above zero, with LangChain's names."""
     details: Any = getattr(usage, name, None)
-    # servers send numbers of their own next to those that the client knows
+    # servers also send counts that the client does not know
     found = details.model_dump(warnings=False) if hasattr(details, "model_dump") else {}
     named = {"cached_tokens": "cache_read"}
     counts = {named.get(key, key.removesuffix("_tokens")): count for key, count in found.items()}

@@ -1,1 +1,1 @@
-"""Threads and event loops, optional dependencies, lazy exports."""
+"""Handle threads, event loops, optional dependencies, keywords and lazy exports."""

@@ -21,7 +21,7 @@ def iterate_in_context(items: Iterator[T], context: contextvars.Context) -> Gene
 
     Args:
         items: A generator that has not started. Closing this one closes it too.
-        context: Where the first step runs.
+        context: The context of the first step.
 
     Yields:
         The items.

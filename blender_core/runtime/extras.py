@@ -1,4 +1,4 @@
-"""Optional dependencies: imported when first needed, and named once when missing."""
+"""Import optional dependencies on first use, and name the extra if one is missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def require(module: str, *, feature: str, extra: str) -> ModuleType:
 
     Args:
         module: The module to import, for example ``"torch"``.
-        feature: What the user asked for; it is named in the message.
+        feature: The feature that needs it; named in the message.
         extra: The extra of ``blended-llm`` that brings the module.
 
     Returns:
@@ -39,11 +39,11 @@ def require(module: str, *, feature: str, extra: str) -> ModuleType:
 
 
 def require_installed(module: str, *, feature: str, extra: str) -> None:
-    """Check that an optional dependency is there, without importing it.
+    """Check that an optional dependency is installed, without importing it.
 
     Args:
         module: The module, for example ``"langchain_core"``.
-        feature: What the user asked for; it is named in the message.
+        feature: The feature that needs it; named in the message.
         extra: The extra of ``blended-llm`` that brings the module.
 
     Raises:
@@ -52,14 +52,14 @@ def require_installed(module: str, *, feature: str, extra: str) -> None:
     Examples:
         >>> require_installed("json", feature="reading", extra="torch")
     """
-    # None stands there for a module that must not be imported
+    # None marks a module that must not be imported
     known = sys.modules[module] is not None if module in sys.modules else _can_be_found(module)
     if not known:
         raise MissingExtraError(feature, module, extra)
 
 
 def _can_be_found(module: str) -> bool:
-    """Check if a module could be imported, without importing the packages around it."""
+    """Check if a module can be imported, without importing its parent packages."""
     name, path = "", None
     for part in module.split("."):
         name = f"{name}.{part}" if name else part

@@ -1,4 +1,4 @@
-"""Keywords that several functions share: one TypedDict documents them, every signature shows them."""
+"""Share keywords between functions: a TypedDict documents them, signatures show them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def takes_keywords(
     also: Sequence[inspect.Parameter] = (),
     fill: bool = False,
 ) -> Callable[[Function], Function]:
-    """Show the keywords of TypedDicts in a function's signature, and refuse others by name.
+    """Show the keywords of TypedDicts in a function's signature, and reject others by name.
 
     Args:
-        *shared: The TypedDicts that ``**settings: Unpack[...]`` stands for.
+        *shared: The TypedDicts of ``**settings: Unpack[...]``.
         defaults: Default of each keyword, for the signature.
         owner: Name of the function or class, for the message; default the function's own.
-        also: Further keywords, such as those of a function that ``**settings`` are handed to.
-        fill: Call the function with the defaults filled in; else it gets only what the caller gave.
+        also: Further keywords, such as those of a function that ``**settings`` are passed to.
+        fill: Call the function with the defaults filled in; else it gets only the caller's keywords.
 
     Returns:
         A decorator for a function that ends in ``**settings``.
@@ -79,7 +79,7 @@ def takes_keywords(
 
 
 def check_keywords(given: Iterable[str], known: Iterable[str], owner: str) -> None:
-    """Refuse a keyword that does not exist, with the nearest one that does.
+    """Reject unknown keywords; the message names the nearest known one.
 
     Args:
         given: Names that the caller wrote.
@@ -98,5 +98,5 @@ def check_keywords(given: Iterable[str], known: Iterable[str], owner: str) -> No
 
 
 def _annotations(kind: type) -> dict[str, Any]:
-    """Annotations of a TypedDict as written; bases come first."""
+    """Return the annotations of a TypedDict as written; bases come first."""
     return {name: getattr(value, "__forward_arg__", value) for name, value in inspect.get_annotations(kind).items()}

@@ -1,4 +1,4 @@
-"""Import a package's names when they are first used, so that importing it stays cheap."""
+"""Import a package's names on first use, so that importing it stays cheap."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def lazy_exports(
 
     Args:
         package: The package's ``__name__``.
-        homes: Module -> the names that it defines, separated by blanks.
+        homes: Module -> the names that it defines, separated by spaces.
         public: The package's ``__all__``.
 
     Returns:

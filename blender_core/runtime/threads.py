@@ -1,8 +1,7 @@
-"""Threads and event loops: how synchronous code meets the asynchronous core.
+"""Connect synchronous code and the asynchronous core by threads and event loops.
 
-Threads here are daemons made for one call. Pools are not used: a member that hangs for ever would keep the
-interpreter from leaving, and the pool would run dry. Threads that compute in native code are the exception
-(``computing_thread``).
+Each call gets a new daemon thread. A pool would run dry if members hang, and would keep the interpreter from exiting.
+The exit waits only for threads that compute in native code (``ComputingThread``).
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ __all__ = [
     "stream_sync",
 ]
 
-# longest wait of the interpreter's end
+# longest wait at exit, in seconds
 _EXIT_S = 5.0
 
 
 def stop_if_given_up() -> None:
-    """End work of a :class:`ComputingThread` whose result nobody waits for any more.
+    """Raise in a :class:`ComputingThread` if nobody waits for its result.
 
     Raises:
-        BlendError: Nobody waits.
+        BlendError: Nobody waits for the result.
     """
     thread = threading.current_thread()
     if isinstance(thread, ComputingThread) and thread.given_up.is_set():
@@ -47,12 +46,12 @@ def stop_if_given_up() -> None:
 
 
 class ComputingThread(threading.Thread):
-    """A daemon thread in native code, which the end of the interpreter waits for.
+    """Runs native code in a daemon thread that the interpreter waits for at exit.
 
     Args:
         work: Run in the thread.
-        name: Of the thread.
-        given_up: Becomes the attribute; default an event of its own.
+        name: Name of the thread.
+        given_up: Event for the attribute; default a new one.
 
     Attributes:
         given_up: Set once nobody waits for the result; :func:`stop_if_given_up` reads it.
@@ -81,14 +80,14 @@ def _wait_for_computing_threads() -> None:
 
 T = TypeVar("T")
 _END = object()
-# tasks that ignore their cancellation are left behind after this many seconds
+# tasks that ignore their cancellation are abandoned after this many seconds
 _DRAIN_S = 0.05
-# longest wait for a thread whose loop was told to stop
+# longest wait for a thread whose loop was told to stop, in seconds
 _JOIN_S = 1.0
 
 
 async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-    """Run a blocking function in a daemon thread of its own, with the context variables copied.
+    """Run a blocking function in a new daemon thread, with a copy of the context variables.
 
     Cancelling the wait abandons the thread: Python cannot stop it, but nothing waits for it either.
 
@@ -98,8 +97,7 @@ async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: An
         **kwargs: Its keyword arguments.
 
     Returns:
-        What the function returns; its exception is raised here, wrapped in a ``RuntimeError`` if it is no
-        ``Exception``.
+        The function's result. Its exception is raised here, in a ``RuntimeError`` if it is no ``Exception``.
     """
     future, work = _prepare(lambda: function(*args, **kwargs))
     threading.Thread(target=work, daemon=True, name="blended-llm-call").start()
@@ -107,10 +105,9 @@ async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: An
 
 
 async def compute_in_thread(function: Callable[[], T], /) -> T:
-    """Like ``call_in_thread``, for work in native code such as a ranker's or a local fuser's.
+    """Run native code, such as a ranker's, in a thread; see ``call_in_thread``.
 
-    Work that is left behind ends at its next ``stop_if_given_up``. The end of the interpreter waits a few seconds
-    for it.
+    Abandoned work ends at its next ``stop_if_given_up``. The interpreter waits for it a few seconds at exit.
 
     Args:
         function: Any blocking callable.
@@ -153,11 +150,11 @@ def _prepare(function: Callable[[], T]) -> tuple[asyncio.Future[T], Callable[[],
 
 
 async def iterate_in_thread(make_iterator: Callable[[], Iterator[T]], *, computes: bool = False) -> AsyncIterator[T]:
-    """Walk a blocking iterator in a daemon thread and hand its items over one by one.
+    """Iterate a blocking iterator in a daemon thread, and yield its items.
 
     Args:
         make_iterator: Makes the iterator; called in the thread.
-        computes: Its items are computed in native code: the thread is a ``ComputingThread``.
+        computes: Whether native code computes the items; the thread is then a ``ComputingThread``.
 
     Yields:
         The iterator's items; its exception is raised here, wrapped as by ``call_in_thread``. Leaving early stops the
@@ -253,13 +250,13 @@ def run_sync(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def stream_sync(make_iterator: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
-    """Walk an asynchronous iterator from synchronous code, in a thread of its own.
+    """Iterate an asynchronous iterator from synchronous code, in a separate thread.
 
     Args:
         make_iterator: Makes the asynchronous iterator; called in that thread.
 
     Yields:
-        Its items as they come. Leaving early cancels what is left.
+        Its items as they come. Leaving early cancels the rest.
     """
     items: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
     context = contextvars.copy_context()
@@ -303,7 +300,7 @@ def stream_sync(make_iterator: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
 
 
 async def drain(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks and wait a moment for their end; one that ignores it is left behind.
+    """Cancel tasks and wait up to 0.05 s for their end; then abandon them.
 
     Args:
         tasks: Tasks of the running loop.
@@ -318,7 +315,7 @@ async def drain(tasks: Collection[asyncio.Task[Any]]) -> None:
 
 
 def retrieve(task: asyncio.Task[Any]) -> None:
-    """Read the end of a task that nobody waits for, so that the loop does not warn about it.
+    """Retrieve the exception of an abandoned task, so that the loop does not warn.
 
     Args:
         task: A task that is done.
@@ -345,7 +342,7 @@ class _Handle:
         self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
 
     def attach(self) -> None:
-        """Say from inside the coroutine which task it is."""
+        """Register the current task; called inside the coroutine."""
         task = asyncio.current_task()
         assert task is not None
         with self._lock:
@@ -362,10 +359,10 @@ class _Handle:
 
 
 def _run(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Like ``asyncio.run``, but waits for nothing that does not want to end.
+    """Run a coroutine as ``asyncio.run`` does, but do not wait for tasks that hang.
 
     ``asyncio.run`` waits for every leftover task and for the default executor's threads, so a member that
-    ignores its cancellation would hold the caller. Here they get a moment, then the loop is closed.
+    ignores its cancellation would block the caller. Here the wait is limited, then the loop is closed.
     """
     runner = asyncio.Runner(loop_factory=_make_loop)
     loop = runner.get_loop()
@@ -377,7 +374,7 @@ def _run(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
             loop.run_until_complete(drain(left))
             loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), _JOIN_S))
         finally:
-            # what is left can neither run nor warn any more
+            # the remaining tasks cannot run after this, and must not warn
             for task in asyncio.all_tasks(loop):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
             loop.close()
@@ -390,7 +387,7 @@ def _make_loop() -> asyncio.AbstractEventLoop:
 
 
 class _DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
-    """A daemon thread for each job, so that ``asyncio.to_thread`` in a member blocks nobody."""
+    """Runs each job in a daemon thread, so that ``asyncio.to_thread`` never blocks the exit."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[T]:
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
@@ -410,7 +407,7 @@ class _DaemonExecutor(concurrent.futures.ThreadPoolExecutor):
 
 
 def _post(loop: asyncio.AbstractEventLoop, callback: Callable[..., Any], *args: Any) -> None:
-    """Hand a result to a loop that may have closed meanwhile; then nobody waits for it any more."""
+    """Pass a result to a loop; do nothing if the loop is closed."""
     if loop.is_closed():
         return
     try:

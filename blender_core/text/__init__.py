@@ -1,1 +1,1 @@
-"""Texts: Unicode forms, control markers, thoughts, final answers, duplicates."""
+"""Process texts: Unicode, control markers, thinking, final answers, duplicates."""

@@ -1,4 +1,4 @@
-"""Make control markers of tokenizers and chat templates in a text harmless."""
+"""Neutralise control markers of tokenizers and chat templates in a text."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _MARKER = re.compile(
 def neutralise(text: str) -> str:
     """Break up control markers so that they are read as text.
 
-    One space goes behind the opening bracket. That is enough: no tokenizer matches the marker any more, and a
-    reader still sees what was written. Everything else is left alone.
+    A space is put after the opening bracket. Then no tokenizer matches the marker, and a reader still recognises it.
+    All other text is kept.
 
     Args:
         text: A prompt or a candidate.
 
     Returns:
-        The text without live markers. Text that holds none is returned as it is.
+        The text without live markers. Text without markers is returned unchanged.
 
     Examples:
         >>> neutralise("ok [SEP] <|candidate1|> </s> a < b")

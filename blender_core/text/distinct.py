@@ -1,4 +1,4 @@
-"""Blank and duplicate candidates, treated the same way by every ranker."""
+"""Find blank and duplicate candidates, in the same way for every ranker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["DistinctCandidates", "distinct_candidates"]
 
 @dataclass(frozen=True, slots=True)
 class DistinctCandidates:
-    """The candidates that are worth a forward pass, and the way back to all of them.
+    """Holds the distinct candidates, and maps their scores to all candidates.
 
     Attributes:
         texts: Distinct non-blank candidates, in input order.
@@ -25,7 +25,7 @@ class DistinctCandidates:
     positions: tuple[int | None, ...]
 
     def spread_scores(self, scores: Sequence[float]) -> list[float]:
-        """Scores for all input candidates: copies share a score, blanks get ``-inf``."""
+        """Spread scores over all input candidates: copies share a score, blanks get ``-inf``."""
         return [-math.inf if position is None else float(scores[position]) for position in self.positions]
 
     def spread_matrix(self, matrix: Sequence[Sequence[float]]) -> list[list[float]]:
@@ -39,7 +39,7 @@ class DistinctCandidates:
         ]
 
     def spread_cut(self, cut: dict[int, int]) -> dict[int, int]:
-        """Tokens cut, by input candidate; key -1 (the prompt) is kept."""
+        """Spread cut tokens over all input candidates; key -1 (the prompt) is kept."""
         spread = {index: cut[p] for index, p in enumerate(self.positions) if p is not None and p in cut}
         return {-1: cut[-1], **spread} if -1 in cut else spread
 
@@ -47,7 +47,7 @@ class DistinctCandidates:
 def distinct_candidates(
     candidates: Sequence[str], *, normalise: Callable[[str], str] | None = None
 ) -> DistinctCandidates:
-    """Collapse duplicates and set blanks aside.
+    """Merge duplicates and drop blanks.
 
     Args:
         candidates: At least one text.
@@ -58,7 +58,7 @@ def distinct_candidates(
         The distinct candidates.
 
     Raises:
-        ConfigurationError: No candidates, or one that is not a string.
+        ConfigurationError: ``candidates`` is empty, or one is not a string.
 
     Examples:
         >>> distinct_candidates(["Paris", " ", "Paris ", "Rome"]).positions

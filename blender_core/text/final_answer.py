@@ -1,4 +1,4 @@
-"""The short answer at the end of a worked solution, if a text states one plainly."""
+"""Find the short answer that a worked solution states at its end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHORT_CHARACTERS = 40
 _SENTENCE_WORDS = 25
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[.:)]?")
 # "14 + 34 = 48", "75 divided by 5 is 15.", "the total is $12": the number that a short text ends with
-# possessive: giving back cannot help, and takes quadratic time
+# possessive: backtracking cannot help, and takes quadratic time
 _ENDS_WITH_NUMBER = re.compile(
     r"(?:=|\b(?:is|are|be|was|equals|gives|makes))\s*+"
     r"(?P<value>[-+]?\$?\s*+\d[\d,]*+(?:\.\d++)?(?:\s*/\s*+\d++)?)\s*\.?$"
@@ -44,7 +44,7 @@ _LATEX = (
 # NFKC would make 102 of a ten with a small two, and eleven halves of one and a half
 _RAISED = re.compile("[\u00b2\u00b3\u00b9\u2070\u2074-\u207b\u207f]+")
 _AFTER_NUMBER = re.compile("(?<=\\d)(?=[\u00bc-\u00be\u2150-\u215e])")
-# tabs, carriage returns and separators: the patterns and ``strip`` below know one space
+# tabs, carriage returns and separators: the patterns and ``strip`` below know only the space
 _OTHER_SPACE = re.compile(r"[^\S\n]")
 # a pair of stars is markup; between operands it is a power
 _BOLD = re.compile(r"(?<![\w)])\*\*|\*\*(?![\w(])")
@@ -54,9 +54,8 @@ _MINUS = str.maketrans({"\u2212": "-", "\u2013": "-", "\u2044": "/"})
 def final_answer(text: str) -> str | None:
     r"""Find the final answer that a text states, in a normal form that can be compared.
 
-    Only plain statements count (``The answer is ...``, ``Answer: ...``, ``\boxed{...}``, ``#### 12``): a text
-    without one has no final answer, which is the usual case for open questions. A number keeps the word behind it,
-    if there is one (see ``merge_units``).
+    Only plain statements count: ``The answer is ...``, ``Answer: ...``, ``\boxed{...}``, ``#### 12``. Most answers to
+    open questions have none. A number keeps the word after it (see ``merge_units``).
 
     Args:
         text: A candidate answer.
@@ -85,7 +84,7 @@ def final_answer(text: str) -> str | None:
 
 
 def short_answer(text: str) -> str | None:
-    """Find the answer of a text that is hardly more than that; see ``final_answer``.
+    """Find the answer of a short text; see ``final_answer``.
 
     A text of at most three words, and a single sentence that ends with a number, count.
 
@@ -110,18 +109,18 @@ def short_answer(text: str) -> str | None:
         letter = _LETTER.fullmatch(line)
         return letter.group(1).lower() if letter else _normal(line)
     number = _ENDS_WITH_NUMBER.search(line) if words <= _SENTENCE_WORDS else None
-    # one space for a run: what follows takes quadratic time on long ones
+    # fold runs of spaces: the patterns take quadratic time on them
     return _normal(" ".join(number.group("value").split())) if number else None
 
 
 def merge_units(answers: Sequence[str | None]) -> list[str | None]:
-    """Answers to one prompt, with a bare number and the same number with a unit as one.
+    """Merge a bare number with the same number with a unit, in answers to one prompt.
 
     Args:
-        answers: In the form that ``final_answer`` gives.
+        answers: Answers as from ``final_answer``.
 
     Returns:
-        The answers. A number stays apart if candidates state it with different units.
+        The answers. A number stays bare if candidates state it with different units.
 
     Examples:
         >>> merge_units(["42", "42 apples", "7", None])
@@ -157,7 +156,7 @@ def _normal(value: str) -> str | None:
 
 
 def _number(value: str) -> str | None:
-    """Read a number with the word behind it; ``None`` if there is more to the value."""
+    """Read a number and the word after it; ``None`` if digits or symbols follow."""
     found = _NUMBER.match(value)
     rest = value[found.end() :].strip(" \n*_`\"'$.!") if found else ""
     if found is None or re.search(r"\d|[^\w\s%.'-]", rest) or rest[:1] == "-":

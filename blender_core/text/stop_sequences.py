@@ -12,7 +12,7 @@ def cut_at_stop(text: str, stop: Sequence[str]) -> str:
 
     Args:
         text: Any text.
-        stop: Stop sequences; empty ones are not looked for.
+        stop: Stop sequences; empty ones are ignored.
 
     Returns:
         The text, without the stop sequence.
@@ -26,7 +26,7 @@ def cut_at_stop(text: str, stop: Sequence[str]) -> str:
 
 
 class StopFilter:
-    """Ends a stream before the first stop sequence; holds back what may be the beginning of one.
+    """Ends a stream before the first stop sequence; holds back a possible beginning of one.
 
     Args:
         stop: Stop sequences.

@@ -12,7 +12,7 @@ _TAGS = ("<think>", "<thinking>")
 _BLOCK = re.compile(r"\s*<((?ai:think|thinking))>(.*?)(?:</(?ai:\1)>|\Z)", re.DOTALL)
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _CLOSING = {tag: re.compile(f"</{tag[1:]}", re.IGNORECASE | re.ASCII) for tag in _TAGS}
-# some chat templates open the block themselves, so that the model's text only closes it, on a line of its own
+# some chat templates open the block, so that the model's text only closes it, on a separate line
 _UNOPENED = re.compile(
     r"\A((?:(?!<think).)*?)^[ \t]*</think(?:ing)?>[ \t]*$", re.DOTALL | re.IGNORECASE | re.MULTILINE | re.ASCII
 )
@@ -26,7 +26,7 @@ def split_thinking(text: str) -> tuple[str, str]:
 
     Returns:
         The thinking, and the answer. Thinking is a ``<think>`` or ``<thinking>`` block at the start of the text,
-        closed or not. So is all text above a closing tag that has a line to itself. Tags later in the text are part
+        closed or not. So is all text above a closing tag that is alone on its line. Tags later in the text are part
         of the answer.
 
     Examples:
@@ -47,9 +47,9 @@ def split_thinking(text: str) -> tuple[str, str]:
 
 
 class ThinkingFilter:
-    r"""Holds back ``<think>`` blocks at the start of one stream, and passes the rest on.
+    r"""Removes ``<think>`` blocks at the start of one stream.
 
-    A block that the model does not open itself cannot be seen in time, and passes.
+    A block without an opening tag is recognised too late, and stays.
 
     Examples:
         >>> stream = ThinkingFilter()
@@ -59,13 +59,13 @@ class ThinkingFilter:
 
     def __init__(self) -> None:
         self._pending = ""
-        # the tag that opened the block which the stream is in
+        # opening tag of the current block
         self._opening = ""
         self._thought = False
         self._through = False
 
     def take(self, text: str) -> str:
-        """Text that can be sent now."""
+        """Take a piece; return the text that can be sent now."""
         if self._through:
             return text
         self._pending += text
@@ -89,7 +89,7 @@ class ThinkingFilter:
                 return self._rest()
 
     def rest(self) -> str:
-        """Text that was held back and turned out to be part of the answer."""
+        """Return the text that was held back and belongs to the answer."""
         return "" if self._opening else self._rest()
 
     def _rest(self) -> str:

@@ -1,4 +1,4 @@
-"""Unicode normal forms of texts that nobody vouches for."""
+"""Normalise the Unicode of untrusted texts in linear time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["normalize"]
 
 # as in Unicode's Stream-Safe Text Format (UAX 15); no language needs as many
 _MOST_MARKS = 30
-# holds every mark and little else, so that few texts are looked at more closely
+# matches every mark and little else, so that few texts need the exact check
 _MAYBE_MARKS = re.compile(r"(?:[^\w\s\x00-\x7f]|[\uff9e\uff9f])" f"{{{_MOST_MARKS + 1},}}")
 
 
 def normalize(form: Literal["NFC", "NFKC"], text: str) -> str:
-    """``unicodedata.normalize`` in linear time.
+    """Apply ``unicodedata.normalize`` in linear time.
 
     Python sorts combining marks in quadratic time: a long run of them in mixed order takes minutes.
 
@@ -41,5 +41,5 @@ def _has_long_run(text: str) -> bool:
 
 
 def _is_mark(character: str) -> bool:
-    """Whether a character is a combining mark, or made of them."""
+    """Tell whether a character is a combining mark, or made of them."""
     return unicodedata.combining(unicodedata.normalize("NFKD", character)[0]) != 0

@@ -1,1 +1,1 @@
-"""What travels through a call: prompts, answers, outcomes, rankings, results."""
+"""Define the data of a call: prompts, answers, outcomes, rankings, results."""

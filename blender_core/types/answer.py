@@ -1,4 +1,4 @@
-"""What a member LLM gives back."""
+"""Define a member's answer: text, tool calls, usage and price."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from blender_core.errors import ConfigurationError
 
 __all__ = ["Answer", "Price", "ToolCall", "Usage", "ended_by_length"]
 
-# how providers say that a limit of tokens ended a text
+# providers' names for a token limit that ended a text
 _LENGTH_REASONS = frozenset(
     {
         "length",
@@ -28,14 +28,14 @@ _LENGTH_REASONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that one or more calls used.
+    """Counts the tokens of one or more calls.
 
     Attributes:
         input_tokens: Tokens read.
         output_tokens: Tokens written.
-        input_details: Parts of the tokens read, as (name, tokens) in the order of the names, if the member says
-            them: out of a cache, sound, ...
-        output_details: Parts of the tokens written: reasoning, sound, ...
+        input_details: Parts of the tokens read, as (name, tokens) sorted by name, if the member reports them:
+            from a cache, audio, ...
+        output_details: Parts of the tokens written: reasoning, audio, ...
 
     Examples:
         >>> Usage(10, 5) + Usage(1, 2)
@@ -73,7 +73,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a member costs, in any one currency.
+    """Holds a member's prices, in any one currency.
 
     Attributes:
         input_per_million: Price of a million tokens read.
@@ -92,13 +92,13 @@ class Price:
             raise ConfigurationError(f"{self!r} has a negative price; give prices of zero or more")
 
     def cost(self, usage: Usage) -> float:
-        """Cost of ``usage`` in the price's currency."""
+        """Return the cost of ``usage``, in the price's currency."""
         return (usage.input_tokens * self.input_per_million + usage.output_tokens * self.output_per_million) / 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool that a member asks to be called.
+    """Holds a tool call that a member asks for.
 
     Attributes:
         name: Name of the tool.
@@ -113,20 +113,20 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of one member.
+    """Holds one answer of one member.
 
     Attributes:
         text: The answer's text; may be empty if there are tool calls.
         tool_calls: Tools the member asks for.
-        usage: Tokens used, ``None`` if the member does not say.
-        cost: Cost if the member reports it itself; otherwise it follows from the member's price.
+        usage: Tokens used; ``None`` if unknown.
+        cost: Cost that the member reports; if ``None``, it is computed from the member's price.
         model: The model's own name for itself.
-        finish_reason: Why it stopped, in the provider's words (``"stop"``, ``"length"``, ...).
+        finish_reason: Why it stopped, as the provider calls it (``"stop"``, ``"length"``, ...).
         refusal: Set if the provider marks the answer as a refusal or as filtered; the answer then counts
             as refused.
-        native: The framework's own message, handed back untouched when this answer is returned verbatim.
-        has_other_content: Whether ``native`` holds content next to the text: an image, sound, a file. Such an answer
-            is not empty without text; it then ranks last.
+        native: The framework's own message, returned unchanged if this answer is picked.
+        has_other_content: Whether ``native`` holds other content: an image, audio, a file. Such an answer may
+            have no text; it then ranks last.
     """
 
     text: str
@@ -141,13 +141,13 @@ class Answer:
 
 
 def ended_by_length(finish_reason: str | None) -> bool:
-    """Whether a limit of tokens ended a text, so that its end is missing.
+    """Tell whether a token limit cut a text off.
 
     Args:
-        finish_reason: Why it stopped, in the provider's words.
+        finish_reason: Why it stopped, as the provider calls it.
 
     Returns:
-        Whether these are words for a limit.
+        Whether it names a token limit.
 
     Examples:
         >>> ended_by_length("MAX_TOKENS"), ended_by_length("stop")

@@ -1,4 +1,4 @@
-"""Content that is not text, in a form that every adapter can read."""
+"""Define content other than text, in a form that every adapter can read."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ MediaKind = Literal["audio", "file", "image", "video"]
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A piece of content that is not text.
+    """Holds an image, audio, a video or a file.
 
     Attributes:
         kind: ``"image"``, ``"audio"``, ``"video"`` or ``"file"``.
-        data: The content in base64, if it is at hand.
-        url: Its address, if the content is not at hand.
-        mime_type: For example ``"image/png"``; ``None`` if it is not known.
+        data: The content in base64, if available.
+        url: Its address, used if ``data`` is missing.
+        mime_type: For example ``"image/png"``; ``None`` if unknown.
         name: A file's name or title.
 
     Raises:
-        ConfigurationError: There is neither data nor a URL.
+        ConfigurationError: Neither data nor a URL is given.
 
     Examples:
         >>> str(Media("image", url="https://example.org/sky.png"))

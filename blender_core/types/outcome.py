@@ -1,4 +1,4 @@
-"""How each member ended: exactly one record a member, whatever happened."""
+"""Record how each member ended, in exactly one outcome per member."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["MemberOutcome", "Status"]
 
 
 class Status(StrEnum):
-    """How a member ended."""
+    """Names how a member ended."""
 
     OK = "ok"
     TIMEOUT = "timeout"
@@ -27,14 +27,14 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MemberOutcome:
-    """The one record of one member in one call.
+    """Records how one member ended in one call.
 
     Attributes:
         member: The member's name.
-        index: The member's place in the ensemble.
+        index: The member's position in the ensemble, from 0.
         status: How it ended.
         answer: The answer; set exactly when the status is ``ok``.
-        reason: What went wrong, in words, if something did.
+        reason: The reason of a failure; ``None`` without one.
         error: The exception, if there was one.
         attempts: Calls made, retries included; 0 if it was never started.
         latency_s: Seconds from its start to its end, on a monotonic clock; 0.0 if it was never started.

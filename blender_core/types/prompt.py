@@ -53,9 +53,9 @@ class Prompt:
 
     Attributes:
         messages: The turns, oldest first; at least one.
-        native: The same input in a framework's own form. Members of that framework get it unchanged.
+        native: The same input in a framework's own format. Members of that framework get it unchanged.
         options: Call options such as ``stop``, ``temperature`` or ``tools``, for members that know them.
-        purpose: What the member is asked to do: ``"answer"``, ``"fuse"`` or ``"judge"``. Traces show it.
+        purpose: The member's task: ``"answer"``, ``"fuse"`` or ``"judge"``. Traces show it.
         structured: Whether a program reads the answer, for example by a schema. Such answers are picked, never
             fused.
 

@@ -1,4 +1,4 @@
-"""The result of ranking: who is best, by how much, and how sure."""
+"""Define the result of ranking: order, scores and confidence."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = [
 
 
 def find_cycles(comparisons: Sequence[Sequence[float]]) -> tuple[tuple[int, ...], ...]:
-    """Find the groups that no order can satisfy.
+    """Find groups of candidates that beat each other in a circle.
 
-    A cross-encoder may say that a beats b, b beats c and c beats a. Seen as a graph of who beats whom, such
-    candidates are a strongly connected component (Tarjan 1972); outside of these groups the comparisons agree
-    with one order.
+    A cross-encoder may say that a beats b, b beats c and c beats a. In the graph of wins, such
+    candidates are a strongly connected component (Tarjan 1972). Outside these groups the comparisons agree with
+    one order.
 
     Args:
         comparisons: ``comparisons[i][j]`` is the logit that i is better than j, shape [n, n]. Zero and ``nan``
@@ -51,21 +51,21 @@ def find_cycles(comparisons: Sequence[Sequence[float]]) -> tuple[tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """An order over the candidates of one prompt.
+    """Orders the candidates of one prompt.
 
     Attributes:
         order: Candidate indices, best first; every index once.
         scores: One score for each candidate, by candidate index; higher is better. The scale is the ranker's
             own and compares candidates of one prompt only. ``-inf`` marks a blank candidate.
         ranker: Name of the ranker.
-        confidence: Probability in [0.5, 1] that the first of ``order`` is better than the second; 1.0 if
-            nothing competes with it, 0.5 for a tie or if the ranker cannot say.
+        confidence: Probability in [0.5, 1] that the first of ``order`` is better than the second. It is 1.0 if
+            no other candidate competes, 0.5 for a tie or if the ranker cannot say.
         comparisons: ``comparisons[i][j]`` is the logit that candidate i is better than j, ``nan`` if the
-            two were not compared; ``None`` for a ranker that does not compare pairs. Rows that belong to
+            two were not compared. ``None`` for a ranker that does not compare pairs. Rows that belong to
             duplicates repeat the row of the first copy.
         ties: Groups of candidate indices that share a score, for example duplicates.
         cut: Candidate index -> number of tokens that did not fit the ranker's window (-1 is the prompt).
-        temperature: What a margin in scores is divided by, before the sigmoid that makes it a probability.
+        temperature: Divides a margin in scores before the sigmoid that makes it a probability.
 
     Examples:
         >>> ranking = Ranking.from_scores([0.2, 1.5, 0.2], ranker="example")
@@ -105,8 +105,8 @@ class Ranking:
         Args:
             scores: One number for each candidate, higher is better.
             ranker: Name of the ranker.
-            comparisons: Matrix of logits, if there is one.
-            confidence: Probability that the first is better than the second. Left out, it is
+            comparisons: Matrix of logits, if pairs were compared.
+            confidence: Probability that the first is better than the second. Default
                 ``sigmoid((s_1 - s_2) / temperature)``.
             temperature: Divides the margin before the sigmoid; fitted on data if the ranker has one.
             cut: Tokens cut by candidate index.
@@ -142,7 +142,7 @@ class Ranking:
 
     @property
     def cycles(self) -> tuple[tuple[int, ...], ...]:
-        """Groups of candidates that beat each other in a circle; empty if there are none.
+        """Groups of candidates that beat each other in a circle; empty without circles.
 
         Candidates of such a group are ordered by the aggregation, but no order agrees with every comparison.
         """
@@ -181,7 +181,7 @@ class Ranking:
 
 
 def direct_confidence(ranking: Ranking, temperature: float = 1.0) -> float:
-    """Confidence that comes from the comparison of the first two alone.
+    """Compute the confidence from the direct comparison of the first two.
 
     Args:
         ranking: With ``comparisons``; if the first two were not compared, their scores are used.
@@ -189,7 +189,7 @@ def direct_confidence(ranking: Ranking, temperature: float = 1.0) -> float:
 
     Returns:
         ``sigmoid(comparisons[first][second] / temperature)``; 0.5 for a tie and if the first loses the direct
-        comparison; 1.0 if nothing but blanks competes.
+        comparison; 1.0 if only blanks compete.
 
     Examples:
         >>> ranking = Ranking.from_scores([0.0, 2.0], ranker="example", comparisons=[[0.0, -1.0], [1.0, 0.0]])

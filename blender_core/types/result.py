@@ -1,4 +1,4 @@
-"""The result of one call: the text, who won, every member's record, and what it took."""
+"""Define the result of one call: text, winner, members' records, times, usage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["BlendResult", "CandidateRecord", "Timings"]
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Wall-clock seconds by stage, on a monotonic clock.
+    """Holds wall-clock seconds by stage, on a monotonic clock.
 
     Attributes:
         gather: Asking the members.
@@ -38,15 +38,14 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class CandidateRecord:
-    """One member's part in a call. Its properties have the names of the keys in ``to_dict``.
+    """Holds one member's part in a call; properties are named as the keys of ``to_dict``.
 
     Attributes:
         outcome: How the member ended.
-        score: The ranker's score of its answer, ``None`` if there is none.
+        score: The ranker's score of its answer, higher is better; ``None`` without one.
         rank: Its rank, 1 is best, ``None`` if it was not ranked.
         fused: Whether its answer went into the fused text.
-        invalid: Why the answer was set aside before ranking, if it was (a schema it does not meet, a
-            minority in a vote on tool calls).
+        invalid: Why the answer was excluded from ranking: it misses a schema, or lost a vote on tool calls.
     """
 
     outcome: MemberOutcome
@@ -72,7 +71,7 @@ class CandidateRecord:
 
     @property
     def reason(self) -> str | None:
-        """What went wrong, in words, if something did."""
+        """The reason of a failure; ``None`` without one."""
         return self.outcome.reason
 
     @property
@@ -111,7 +110,7 @@ class CandidateRecord:
 
 
 def _plain(value: Any) -> Any:
-    """Turn a value into JSON types; what JSON does not know becomes its text."""
+    """Convert a value to JSON types; other types become text."""
     return json.loads(
         json.dumps(value, default=lambda other: dict(other) if isinstance(other, Mapping) else str(other))
     )
@@ -119,28 +118,27 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class BlendResult:
-    """Everything about one call of the blend.
+    """Holds the result of one call of the blend.
 
     Attributes:
         text: The final text.
         answer: The answer that is returned verbatim; ``None`` if the text is fused.
         winner: Name of the member whose answer ranked first.
-        winner_index: Its place in the ensemble.
-        candidates: One record a member, in the ensemble's order.
-        ranking: The ranking over the members that answered and were not set aside; ``None`` with a single one
+        winner_index: Its position in the ensemble, from 0.
+        candidates: One record per member, in the ensemble's order.
+        ranking: The ranking over the members that answered and were not excluded; ``None`` with a single one
             or a vote on tool calls.
         fused: Names of the members whose answers were fused, best first; empty if nothing was fused.
-        decision: Why it was fused or not, in words.
-        degraded: What went wrong on the way, in words; empty if nothing did. Failed members alone do not
-            degrade a result.
+        decision: Why it was fused or not.
+        degraded: Problems of the call; empty if there were none. Failed members alone do not degrade a result.
         timings: Seconds by stage.
-        usage: Tokens of all calls that said what they used.
-        usage_known: Whether every call that was started said what it used.
+        usage: Tokens of all calls that reported them.
+        usage_known: Whether every call that was started reported its usage.
         cost: Sum of all known costs, ``None`` if none is known.
         fuser: Name of the fuser that wrote the text, if it is fused.
         cut: Tokens that did not fit a window: ``"ranker"`` or ``"fuser"`` -> candidate's member name or
             ``"prompt"`` -> tokens.
-        finish_reason: Why the final text ended, in the words of its provider; ``None`` if that is not known.
+        finish_reason: Why the final text ended, as the provider calls it; ``None`` if unknown.
     """
 
     text: str
@@ -162,7 +160,7 @@ class BlendResult:
 
     @property
     def is_degraded(self) -> bool:
-        """Whether something went wrong on the way."""
+        """Whether ``degraded`` lists a problem."""
         return bool(self.degraded)
 
     @property

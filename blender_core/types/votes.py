@@ -1,4 +1,4 @@
-"""Tool calls are voted on, never fused."""
+"""Vote on tool calls; they are never fused."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from blender_core.types.answer import Answer, ToolCall
 
 __all__ = ["ToolVote", "normalised_call", "vote_on_tool_calls"]
 
-# a fixed limit: how much stack is left is another at every place that reads a call
+# a fixed limit, because the stack that is left differs between callers
 _DEEPEST = 100
 
 
 @dataclass(frozen=True, slots=True)
 class ToolVote:
-    """The result of a vote.
+    """Holds the result of a vote.
 
     Attributes:
         winners: Indices of the answers that made the winning calls, in input order.
         votes: How many answers voted for them.
         voters: How many answers called tools.
-        reason: The result in words.
-        tied: If several sets of calls have as many votes and as much support: all answers that made one of
-            them, in input order; empty if the vote is decided.
+        reason: The result as text.
+        tied: All answers that made one of the tied sets of calls, in input order; empty if the vote is decided.
     """
 
     winners: tuple[int, ...]
@@ -40,8 +39,8 @@ class ToolVote:
 def vote_on_tool_calls(answers: Sequence[Answer]) -> ToolVote | None:
     """Let the answers vote on whether and how to call tools.
 
-    Tools are called when at least half of the answers call one. The calls with the most votes win, compared
-    by name and normalised arguments, whatever their order. If whole sets of calls tie, the set whose tool
+    Tools are called if at least half of the answers call one. The calls with the most votes win, compared
+    by name and normalised arguments, in any order. If whole sets of calls tie, the set whose tool
     names have more support wins, then the earlier one; ``tied`` lets a ranker decide instead.
 
     Args:
@@ -89,7 +88,7 @@ def vote_on_tool_calls(answers: Sequence[Answer]) -> ToolVote | None:
 
 
 def normalised_call(call: ToolCall) -> tuple[str, str]:
-    """Bring a tool call into a form in which equal calls are equal.
+    """Normalise a tool call, so that equivalent calls compare equal.
 
     Args:
         call: The call.

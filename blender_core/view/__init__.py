@@ -1,4 +1,4 @@
-"""Views of a result: tables for terminal, notebook and Markdown, and a live view of a running call."""
+"""Show a result in terminal, notebook and Markdown, and a running call live."""
 
 from __future__ import annotations
 

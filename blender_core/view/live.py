@@ -1,4 +1,4 @@
-"""A running call, live in the terminal: who is answering, the ranking, the text as it is fused."""
+"""Show a running call live in the terminal: members, ranking and fused text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TEXT_ROWS = 8
 
 
 class LiveBlend:
-    """Shows the events of one call; a rich renderable that is made for the call and thrown away with it.
+    """Shows the events of one call, as a rich renderable.
 
     Args:
         members: Names of the members, in order.
@@ -60,7 +60,7 @@ class LiveBlend:
         self._text = ""
 
     def live(self, console: Console) -> Live:
-        """Make a rich live display that shows this view and removes it in the end.
+        """Make a rich live display that shows this view and removes it at the end.
 
         Args:
             console: The console.
@@ -74,7 +74,7 @@ class LiveBlend:
         """Take the next event.
 
         Args:
-            event: What happened.
+            event: The event.
         """
         match event:
             case MemberStarted(member=member):

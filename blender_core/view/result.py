@@ -1,4 +1,4 @@
-"""A result and a ranking for the terminal and for notebooks: every member, the final text, what went wrong."""
+"""Show a result or a ranking in the terminal and in notebooks."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _NUMBERS_UP_TO = 14
 
 
 def result_table(result: BlendResult) -> RenderableType:
-    """Show the whole result: members, final text, decision, what went wrong, times.
+    """Show the whole result: members, final text, decision, problems, times.
 
     Args:
         result: The result of a call.
 
     Returns:
-        Something that a rich console prints.
+        A rich renderable.
     """
     from rich.console import Group
 
@@ -77,7 +77,7 @@ def result_html(result: BlendResult) -> str:
 
 
 def candidate_table(result: BlendResult) -> Table:
-    """Make a table of the members, best first, with their answers or what went wrong.
+    """Make a table of the members, best first, with their answers or failures.
 
     Args:
         result: The result of a call.
@@ -119,7 +119,7 @@ def score_bars(scores: Sequence[float | None], *, width: int = _BAR_WIDTH) -> li
         width: Characters of a full bar.
 
     Returns:
-        One text a score; empty for ``None``.
+        One text per score; empty for ``None``.
 
     Examples:
         >>> score_bars([1.0, 0.5, 0.0, None], width=4)
@@ -157,7 +157,7 @@ def answer_panel(result: BlendResult) -> Panel:
 
 
 def summary(result: BlendResult) -> RenderableType:
-    """Tell the decision, what went wrong and what was cut, the times.
+    """List the decision, problems, cut tokens and times.
 
     Args:
         result: The result of a call.
@@ -181,11 +181,11 @@ def ranking_table(ranking: Ranking, names: Sequence[str], texts: Sequence[str]) 
 
     Args:
         ranking: The ranking.
-        names: What each candidate is called, by index.
+        names: Names of the candidates, by index.
         texts: The candidates, by index.
 
     Returns:
-        Something that a rich console prints.
+        A rich renderable.
     """
     from rich.console import Group
 
@@ -197,7 +197,7 @@ def ranking_html(ranking: Ranking, names: Sequence[str] | None = None) -> str:
 
     Args:
         ranking: The ranking.
-        names: What each candidate is called, by index; default ``candidate 0`` and so on.
+        names: Names of the candidates, by index; default ``candidate 0`` and so on.
 
     Returns:
         One block of HTML. A cell of the heat map is ``sigmoid(logit)``, how likely its row beats its column;
@@ -288,7 +288,7 @@ def _ranking_notes(ranking: Ranking, names: Sequence[str]) -> list[tuple[str, st
 
 
 def _labelled(lines: Sequence[tuple[str, str, str]]) -> RenderableType:
-    """Lines with a label in front, the second and further lines of each indented."""
+    """Lay out lines with labels; continuation lines are indented."""
     from rich.table import Table as RichTable
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""A table for every reader: the terminal, a notebook's HTML, and Markdown. Each escapes what a cell holds."""
+"""Render a table for the terminal, as HTML and as Markdown; texts are escaped."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _RICH: dict[Emphasis, str] = {
 # an underscore inside a word is plain text in Markdown
 _MARKDOWN = re.compile(r"([\\|`*\[\]])|((?<!\w)_|_(?!\w))")
 
-# Colours are the page's own, only lighter, so that light and dark pages work. Selectors are longer than needed,
-# because Jupyter's own align every cell to the right and stripe the rows.
+# Colours derive from the page's, so that light and dark pages work. Long selectors override Jupyter's, which
+# align every cell to the right and stripe the rows.
 _STYLE = """<style>
 .blended{font:13px/1.45 system-ui,sans-serif;color:inherit;max-width:60em}
 .blended table{border-collapse:collapse;margin:.4em 0;font-variant-numeric:tabular-nums;color:inherit;
@@ -66,7 +66,7 @@ _STYLE = """<style>
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column.
+    """Describes a column.
 
     Attributes:
         heading: Its heading.
@@ -83,11 +83,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A text with an emphasis.
+    """Holds a text with an emphasis.
 
     Attributes:
-        text: What is shown.
-        emphasis: How it stands out.
+        text: The text that is shown.
+        emphasis: Its style.
         more: The whole text, which HTML unfolds below ``text``.
     """
 
@@ -98,12 +98,12 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    r"""A table that rich consoles, notebooks and documents show. Texts are untrusted: nothing in them is obeyed.
+    r"""Holds a table for rich consoles, notebooks and Markdown; texts are untrusted.
 
     Attributes:
         columns: The columns.
-        rows: One cell, or plain text, a column.
-        title: What it shows.
+        rows: One cell, or plain text, per column.
+        title: Its title.
         breaks: Numbers of rows after which a group ends.
 
     Examples:

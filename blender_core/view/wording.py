@@ -1,4 +1,4 @@
-"""How numbers and answers are written in every view."""
+"""Write numbers and answers in the same way in every view."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = [
     "tokens",
 ]
 
-# C0 and C1 controls but tab and newline, and the marks that turn the direction of writing
+# C0 and C1 controls except tab and newline, and bidirectional controls
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:
-    r"""Replace control characters by ``\ufffd``, so that a text cannot steer a terminal.
+    r"""Replace control characters by ``\ufffd``, so that a text cannot control a terminal.
 
     Args:
         text: A model's text; it is untrusted.
@@ -44,7 +44,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str, limit: int = 300) -> str:
-    """Cut a text to its beginning on one line.
+    """Shorten a text to one line.
 
     Args:
         text: Any text.
@@ -62,7 +62,7 @@ def one_line(text: str, limit: int = 300) -> str:
 
 
 def seconds(value: float) -> str:
-    """Write seconds in words.
+    """Write seconds with their unit.
 
     Examples:
         >>> seconds(0.0421), seconds(3.14159), seconds(75)
@@ -96,14 +96,14 @@ def sigmoid(logit: float) -> float:
 
 
 def tokens(candidate: Mapping[str, Any]) -> str:
-    """Write the tokens of an answer: ``?`` if unknown, ``\u2013`` if nobody was called."""
+    """Write the tokens of an answer: ``?`` if unknown, ``\u2013`` if no call was made."""
     if candidate["usage"] is None:
         return "?" if candidate["attempts"] else "\u2013"
     return str(candidate["usage"]["output_tokens"])
 
 
 def reason(candidate: Mapping[str, Any]) -> str | None:
-    """Say why a member is out of the running; ``None`` if it is not.
+    """Return why a member has no usable answer; ``None`` if it has one.
 
     Args:
         candidate: One of ``BlendResult.to_dict()["candidates"]``.
