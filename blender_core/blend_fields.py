@@ -3,7 +3,7 @@
 # No `from __future__ import annotations`: pydantic resolves these annotations at run time.
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
@@ -94,14 +94,12 @@ class BlendFields(BaseModel):
         return Blender([self._as_member(llm) for llm in self.llms], **settings)
 
     def _given(self) -> dict[str, Any]:
-        """The gather settings of the caller. A framework's copy sets every field, so defaults do not count."""
-        limits = {name: getattr(self, name) for name in IN_POLICY}
+        """The gather settings of the caller."""
+        names: Iterable[str] = IN_POLICY
         if self.policy is not None:
-            limits = {
-                name: value
-                for name, value in limits.items()
-                if name in self.model_fields_set and value not in (DEFAULTS[name], _from_environment(name))
-            }
+            # a framework's copy sets every field, ``limits`` among them; its original was checked
+            names = () if "limits" in self.model_fields_set else self.model_fields_set.intersection(IN_POLICY)
+        limits = {name: getattr(self, name) for name in names}
         return {**limits, "policy": self.policy, "semaphore": self.semaphore}
 
     def _as_member(self, llm: Any) -> Any:
@@ -146,14 +144,8 @@ class _Engine:
 
 
 def _from_environment(name: str) -> Any:
-    text = os.environ.get(f"BLENDED_LLM_{name.upper()}")
-    if text is None:
-        return DEFAULTS[name]
-    try:
-        return float(text) if name != "top_k" else int(text)
-    except ValueError:
-        # a ranker's name; for the other settings pydantic reports what is wrong
-        return text
+    # pydantic makes a number of the text
+    return os.environ.get(f"BLENDED_LLM_{name.upper()}") or DEFAULTS[name]
 
 
 def _same(before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:

@@ -24,7 +24,7 @@ from blender_core.rank.registry import check_ranker, resolve_ranker
 from blender_core.runtime.keywords import takes_keywords
 from blender_core.runtime.threads import run_sync, stream_sync
 from blender_core.selection import Accept
-from blender_core.settings import DEFAULTS, BlendSettings, gather_policy
+from blender_core.settings import DEFAULTS, BlendSettings, check_settings, gather_policy
 from blender_core.types.prompt import Prompt, PromptLike
 from blender_core.types.result import BlendResult
 
@@ -68,39 +68,48 @@ class Blender:
         rng: random.Random | None = None,
         **settings: Unpack[BlendSettings],
     ) -> None:
-        self._given = (tuple(members), {**settings, "clock": clock, "sleep": sleep, "rng": rng})
-        whole: dict[str, Any] = {**DEFAULTS, **settings}
+        check_settings(settings)
         policy = gather_policy(settings)
-        adapted = as_members(members)
-        _check(adapted, whole["top_k"], whole["deadline"], whole["gather_share"], policy)
-        check_ranker(whole["ranker"])
-        semaphore = whole["semaphore"]
-        if semaphore is None and policy.max_concurrency is not None:
-            semaphore = SharedSemaphore(policy.max_concurrency)
-        self._ranker = whole["ranker"]
-        self._plan = BlendPlan(
-            members=tuple(zip(_unique_names(adapted), adapted, strict=True)),
+        self._settings: dict[str, Any] = {**DEFAULTS, **settings, "policy": policy}
+        self._adapted = as_members(tuple(members))
+        if policy.quorum > len(self._adapted):
+            raise ConfigurationError(
+                f"the quorum is {policy.quorum} but there are {len(self._adapted)} members; lower it or add members"
+            )
+        check_ranker(self._settings["ranker"])
+        if self._settings["semaphore"] is None and policy.max_concurrency is not None:
+            # copies share it
+            self._settings["semaphore"] = SharedSemaphore(policy.max_concurrency)
+        self._clock = clock
+        self._sleep = sleep or asyncio.sleep
+        self._rng = rng or random.Random()
+        self._plan = self._planned()
+
+    def _planned(self) -> BlendPlan:
+        whole = self._settings
+        return BlendPlan(
+            members=tuple(zip(_unique_names(self._adapted), self._adapted, strict=True)),
             # a named ranker is loaded by the first call, not here
-            ranker=lambda: resolve_ranker(self._ranker),
+            ranker=lambda: resolve_ranker(whole["ranker"]),
             fallback_ranker=LexicalConsensusRanker(),
             fuser=_resolve_fuser(whole["fuser"]),
             fuse_when=resolve_fuse_when(whole["fuse_when"]),
             guard=whole["guard"] or FusionGuard(),
             top_k=whole["top_k"],
-            policy=policy,
-            semaphore=semaphore,
+            policy=whole["policy"],
+            semaphore=whole["semaphore"],
             deadline=whole["deadline"],
             gather_share=whole["gather_share"],
             member_prior=whole["member_prior"],
         )
-        self._clock = clock
-        self._sleep = sleep or asyncio.sleep
-        self._rng = rng or random.Random()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> dict[str, Any]:
         # the plan holds functions that cannot be pickled; a copy makes its own
-        members, settings = self._given
-        return _made_again, (type(self), members, settings)
+        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._plan = self._planned()
 
     @property
     def members(self) -> tuple[tuple[str, Member], ...]:
@@ -198,32 +207,14 @@ class Blender:
 
     def __repr__(self) -> str:
         names = ", ".join(name for name, _ in self._plan.members)
-        ranker = self._ranker if isinstance(self._ranker, str) else self._ranker.name
+        ranker = self._settings["ranker"]
+        ranker = ranker if isinstance(ranker, str) else ranker.name
         fuser = None if self._plan.fuser is None else self._plan.fuser.name
         return f"Blender([{names}], ranker={ranker!r}, fuser={fuser!r}, top_k={self._plan.top_k})"
 
 
-def _made_again(kind: type[Blender], members: Sequence[Any], settings: dict[str, Any]) -> Blender:
-    return kind(members, **settings)
-
-
 def _ignore(_event: BlendEvent) -> None:
     """Drop an event that no caller wants."""
-
-
-def _check(
-    members: Sequence[Member], top_k: int, deadline: float | None, gather_share: float, policy: GatherPolicy
-) -> None:
-    if top_k < 1:
-        raise ConfigurationError(f"top_k is {top_k}; it must be at least 1")
-    if deadline is not None and deadline <= 0:
-        raise ConfigurationError(f"deadline is {deadline} s; it must be above 0, or None for no limit")
-    if not 0 < gather_share <= 0.95:
-        raise ConfigurationError(f"gather_share is {gather_share}; it is a share above 0 and up to 0.95")
-    if policy.quorum > len(members):
-        raise ConfigurationError(
-            f"the quorum is {policy.quorum} but there are {len(members)} members; lower it or add members"
-        )
 
 
 def _unique_names(members: Sequence[Member]) -> list[str]:

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from typing import Any, TypedDict
 
 from blender_core.errors import ConfigurationError
@@ -18,7 +19,7 @@ from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
 
-__all__ = ["DEFAULTS", "IN_POLICY", "BlendSettings", "SharedSettings", "gather_policy"]
+__all__ = ["DEFAULTS", "IN_POLICY", "BlendSettings", "SharedSettings", "check_settings", "gather_policy"]
 
 DEFAULTS: Mapping[str, Any] = {
     "ranker": "embedded",
@@ -93,6 +94,40 @@ class BlendSettings(SharedSettings, total=False):
     """
 
     ranker: Ranker | str
+
+
+_NUMBER, _SECONDS = "a whole number", "seconds above 0, or None for no limit"
+# setting -> its kinds, what it must be, and a further check
+_RULES: dict[str, tuple[Any, str, Callable[[Any], bool]]] = {
+    "top_k": (Integral, f"{_NUMBER} of at least 1", lambda value: value >= 1),
+    "guard": (FusionGuard | None, "a FusionGuard", lambda _: True),
+    "timeout": (Real | None, _SECONDS, lambda value: value is None or value > 0),
+    "deadline": (Real | None, _SECONDS, lambda value: value is None or value > 0),
+    "quorum": (Integral, f"{_NUMBER} of at least 1", lambda value: value >= 1),
+    "max_retries": (Integral | None, f"{_NUMBER} of at least 0", lambda value: value is None or value >= 0),
+    "max_concurrency": (Integral | None, f"{_NUMBER} of at least 1", lambda value: value is None or value >= 1),
+    "policy": (GatherPolicy | None, "a GatherPolicy", lambda _: True),
+    "semaphore": (SharedSemaphore | None, "a SharedSemaphore", lambda _: True),
+    "gather_share": (Real, "a share above 0 and up to 0.95", lambda value: 0 < value <= 0.95),
+    "citations": (bool, "True or False", lambda _: True),
+    "source_characters": (Integral, f"{_NUMBER} of at least 0", lambda value: value >= 0),
+}
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse a setting that cannot work.
+
+    Args:
+        settings: The settings that the caller gave.
+
+    Raises:
+        ConfigurationError: A value has the wrong kind or size; the message names the setting.
+    """
+    for name, value in settings.items():
+        kinds, words, fits = _RULES.get(name, (object, "", lambda _: True))
+        wrong = isinstance(value, bool) and name in _RULES and name != "citations"
+        if wrong or not isinstance(value, kinds) or not fits(value):
+            raise ConfigurationError(f"{name} is {value!r}; it must be {words}")
 
 
 def gather_policy(settings: Mapping[str, Any]) -> GatherPolicy:

@@ -287,3 +287,82 @@ def test_a_shared_semaphore_stays_shared_and_needs_a_slot():
     assert pickle.loads(pickle.dumps(semaphore)).limit == 2
     with pytest.raises(ConfigurationError, match="the limit is 0"):
         SharedSemaphore(0)
+
+
+WRONG = {
+    "top_k": [0, 2.5, 2.0, float("nan"), True, "two", None],
+    "timeout": [0, -1, float("nan"), "soon"],
+    "deadline": [0, float("nan"), "soon"],
+    "quorum": [0, 1.5, float("nan"), None],
+    "max_retries": [-1, 1.5],
+    "max_concurrency": [0, 1.5],
+    "gather_share": [0, 1, float("nan"), None],
+    "guard": [5, "strict", False],
+    "policy": [{"timeout": 5}],
+    "semaphore": [5],
+    "ranker": ["", "no-such-ranker", 5],
+    "citations": ["no", 1],
+    "source_characters": [-5, None, float("nan"), "5"],
+}
+
+
+@pytest.mark.parametrize("setting", WRONG)
+@pytest.mark.parametrize("name", FACES)
+def test_a_value_that_cannot_work_is_refused_by_the_name_of_its_setting(name, setting):
+    if setting not in DEFAULTS and name in PLAIN:
+        return
+    for value in WRONG[setting]:
+        if "BlendedLLM" in name and value in (2.0, True, "5", {"timeout": 5}):
+            continue  # pydantic makes a number or a policy of it
+        with pytest.raises(ValueError, match=setting):
+            FACES[name](**{setting: value})
+
+
+def test_whole_numbers_of_numpy_are_numbers():
+    np = pytest.importorskip("numpy")
+    assert Blender([upper, lower], top_k=np.int64(2), deadline=np.float32(3)).policy.quorum == 1
+
+
+@pytest.mark.parametrize("name", ["BlendedLLM of LangChain", "BlendedLLM of LlamaIndex"])
+def test_a_default_written_beside_a_policy_is_refused_too(name, monkeypatch):
+    for given in ({"timeout": 60}, {"max_retries": None}, {"quorum": 1}):
+        with pytest.raises(ValueError, match=f"{next(iter(given))}=.* and policy= cannot both be given"):
+            FACES[name](policy=GatherPolicy(timeout=3), **given)
+    monkeypatch.setenv("BLENDED_LLM_TIMEOUT", "7")
+    assert engine_of(FACES[name](policy=GatherPolicy(timeout=3))).policy.timeout == 3
+    assert engine_of(FACES[name]()).policy.timeout == 7
+
+
+def test_the_environment_of_the_copy_does_not_matter(monkeypatch):
+    from langchain_core.runnables import ConfigurableField
+
+    monkeypatch.setenv("BLENDED_LLM_TIMEOUT", "7")
+    llm = LangChainBlend(llms=models(), ranker="longest", fuser=None, policy=GatherPolicy(timeout=3))
+    configured = llm.configurable_fields(top_k=ConfigurableField(id="top_k"))
+    monkeypatch.delenv("BLENDED_LLM_TIMEOUT")
+    assert configured.invoke("Which?", {"configurable": {"top_k": 1}}).text
+
+
+def test_an_empty_variable_is_no_setting(monkeypatch):
+    for name in ("RANKER", "TOP_K", "TIMEOUT", "DEADLINE"):
+        monkeypatch.setenv(f"BLENDED_LLM_{name}", "")
+    assert seen_by_the_engine(LangChainBlend(llms=models()))["ranker"] == "embedded"
+
+
+def test_members_may_come_from_a_generator():
+    assert len(Blender((part for part in (upper, lower)), ranker="longest").members) == 2
+
+
+class Tagged(Blender):
+    def __init__(self, tag: str) -> None:
+        super().__init__([upper, lower], ranker="longest", fuser=None, max_concurrency=1)
+        self.tag = tag
+
+
+@pytest.mark.parametrize("copied", [pickled, copy.copy, copy.deepcopy])
+def test_a_subclass_keeps_what_it_holds(copied):
+    original = Tagged("mine")
+    twin = copied(original)
+    assert (type(twin), twin.tag, twin.blend("Hi").text) == (Tagged, "mine", original.blend("Hi").text)
+    # within the process the copies share the limit
+    assert (engine_of(twin)._plan.semaphore is original._plan.semaphore) is (copied is not pickled)

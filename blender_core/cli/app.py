@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated
 
 import typer
@@ -13,6 +13,7 @@ from blender_core.cli.compare import compare
 from blender_core.cli.models import models
 from blender_core.cli.output import EXIT_CODES
 from blender_core.cli.rank import rank
+from blender_core.errors import ConfigurationError
 
 __all__ = ["ENTRY_POINT_GROUP", "app"]
 
@@ -47,10 +48,28 @@ def _options(
 for _command in (ask, rank, compare, models):
     app.command(epilog=EXIT_CODES)(_command)
 
-# other packages add their commands by entry points
-for _entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
-    _added = _entry.load()
-    if isinstance(_added, typer.Typer):
-        app.add_typer(_added, name=_entry.name)
-    else:
-        app.command(_entry.name, epilog=EXIT_CODES)(_added)
+
+def _add(entry: EntryPoint, taken: dict[str, str]) -> None:
+    """Add a command of another package; if it is broken, say so and leave the others alone."""
+    source = f"{entry.name} = {entry.value}" + (f" of {entry.dist.name}" if entry.dist else "")
+    try:
+        if entry.name in taken:
+            raise ConfigurationError(f"the name belongs to {taken[entry.name]}")
+        added = entry.load()
+        if isinstance(added, typer.Typer):
+            app.add_typer(added, name=entry.name)
+        elif callable(added):
+            app.command(entry.name, epilog=EXIT_CODES)(added)
+        else:
+            raise ConfigurationError(f"it is {added!r}, neither a function nor a typer.Typer")
+        taken[entry.name] = source
+    except Exception as error:
+        typer.echo(f"command left out: {source}: {type(error).__name__}: {error}", err=True)
+
+
+_taken = dict.fromkeys(("ask", "rank", "compare", "models"), "blended-llm")
+# the laboratory's commands come first, so that none replaces them
+for _entry in sorted(
+    entry_points(group=ENTRY_POINT_GROUP), key=lambda one: (not one.value.startswith("blender_lab."), one.name)
+):
+    _add(_entry, _taken)

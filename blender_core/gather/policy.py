@@ -107,7 +107,7 @@ class GatherPolicy:
     budget: Budget | None = None
 
     def __post_init__(self) -> None:
-        if self.timeout is not None and self.timeout <= 0:
+        if self.timeout is not None and not self.timeout > 0:
             raise ConfigurationError(f"timeout is {self.timeout} s; it must be above 0, or None for no limit")
         _at_least("quorum", self.quorum, 1)
         _at_least("straggler_grace", self.straggler_grace, 0)
@@ -121,5 +121,6 @@ class GatherPolicy:
 
 
 def _at_least(name: str, value: float | None, least: float) -> None:
-    if value is not None and value < least:
+    # nan, too
+    if value is not None and not value >= least:
         raise ConfigurationError(f"{name} is {value}; it must be at least {least}")

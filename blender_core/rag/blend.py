@@ -24,7 +24,7 @@ from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
 from blender_core.runtime.keywords import takes_keywords
 from blender_core.selection import Accept
-from blender_core.settings import DEFAULTS, SharedSettings
+from blender_core.settings import DEFAULTS, SharedSettings, check_settings
 from blender_core.types.answer import Answer
 from blender_core.types.outcome import MemberOutcome
 from blender_core.types.prompt import Prompt
@@ -361,12 +361,12 @@ class GroundedBlender(Blender):
         rng: random.Random | None = None,
         **settings: Unpack[GroundedSettings],
     ) -> None:
+        check_settings(settings)
         whole: dict[str, Any] = {**GROUNDED_DEFAULTS, **settings}
         ranker = whole["ranker"]
         grounded = ranker if isinstance(ranker, GroundedRanker) else GroundedRanker(ranker)
         plain: dict[str, Any] = {name: value for name, value in settings.items() if name in DEFAULTS}
         super().__init__(members, clock=clock, sleep=sleep, rng=rng, **{**plain, "ranker": "consensus"})
-        self._given = (self._given[0], {**self._given[1], **settings})
         self._member_prior: MemberPrior | None = whole["member_prior"]
         self._grounding = _Grounding(grounded, whole["citations"], whole["source_characters"])
 

@@ -93,7 +93,7 @@ def check_ranker(ranker: Ranker | str) -> None:
         ConfigurationError: Neither a ranker nor a known name.
     """
     if isinstance(ranker, str):
-        if ranker not in _MAKERS and "/" not in ranker and not Path(ranker).is_dir():
+        if ranker not in _MAKERS and "/" not in ranker and not (ranker and Path(ranker).is_dir()):
             raise ConfigurationError(
                 f"no ranker is called {ranker!r}; use one of {', '.join(RANKER_NAMES)}, or a checkpoint's path or "
                 "hub name"

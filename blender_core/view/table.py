@@ -25,8 +25,8 @@ _RICH: dict[Emphasis, str] = {
     "warning": "yellow",
     "error": "red",
 }
-# an underscore inside a word is plain text in Markdown
-_MARKDOWN = re.compile(r"([\\|`*\[\]])|((?<!\w)_|_(?!\w))")
+# underscores inside a word are plain text in Markdown
+_MARKDOWN = re.compile(r"([\\|`*~\[\]])|((?<![^\W_])_|_(?![^\W_]))")
 
 # Colours derive from the page's, so that light and dark pages work. Long selectors override Jupyter's, which
 # align every cell to the right and stripe the rows.
@@ -129,7 +129,7 @@ class Table:
     def markdown(self) -> str:
         """Render the table in GitHub's Markdown, without its title and emphasis."""
         lines = [[column.heading for column in self.columns], *([_cell(one).text for one in row] for row in self.rows)]
-        head, *body = ["| " + " | ".join(map(_escaped_markdown, line)) + " |" for line in lines]
+        head, *body = ["| " + " | ".join(map(markdown_text, line)) + " |" for line in lines]
         rule = "|" + "".join("---:|" if column.number else "---|" for column in self.columns)
         return "\n".join([head, rule, *body])
 
@@ -197,7 +197,8 @@ def _cell(one: Cell | str) -> Cell:
     return Cell(one) if isinstance(one, str) else one
 
 
-def _escaped_markdown(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Escape a text so that Markdown shows it as it is, on one line."""
     plain = escape(" ".join(printable(text).split()), quote=False).replace("&gt;", ">")
     return _MARKDOWN.sub(lambda mark: f"\\{mark.group()}", plain)
 

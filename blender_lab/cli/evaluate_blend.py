@@ -138,7 +138,9 @@ def blend(
                 out.print(table, "")
         # files last: one that cannot be written loses no numbers
         if markdown is not None:
-            text = "\n\n".join(f"{table.title}\n\n{table.markdown()}" for table in tables)
+            from blender_core.view.table import markdown_text
+
+            text = "\n\n".join(f"{markdown_text(table.title)}\n\n{table.markdown()}" for table in tables)
             write_between_markers(markdown, f"blend {name}", text)
         if figures is not None:
             from blender_lab.evaluate.figures import save_figures

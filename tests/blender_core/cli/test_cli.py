@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -328,3 +329,32 @@ def test_ask_the_local_models():
     result = json.loads(done.stdout)
     assert result["text"].strip()
     assert len({c["model"] for c in result["candidates"] if c["status"] == "ok"}) >= 3
+
+
+def test_a_broken_command_of_another_package_costs_itself_only(tmp_path):
+    package = tmp_path / "plugin-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text(
+        "[blended_llm.commands]\nboom = nosuchmodule:x\nnumber = plugin:NUMBER\nask = plugin:hello\n"
+        "train = plugin:hello\nhello = plugin:hello\n"
+    )
+    (tmp_path / "plugin.py").write_text('NUMBER = 5\n\ndef hello():\n    """Greet."""\n    print("hello")\n')
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])}
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "blender_core.cli", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    helped = run("--help")
+    assert helped.returncode == 0
+    for told in (
+        "boom = nosuchmodule:x of plugin",
+        "number = plugin:NUMBER",
+        "ask = plugin:hello",
+        "train = plugin:hello",
+    ):
+        assert told in helped.stderr
+    assert "Ask several LLMs" in helped.stdout
+    assert "Train on your own data" in helped.stdout
+    assert run("hello").stdout == "hello\n"

@@ -87,3 +87,8 @@ def test_any_text_keeps_the_shape(rows):
     assert set(tags) <= {"table", "tr", "th", "td"}
     assert len(table.markdown().split("\n")) == 2 + len(rows)
     assert not {"\x1b", "\x9b"} & set(shown(table))
+
+
+def test_markdown_shows_marks_of_emphasis_as_they_are():
+    row = Table([Column()], [["__init__ ~~gone~~ a_b"]]).markdown().splitlines()[-1]
+    assert row == r"| \_\_init\_\_ \~\~gone\~\~ a_b |"
