@@ -145,7 +145,9 @@ def unless_read_by_machine(fuse_when: FuseWhen) -> Callable[[FuseContext], Decis
 
 def _machine_form(text: str) -> str | None:
     fenced = _FENCED.search(text)
-    if any(is_json(part) for part in (text, *(fenced.groups() if fenced else ()))):
+    # LlamaIndex's parser takes an object out of the text around it
+    inside = text[text.find("{") : text.rfind("}") + 1]
+    if any(is_json(part) for part in (text, inside, *(fenced.groups() if fenced else ()))):
         return "JSON"
     if _AGENT_STEP.search(text):
         return "an agent's step"

@@ -17,8 +17,10 @@ from llama_index.core.instrumentation.events.llm import LLMChatEndEvent
 from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from llama_index.core.llms import ChatMessage, MockLLM
 from llama_index.core.llms.mock import MockFunctionCallingLLM
+from llama_index.core.prompts import PromptTemplate
 from llama_index.core.utils import get_tokenizer
 from llama_index_instrumentation import get_dispatcher
+from pydantic import BaseModel
 
 from blender_core import FusePolicy
 from blender_core.errors import ConfigurationError, QuorumError
@@ -144,6 +146,7 @@ def test_sampling_options_reach_members_of_both_kinds(name):
     [
         '{"a": 1}',
         'Here it is:\n```json\n{"a": 1}\n```',
+        'Sure! {"a": {"b": [1, 2]}} Anything else?',
         "Thought: I need a tool.\nAction: add\nAction Input: {}",
         "YES",
         "The first is better. [[A]]",
@@ -440,3 +443,25 @@ def test_importable_as_part_of_llamaindex():
     assert str(root) in list(llama_index.__path__)
     # a file of that name would hide LlamaIndex itself
     assert not list(root.glob("__init__.py")) + list(root.glob("llms/__init__.py"))
+
+
+class Joke(BaseModel):
+    setup: str
+    number: int
+
+
+def test_an_object_inside_a_text_reaches_the_program_that_asked_for_it():
+    scripts = ('Sure! {"setup": "a", "number": 1}', 'Here it is: {"setup": "long", "number": 2} Enjoy.')
+    llm = BlendedLLM(
+        llms=[ScriptedLLM(script=script, tools=False) for script in scripts],
+        ranker="longest",
+        fuser=FakeFuser("FUSED"),
+        fuse_when="always",
+    )
+    joke = Joke(setup="long", number=2)
+    assert llm.structured_predict(Joke, PromptTemplate("{q}"), q="A joke?") == joke
+    assert llm.as_structured_llm(Joke).complete("A joke?").raw == joke
+    # braces that hold no object are no reason
+    plain = [ScriptedLLM(script=f"Use braces {{like this}} {word}.", tools=False) for word in ("here", "there")]
+    llm = BlendedLLM(llms=plain, ranker="longest", fuser=FakeFuser("FUSED"), fuse_when="always")
+    assert llm.complete("?").text == "FUSED"
