@@ -124,7 +124,7 @@ class EmbeddingGroundedness:
     """Nearness of each of an answer's sentences to the nearest sentence of its sources, averaged.
 
     Cosine similarity, cut at 0. Meaning counts, not wording; a wrong number in the right sentence hardly shows, so
-    use it beside ``LexicalGroundedness``.
+    use it with ``LexicalGroundedness``.
 
     Args:
         encode: Takes texts, returns an array ``[n, size]``: a ``TextEncoder``, or a framework's embedding model.

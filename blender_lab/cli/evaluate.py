@@ -13,6 +13,7 @@ from blender_lab.cli.evaluate_blend import Encoder, MaxTokens, add_blend_command
 
 if TYPE_CHECKING:
     from blender_core.rank.protocol import Ranker
+from blender_lab.cli.options import DataFolder
 
 __all__ = ["evaluate"]
 
@@ -26,10 +27,7 @@ evaluate = typer.Typer(
 
 @evaluate.command(epilog=EXIT_CODES)
 def ranker(
-    data: Annotated[
-        str | None,
-        typer.Option(help="Folder with the sets below eval/.", envvar="BLENDER_DATA", show_default=False),
-    ] = None,
+    data: DataFolder = None,
     ranker: Annotated[
         str,
         typer.Option(

@@ -10,6 +10,7 @@ import typer
 
 from blender_core.cli.output import EXIT_CODES, console, reported, write_json
 from blender_core.errors import ConfigurationError
+from blender_lab.cli.options import DataFolder
 
 __all__ = ["Encoder", "MaxTokens", "add_blend_command"]
 
@@ -44,9 +45,7 @@ def blend(
             show_default=False,
         ),
     ],
-    data: Annotated[
-        str | None, typer.Option(help="Folder of the named sets.", envvar="BLENDER_DATA", show_default=False)
-    ] = None,
+    data: DataFolder = None,
     ranker: Annotated[
         list[str] | None,
         typer.Option(

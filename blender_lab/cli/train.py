@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from blender_core.cli.output import EXIT_CODES, console, reported, write_json
+from blender_lab.cli.options import Config, DataFolder
 from blender_lab.cli.train_fuser import fuser
 from blender_lab.cli.train_progress import training_progress
 
@@ -23,11 +24,8 @@ train = typer.Typer(
 
 @train.command(epilog=EXIT_CODES)
 def ranker(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="TOML or JSON file that describes the run.")],
-    data: Annotated[
-        str | None,
-        typer.Option(help="Folder that the files of the sources lie in.", show_default="$BLENDER_DATA"),
-    ] = None,
+    config: Config,
+    data: DataFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write how the run ended as JSON.")] = False,
 ) -> None:
     """Train a ranker from a configuration file.
@@ -70,10 +68,7 @@ def ranker(
 def export(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="The file that the run was trained with.")],
     output: Annotated[str, typer.Argument(metavar="FOLDER", help="Where to write; made if it is missing.")],
-    data: Annotated[
-        str | None,
-        typer.Option(help="Folder that the files of the sources lie in.", show_default="$BLENDER_DATA"),
-    ] = None,
+    data: DataFolder = None,
     max_tokens: Annotated[
         int | None, typer.Option(help="Window in tokens.", show_default="the largest of the run")
     ] = None,
@@ -93,11 +88,8 @@ def export(
 
 @train.command(epilog=EXIT_CODES)
 def reward_head(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="TOML or JSON file that describes the run.")],
-    data: Annotated[
-        str | None,
-        typer.Option(help="Folder that the files of the sources lie in.", show_default="$BLENDER_DATA"),
-    ] = None,
+    config: Config,
+    data: DataFolder = None,
 ) -> None:
     """Fit a linear head on a frozen language model: a ranker, and a teacher for smaller ones.
 

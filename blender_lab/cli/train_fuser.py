@@ -8,16 +8,14 @@ from typing import Annotated
 import typer
 
 from blender_core.cli.output import console, reported, write_json
+from blender_lab.cli.options import Config, DataFolder
 
 __all__ = ["fuser"]
 
 
 def fuser(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="TOML or JSON file that describes the run.")],
-    data: Annotated[
-        str | None,
-        typer.Option(help="Folder that the training files lie in.", show_default="$BLENDER_DATA"),
-    ] = None,
+    config: Config,
+    data: DataFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write how the run ended as JSON.")] = False,
 ) -> None:
     """Train a fuser from a configuration file.

@@ -12,7 +12,7 @@ from blender_core.errors import BlendError, CheckpointError, ConfigurationError
 from blender_core.fuse.gen_fuser import GenFuserSettings
 from blender_core.fuse.gen_fuser_prompt import ChatLayout, FusionLayout, PaperLayout, PublishedLayout
 from blender_core.models.gguf import gguf_file
-from blender_core.models.loading import quiet_loading
+from blender_core.models.loading import LoadOptions, load_model, load_tokenizer
 from blender_core.models.tokenizers import SealedTokenizer
 from blender_lab.fuser.config import FuserTrainingConfig, LoraConfig
 from blender_lab.fuser.encoding import ExampleEncoder
@@ -116,23 +116,23 @@ def load_base_model(config: FuserTrainingConfig) -> BaseModel:
 
 
 def _load(config: FuserTrainingConfig) -> BaseModel:
-    import torch
     import transformers
 
     gguf = gguf_file(config.model, feature="training from a GGUF file")
-    where, source = (str(gguf.parent), {"gguf_file": gguf.name}) if gguf is not None else (config.model, {})
+    where = config.model if gguf is None else str(gguf.parent)
+    source: dict[str, Any] = {} if gguf is None else {"gguf_file": gguf.name}
     settings = transformers.AutoConfig.from_pretrained(where, **source)
     both = bool(settings.is_encoder_decoder)
     prompt_format = config.prompt_format
     if prompt_format == "auto":
         prompt_format = "published" if both else "chat"
-    family = transformers.AutoModelForSeq2SeqLM if both else transformers.AutoModelForCausalLM
-    with quiet_loading():
-        model: Any = family.from_pretrained(where, dtype=torch.float32, **source)
+    family = "AutoModelForSeq2SeqLM" if both else "AutoModelForCausalLM"
+    load: LoadOptions = {"device": "cpu", "dtype": "float32"}
+    model = load_model(family, where, load, purpose="as a model to train", **source)
     if gguf is not None:
         model = _plain(model)
     if prompt_format == "chat":
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where, **source)
+        tokenizer = load_tokenizer(where, load, **source)
         end = _first(model.generation_config.eos_token_id, tokenizer.eos_token_id, what="an end token")
         pad = _first(model.generation_config.pad_token_id, tokenizer.pad_token_id, end, what="a pad token")
         chat = ChatLayout(tokenizer)

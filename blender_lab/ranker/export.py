@@ -312,6 +312,9 @@ def _read_graph(path: Path) -> tuple[Tensors, dict[str, Any]]:
                 weight = node.input[1].removesuffix("_quantized").removesuffix(WIDENED)
                 if weight in stored or f"{weight}_quantized" in stored:
                     tensors[f"{found[1].replace('/', '.')}.weight"] = _exact(stored, weight).T
+            # the exporter keeps equal tensors once, and copies them
+            elif node.op_type == "Identity" and node.input[0] in tensors and _is_parameter(node.output[0]):
+                tensors[node.output[0]] = tensors[node.input[0]]
         width = len(tensors["encoder.embeddings.LayerNorm.weight"])
         shape = {
             "model_type": "bert",

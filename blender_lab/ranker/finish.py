@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blender_core.errors import CheckpointError, ConfigurationError
+from blender_core.models.onnx import open_session
 from blender_core.rank.calibration import calibration_error, fit_temperature
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.rank.lexical_consensus import measure_agreement
@@ -444,9 +445,4 @@ def _score(ranker: EmbeddedRanker) -> Callable[[str, Sequence[str]], list[float]
 
 def _with_model(ranker: EmbeddedRanker, model: Path) -> EmbeddedRanker:
     """The same ranker with another model file."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    return ranker.with_session(session)
+    return ranker.with_session(open_session(str(model), source=str(model), threads=1))

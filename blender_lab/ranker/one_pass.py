@@ -12,6 +12,7 @@ from torch import nn
 
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.models.batches import token_batches
+from blender_core.models.loading import LoadOptions, load_model
 from blender_core.models.segments import SegmentedText, SegmentLayout
 from blender_core.models.tokenizers import read_tokenizer
 from blender_lab.ranker.architecture import Sides, freeze_layers, in_order
@@ -104,10 +105,9 @@ def load_encoder(folder: str | Path) -> nn.Module:
         The encoder, weights in float32.
 
     Raises:
-        CheckpointError: The folder holds no such model.
+        CheckpointError: The folder holds no such model, or weights are missing.
     """
-    from transformers import AutoConfig, AutoModel
-    from transformers.utils import logging as display
+    from transformers import AutoConfig
 
     folder = Path(folder)
     try:
@@ -117,16 +117,10 @@ def load_encoder(folder: str | Path) -> nn.Module:
     if kind not in ENCODERS:
         raise CheckpointError(f"{folder} holds a {kind!r} model; give one of {', '.join(ENCODERS)}")
     config = AutoConfig.from_pretrained(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    shown = display.is_progress_bar_enabled()
-    # the run has a bar of its own
-    display.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        encoder: nn.Module = AutoModel.from_pretrained(
-            folder, config=config, add_pooling_layer=False, use_safetensors=True, dtype=torch.float32
-        )
-    finally:
-        if shown:
-            display.enable_progress_bar()  # type: ignore[no-untyped-call]
+    load: LoadOptions = {"device": "cpu", "dtype": "float32"}
+    purpose = "as an encoder to train"
+    options = {"config": config, "add_pooling_layer": False, "use_safetensors": True}
+    encoder: nn.Module = load_model("AutoModel", str(folder), load, purpose=purpose, **options)
     return encoder
 
 

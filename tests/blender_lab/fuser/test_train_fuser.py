@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate", reason="the train extra is not installed")
 
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 from blender_core import GenFuser  # noqa: E402
 from blender_core.errors import CheckpointError, ConfigurationError  # noqa: E402
@@ -223,3 +225,13 @@ def test_the_rate_rises_and_falls():
     assert rates[5:] == sorted(rates[5:], reverse=True)
     assert 0 < rates[0] < rates[1] < 1
     assert rate_at(0.0, 0.0) == 1.0
+
+
+@pytest.mark.parametrize("kind", ["t5_folder", "llama_folder"])
+def test_a_base_without_all_its_weights_is_refused(kind, request, make_config, data, tmp_path):
+    folder = shutil.copytree(request.getfixturevalue(kind), tmp_path / "half")
+    weights = load_file(folder / "model.safetensors")
+    gone = next(name for name in weights if "layer" in name or "block" in name)
+    save_file({name: tensor for name, tensor in weights.items() if name != gone}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=f"no weights for {re.escape(gone)}"):
+        train_fuser(make_config(folder), data=data)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+from blender_core.errors import CheckpointError  # noqa: E402
 from blender_core.rank.registry import resolve_ranker  # noqa: E402
 from blender_lab.ranker.finish import finish_ranker  # noqa: E402
 from blender_lab.ranker.one_pass import ENCODERS, SegmentPooledScorer, load_encoder, longest_row  # noqa: E402
@@ -86,3 +90,12 @@ def test_padding_and_segments_without_an_embedding_change_nothing(kind, encoder_
     padded = [torch.nn.functional.pad(item, (0, 3)) for item in (ids, torch.ones_like(ids), kinds)]
     with torch.no_grad():
         assert torch.allclose(model(ids, torch.ones_like(ids), kinds), model(*padded), atol=1e-6)
+
+
+def test_an_encoder_without_all_its_weights_is_refused(toy_encoder, tmp_path):
+    folder = shutil.copytree(toy_encoder, tmp_path / "half")
+    weights = load_file(folder / "model.safetensors")
+    gone = next(name for name in weights if name.endswith("attention.self.query.weight"))
+    save_file({name: tensor for name, tensor in weights.items() if name != gone}, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"no weights for .*query\.weight"):
+        load_encoder(folder)
