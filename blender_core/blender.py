@@ -37,13 +37,15 @@ class Blender:
     Once the quorum has answered, a call does not fail:
 
     - If the ranker fails or times out, answers are ranked by their agreement in words.
-    - If fusion fails, times out or is rejected, the top-ranked answer is returned.
+    - If fusion fails or times out, the top-ranked answer is returned.
 
-    ``BlendResult.degraded`` then says so. A blender keeps no state of a call. Several threads and event loops may use
+    ``BlendResult.degraded`` then says so. If the guard refuses the fused text, the top-ranked answer is returned too, and
+    ``BlendResult.fusion_refused`` says why. A blender keeps no state of a call. Several threads and event loops may use
     it at once. It pickles and deep-copies if its members do.
 
     Args:
-        members: The LLMs: members, LLMs of any framework with an adapter, or functions from text to text.
+        members: The LLMs: members, LLMs of any framework with an adapter, or functions from text to text. List the
+            strongest first: without a ``member_prior`` that knows better, it fuses.
         clock: Returns monotonic seconds; default is the event loop's clock.
         sleep: Waits the given seconds before a retry; default ``asyncio.sleep``.
         rng: Source of the random share of each wait.

@@ -131,7 +131,9 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class FusionRejected:
-    """Reports a failed or rejected fusion; the top-ranked answer follows as ``Token``.
+    """Reports a failed or refused fusion; the top-ranked answer follows as ``Token``.
+
+    ``BlendResult.degraded`` says that it failed, ``BlendResult.fusion_refused`` that its text was refused.
 
     Attributes:
         reason: The reason.

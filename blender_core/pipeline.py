@@ -2,11 +2,12 @@
 
 ```
 Prompt ── gather ──> MemberOutcome per member ── accept, vote on tool calls ──> candidates
-       ── rank ──> Ranking ── fuse_when ──> Decision ── fuse, guard ──> text ──> BlendResult
+       ── rank, flawed last ──> Ranking ── fuse_when ──> Decision ── fuse, guard ──> text ──> BlendResult
 ```
 
 Nothing here outlives the call. If something fails after the quorum has answered, the best answer so far is
-returned, with the reason in ``BlendResult.degraded``.
+returned, with the reason in ``BlendResult.degraded``. A fused text that is refused for what it says is no fault; its
+reason is ``BlendResult.fusion_refused``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple
 
-from blender_core.errors import QuorumError, RankerError
+from blender_core.errors import FusionError, QuorumError, RankerError
 from blender_core.events import FusionRejected, FusionStarted, Ranked, Token
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import Decision, FuseContext
@@ -28,10 +29,13 @@ from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
+from blender_core.rank.flaws import Flaw, find_flaws, move_behind
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.run import run_ranking
+from blender_core.rank.strength import Prior, preference, strongest_first
 from blender_core.selection import Accept, Selection, check_answer, set_aside
 from blender_core.text.distinct import distinct_candidates
+from blender_core.text.refusal import is_refusal
 from blender_core.types.answer import Answer, Usage, ended_by_length
 from blender_core.types.outcome import MemberOutcome, Status
 from blender_core.types.prompt import Prompt
@@ -44,12 +48,6 @@ __all__ = ["BlendCall", "BlendPlan"]
 # kept free at the end of a deadline, so that the result is ready in time
 _MARGIN_S = 0.02
 _PIECE_CHARACTERS = 24
-
-
-class _Prior(Protocol):
-    # what the engine asks of a MemberPrior
-    def blend(self, members: Sequence[str], ranking: Ranking, texts: Sequence[str], /) -> Ranking: ...
-    def observe(self, members: Sequence[str], ranking: Ranking, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +67,7 @@ class BlendPlan:
         deadline: Wall-clock seconds for the whole call; ``None`` is no limit.
         gather_share: Share of the deadline after which gathering ends if the quorum is met.
         member_prior: Strength of the members from earlier rankings, or ``None``.
+        move_behind: Moves candidates behind all others by the severity of their flaws.
     """
 
     members: tuple[tuple[str, Member], ...]
@@ -82,7 +81,26 @@ class BlendPlan:
     semaphore: SharedSemaphore | None
     deadline: float | None
     gather_share: float
-    member_prior: _Prior | None = None
+    member_prior: Prior | None = None
+    move_behind: Callable[[Ranking, Sequence[int]], Ranking] = move_behind
+
+
+class _Material(NamedTuple):
+    """Holds what could be fused.
+
+    Attributes:
+        sources: The answers, best first; at least one.
+        request: The fuser's input.
+        agreement: Share of all ranked answers that equal the best.
+        alone: Why there is one source only; empty if there are more.
+        strongest: The strongest member that answered or refused.
+    """
+
+    sources: tuple[MemberOutcome, ...]
+    request: FusionInput
+    agreement: float
+    alone: str
+    strongest: MemberOutcome
 
 
 class BlendCall:
@@ -117,6 +135,8 @@ class BlendCall:
         self._problems: dict[int, str] = {}
         self._cut: dict[str, dict[str, int]] = {}
         self._fuser_wrote: FusedText | None = None
+        self._fusion_refused: str | None = None
+        self._flaws: dict[int, Flaw] = {}
 
     async def run(self) -> BlendResult:
         """Make the call.
@@ -133,6 +153,8 @@ class BlendCall:
         selection = set_aside([outcome for outcome in outcomes if outcome.ok], self._problems)
         if selection.problem is not None:
             self._degraded.append(selection.problem)
+        found = find_flaws(self._prompt, [_answer_of(outcome) for outcome in selection.outcomes])
+        self._flaws = {outcome.index: flaw for outcome, flaw in zip(selection.outcomes, found, strict=True)}
         ranking: Ranking | None = None
         if selection.decided is None:
             ranking = await self._rank(selection.outcomes)
@@ -145,9 +167,11 @@ class BlendCall:
         sources: tuple[MemberOutcome, ...] = ()
         decision = Decision(False, selection.reason)
         if ranking is not None and not selection.reason:
-            decision, sources = self._decide(selection.outcomes, ranking)
+            material = self._material(selection.outcomes, ranking, self._strongest_first(outcomes))
+            sources = material.sources
+            decision = self._decide(ranking, material)
             if decision.fuse:
-                fused = await self._fuse(sources)
+                fused = await self._fuse(material)
         text = fused.text if fused is not None else _text_of(winner)
         if self._streaming and fused is None:
             for piece in _pieces(text):
@@ -209,13 +233,15 @@ class BlendCall:
             self._degraded.append(run.problem)
         if run.ranking.cut:
             self._cut["ranker"] = _named_cut(run.ranking.cut, outcomes)
+        ranking = run.ranking
         # the fallback's scores have another scale
-        if plan.member_prior is None or run.problem is not None:
-            return run.ranking
-        return self._with_prior(plan.member_prior, run.ranking, outcomes, texts)
+        if plan.member_prior is not None and run.problem is None:
+            ranking = self._with_prior(plan.member_prior, ranking, outcomes, texts)
+        severities = [self._flaws[outcome.index].severity for outcome in outcomes]
+        return plan.move_behind(ranking, severities) if any(severities) else ranking
 
     def _with_prior(
-        self, prior: _Prior, ranking: Ranking, outcomes: Sequence[MemberOutcome], texts: Sequence[str]
+        self, prior: Prior, ranking: Ranking, outcomes: Sequence[MemberOutcome], texts: Sequence[str]
     ) -> Ranking:
         names = [outcome.member for outcome in outcomes]
         try:
@@ -235,46 +261,102 @@ class BlendCall:
 
     # -- fuse --------------------------------------------------------------------------------------------
 
-    def _decide(
-        self, outcomes: Sequence[MemberOutcome], ranking: Ranking
-    ) -> tuple[Decision, tuple[MemberOutcome, ...]]:
+    def _strongest_first(self, outcomes: Sequence[MemberOutcome]) -> tuple[MemberOutcome, ...]:
+        """The members that answered or refused, the strongest first; without a prior as they were given."""
+        names = [name for name, _ in self._plan.members]
+        try:
+            names = list(strongest_first(self._plan.member_prior, names))
+        except Exception as error:
+            self._degraded.append(f"member prior: {type(error).__name__}: {error}; kept the order of the members")
+        heard = {outcome.member: outcome for outcome in outcomes if outcome.status in (Status.OK, Status.REFUSED)}
+        return tuple(heard[name] for name in names if name in heard)
+
+    def _material(
+        self, outcomes: Sequence[MemberOutcome], ranking: Ranking, order: Sequence[MemberOutcome]
+    ) -> _Material:
+        """Collect what may be fused: answers no worse in flaws than the best, each text once, no refusals."""
         ordered = [outcomes[index] for index in ranking.order if ranking.scores[index] > -math.inf]
         positions = distinct_candidates([_text_of(outcome) for outcome in ordered]).positions
-        # of each group of duplicates only the first is fused
-        firsts = tuple(outcome for place, outcome in enumerate(ordered) if positions.index(positions[place]) == place)
-        sources = firsts[: self._plan.top_k]
-        if self._plan.fuser is None:
-            return Decision(False, "no fuser"), sources
-        if self._prompt.structured:
-            return Decision(False, "structured output is picked, never fused"), sources
+        firsts = [outcome for place, outcome in enumerate(ordered) if positions.index(positions[place]) == place]
+        best = ordered[0]
+        worst = self._flaws[best.index].severity
+        sound = [
+            one for one in firsts[1:] if self._flaws[one.index].severity <= worst and not is_refusal(_text_of(one))
+        ]
+        sources = (best, *sound)[: self._plan.top_k]
+        alone = ""
         if len(sources) < 2:
-            return Decision(False, "all answers agree" if len(firsts) < 2 else "top_k is 1"), sources
-        exhausted = self._spending.exhausted()
-        if exhausted is not None:
-            self._degraded.append(f"fusion left out: {exhausted}")
-            return Decision(False, exhausted), sources
-        left = self._time_left()
-        if left is not None and left <= _MARGIN_S:
-            self._degraded.append("fusion left out: no time before the deadline")
-            return Decision(False, "no time before the deadline"), sources
-        agreement = positions.count(positions[0]) / len(outcomes)
-        context = FuseContext(self._prompt, tuple(map(_text_of, sources)), ranking, agreement)
+            alone = "all answers agree" if len(firsts) < 2 else "top_k is 1" if sound else "the others are flawed"
+        members = self._plan.members
+        request = FusionInput(
+            self._prompt.text,
+            tuple(map(_text_of, sources)),
+            tuple(members[outcome.index][1] for outcome in order if outcome.ok),
+            self._prompt,
+        )
+        return _Material(sources, request, positions.count(positions[0]) / len(outcomes), alone, order[0])
+
+    def _decide(self, ranking: Ranking, material: _Material) -> Decision:
+        reason = self._never_fused(material) or self._no_means()
+        if reason:
+            return Decision(False, reason)
+        ahead, ahead_of_fuser = self._ahead(material)
+        context = FuseContext(
+            self._prompt, material.request.candidates, ranking, material.agreement, ahead, ahead_of_fuser
+        )
         try:
-            return self._plan.fuse_when(context), sources
+            return self._plan.fuse_when(context)
         except Exception as error:
             reason = f"fuse_when raised {type(error).__name__}: {error}"
             self._degraded.append(reason)
-            return Decision(False, reason), sources
+            return Decision(False, reason)
 
-    async def _fuse(self, sources: Sequence[MemberOutcome]) -> FusedText | None:
-        plan = self._plan
+    def _never_fused(self, material: _Material) -> str:
+        """Why these answers are not fused under any policy; empty if they may be."""
+        if self._plan.fuser is None:
+            return "no fuser"
+        if self._prompt.structured:
+            return "structured output is picked, never fused"
+        if is_refusal(material.request.candidates[0]):
+            return "the best answer is a refusal"
+        strongest = material.strongest
+        if strongest.answer is None or is_refusal(strongest.answer.text):
+            return f"{strongest.member}, the strongest member, refused"
+        return material.alone
+
+    def _no_means(self) -> str:
+        """Why no fusion can be paid or be ready in time; empty if one can."""
+        reason = self._spending.exhausted()
+        left = self._time_left()
+        if reason is None and left is not None and left <= _MARGIN_S:
+            reason = "no time before the deadline"
+        if reason is not None:
+            self._degraded.append(f"fusion left out: {reason}")
+        return reason or ""
+
+    def _ahead(self, material: _Material) -> tuple[float | None, float | None]:
+        """The probabilities that the winner's member beats the others, and that it beats the fuser."""
+        prior, (best, *others) = self._plan.member_prior, [outcome.member for outcome in material.sources]
+        try:
+            known = [preference(prior, best, other) for other in others]
+            over = [one for one in known if one is not None]
+            fuser = self._fusing_member(material.request)
+            return min(over, default=None), None if fuser is None else preference(prior, best, fuser)
+        except Exception as error:
+            self._degraded.append(f"member prior: {type(error).__name__}: {error}; decided without it")
+            return None, None
+
+    def _fusing_member(self, request: FusionInput) -> str | None:
+        writer = getattr(self._plan.fuser, "writer", None)
+        try:
+            member = None if writer is None else writer(request)
+        except FusionError:
+            return None
+        return next((name for name, known in self._plan.members if known is member), None)
+
+    async def _fuse(self, material: _Material) -> FusedText | None:
+        plan, sources, request = self._plan, material.sources, material.request
         assert plan.fuser is not None
-        request = FusionInput(
-            self._prompt.text,
-            tuple(_text_of(outcome) for outcome in sources),
-            tuple(plan.members[outcome.index][1] for outcome in sources),
-            self._prompt,
-        )
         self._runtime.emit(FusionStarted(plan.fuser.name, tuple(outcome.member for outcome in sources)))
         limits = [limit for limit in (self._time_left(), plan.policy.timeout) if limit is not None]
         try:
@@ -289,7 +371,10 @@ class BlendCall:
                 may_be_cut=ended_by_length(_answer_of(sources[0]).finish_reason),
             )
         except RejectedFusionError as rejected:
-            self._degraded.append(f"fusion: {rejected.reason}")
+            if rejected.fault:
+                self._degraded.append(f"fusion: {rejected.reason}")
+            else:
+                self._fusion_refused = rejected.reason
             self._fuser_wrote = rejected.fused
             self._runtime.emit(FusionRejected(rejected.reason, rejected.streamed))
             return None
@@ -326,6 +411,7 @@ class BlendCall:
                     else (1 if position is not None and not scored else None),
                     fused=outcome.index in in_fusion,
                     invalid=selection.set_aside.get(outcome.index),
+                    flaw=self._flaws[outcome.index].reason or None if outcome.index in self._flaws else None,
                 )
             )
         # a member that cannot do the call asks no model
@@ -353,6 +439,7 @@ class BlendCall:
             cost=sum(known_costs) if known_costs else None,
             fuser=None if fused is None else fused.fuser,
             cut=self._cut,
+            fusion_refused=self._fusion_refused,
             finish_reason=_answer_of(winner).finish_reason if fused is None else fused.finish_reason,
         )
 

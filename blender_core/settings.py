@@ -47,8 +47,9 @@ class SharedSettings(TypedDict, total=False):
     """Holds the settings of every blend, with or without sources.
 
     Attributes:
-        fuser: Writes one text from the best answers. ``"llm"`` (default) asks the member that ranked first. It may
-            also be a fuser, any LLM, or ``None`` to return the best answer unchanged.
+        fuser: Writes one text from the best answers. ``"llm"`` (default) asks the strongest member that answered and
+            follows instructions. ``member_prior`` knows the strongest; without one, list your strongest model first. It
+            may also be a fuser, any LLM, or ``None`` to return the best answer unchanged.
         top_k: Number of best answers that are fused (default 3, as in the paper).
         fuse_when: ``"auto"`` (default), ``"always"``, ``"never"``, a ``FusePolicy``, or a function of a
             ``FuseContext``. Tool calls and structured output are never fused.

@@ -161,7 +161,8 @@ def is_whole(generations: Sequence[Generation]) -> bool:
         generations: Generations of a blend.
 
     Returns:
-        ``True`` if no stage was degraded, and every member answered, refused, or could not do the call.
+        ``True`` if no stage was degraded, no fusion was refused, and every member answered, refused, or could not do
+        the call.
 
     Examples:
         >>> from langchain_core.messages import AIMessage
@@ -172,6 +173,7 @@ def is_whole(generations: Sequence[Generation]) -> bool:
     for generation in generations:
         if isinstance(generation, ChatGeneration):
             made = generation.message.response_metadata.get("blend") or {}
-            if made.get("degraded") or any(part["status"] not in _SETTLED for part in made.get("candidates", ())):
+            failed = made.get("degraded") or made.get("fusion_refused")
+            if failed or any(part["status"] not in _SETTLED for part in made.get("candidates", ())):
                 return False
     return True

@@ -97,7 +97,7 @@ OTHER_VALUES = {
     "fuser": None,
     "top_k": 2,
     "fuse_when": "never",
-    "guard": FusionGuard(ngram=5),
+    "guard": FusionGuard(short_answer=5),
     "timeout": 20.0,
     "deadline": 30.0,
     "quorum": 2,

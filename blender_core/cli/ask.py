@@ -134,7 +134,7 @@ def ask(
     system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
     ranker: RankerName = "embedded",
     fuser: Annotated[
-        str, typer.Option(help="llm: the best-ranked member fuses; none: only pick; or a member's name.")
+        str, typer.Option(help="llm: the strongest member fuses; none: only pick; or a member's name.")
     ] = "llm",
     fuse_when: Annotated[str, typer.Option(help="auto, always or never.")] = "auto",
     top_k: Annotated[int, typer.Option(help="How many of the best answers are fused.")] = 3,

@@ -1,4 +1,4 @@
-"""Fuse by asking an LLM: by default the one whose answer ranked first."""
+"""Fuse by asking an LLM: by default the strongest member that follows instructions."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ class LLMFuser:
     The candidates are framed as untrusted text, and control markers inside them are neutralised.
 
     Args:
-        llm: The LLM that fuses; anything that can be a member. Default: the member whose answer ranked first, of
-            those that follow instructions.
+        llm: The LLM that fuses; anything that can be a member. Default: the strongest member that answered and follows
+            instructions. A member prior knows the strongest; without one it is the first in the list of members.
         name: Shown in results; default is ``"llm"`` or ``"llm:<member>"``.
         max_candidate_characters: Longer candidates keep their beginning and end; ``None`` keeps all.
 
@@ -104,7 +104,7 @@ class LLMFuser:
 
     @property
     def member(self) -> Member | None:
-        """The LLM that fuses, ``None`` for the member that ranked first."""
+        """The LLM that fuses, ``None`` for the strongest member."""
         return self._member
 
     def fuse(self, request: FusionInput) -> FusedText:
@@ -131,7 +131,7 @@ class LLMFuser:
             yield self._result(member, item, cut) if isinstance(item, Answer) else item
 
     def writer(self, request: FusionInput) -> Member:
-        """Choose who writes: the fuser's own LLM, else the best-ranked member that can.
+        """Choose who writes: the fuser's own LLM, else the strongest member that can.
 
         Args:
             request: The prompt and the candidates.
@@ -144,11 +144,11 @@ class LLMFuser:
         """
         if self._member is not None:
             return self._member
-        if not request.members:
+        if not request.writers:
             raise FusionError("no LLM to fuse with: give LLMFuser an llm, or call it through a Blender")
-        able = next((member for member in request.members if member.follows_instructions), None)
+        able = next((member for member in request.writers if member.follows_instructions), None)
         if able is None:
-            names = ", ".join(member.name for member in request.members)
+            names = ", ".join(member.name for member in request.writers)
             raise FusionError(f"none of {names} follows instructions; give LLMFuser an llm that does")
         return able
 

@@ -29,12 +29,18 @@ class FuseContext:
         candidates: The top-k answers, best first, duplicates removed.
         ranking: The ranking over all answers.
         agreement: Share of all ranked answers whose text is the best answer's, in [0, 1]. The best counts too.
+        ahead: Probability, by the member prior, that the member of the best answer beats each single other member among
+            ``candidates``; ``None`` without a prior that knows.
+        ahead_of_fuser: Probability, by the member prior, that it beats the member that would fuse. ``None`` without a
+            prior that knows, if it would fuse itself, or if the fuser is no member.
     """
 
     prompt: Prompt
     candidates: tuple[str, ...]
     ranking: Ranking
     agreement: float = 0.0
+    ahead: float | None = None
+    ahead_of_fuser: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,14 @@ class Decision:
 class FusePolicy:
     """Fuses unless one of its rules applies.
 
-    Answers with tool calls are never fused, under any policy.
+    Answers with tool calls and refusals are never fused, under any policy. Neither is anything if the member prior says
+    that the fuser is weaker than the member of the best answer: its text would lose to that answer.
 
     Attributes:
         clear_winner: Do not fuse if the ranker's confidence in the first is at least this. It lies in [0.5, 1], so
             a value above 1 switches the rule off.
+        far_ahead: Do not fuse if the member prior gives the member of the best answer at least this probability to beat
+            each other one. At the default it wins twice as often as it loses; above 1 switches the rule off.
         majority: Do not fuse if more than this share of the answers equal the best; 1 switches the rule off.
         fuse_code: Fuse if the best answer contains code.
         fuse_json: Fuse if the best answer is JSON.
@@ -72,6 +81,7 @@ class FusePolicy:
     """
 
     clear_winner: float = 0.9
+    far_ahead: float = 2 / 3
     majority: float = 0.5
     fuse_code: bool = False
     fuse_json: bool = False
@@ -95,6 +105,10 @@ class FusePolicy:
         best = context.candidates[0]
         if context.ranking.confidence >= self.clear_winner:
             return Decision(False, f"a clear winner (confidence {context.ranking.confidence:.2f})")
+        if context.ahead is not None and context.ahead >= self.far_ahead:
+            return Decision(False, f"the winner's member is far ahead (probability {context.ahead:.2f})")
+        if context.ahead_of_fuser is not None and context.ahead_of_fuser > 0.5:
+            return Decision(False, f"the fuser is weaker than the winner (probability {context.ahead_of_fuser:.2f})")
         if context.agreement > self.majority:
             return Decision(False, f"{context.agreement:.0%} of the answers are the same")
         if not self.fuse_json and is_json(best):

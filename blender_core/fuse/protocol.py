@@ -22,13 +22,14 @@ class FusionInput:
     Attributes:
         prompt: The prompt as one text.
         candidates: The top-k answers, best first, as the members wrote them. They are untrusted data.
-        members: The member of each candidate; empty outside the engine.
+        writers: The members that may be asked to write, the strongest first; empty outside the engine. They are all
+            that answered in this call, also those whose answer is no candidate.
         conversation: The prompt with its turns and call options; ``None`` outside the engine.
     """
 
     prompt: str
     candidates: tuple[str, ...]
-    members: tuple[Member, ...] = field(default=(), repr=False)
+    writers: tuple[Member, ...] = field(default=(), repr=False)
     conversation: Prompt | None = field(default=None, repr=False)
 
 

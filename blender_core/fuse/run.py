@@ -12,8 +12,9 @@ from blender_core.errors import FusionError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
 from blender_core.gather.semaphore import SharedSemaphore
+from blender_core.rank.flaws import find_flaws
 from blender_core.runtime.threads import call_in_thread, compute_in_thread, drain, iterate_in_thread, retrieve
-from blender_core.types.answer import ended_by_length
+from blender_core.types.answer import Answer, ended_by_length
 
 __all__ = ["RejectedFusionError", "run_fusion"]
 
@@ -28,13 +29,15 @@ class RejectedFusionError(Exception):
         reason: The reason.
         streamed: Characters of the text that were already sent.
         fused: The rejected text if it was complete, because its usage counts.
+        fault: Whether the fuser failed; else it wrote a text that must not be used.
     """
 
-    def __init__(self, reason: str, streamed: int = 0, fused: FusedText | None = None) -> None:
+    def __init__(self, reason: str, streamed: int = 0, fused: FusedText | None = None, *, fault: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.streamed = streamed
         self.fused = fused
+        self.fault = fault
 
 
 async def run_fusion(
@@ -66,7 +69,7 @@ async def run_fusion(
     Raises:
         RejectedFusionError: The fuser failed or timed out, or the guard rejected its text.
     """
-    check = _Check(guard, request.candidates, may_be_cut)
+    check = _Check(guard, request, may_be_cut)
     streamed = _Streamed(check, emit_token)
     pieces = None if emit_token is None else _pieces(fuser, request, in_threads)
     work = _whole(fuser, request, check, in_threads) if pieces is None else streamed.collect(pieces)
@@ -82,13 +85,14 @@ async def run_fusion(
         await drain([task] if late else [])
     if late:
         waited = "in time" if limit_s is None else f"within {limit_s:.3g} s"
-        raise RejectedFusionError(f"{fuser.name} was not done {waited}", streamed.sent)
+        raise RejectedFusionError(f"{fuser.name} was not done {waited}", streamed.sent, fault=True)
     try:
         fused = task.result()
     except RejectedFusionError:
         raise
     except (Exception, asyncio.CancelledError) as error:
-        raise RejectedFusionError(f"{fuser.name}: {type(error).__name__}: {error}", streamed.sent) from error
+        reason = f"{fuser.name}: {type(error).__name__}: {error}"
+        raise RejectedFusionError(reason, streamed.sent, fault=True) from error
     if emit_token is not None and pieces is None:
         emit_token(fused.text)
     return fused
@@ -113,16 +117,22 @@ class _Check:
     """Says why a fused text cannot be used, or ``None``."""
 
     guard: FusionGuard
-    candidates: tuple[str, ...]
+    request: FusionInput
     may_be_cut: bool
 
     def beginning(self, text: str) -> str | None:
-        return self.guard.check(text, self.candidates, complete=False)
+        return self.guard.check(text, self.request.candidates, complete=False)
 
     def whole(self, fused: FusedText) -> str | None:
         if ended_by_length(fused.finish_reason) and not self.may_be_cut:
             return f"it was cut off (finish reason {fused.finish_reason!r}); let the fuser write more tokens"
-        return self.guard.check(fused.text, self.candidates)
+        return self.guard.check(fused.text, self.request.candidates) or self.language(fused.text)
+
+    def language(self, text: str) -> str | None:
+        if self.request.conversation is None:
+            return None
+        flaw, best = find_flaws(self.request.conversation, [Answer(text), Answer(self.request.candidates[0])])
+        return f"it is {flaw.reason}" if flaw.severity > best.severity else None
 
 
 async def _whole(fuser: Fuser, request: FusionInput, check: _Check, in_threads: bool) -> FusedText:

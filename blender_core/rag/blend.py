@@ -20,6 +20,7 @@ from blender_core.rag.grounded_ranker import GroundedRanker, GroundedRanking, mo
 from blender_core.rag.groundedness import LexicalGroundedness
 from blender_core.rag.member import candidate_of
 from blender_core.rag.sources import GroundedCandidate, LinkedSource, unite_sources
+from blender_core.rank.flaws import move_behind
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
 from blender_core.runtime.keywords import takes_keywords
@@ -157,6 +158,18 @@ class GroundedCall:
         """Keep a ranking, so that ``ranked`` finds it."""
         self._rankings.append(grounded)
 
+    def move_behind(self, ranking: Ranking, severities: Sequence[int]) -> Ranking:
+        """Move flawed answers behind; only a loop is worse than an answer that its sources do not support."""
+        grounded = self.ranked(ranking)
+        if grounded is None:
+            return move_behind(ranking, severities)
+        supported = [2 * severity for severity in severities]
+        moved = move_behind(
+            ranking, [max(5, one) if index in grounded.unsupported else one for index, one in enumerate(supported)]
+        )
+        self.remember(replace(grounded, ranking=moved))
+        return moved
+
     def citing(self, fuser: Fuser) -> Fuser:
         """Wrap the fuser, so that citations stay correct."""
         self._citing = CitingFuser(
@@ -228,6 +241,10 @@ class _BoundPrior:
 
     def observe(self, members: Sequence[str], ranking: Ranking) -> None:
         self._prior.observe(members, ranking)
+
+    def __getattr__(self, name: str) -> Any:
+        # what only some priors can say
+        return getattr(self._prior, name)
 
 
 def _answer(outcome: MemberOutcome) -> Answer:
@@ -336,7 +353,7 @@ class GroundedBlender(Blender):
         clock: As in ``Blender``; so are ``sleep`` and ``rng``.
         sleep: See ``clock``.
         rng: See ``clock``.
-        **settings: See ``GroundedSettings``. ``fuser="llm"`` asks the LLM of the engine that ranked first.
+        **settings: See ``GroundedSettings``. ``fuser="llm"`` asks the LLM of the strongest engine.
 
     Raises:
         ConfigurationError: A setting cannot work; the message says which values can.
@@ -392,6 +409,7 @@ class GroundedBlender(Blender):
             fallback_ranker=call.fallback_ranker,
             fuser=None if self._plan.fuser is None else call.citing(self._plan.fuser),
             member_prior=None if self._member_prior is None else _BoundPrior(call, self._member_prior),
+            move_behind=call.move_behind,
         )
         watched = replace(runtime, emit=call.watch)
         check = None if accept is None else call.accept

@@ -7,9 +7,9 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from blender_core.errors import FusionError
 from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
+from blender_core.fuse.run import RejectedFusionError
 from blender_core.rag.citations import StreamedCitations, rewrite_citations
 from blender_core.rag.groundedness import Groundedness
 from blender_core.rag.sources import GroundedCandidate, SourceUnion, unite_sources
@@ -59,12 +59,14 @@ class CitingFuser:
         for method in ("afuse", "stream", "astream"):
             if hasattr(fuser, method):
                 setattr(self, method, getattr(self, f"_{method}"))
+        if hasattr(fuser, "writer"):
+            self.writer = fuser.writer
 
     def fuse(self, request: FusionInput) -> FusedText:
         """Fuse, blocking.
 
         Raises:
-            FusionError: The union of sources does not support the fused text.
+            RejectedFusionError: The union of sources does not support the fused text.
         """
         inner, union, kept = self._prepare(request)
         return self._checked(self._fuser.fuse(inner), request, union, kept)
@@ -148,9 +150,8 @@ class CitingFuser:
             candidates = [GroundedCandidate(fused.text, sources), *(candidate for _, candidate in kept)]
             share, *before = self._groundedness.score(request.prompt, candidates)
             if share < self._min_groundedness <= max(before):
-                raise FusionError(
-                    f"the sources support {share:.0%} of the fused text, the best answer {max(before):.0%}"
-                )
+                reason = f"the sources support {share:.0%} of the fused text, the best answer {max(before):.0%}"
+                raise RejectedFusionError(reason, fused=fused)
         if not self._citations:
             return fused
         rewritten = rewrite_citations(fused.text, _numbers(union))

@@ -29,7 +29,7 @@ class SourcedMember(Member):
         name: Shown in results.
         answer: Answers a prompt, blocking.
         aanswer: Answers a prompt without blocking the event loop.
-        llm: The LLM that writes the answers, as anything that can be a member. It fuses if this engine ranks first
+        llm: The LLM that writes the answers, as anything that can be a member. It fuses if this engine is the strongest
             and the blend has no other fuser. ``None``: this engine cannot fuse.
 
     Raises:

@@ -46,6 +46,8 @@ class CandidateRecord:
         rank: Its rank, 1 is best, ``None`` if it was not ranked.
         fused: Whether its answer went into the fused text.
         invalid: Why the answer was excluded from ranking: it misses a schema, or lost a vote on tool calls.
+        flaw: What is wrong with the answer, whatever it says: ``"cut off"``, ``"repeats itself"``, or its language.
+            Flawed answers rank last. ``None`` if nothing was found.
     """
 
     outcome: MemberOutcome
@@ -53,6 +55,7 @@ class CandidateRecord:
     rank: int | None = None
     fused: bool = False
     invalid: str | None = None
+    flaw: str | None = None
 
     @property
     def model(self) -> str:
@@ -96,6 +99,7 @@ class CandidateRecord:
             "rank": self.rank,
             "fused": self.fused,
             "invalid": self.invalid,
+            "flaw": self.flaw,
             "latency_s": round(outcome.latency_s, 4),
             "attempts": outcome.attempts,
             "usage": None if outcome.usage is None else outcome.usage.to_dict(),
@@ -130,7 +134,7 @@ class BlendResult:
             or a vote on tool calls.
         fused: Names of the members whose answers were fused, best first; empty if nothing was fused.
         decision: Why it was fused or not.
-        degraded: Problems of the call; empty if there were none. Failed members alone do not degrade a result.
+        degraded: Faults of the call; empty if there were none. Failed members alone do not degrade a result.
         timings: Seconds by stage.
         usage: Tokens of all calls that reported them.
         usage_known: Whether every call that was started reported its usage.
@@ -138,6 +142,8 @@ class BlendResult:
         fuser: Name of the fuser that wrote the text, if it is fused.
         cut: Tokens that did not fit a window: ``"ranker"`` or ``"fuser"`` -> candidate's member name or
             ``"prompt"`` -> tokens.
+        fusion_refused: Why the best answer was kept instead of the text that the fuser wrote; ``None`` if no fusion was
+            refused. It is no fault: the guard did its work.
         finish_reason: Why the final text ended, as the provider calls it; ``None`` if unknown.
     """
 
@@ -156,6 +162,7 @@ class BlendResult:
     cost: float | None = None
     fuser: str | None = None
     cut: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    fusion_refused: str | None = None
     finish_reason: str | None = None
 
     @property
@@ -175,6 +182,7 @@ class BlendResult:
             "winner": self.winner,
             "degraded": self.is_degraded,
             "degraded_reasons": list(self.degraded),
+            "fusion_refused": self.fusion_refused,
             "decision": self.decision,
             "candidates": [record.to_dict() for record in self.candidates],
             "ranking": None if self.ranking is None else self.ranking.to_dict(),
@@ -192,7 +200,8 @@ class BlendResult:
     def __repr__(self) -> str:
         answered = sum(record.outcome.ok for record in self.candidates)
         how = f"fused from {', '.join(self.fused)}" if self.fused else f"picked from {self.winner}"
-        mark = f", degraded: {'; '.join(self.degraded)}" if self.degraded else ""
+        mark = f", kept the best answer: {self.fusion_refused}" if self.fusion_refused else ""
+        mark += f", degraded: {'; '.join(self.degraded)}" if self.degraded else ""
         text = self.text if len(self.text) <= 60 else self.text[:57] + "..."
         return (
             f"BlendResult({text!r}, {how}, {answered}/{len(self.candidates)} answered, "

@@ -93,7 +93,7 @@ class LiveBlend:
             case Token(text=text):
                 self._text += text
             case FusionRejected(reason=reason):
-                self._stage, self._text = f"fusion left out: {reason}", ""
+                self._stage, self._text = f"kept the best answer: {reason}", ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = Table.grid(padding=(0, 1, 0, 0), expand=True)
@@ -158,7 +158,7 @@ def watch_in_lines(console: Console) -> Callable[[BlendEvent], None]:
             case FusionStarted(fuser=fuser, members=members):
                 line = f"fusing {', '.join(members)} with {fuser}"
             case FusionRejected(reason=reason):
-                line = f"fusion left out: {reason}"
+                line = f"kept the best answer: {reason}"
             case _:
                 return
         console.print(Text(wording.one_line(line)), soft_wrap=True)

@@ -60,6 +60,7 @@ def result_html(result: BlendResult) -> str:
     """
     mark = " degraded" if result.is_degraded else ""
     notes = [_note("decision", _decision(result))]
+    notes += [_note("kept", why) for why in _kept(result)]
     notes += [_note("degraded", why) for why in result.degraded]
     notes += [_note("cut", f"{stage}: {_cut(cut)}") for stage, cut in result.cut.items()]
     notes.append(_note("time", wording.timings(result)))
@@ -157,7 +158,7 @@ def answer_panel(result: BlendResult) -> Panel:
 
 
 def summary(result: BlendResult) -> RenderableType:
-    """List the decision, problems, cut tokens and times.
+    """List the decision, a refused fusion, problems, cut tokens and times.
 
     Args:
         result: The result of a call.
@@ -166,6 +167,7 @@ def summary(result: BlendResult) -> RenderableType:
         A few lines.
     """
     lines: list[tuple[str, str, str]] = [("decision", "dim", _decision(result))]
+    lines += [("kept", "cyan", why) for why in _kept(result)]
     lines += [("degraded", "yellow", why) for why in result.degraded]
     for one in wording.by_rank(result.to_dict()):
         why = wording.reason(one)
@@ -216,6 +218,7 @@ def _members(blend: Mapping[str, Any], *, bars: bool) -> Table:
     ordered = wording.by_rank(blend)
     drawn = score_bars([one["score"] for one in ordered])
     fused = not bars and any(one["fused"] for one in ordered)
+    flawed = any(one.get("flaw") for one in ordered)
     columns = [
         Column("#", number=True),
         Column("model", name=True),
@@ -223,6 +226,7 @@ def _members(blend: Mapping[str, Any], *, bars: bool) -> Table:
         Column("time", number=True),
         *([] if bars else [Column("tokens", number=True)]),
         *([Column("fused")] if fused else []),
+        *([Column("flaw")] if flawed else []),
         Column("answer", wide=True),
     ]
     rows: list[list[Cell | str]] = []
@@ -239,6 +243,7 @@ def _members(blend: Mapping[str, Any], *, bars: bool) -> Table:
                 wording.seconds(one["latency_s"]) if one["attempts"] else "\u2013",
                 *([] if bars else [wording.tokens(one)]),
                 *([Cell("\u2713" if one["fused"] else "", "good")] if fused else []),
+                *([Cell(one.get("flaw") or "", "warning")] if flawed else []),
                 _answer(one, why),
             ]
         )
@@ -319,7 +324,12 @@ def _final_text(result: BlendResult) -> str:
 def _decision(result: BlendResult) -> str:
     if result.fused:
         return f"fused with {result.fuser}: {result.decision}"
-    return f"not fused: {result.decision}" if not result.degraded else result.decision
+    tried = result.degraded or result.fusion_refused
+    return result.decision if tried else f"not fused: {result.decision}"
+
+
+def _kept(result: BlendResult) -> list[str]:
+    return [f"the best answer: {result.fusion_refused}"] if result.fusion_refused else []
 
 
 def _cut(cut: Mapping[str, int]) -> str:

@@ -44,8 +44,8 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
         chains: Retrieval chains, see ``RetrievalChainMember``; pairs of a retriever and an LLM or answering chain,
             see ``retrieval_chain``; or other members, such as LlamaIndex query engines. A dict gives them names.
         name: Shown in traces.
-        **settings: See ``blender_core.rag.GroundedSettings``. ``fuser="llm"`` (default) asks the LLM of the chain that
-            ranked first.
+        **settings: See ``blender_core.rag.GroundedSettings``. ``fuser="llm"`` (default) asks the LLM of the
+            strongest chain.
 
     Raises:
         ConfigurationError: A setting cannot work; or ``fuser`` is ``"llm"``, and no chain shows its LLM. Pass

@@ -129,7 +129,7 @@ class QueryEngineMember(SourcedMember):
     Args:
         engine: The query engine; a streaming one is read to its end.
         name: Shown in results; default is the class of the engine.
-        llm: The LLM that fuses if this engine ranks first; default is the one of its response synthesizer.
+        llm: The LLM that fuses if this engine is the strongest; default is the one of its response synthesizer.
 
     Raises:
         ConfigurationError: It is not a query engine. Pass a ``BaseQueryEngine``.
@@ -286,8 +286,8 @@ class BlendedQueryEngine(BaseQueryEngine):
             Other members, such as LangChain retrieval chains, may be among them.
         streaming: Whether to return a ``StreamingResponse``. Its source nodes and metadata are set when the text ends.
         callback_manager: Is told of the blend's queries; engines keep their own managers.
-        **settings: See ``blender_core.rag.GroundedSettings``. ``fuser="llm"`` (default) asks the LLM of the engine that
-            ranked first.
+        **settings: See ``blender_core.rag.GroundedSettings``. ``fuser="llm"`` (default) asks the LLM of the
+            strongest engine.
 
     Raises:
         ConfigurationError: A setting cannot work; or ``fuser`` is ``"llm"``, and no engine shows its LLM. Pass

@@ -57,7 +57,7 @@ class BlendedSynthesizer(BaseSynthesizer):
         output_cls: Class of an object to return in a ``PydanticResponse``. The best object is picked; objects are not
             fused. An LLM that writes no such object gives no answer.
         callback_manager: Is told of the synthesis; the LLMs keep their own managers.
-        **settings: See ``blender_core.rag.GroundedSettings``. ``fuser="llm"`` (default) asks the LLM that ranked first.
+        **settings: See ``blender_core.rag.GroundedSettings``. ``fuser="llm"`` (default) asks the strongest LLM.
             Further arguments of ``get_response_synthesizer``, such as ``text_qa_template``, can be given too.
 
     Raises:

@@ -49,12 +49,12 @@ def test_top_k_answers_are_fused_best_first():
     assert [record.fused for record in result.candidates] == [False, True, True]
 
 
-def test_default_fuser_is_the_member_that_ranked_first():
+def test_default_fuser_is_the_member_that_was_given_first():
     members = three()
-    result = Blender(members, ranker=close_ranker()).blend("What?")
-    assert result.fuser == "llm:c"
-    assert [member.calls for member in members] == [1, 1, 2]
-    asked = members[2].prompts[1].text
+    result = Blender(members, ranker=close_ranker(), top_k=2).blend("What?")
+    assert (result.fuser, result.fused) == ("llm:a", ("c", "b"))
+    assert [member.calls for member in members] == [2, 1, 1]
+    asked = members[0].prompts[1].text
     assert "What?" in asked
     assert "a longer answer" in asked
     assert "untrusted" in asked
@@ -117,24 +117,35 @@ def test_one_answer_or_equal_answers_are_not_fused():
 @pytest.mark.parametrize(
     ("fuser", "reason"),
     [
-        (FakeFuser(error=RuntimeError("CUDA out of memory")), "CUDA out of memory"),
         (FakeFuser("  "), "empty"),
         (FakeFuser("I'm sorry, but I cannot merge these."), "apology"),
         (FakeFuser("so it goes on and on " * 30), "repeats"),
         (FakeFuser("Too short."), "a fraction"),
         (FakeFuser("The answer of candidate 2 is best."), "talks about"),
+    ],
+)
+def test_a_bad_fusion_keeps_the_top_ranked_answer_and_is_no_fault(fuser, reason):
+    members = [FakeMember("a", LONGER), FakeMember("b", "x")]
+    result = Blender(members, ranker=close_ranker(), fuser=fuser, fuse_when="always").blend("q")
+    assert (result.text, result.winner, result.fused, result.degraded) == (LONGER, "a", (), ())
+    assert reason in result.fusion_refused
+    assert result.to_dict()["fusion_refused"] == result.fusion_refused
+    assert f"kept the best answer: {result.fusion_refused}" in repr(result)
+
+
+@pytest.mark.parametrize(
+    ("fuser", "reason"),
+    [
+        (FakeFuser(error=RuntimeError("CUDA out of memory")), "CUDA out of memory"),
         (FakeFuser("late", latency_s=5), "not done within"),
     ],
 )
-def test_a_bad_fusion_returns_the_top_ranked_answer_and_says_so(fuser, reason):
+def test_a_fuser_that_fails_degrades_the_result(fuser, reason):
     members = [FakeMember("a", LONGER), FakeMember("b", "x")]
     blender = Blender(members, ranker=close_ranker(), fuser=fuser, fuse_when="always", deadline=2.0)
     result = blender.blend("q")
-    assert result.text == LONGER
-    assert result.winner == "a"
-    assert result.is_degraded
+    assert (result.text, result.winner, result.fused, result.fusion_refused) == (LONGER, "a", (), None)
     assert reason in result.degraded[0]
-    assert result.fused == ()
     assert result.timings.total < 2.3
 
 
@@ -186,7 +197,7 @@ def test_usage_is_summed_once_with_the_fusers():
     refused = Blender(
         members, ranker=close_ranker(), fuser=FakeFuser("I'm sorry.", usage=Usage(20, 2)), fuse_when="always"
     ).blend("q")
-    assert (refused.usage, refused.usage_known, refused.is_degraded) == (Usage(40, 12), True, True)
+    assert (refused.usage, refused.usage_known, refused.is_degraded) == (Usage(40, 12), True, False)
     unknown = Blender([*members, FakeMember("c", ValueError())], ranker=close_ranker(), fuser=None).blend("q")
     assert (unknown.usage, unknown.usage_known) == (Usage(20, 10), False)
 
@@ -274,11 +285,12 @@ def test_fusion_that_breaks_before_anything_was_sent_streams_the_best_answer():
 
 def test_fusion_that_breaks_in_the_middle_says_how_much_was_sent():
     words = " ".join(f"word{n}" for n in range(100))
-    blender = Blender(three(), ranker=close_ranker(), fuser=FakeFuser(words, error=OSError("cut"), fail_after=60))
+    members = [FakeMember("a", LONG), FakeMember("b", LONGER)]
+    blender = Blender(members, ranker=close_ranker(), fuser=FakeFuser(words, error=OSError("cut"), fail_after=60))
     events = list(blender.stream("q"))
     rejected, rest = tokens_after_rejection(events)
     assert rejected.streamed > 100
-    assert rest == events[-1].result.text == "the longest answer of all"
+    assert rest == events[-1].result.text == LONGER
     assert events[-1].result.is_degraded
 
 

@@ -70,7 +70,8 @@ def test_a_fusion_that_was_cut_off_is_refused(call, ended):
     report = message.response_metadata["blend"]
     assert message.text == report["text"] == BEST
     assert message.response_metadata["finish_reason"] == "stop"
-    assert "cut off" in report["degraded_reasons"][0]
+    assert "cut off" in report["fusion_refused"]
+    assert not report["degraded"]
 
 
 def test_a_fusion_that_was_cut_off_is_not_cached():
@@ -91,8 +92,8 @@ async def test_what_was_sent_of_a_fusion_that_was_cut_off_is_counted():
 
 @every_call
 def test_a_fusion_of_answers_that_were_cut_off_says_how_it_ended(call):
-    best = said(BEST, finish_reason="length")
-    message = call(blend(best, OTHER, fuser=model(said(CUT, finish_reason="MAX_TOKENS")), fuse_when="always"))
+    best, other = (said(text, finish_reason="length") for text in (BEST, OTHER))
+    message = call(blend(best, other, fuser=model(said(CUT, finish_reason="MAX_TOKENS")), fuse_when="always"))
     assert message.text == CUT
     assert message.response_metadata["finish_reason"] == "MAX_TOKENS"
     assert not message.response_metadata["blend"]["degraded"]

@@ -52,17 +52,19 @@ def test_a_fusion_that_is_refused_before_anything_is_sent_leaves_no_trace_in_the
     total = joined(list(llm.stream("Hi")))
     assert total.text == "the best answer of all"
     assert total.response_metadata["blend"]["rejected_characters"] == 0
-    assert total.response_metadata["blend"]["degraded"]
+    report = total.response_metadata["blend"]
+    assert "refusal" in report["fusion_refused"]
+    assert not report["degraded"]
 
 
-def test_the_default_fuser_streams_the_member_that_ranked_first():
+def test_the_default_fuser_streams_the_member_that_was_given_first():
     members = [
-        FakeChatModel(script=["a short one"], model_name="a"),
-        FakeChatModel(script=["the best answer of all", "fused word by word"], model_name="b"),
+        FakeChatModel(script=["a short one", "fused word by word"], model_name="a"),
+        FakeChatModel(script=["the best answer of all"], model_name="b"),
     ]
     llm = BlendedLLM(llms=members, ranker=FakeRanker(), fuse_when="always")
     assert "".join(chunk.text for chunk in llm.stream("Hi")) == "fused word by word"
-    assert members[1].calls[-1].streamed
+    assert members[0].calls[-1].streamed
 
 
 @pytest.mark.parametrize("stop", ["END", "a long stop sequence"])

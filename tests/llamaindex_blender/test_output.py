@@ -68,7 +68,8 @@ def every_call(function):
 def test_a_fusion_that_was_cut_off_is_refused(call, key):
     response = call(blend(BEST, OTHER, fuser=model(message(CUT, **{key: "MAX_TOKENS"})), fuse_when="always"))
     assert response.message.content == BEST
-    assert "cut off" in response.raw["blend"]["degraded_reasons"][0]
+    assert "cut off" in response.raw["blend"]["fusion_refused"]
+    assert not response.raw["blend"]["degraded"]
     assert response.raw["finish_reason"] == "stop"
 
 
@@ -83,8 +84,9 @@ def test_what_was_sent_of_a_fusion_that_was_cut_off_is_counted():
 
 @every_call
 def test_a_fusion_of_answers_that_were_cut_off_says_how_it_ended(call):
-    best, fused = message(BEST, finish_reason="length"), message(CUT, finish_reason="MAX_TOKENS")
-    response = call(blend(best, OTHER, fuser=model(fused), fuse_when="always"))
+    best, other = (message(text, finish_reason="length") for text in (BEST, OTHER))
+    fused = message(CUT, finish_reason="MAX_TOKENS")
+    response = call(blend(best, other, fuser=model(fused), fuse_when="always"))
     assert response.message.content == CUT
     assert response.raw["finish_reason"] == "MAX_TOKENS"
 

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_core.errors import ConfigurationError
 from blender_core.fuse import FusionGuard
 
 GUARD = FusionGuard()
@@ -48,14 +47,14 @@ def test_short_answers_may_be_fused_into_shorter_ones():
     assert GUARD.check("4", ["The sum of two and two is four, or 4."]) is None
 
 
-def test_an_apology_is_fine_where_the_best_answer_is_one():
+def test_an_apology_in_an_answer_is_no_refusal():
     best = "I'm sorry for your loss. Here is what to do next."
     assert GUARD.check("I'm sorry for your loss. First, rest.", [best]) is None
 
 
-def test_a_list_that_repeats_like_its_source_is_fine():
+def test_a_loop_is_stopped_where_the_best_answer_loops_too():
     best = "buy milk today please now " * 20
-    assert GUARD.check(best, [best]) is None
+    assert "repeats" in GUARD.check(best, [best])
 
 
 def test_a_beginning_is_not_judged_by_its_length():
@@ -69,8 +68,3 @@ def test_any_text_gets_a_verdict_and_blank_never_passes(text, candidates):
     assert verdict is None or verdict
     if not text.strip():
         assert verdict
-
-
-def test_settings_are_checked():
-    with pytest.raises(ConfigurationError, match="ngram is 0"):
-        FusionGuard(ngram=0)

@@ -52,9 +52,9 @@ def every_call(function):
 def test_a_fused_text_that_was_cut_off_is_refused(call, reason):
     result = call(blender(BEST, OTHER, fuser=writer(CUT, reason)))
     assert (result.text, result.winner, result.fused) == (BEST, "m0", ())
-    assert len(result.degraded) == 1
-    assert "cut off" in result.degraded[0]
-    assert reason in result.degraded[0]
+    assert result.degraded == ()
+    assert "cut off" in result.fusion_refused
+    assert reason in result.fusion_refused
     assert result.finish_reason == "stop"
 
 
@@ -67,15 +67,15 @@ def test_a_fused_text_that_ended_by_itself_is_kept(call, reason):
 
 
 @every_call
-def test_where_the_best_answer_was_cut_off_too_the_fused_text_is_kept(call):
-    best = Answer(BEST, finish_reason="MAX_TOKENS")
-    result = call(blender(best, OTHER, fuser=writer(CUT, "length")))
+def test_where_all_answers_were_cut_off_the_fused_text_may_be_too(call):
+    cut = [Answer(text, finish_reason="MAX_TOKENS") for text in (BEST, OTHER)]
+    result = call(blender(*cut, fuser=writer(CUT, "length")))
     assert (result.text, result.degraded, result.finish_reason) == (CUT, (), "length")
     assert result.to_dict()["finish_reason"] == "length"
 
 
 def test_a_picked_answer_keeps_its_own_finish_reason():
-    assert blender(Answer(BEST, finish_reason="length"), OTHER, fuser=None).blend("Why?").finish_reason == "length"
+    assert blender(Answer(BEST, finish_reason="length"), fuser=None).blend("Why?").finish_reason == "length"
 
 
 def test_what_was_sent_of_a_text_that_was_cut_off_is_counted():
