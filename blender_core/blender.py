@@ -39,9 +39,9 @@ class Blender:
     - If the ranker fails or times out, answers are ranked by their agreement in words.
     - If fusion fails or times out, the top-ranked answer is returned.
 
-    ``BlendResult.degraded`` then says so. If the guard refuses the fused text, the top-ranked answer is returned too, and
-    ``BlendResult.fusion_refused`` says why. A blender keeps no state of a call. Several threads and event loops may use
-    it at once. It pickles and deep-copies if its members do.
+    ``BlendResult.degraded`` then says so. If the guard refuses the fused text, the top-ranked answer is returned too.
+    ``BlendResult.fusion_refused`` then says why. A blender keeps no state of a call. Several threads and event loops
+    may use it at once. It pickles and deep-copies if its members do.
 
     Args:
         members: The LLMs: members, LLMs of any framework with an adapter, or functions from text to text. List the

@@ -80,8 +80,14 @@ def move_behind(ranking: Ranking, severities: Sequence[int]) -> Ranking:
         better = [index for index in ranked if severities[index] < severity]
         shift = max(scores[last] - scores[first] - moves[first] + distance for last in worse for first in better)
         if comparisons is not None:
-            known = (comparisons[last][first] - moves[first] for last in worse for first in better)
-            shift = max([shift, *(logit + distance for logit in known if math.isfinite(logit))])
+            # a matrix need not be antisymmetric
+            logits = (
+                logit - moves[first]
+                for last in worse
+                for first in better
+                for logit in (comparisons[last][first], -comparisons[first][last])
+            )
+            shift = max([shift, *(logit + distance for logit in logits if math.isfinite(logit))])
         for index in worse:
             moves[index] = -max(shift, 0.0)
     if not any(moves):

@@ -23,6 +23,7 @@ _FUNCTION_WORDS = {
         "wir ich aber kann haben wenn nur noch über"
     ),
     "French": (
+        "parce tout tous toute cela donc ainsi celui celle ces mes tes nos vos deux avez peu "
         "je tu me te mon pourquoi comment quel quelle quelles faut le la les des et est un une du que qui dans pour "
         "pas sur au aux avec ce cette par plus ne se sont être il elle ils nous vous mais ou où son sa ses leur comme "
         "peut même très était ont d'une qu'il c'est"
@@ -162,7 +163,12 @@ def _language(text: str, *, least_words: int) -> str | None:
         return None
     if script != "LATIN":
         return _SCRIPTS[script] if count >= _LEAST_LETTERS else None
-    return _latin_language(_TOKEN.findall(prose.lower().replace("\u2019", "'")), least_words)
+    # keywords of code are often in capitals
+    words = [
+        word if word.isupper() and len(word) > 1 else word.lower()
+        for word in _TOKEN.findall(prose.replace("\u2019", "'"))
+    ]
+    return _latin_language(words, least_words)
 
 
 def _latin_language(words: list[str], least_words: int) -> str | None:

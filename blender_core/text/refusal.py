@@ -79,9 +79,9 @@ def is_refusal(text: str) -> bool:
         return False
     stripped = text.strip().replace("\u2019", "'")
     opening = stripped[:_READ]
-    if len(stripped) > (_LONGEST_WITH_BUT if _BUT.search(opening[40:]) else _LONGEST):
-        return False
     if _NOTHING_ELSE.fullmatch(stripped):
         return True
     refuses = _REFUSES.match(opening) or _EASTERN.match(opening)
-    return refuses is not None and not _MISSING.search(opening)
+    if refuses is None or _MISSING.search(opening):
+        return False
+    return len(stripped) <= (_LONGEST_WITH_BUT if _BUT.search(opening, refuses.end()) else _LONGEST)

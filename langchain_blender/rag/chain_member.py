@@ -133,7 +133,7 @@ class RetrievalChainMember(RunnableMember, SourcedMember):
         runnable: The chain.
         name: Shown in results. Default is the name of the model that answers, else the chain's.
         input: A function from the prompt to the chain's input; ``"auto"`` reads the chain's input schema.
-        llm: The LLM that fuses if this chain is the strongest. Default is the model that answers, if the chain shows it.
+        llm: The LLM that fuses if this chain is the strongest. Default is the model that answers, if it is shown.
 
     Raises:
         ConfigurationError: It is not a runnable, or its input needs several keys. Pass ``input=function`` then.

@@ -97,6 +97,15 @@ def test_a_member_can_be_named_as_the_fuser(serve):
     assert (result["text"], result["fuser"]) == ("Air scatters blue light.", "llm:b")
 
 
+def test_a_refused_fusion_is_told_and_is_no_fault(serve):
+    server = serve(a=["Blue light is scattered.", "I'm sorry, but I can't merge these."], b=["Scattering."])
+    done = ask(server, "--fuse-when", "always", "--fail-if-degraded")
+    assert done.exit_code == 0
+    assert done.stdout.strip() == "Blue light is scattered."
+    assert "kept the best answer" in done.stderr
+    assert "a refusal" in done.stderr
+
+
 @pytest.mark.parametrize(("flags", "code"), [((), 0), (("--fail-if-degraded",), 3)])
 def test_degraded_is_told_and_may_be_an_error(serve, flags, code):
     server = serve(a=["Blue light is scattered.", Reply(refusal="no")], b=["Scattering."])
