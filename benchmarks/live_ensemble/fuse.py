@@ -2,7 +2,8 @@
 
     python benchmarks/live_ensemble/fuse.py --when auto
 
-Each member gives its recorded answer, and fuses for real where it ranked first: the default blend of ``BlendedLLM``.
+Each member gives its recorded answer. The strongest on the development half, which is given first, fuses for real: the
+default blend of ``BlendedLLM``.
 ``auto+short`` also fuses where the best answer is short. Writes ``blended-RANKER-WHEN.jsonl``, which ``report.py``
 reads. One thread a model (1.9 GB of models).
 """
@@ -14,7 +15,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from report import HERE
+from report import HERE, member, scores_of
 
 from blender_core import Answer, Blender, FusePolicy, Member, OpenAIMember, Prompt
 from blender_core.fuse import Fuser
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--ranker", default="embedded")
     parser.add_argument("--when", choices=("auto", "auto+short", "always"), default="auto")
     parser.add_argument(
-        "--fuser", default=None, help="member, or folder of a GenFuser, that always fuses; default the first in rank"
+        "--fuser", default=None, help="member, or folder of a GenFuser, that always fuses; default the strongest"
     )
     parser.add_argument("--top-k", type=int, default=3)
     parser.add_argument("--out", type=Path, default=None)
@@ -50,11 +51,14 @@ def main() -> None:
     folder = None if options.fuser is None or options.fuser in MODELS else Path(options.fuser)
     by = "" if options.fuser is None else "@GenFuser" if folder else f"@{options.fuser}"
     target = options.out or HERE / f"blended-{options.ranker}-{options.when}{by}.jsonl"
-    records = [record for record in read_mix(HERE / "answers.jsonl.gz") if record.extra["split"] == "test"]
+    gathered = list(read_mix(HERE / "answers.jsonl.gz"))
+    development = [record for record in gathered if record.extra["split"] == "development"]
+    records = [record for record in gathered if record.extra["split"] == "test"]
     done = set()
     if target.exists():
         done = {json.loads(line)["id"] for line in target.read_text(encoding="utf-8").splitlines()}
     names = [candidate.model for candidate in records[0].candidates]
+    names.sort(key=lambda name: -sum(scores_of(development, member(name))))
     answers: dict[str, dict[str, str]] = {name: {} for name in names}
     for record in records:
         for candidate in record.candidates:
@@ -87,6 +91,7 @@ def main() -> None:
                 "fused": list(result.fused),
                 "decision": result.decision,
                 "degraded": list(result.degraded),
+                "fusion_refused": result.fusion_refused,
                 "seconds": round(result.timings.fuse, 2),
             }
             out.write(json.dumps(row, ensure_ascii=False) + "\n")

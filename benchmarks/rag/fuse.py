@@ -61,6 +61,7 @@ def main() -> None:
                 "fused": list(result.fused),
                 "winner": result.winner,
                 "degraded": list(result.degraded),
+                "fusion_refused": result.fusion_refused,
                 "seconds": round(result.timings.fuse, 2),
             }
             out.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -26,7 +26,7 @@ class FuseContext:
 
     Attributes:
         prompt: The prompt; ``prompt.text`` is one text.
-        candidates: The top-k answers, best first, duplicates removed.
+        candidates: The top-k answers, best first, without duplicates, refusals and answers more flawed than the best.
         ranking: The ranking over all answers.
         agreement: Share of all ranked answers whose text is the best answer's, in [0, 1]. The best counts too.
         ahead: Probability, by the member prior, that the member of the best answer beats each single other member among
