@@ -42,7 +42,7 @@ SOUND = Flaw(0, "")
 def find_flaws(prompt: Prompt, answers: Sequence[Answer]) -> list[Flaw]:
     """Find the flaw of each answer, the worst if it has several.
 
-    Answers with tool calls have none. Where a program reads the answer, only a cut is one. A refusal may be in any
+    Answers with tool calls have none. If a program reads the answer, only a cut is one. A refusal may be in any
     language, so that it does not lose to an answer for that.
 
     Args:
