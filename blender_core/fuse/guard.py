@@ -16,7 +16,9 @@ _TALKS_ABOUT_CANDIDATES = re.compile(
     r"|<\s?/?candidate\b|\bcandidates? (number )?\d\b",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"\w")
+# a huge text must not block the event loop
+_READ = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class FusionGuard:
             return f"{len(stripped)} characters, more than {self.max_length_ratio:g} times its candidates"
         if is_refusal(stripped):
             return "an apology or a refusal"
-        if _TALKS_ABOUT_CANDIDATES.search(stripped) and not _TALKS_ABOUT_CANDIDATES.search(" ".join(candidates)):
+        talks = _TALKS_ABOUT_CANDIDATES.search
+        if talks(stripped[:_READ]) and not talks(" ".join(candidates)):
             return "it talks about the candidates"
         if complete and len(best) > self.short_answer and len(stripped) < self.min_length_ratio * len(best):
             return f"{len(stripped)} characters, a fraction of the best candidate's {len(best)}"
