@@ -443,6 +443,34 @@ class MemberPrior:
         """Return the estimated strength of each member, by name."""
         return self._known().strengths
 
+    def strongest_first(self, members: Sequence[str]) -> tuple[str, ...]:
+        """Order members by strength; equal ones keep the given order, unknown ones count as average.
+
+        Args:
+            members: Names of members.
+
+        Returns:
+            The same names, strongest first.
+        """
+        strengths = self.strengths()
+        return tuple(sorted(members, key=lambda name: -round(strengths[name].mean, 9) if name in strengths else 0.0))
+
+    def preference(self, first: str, second: str) -> float:
+        """Return the probability that a member's answer to some prompt is better than another's.
+
+        Args:
+            first: Name of a member.
+            second: Name of another.
+
+        Returns:
+            In (0, 1); 0.5 if nothing is known of one of them.
+        """
+        strengths = self.strengths()
+        if first not in strengths or second not in strengths:
+            return 0.5
+        ahead = (strengths[first].mean - strengths[second].mean) / self._temperature
+        return 0.5 * (1.0 + math.tanh(0.5 * ahead))
+
     def _known(self) -> _Known:
         """Fit the strengths, and the trust in the ranker's scores."""
         with self._lock:
