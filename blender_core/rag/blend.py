@@ -222,12 +222,20 @@ class _BoundPrior:
             return blended
         scores = moved_behind(blended.scores, grounded.unsupported)
         if tuple(scores) != blended.scores:
-            blended = Ranking.from_scores(scores, ranker=blended.ranker, cut=blended.cut)
+            blended = Ranking.from_scores(
+                scores, ranker=blended.ranker, temperature=blended.temperature, cut=blended.cut
+            )
         self._call.remember(replace(grounded, ranking=blended))
         return blended
 
     def observe(self, members: Sequence[str], ranking: Ranking) -> None:
         self._prior.observe(members, ranking)
+
+    def strongest_first(self, members: Sequence[str]) -> tuple[str, ...]:
+        return self._prior.strongest_first(members)
+
+    def preference(self, first: str, second: str) -> float:
+        return self._prior.preference(first, second)
 
 
 def _answer(outcome: MemberOutcome) -> Answer:
