@@ -26,7 +26,8 @@ EXTRAS = {
     "demo": {"openai", "xllamacpp"},
 }
 QUESTION = "What is the capital of France?"
-COMMANDS = ["", "ask", "rank", "compare", "models", "mix", "eval ranker", "eval blend", "train ranker", "train fuser"]
+COMMANDS = ["", "ask", "rank", "rate", "compare", "models"]
+COMMANDS += ["mix", "eval ranker", "eval blend", "train ranker", "train fuser"]
 ANSWERS = ["The capital of France is Paris.", "I like turtles."]
 
 

@@ -11,6 +11,8 @@ the prompts does not matter.
 
 from __future__ import annotations
 
+import importlib.resources
+import json
 import math
 import uuid
 import weakref
@@ -118,6 +120,18 @@ class MemberPrior:
         prior = cls(path=path, text_reliability=text_reliability)
         prior._kept.add(PriorState(declared=_declared_logits(strengths)), at_once=True)
         return prior
+
+    @classmethod
+    def of_catalogue(cls) -> MemberPrior:
+        """Make the prior of the local models, from checked answers to prompts that no test uses.
+
+        ``blended-llm ask`` takes it if local models alone answer. A model that it does not know counts as average.
+
+        Returns:
+            The prior. It is in memory only.
+        """
+        file = importlib.resources.files("blender_core.local") / "catalogue_prior.json"
+        return cls.from_dict(json.loads(file.read_text(encoding="utf-8")))
 
     @property
     def path(self) -> Path | None:
