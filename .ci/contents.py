@@ -8,6 +8,7 @@ import zipfile
 
 PACKAGES = {"blender_core", "blender_lab", "langchain_blender", "llamaindex_blender", "llama_index"}
 WHEEL = {
+    "blender_core/local/catalogue_prior.json",
     "blender_core/py.typed",
     "blender_core/rank/embedded_weights/model.int8.onnx",
     "blender_core/rank/embedded_weights/ranker.json",

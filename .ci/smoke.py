@@ -23,10 +23,11 @@ EXTRAS = {
     "torch": {"torch", "transformers", "safetensors"},
     "train": {"accelerate", "datasets", "gguf", "onnx", "peft", "tensorboard"},
     "eval": {"matplotlib", "rouge_score", "sacrebleu", "scipy"},
-    "demo": {"filelock", "openai", "xllamacpp"},
+    "demo": {"openai", "xllamacpp"},
 }
 QUESTION = "What is the capital of France?"
-COMMANDS = ["", "ask", "rank", "compare", "models", "mix", "eval ranker", "eval blend", "train ranker", "train fuser"]
+COMMANDS = ["", "ask", "rank", "rate", "compare", "models"]
+COMMANDS += ["mix", "eval ranker", "eval blend", "train ranker", "train fuser"]
 ANSWERS = ["The capital of France is Paris.", "I like turtles."]
 
 

@@ -248,10 +248,13 @@ class BlendCall:
             blended = prior.blend(names, ranking, texts)
             if list(map(math.isfinite, blended.scores)) != list(map(math.isfinite, ranking.scores)):
                 raise RankerError(f"it made {list(blended.scores)} of the scores {list(ranking.scores)}")
-            prior.observe(names, ranking)
         except Exception as error:
             self._degraded.append(f"member prior: {type(error).__name__}: {error}; ranked without it")
             return ranking
+        try:
+            prior.observe(names, ranking)
+        except Exception as error:
+            self._degraded.append(f"member prior: {type(error).__name__}: {error}; this ranking may be lost to it")
         return blended
 
     def _announce(self, selection: Selection, ranking: Ranking | None, winner: MemberOutcome) -> None:

@@ -67,8 +67,8 @@ class SharedSettings(TypedDict, total=False):
         semaphore: A ``SharedSemaphore`` that several blends share; it replaces ``max_concurrency``.
         gather_share: Share of the deadline, above 0 and up to 0.95, after which gathering ends if the quorum is met
             (default 0.7).
-        member_prior: A ``MemberPrior``: the strength of each member in earlier rankings. Every ranking is blended
-            with it and then added to it. ``None`` (default) ranks each prompt by itself.
+        member_prior: A ``MemberPrior``: the strength of each member, declared, rated or learned. Every ranking is
+            blended with it and then added to it. ``None`` (default) ranks each prompt by itself.
     """
 
     fuser: Fuser | str | Any | None
@@ -109,6 +109,7 @@ _RULES: dict[str, tuple[Any, str, Callable[[Any], bool]]] = {
     "max_concurrency": (Integral | None, f"{_NUMBER} of at least 1", lambda value: value is None or value >= 1),
     "policy": (GatherPolicy | None, "a GatherPolicy", lambda _: True),
     "semaphore": (SharedSemaphore | None, "a SharedSemaphore", lambda _: True),
+    "member_prior": (MemberPrior | None, "a MemberPrior, such as MemberPrior(path='prior.json')", lambda _: True),
     "gather_share": (Real, "a share above 0 and up to 0.95", lambda value: 0 < value <= 0.95),
     "citations": (bool, "True or False", lambda _: True),
     "source_characters": (Integral, f"{_NUMBER} of at least 0", lambda value: value >= 0),

@@ -300,6 +300,7 @@ WRONG = {
     "guard": [5, "strict", False],
     "policy": [{"timeout": 5}],
     "semaphore": [5],
+    "member_prior": [5, "prior.json", {"a": 0.5}],
     "ranker": ["", "no-such-ranker", 5],
     "citations": ["no", 1],
     "source_characters": [-5, None, float("nan"), "5"],

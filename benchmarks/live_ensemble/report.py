@@ -4,7 +4,8 @@
 
 No model but the embedded ranker is run: the answers of the four local models are in this folder. The member prior
 is learned from the rankings of the development half, without looking at any check, and goes on learning on the test
-half; "judged" rows tell it which answers to some development prompts are right instead.
+half; "judged" rows tell it which answers to some development prompts are right instead. "declared" is the share that
+each member has right there, the catalogue's prior is that of `make_prior.py`.
 """
 
 from __future__ import annotations
@@ -103,6 +104,11 @@ def main() -> None:
             for record in development[:: len(development) // count][:count]:
                 rate(prior, name, record)
             systems[f"{name} + prior with {count} judged prompts"] = scores_of(test, ranked(name, prior))
+    shares = {name: sum(scores_of(development, member(name))) / len(development) for name in names}
+    systems["embedded + declared shares of the development half"] = scores_of(
+        test, ranked("embedded", MemberPrior.declared(shares))
+    )
+    systems["embedded + the catalogue's prior"] = scores_of(test, ranked("embedded", MemberPrior.of_catalogue()))
     for path in sorted(HERE.glob("blended-*.jsonl")):
         rows = {row["id"]: row for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
         _, ranker, when = path.stem.split("-", 2)

@@ -13,6 +13,7 @@ from blender_core.cli.compare import compare
 from blender_core.cli.models import models
 from blender_core.cli.output import EXIT_CODES
 from blender_core.cli.rank import rank
+from blender_core.cli.rate import rate
 from blender_core.errors import ConfigurationError
 
 __all__ = ["ENTRY_POINT_GROUP", "app"]
@@ -45,7 +46,7 @@ def _options(
     """Blend several LLMs into one: gather every answer, rank them, fuse the best."""
 
 
-for _command in (ask, rank, compare, models):
+for _command in (ask, rank, rate, compare, models):
     app.command(epilog=EXIT_CODES)(_command)
 
 
@@ -67,7 +68,7 @@ def _add(entry: EntryPoint, taken: dict[str, str]) -> None:
         typer.echo(f"command left out: {source}: {type(error).__name__}: {error}", err=True)
 
 
-_taken = dict.fromkeys(("ask", "rank", "compare", "models"), "blended-llm")
+_taken = dict.fromkeys(("ask", "rank", "rate", "compare", "models"), "blended-llm")
 # the laboratory's commands come first, so that none replaces them
 for _entry in sorted(
     entry_points(group=ENTRY_POINT_GROUP), key=lambda one: (not one.value.startswith("blender_lab."), one.name)

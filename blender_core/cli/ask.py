@@ -16,6 +16,7 @@ from blender_core.cli.output import (
     LocalModels,
     RankerName,
     console,
+    open_prior,
     read_text,
     reported,
     write_json,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from blender_core.local import LocalModel
     from blender_core.local.download import Progress, Stage
     from blender_core.members.member import Member
+    from blender_core.rank.member_prior import MemberPrior
     from blender_core.types.prompt import Prompt
     from blender_core.types.result import BlendResult
 
@@ -133,6 +135,14 @@ def ask(
     endpoint: Endpoints = None,
     system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
     ranker: RankerName = "embedded",
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Strength of the members, made by `rate`; none: without.",
+            show_default="the catalogue's, if local models alone answer",
+        ),
+    ] = None,
     fuser: Annotated[
         str, typer.Option(help="llm: the strongest member fuses; none: only pick; or a member's name.")
     ] = "llm",
@@ -170,6 +180,9 @@ def ask(
         # resolved first, so that a mistyped name costs no download
         chosen_ranker = resolve_ranker(ranker)
         progress = console(stderr=True)
+        member_prior = _prior(
+            prior, progress, local_only=not endpoint and (bool(model) or not endpoints_from_environment())
+        )
         with open_members(
             model or [], endpoint or [], max_tokens=max_tokens, temperature=temperature, console=progress
         ) as members:
@@ -181,6 +194,7 @@ def ask(
                 fuse_when=fuse_when,
                 deadline=deadline,
                 policy=policy,
+                member_prior=member_prior,
             )
             result = asyncio.run(_watch(blender, asked, progress))
         _show(result, progress, as_json=as_json)
@@ -196,6 +210,19 @@ def _fuser(name: str, members: Sequence[Member]) -> Member | str | None:
             return member
     known = ", ".join(member.name for member in members)
     raise ConfigurationError(f"--fuser is {name!r}; use llm, none, or one of the members: {known}")
+
+
+def _prior(path: str | None, progress: Console, *, local_only: bool) -> MemberPrior | None:
+    from blender_core.rank.member_prior import MemberPrior
+
+    if path is not None or not local_only:
+        return open_prior(path)
+    prior = MemberPrior.of_catalogue()
+    rated = len(prior.to_dict()["rated"])
+    progress.print(
+        f"member prior: the catalogue's, from {rated} checked prompts; --prior none leaves it out", style="dim"
+    )
+    return prior
 
 
 def _prompt(question: str, system: str | None) -> Prompt:

@@ -18,14 +18,18 @@ from blender_core.errors import BlendError, ConfigurationError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from blender_core.rank.member_prior import MemberPrior
+
 __all__ = [
     "DEBUG_VARIABLE",
     "EXIT_CODES",
     "Endpoints",
     "ExitCode",
     "LocalModels",
+    "PriorFile",
     "RankerName",
     "console",
+    "open_prior",
     "read_text",
     "reported",
     "write_json",
@@ -51,6 +55,12 @@ RankerName = Annotated[
     str, typer.Option(help="embedded, reward-head, consensus, longest, random, or the folder of a trained ranker.")
 ]
 """The option ``--ranker`` of commands that rank."""
+
+PriorFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Strength of the members, made by `rate`; none: without.", show_default="none"),
+]
+"""The option ``--prior`` of commands that rank."""
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 failed (for example too few answers), 2 wrong usage or input, "
@@ -83,6 +93,25 @@ def console(*, stderr: bool) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False)
+
+
+def open_prior(path: str | None) -> MemberPrior | None:
+    """Read the member prior that ``--prior`` names; the file is not changed.
+
+    Args:
+        path: The file; ``none`` or ``None`` is no prior.
+
+    Returns:
+        The prior.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or is no member prior.
+    """
+    if path is None or path == "none":
+        return None
+    from blender_core.rank.member_prior import MemberPrior
+
+    return MemberPrior.load(os.path.expanduser(path))
 
 
 @contextmanager

@@ -92,7 +92,8 @@ def _silent(model: LocalModel, stage: Stage, done: int, total: int) -> None:
 
 
 def _fetch_locked(model: LocalModel, target: Path, report: Progress) -> None:
-    filelock = require("filelock", feature="fetching a local model", extra="demo")
+    import filelock
+
     lock = filelock.FileLock(f"{target}.lock")
     try:
         with lock.acquire(timeout=_LOCK_TIMEOUT):

@@ -221,6 +221,10 @@ class _BoundRanker:
         return grounded.ranking
 
 
+# grounded scores are standardised: those of two answers are always 2 apart, which is no certainty
+_LOGIT = 2.0
+
+
 class _BoundPrior:
     """Adapts the member prior to one call; unsupported answers stay behind all others."""
 
@@ -229,18 +233,27 @@ class _BoundPrior:
         self._prior = prior
 
     def blend(self, members: Sequence[str], ranking: Ranking, texts: Sequence[str]) -> Ranking:
-        blended = self._prior.blend(members, ranking, texts)
+        scaled = replace(ranking, temperature=_LOGIT)
+        blended = self._prior.blend(members, scaled, texts)
         grounded = self._call.ranked(ranking)
-        if grounded is None or blended is ranking:
-            return blended
+        if grounded is None or blended is scaled:
+            return ranking
         scores = moved_behind(blended.scores, grounded.unsupported)
         if tuple(scores) != blended.scores:
-            blended = Ranking.from_scores(scores, ranker=blended.ranker, cut=blended.cut)
+            blended = Ranking.from_scores(
+                scores, ranker=blended.ranker, temperature=blended.temperature, cut=blended.cut
+            )
         self._call.remember(replace(grounded, ranking=blended))
         return blended
 
     def observe(self, members: Sequence[str], ranking: Ranking) -> None:
-        self._prior.observe(members, ranking)
+        self._prior.observe(members, replace(ranking, temperature=_LOGIT))
+
+    def strongest_first(self, members: Sequence[str]) -> tuple[str, ...]:
+        return self._prior.strongest_first(members)
+
+    def preference(self, first: str, second: str) -> float:
+        return self._prior.preference(first, second)
 
     def __getattr__(self, name: str) -> Any:
         # what only some priors can say

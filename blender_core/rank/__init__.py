@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from blender_core.rank.embedding_rankers import BiEncoderRanker, EmbeddingConsensusRanker
     from blender_core.rank.lexical_consensus import LexicalConsensusRanker
     from blender_core.rank.llm_judge import Judgement, LLMJudge
-    from blender_core.rank.member_prior import MemberStrength
+    from blender_core.rank.member_strength import MemberStrength
     from blender_core.rank.mlm_scoring import MLMScoringRanker
     from blender_core.rank.pair_ranker import PairRanker
     from blender_core.rank.protocol import Ranker
@@ -33,7 +33,7 @@ _HOMES = {
     "blender_core.rank.embedding_rankers": "BiEncoderRanker EmbeddingConsensusRanker",
     "blender_core.rank.lexical_consensus": "LexicalConsensusRanker",
     "blender_core.rank.llm_judge": "Judgement LLMJudge",
-    "blender_core.rank.member_prior": "MemberStrength",
+    "blender_core.rank.member_strength": "MemberStrength",
     "blender_core.rank.mlm_scoring": "MLMScoringRanker",
     "blender_core.rank.pair_ranker": "PairRanker",
     "blender_core.rank.protocol": "Ranker",

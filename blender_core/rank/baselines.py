@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 from blender_core.text.distinct import distinct_candidates
@@ -29,7 +30,7 @@ class LongestRanker:
         """Rank by length; see ``Ranker.rank``. The confidence is always 0.5."""
         distinct = distinct_candidates(candidates)
         scores = distinct.spread_scores([len(text.strip()) for text in distinct.texts])
-        return Ranking.from_scores(scores, ranker=self.name, confidence=0.5)
+        return Ranking.from_scores(scores, ranker=self.name, confidence=0.5, temperature=math.inf)
 
 
 class RandomRanker:
@@ -58,7 +59,7 @@ class RandomRanker:
         """Rank at random; see ``Ranker.rank``. Scores are in [0, 1), the confidence is 0.5."""
         distinct = distinct_candidates(candidates)
         scores = distinct.spread_scores([self._draw(prompt, text) for text in distinct.texts])
-        return Ranking.from_scores(scores, ranker=self.name, confidence=0.5)
+        return Ranking.from_scores(scores, ranker=self.name, confidence=0.5, temperature=math.inf)
 
     def _draw(self, prompt: str, text: str) -> float:
         digest = hashlib.sha256()

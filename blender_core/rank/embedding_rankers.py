@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -55,7 +56,10 @@ class BiEncoderRanker:
         # rounded, so that scores that differ only by the order of summing tie
         scores = [round(float(score), 9) for score in answers @ source]
         return Ranking.from_scores(
-            distinct.spread_scores(scores), ranker=self.name, confidence=0.5 if len(scores) > 1 else None
+            distinct.spread_scores(scores),
+            ranker=self.name,
+            confidence=0.5 if len(scores) > 1 else None,
+            temperature=math.inf,
         )
 
 
@@ -99,4 +103,6 @@ class EmbeddingConsensusRanker:
         mean = (similarity @ weights - 1.0) / (weights.sum() - 1.0)
         # rounded, so that equal agreement is a tie whatever the order of summing
         scores = [round(float(score), 9) for score in mean]
-        return Ranking.from_scores(distinct.spread_scores(scores), ranker=self.name, confidence=0.5)
+        return Ranking.from_scores(
+            distinct.spread_scores(scores), ranker=self.name, confidence=0.5, temperature=math.inf
+        )

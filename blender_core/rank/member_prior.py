@@ -1,308 +1,69 @@
-"""Learn each member's strength from past rankings, and blend it into new ones.
+"""Keep the strength of each member, declared, rated or learned, and blend it into rankings.
 
 A weak ranker learns little from one answer, but it scores every member on many prompts. Its scores estimate the
 strength of each member without any label. That estimate improves the ranking of the next answers.
 
-The model is empirical Bayes (Efron and Morris 1973). The score of member m's answer is the sum of a prompt effect, m's
-strength and an effect of the answer. Strengths are normal around 0; their variance is estimated from the scores. So if
-members do not differ, nothing is blended in. Only sums over pairs of members are kept: the state is small, and the
-order of the prompts does not matter.
-
 Scores alone show the ranker's opinion, right or wrong. A few prompts rated by the user show how far to trust it, and
-the strength of members that it does not see (``fit_ratings``).
+the strength of members that it does not see. A declaration says it before anything was seen. The model is in
+``member_strength.py``. Only sums over pairs of members and the ratings are kept: the state is small, and the order of
+the prompts does not matter.
 """
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import math
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import uuid
+import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.rank.member_strength import (
+    MemberStrength,
+    RatedPair,
+    StrengthFit,
+    fit_strengths,
+    strengths_from_scores,
+)
+from blender_core.rank.prior_file import KeptState, read_state, write_json_file
+from blender_core.rank.prior_state import LARGEST, PriorState, RankerRecord, RatedPrompt, is_finite, prompt_key
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.ranking import Ranking
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+__all__ = ["MemberPrior"]
 
-    Array = npt.NDArray[np.float64]
-
-__all__ = [
-    "MemberPrior",
-    "MemberStrength",
-    "RatedPair",
-    "RatingFit",
-    "fit_ratings",
-    "is_finite",
-    "ranking_problem",
-    "state_problem",
-    "strengths_from_scores",
-]
-
-_EM_STEPS = 50
-_SPREAD_STEPS = 12
-_SMALLEST_TRUST = 0.05
-# prior variance of the extras in squared logits, and its weight as a number of members
-_SPREAD, _SPREAD_MEMBERS = 0.25, 4.0
-
-
-class RatedPair(NamedTuple):
-    """Two members' answers to one prompt, rated by the user.
-
-    Attributes:
-        first: Name of a member.
-        second: Name of another.
-        margin: The ranker's score of the first answer minus that of the second; ``None`` if unknown.
-        won: Probability that the first is better, in [0, 1].
-        weight: Weight of the pair in the fit.
-    """
-
-    first: str
-    second: str
-    margin: float | None
-    won: float
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class RatingFit:
-    """Trust in the ranker and extras of the members, fitted to ratings.
-
-    Attributes:
-        trust: Factor of the ranker's scores; 1 takes them as they are.
-        extra: Strength of each member that the scores do not show, on the ranker's scale, shape (members,).
-        covariance: Of ``extra``, shape (members, members).
-    """
-
-    trust: float
-    extra: Array
-    covariance: Array
-
-
-def fit_ratings(
-    index: Mapping[str, int], rated: Sequence[RatedPair], strengths: Array, *, temperature: float, factor: float
-) -> RatingFit:
-    """Fit the trust in the ranker and the extras of the members to ratings.
-
-    Args:
-        index: Index by member.
-        rated: At least one pair. Pairs without a margin do not affect the trust.
-        strengths: Strengths estimated from the scores, shape (members,).
-        temperature: The ranker's; a margin divided by it is a logit.
-        factor: Weight of a strength relative to the score of a text.
-
-    Returns:
-        The posterior mode, with the covariance there.
-    """
-    import numpy as np
-
-    from blender_core.rank.logistic_regression import fit_logistic
-
-    first = np.array([index[pair.first] for pair in rated])
-    second = np.array([index[pair.second] for pair in rated])
-    won = np.array([pair.won for pair in rated])
-    weights = np.array([pair.weight for pair in rated])
-    known = np.array([pair.margin is not None for pair in rated])
-    margins = np.array([pair.margin or 0.0 for pair in rated])
-    ahead = strengths[first] - strengths[second]
-    rows, size = np.arange(len(rated)), len(index)
-    design = np.zeros((len(rated), size + 1))
-    design[:, 0] = np.where(known, margins + factor * ahead, 0.0) / temperature
-    design[rows, 1 + first] += 1.0
-    design[rows, 1 + second] -= 1.0
-    offset = np.where(known, 0.0, ahead) / temperature
-    start = np.zeros(size + 1)
-    start[0] = 1.0
-    solution, spread = start.copy(), _SPREAD
-    covariance: npt.NDArray[Any] = np.zeros((size + 1, size + 1))
-    for _ in range(_SPREAD_STEPS):
-        # the prior of the trust has the standard deviation 1
-        precision = np.diag(np.r_[1.0, np.full(size, 1.0 / spread)])
-        solution, curvature = fit_logistic(
-            design, won, weights, precision, offset=offset, prior_mean=start, start=solution
-        )
-        covariance = np.linalg.inv(curvature)
-        extra = solution[1:]
-        seen = float(extra @ extra) + float(np.trace(covariance[1:, 1:]))
-        spread = (seen + _SPREAD_MEMBERS * _SPREAD) / (size + _SPREAD_MEMBERS)
-    return RatingFit(
-        max(float(solution[0]), _SMALLEST_TRUST), temperature * solution[1:], temperature**2 * covariance[1:, 1:]
-    )
-
-
-def strengths_from_scores(
-    index: Mapping[str, int], margins: Mapping[tuple[str, str], tuple[float, float, float]], freedom: int
-) -> tuple[Array, Array]:
-    """Estimate strengths from scores without labels, by expectation maximisation.
-
-    Args:
-        index: Index by member.
-        margins: Weight, weighted margin and weighted squared margin, by pair of members.
-        freedom: Degrees of freedom of the squared margins.
-
-    Returns:
-        Posterior mean, shape (members,), and covariance, shape (members, members); zeros if nothing is known.
-    """
-    import numpy as np
-
-    size = len(index)
-    laplacian, right, squares = np.zeros((size, size)), np.zeros(size), 0.0
-    for (first, second), (weight, linear, square) in margins.items():
-        i, j = index[first], index[second]
-        laplacian[[i, j], [i, j]] += weight
-        laplacian[[i, j], [j, i]] -= weight
-        right[i] += linear
-        right[j] -= linear
-        squares += square
-    if freedom == 0 or squares <= 0.0:
-        return np.zeros(size), np.zeros((size, size))
-    within = between = squares / freedom
-    mean: npt.NDArray[Any] = np.zeros(size)
-    covariance: npt.NDArray[Any] = np.zeros((size, size))
-    for _ in range(_EM_STEPS):
-        covariance = np.linalg.inv(laplacian / within + np.eye(size) / between)
-        mean = covariance @ right / within
-        residual = squares - 2.0 * float(mean @ right) + float(mean @ laplacian @ mean)
-        within = max((residual + float(np.trace(laplacian @ covariance))) / freedom, 1e-9 * squares / freedom)
-        between = max((float(mean @ mean) + float(np.trace(covariance))) / size, 1e-9 * squares / freedom)
-    return mean, covariance
-
-
-Pair = tuple[str, str]
-
-# limit of scores, also in temperatures, and of counts: squares of larger ones lose precision
-_LARGEST = 1e9
-# a margin is the difference of two scores
-_LARGEST_MARGIN = 2.001 * _LARGEST
-
-
-def is_finite(value: Any) -> bool:
-    """Check if a value is a finite number."""
-    try:
-        return math.isfinite(value)
-    except (OverflowError, TypeError, ValueError):
-        return False
-
-
-def ranking_problem(ranking: Ranking) -> str | None:
-    """Describe why a prior cannot learn from a ranking.
-
-    Args:
-        ranking: The ranker's, before any blending.
-
-    Returns:
-        The problem with its remedy, or ``None``.
-    """
-    if not 1.0 / _LARGEST <= ranking.temperature <= _LARGEST:
-        return f"the ranking's temperature is {ranking.temperature}; it must be finite and above 0"
-    known = [score for score in ranking.scores if math.isfinite(score)]
-    largest = max(map(abs, known), default=0.0)
-    if not largest <= _LARGEST * min(1.0, ranking.temperature):
-        return (
-            f"scores of {ranking.ranker!r} reach {largest:g} at temperature {ranking.temperature:g}, too far to learn "
-            f"from; scale them below {_LARGEST:g}, as a score and divided by the temperature"
-        )
-    return None
-
-
-def state_problem(
-    *,
-    temperature: float,
-    counts: Mapping[str, int],
-    answers: Mapping[str, int],
-    margins: Mapping[Pair, tuple[float, float, float]],
-    judged: Mapping[Pair, tuple[float, float]],
-    rated: Sequence[RatedPair],
-) -> str | None:
-    """Describe why the saved state of a prior cannot be used.
-
-    Args:
-        temperature: The ranker's.
-        counts: Counts such as that of prompts, by name of the field.
-        answers: Answers seen, by member.
-        margins: Weight, weighted margin and weighted squared margin, by pair of members.
-        judged: Number of ratings and wins of the first, by pair of members.
-        rated: Rated pairs, each with a margin.
-
-    Returns:
-        The first problem, or ``None``.
-    """
-    if not 1.0 / _LARGEST <= temperature <= _LARGEST:
-        return f"temperature is {temperature}; it must be finite and above 0"
-    for name, count in (*answers.items(), *counts.items()):
-        if not 0 <= count <= _LARGEST:
-            return f"the count of {name!r} is {count}"
-    problems = (_margin_problems(answers, margins), _judged_problems(judged), _rated_problems(rated, temperature))
-    return next((problem for found in problems for problem in found), None)
-
-
-def _margin_problems(answers: Mapping[str, int], margins: Mapping[Pair, tuple[float, float, float]]) -> Iterator[str]:
-    for pair, (weight, linear, square) in margins.items():
-        if pair[0] == pair[1] or not answers.keys() >= set(pair):
-            yield f"margins speak of {pair}, which are not two of the members in answers"
-        sound = 0.0 < weight <= _LARGEST and 0.0 <= square <= weight * _LARGEST_MARGIN**2
-        if not (sound and abs(linear) <= weight * _LARGEST_MARGIN):
-            yield f"margins of {pair} are {weight}, {linear}, {square}"
-
-
-def _judged_problems(judged: Mapping[Pair, tuple[float, float]]) -> Iterator[str]:
-    for pair, (count, wins) in judged.items():
-        if pair[0] == pair[1] or not 0.0 <= wins <= count <= _LARGEST:
-            yield f"{pair} were judged {count} times with {wins} wins of the first"
-
-
-def _rated_problems(rated: Sequence[RatedPair], temperature: float) -> Iterator[str]:
-    largest = _LARGEST_MARGIN * min(1.0, temperature)
-    for pair in rated:
-        sound = pair.margin is not None and abs(pair.margin) <= largest
-        if pair.first == pair.second or not (sound and 0.0 <= pair.won <= 1.0 and 0.0 < pair.weight <= 1.0):
-            yield f"rated holds {tuple(pair)}"
-
-
-_FORMAT = 2
-_READ_FORMATS = (1, 2)
-
-
-@dataclass(frozen=True, slots=True)
-class MemberStrength:
-    """The estimated strength of one member.
-
-    Attributes:
-        mean: Expected score above the average member, on the ranker's scale; higher is better.
-        deviation: Standard deviation of that estimate.
-        answers: Answers seen.
-    """
-
-    mean: float
-    deviation: float
-    answers: int
-
-
-class _Known(NamedTuple):
-    strengths: dict[str, MemberStrength]
-    trust: float
+_TEXT_RELIABILITY = 0.5
+# of a declared order: each member is better than the next on three of four prompts, the first on at most 27 of 28
+_ORDER_STEP, _ORDER_RANGE = math.log(3.0), math.log(27.0)
 
 
 class MemberPrior:
-    """Learns the strength of each member from a ranker's scores, without labels.
+    """Knows the strength of each member: declared by you, rated by you, or learned from rankings.
 
     Safe to use from several threads.
 
-    You own the object: pass it to each new ``Blender``, save and load it. Discard it if the models behind the names
-    change. A blender applies it to every ranking and then adds that ranking.
+    - **Declared**: ``MemberPrior.declared({"gpt": 0.8, "llama": 0.5})``, before anything was seen.
+    - **Rated**: ``judge`` and ``judge_answers``, or the command ``blended-llm rate``.
+    - **Learned**: a blend applies the prior to every ranking and then adds that ranking (``observe``).
+
+    Declarations and ratings count with every ranker. A rating's margin counts with the ranker that made it; with
+    another one only who was better counts. What was learned from the scores of a ranker counts with that ranker alone.
+
+    You own the object: pass it to each new ``Blender``. Discard it if the models behind the names change. With
+    ``path`` it keeps itself in a file that several processes may share: ratings are saved at once, learned rankings
+    some seconds later or at the end of the program.
 
     Args:
+        path: JSON file that is read if it is there, and then kept up to date. Default: the prior is in memory only.
         text_reliability: Weight of the ranker's score of one answer against the member's strength, in (0, 1]; 1 ignores
-            the strengths. The default was chosen on held-out training prompts for the embedded ranker
-            (``research/ranker.md``).
+            the strengths. Default: the file's, else 0.5, which was chosen on held-out training prompts for the embedded
+            ranker (``research/ranker.md``).
 
     Raises:
-        ConfigurationError: ``text_reliability`` is outside (0, 1].
+        ConfigurationError: ``text_reliability`` is outside (0, 1], or the file cannot be read.
 
     Examples:
         >>> prior = MemberPrior(text_reliability=0.2)
@@ -312,31 +73,80 @@ class MemberPrior:
         1
     """
 
-    def __init__(self, *, text_reliability: float = 0.5) -> None:
-        if not 0.0 < text_reliability <= 1.0:
+    def __init__(self, *, path: str | Path | None = None, text_reliability: float | None = None) -> None:
+        if text_reliability is not None and not 0.0 < text_reliability <= 1.0:
             raise ConfigurationError(f"text_reliability is {text_reliability}; it must be above 0 and at most 1")
-        self._text_reliability = text_reliability
-        self._lock = threading.Lock()
-        self._ranker = ""
-        self._temperature = 1.0
-        self._answers: dict[str, int] = {}
-        # by pair of names in sorted order: weight, weighted margin, weighted squared margin
-        self._margins: dict[tuple[str, str], tuple[float, float, float]] = {}
-        self._prompts = 0
-        self._freedom = 0
-        # by pair of names in sorted order: number of ratings, wins of the first
-        self._judged: dict[tuple[str, str], tuple[float, float]] = {}
-        self._rated: list[RatedPair] = []
+        start = PriorState(text_reliability=text_reliability)
+        self._kept = KeptState(start, None if path is None else Path(path).expanduser())
+        # by ranker: the version of the state, and what was fitted to it
+        self._fits: dict[str, tuple[int, StrengthFit | None]] = {}
+        if path is not None:
+            # also at the end of the program
+            weakref.finalize(self, self._kept.close)
+
+    @classmethod
+    def declared(
+        cls,
+        strengths: Mapping[str, float] | Sequence[str],
+        *,
+        path: str | Path | None = None,
+        text_reliability: float | None = None,
+    ) -> MemberPrior:
+        """Make a prior from what you know of the members.
+
+        Shares of 0.8 and 0.5 say that the first member is better on four of five prompts on which one of two is
+        right. That lets it win unless the ranker is surer of the other answer. A declaration counts like about 20
+        ratings of each pair: odds of 3 to 1 are turned round by about 11 ratings that all say the opposite. What is
+        learned from rankings counts half beside it. Members that are not declared count as average.
+
+        Args:
+            strengths: Share of prompts that each member answers well, in (0, 1), by name. Or names, best first: each
+                is better than the next on three of four prompts; in long lists less, so that the first is better
+                than the last on at most 27 of 28.
+            path: As in ``MemberPrior``; replaces what the file declares and keeps its ratings.
+            text_reliability: As in ``MemberPrior``.
+
+        Returns:
+            The prior.
+
+        Raises:
+            ConfigurationError: A share is outside (0, 1), a name is there twice, or fewer than two are given.
+
+        Examples:
+            >>> prior = MemberPrior.declared(["gpt", "llama"])
+            >>> prior.strongest_first(["llama", "gpt"]), round(prior.preference("gpt", "llama"), 2)
+            (('gpt', 'llama'), 0.74)
+        """
+        prior = cls(path=path, text_reliability=text_reliability)
+        prior._kept.add(PriorState(declared=_declared_logits(strengths)), at_once=True)
+        return prior
+
+    @classmethod
+    def of_catalogue(cls) -> MemberPrior:
+        """Make the prior of the local models, from checked answers to prompts that no test uses.
+
+        ``blended-llm ask`` takes it if local models alone answer. A model that it does not know counts as average.
+
+        Returns:
+            The prior. It is in memory only.
+        """
+        file = importlib.resources.files("blender_core.local") / "catalogue_prior.json"
+        return cls.from_dict(json.loads(file.read_text(encoding="utf-8")))
+
+    @property
+    def path(self) -> Path | None:
+        """File that the prior keeps itself in; ``None`` if it is in memory only."""
+        return self._kept.path
 
     @property
     def ranker(self) -> str:
-        """Name of the ranker whose scores are kept; empty before the first."""
-        return self._ranker
+        """Name of the ranker seen last; empty before the first."""
+        return self._kept.state.ranker
 
     @property
     def prompts(self) -> int:
-        """Rankings seen."""
-        return self._prompts
+        """Rankings learned from, of all rankers."""
+        return sum(record.prompts for record in self._kept.copy().rankers.values())
 
     def observe(self, members: Sequence[str], ranking: Ranking) -> None:
         """Learn from a ranking, before any blending.
@@ -346,30 +156,14 @@ class MemberPrior:
             ranking: Scores that are not finite are ignored; with fewer than two finite ones nothing is learned.
 
         Raises:
-            ConfigurationError: Names and scores differ in number, another ranker was observed before, or the scores
-                are too large to learn from.
+            ConfigurationError: Names and scores differ in number, or the scores are too large to learn from. Or it was
+                learned, but could not be saved; it is then saved later.
         """
-        self._check(members, ranking)
-        known = [(name, score) for name, score in zip(members, ranking.scores, strict=True) if math.isfinite(score)]
-        with self._lock:
-            self._belongs(ranking)
-            self._prompts += 1
-            for name, _ in known:
-                self._answers[name] = self._answers.get(name, 0) + 1
-            # with the weight 1/k, the sum over pairs is the sum over candidates of centred squares
-            weight = 1.0 / max(1, len(known))
-            self._freedom += max(0, len(known) - 1)
-            for position, (first, one) in enumerate(known):
-                for second, other in known[position + 1 :]:
-                    if first == second:
-                        continue
-                    pair, margin = ((first, second), one - other) if first < second else ((second, first), other - one)
-                    total, linear, square = self._margins.get(pair, (0.0, 0.0, 0.0))
-                    self._margins[pair] = (
-                        total + weight,
-                        linear + weight * margin,
-                        square + weight * margin * margin,
-                    )
+        _check(members, ranking)
+        logits = _logits(ranking)
+        known = [(name, score) for name, score in zip(members, logits, strict=True) if math.isfinite(score)]
+        change = PriorState(ranker=ranking.ranker, rankers={ranking.ranker: RankerRecord.of(known)})
+        self._kept.add(change, at_once=False)
 
     def judge(self, better: str, worse: str, probability: float = 1.0) -> None:
         """Add a rating of two members' answers to one prompt.
@@ -380,7 +174,7 @@ class MemberPrior:
             probability: Probability that it is better, in [0, 1]; 0.5 is a tie.
 
         Raises:
-            ConfigurationError: The same name twice, or a probability outside [0, 1].
+            ConfigurationError: The same name twice, or a probability outside [0, 1]. Or it could not be saved.
         """
         if better == worse or not 0.0 <= probability <= 1.0:
             raise ConfigurationError(
@@ -388,12 +182,16 @@ class MemberPrior:
                 f"{probability}"
             )
         pair, won = ((better, worse), probability) if better < worse else ((worse, better), 1.0 - probability)
-        with self._lock:
-            count, wins = self._judged.get(pair, (0.0, 0.0))
-            self._judged[pair] = (count + 1.0, wins + won)
+        self._kept.add(PriorState(judged={pair: (1.0, won)}), at_once=True)
 
     def judge_answers(
-        self, members: Sequence[str], ranking: Ranking, ratings: Sequence[float], *, smallest_gap: float = 0.0
+        self,
+        members: Sequence[str],
+        ranking: Ranking,
+        ratings: Sequence[float],
+        *,
+        smallest_gap: float = 0.0,
+        prompt: str = "",
     ) -> None:
         """Add ratings of the answers to one prompt, with the ranker's scores.
 
@@ -406,10 +204,12 @@ class MemberPrior:
             ratings: One for each candidate, higher is better: right or wrong, stars, a judge's score. They are compared
                 within this prompt only.
             smallest_gap: Ratings that differ by this much or less count as equal.
+            prompt: The prompt. If it is given, a later rating of the same prompt and members replaces this one, and
+                :meth:`is_rated` knows it. Only a hash is kept.
 
         Raises:
-            ConfigurationError: Names, scores and ratings differ in number, or a rating is not finite. Or the ranking is
-                by another ranker than before, or its scores are too large to learn from.
+            ConfigurationError: Names, scores and ratings differ in number, a rating is not finite, or the scores are
+                too large to learn from. Or it could not be saved.
 
         Examples:
             >>> prior = MemberPrior()
@@ -419,69 +219,119 @@ class MemberPrior:
             >>> prior.blend(["small", "large"], ranking).best
             1
         """
-        self._check(members, ranking)
-        if len(ratings) != len(members) or not all(map(is_finite, ratings)):
+        _check(members, ranking)
+        if len(ratings) != len(members) or not all(map(is_finite, ratings)) or not 0.0 <= smallest_gap < math.inf:
             raise ConfigurationError(
                 f"ratings are {list(ratings)}; give a finite number for each of {len(members)} answers"
             )
-        known = [
-            (name, score, rating)
-            for name, score, rating in zip(members, ranking.scores, ratings, strict=True)
-            if math.isfinite(score)
-        ]
-        weight = 2.0 / max(2, len(known))
-        found = []
-        for position, (first, score, rating) in enumerate(known):
-            for second, other, below in known[position + 1 :]:
-                if first != second and abs(rating - below) > smallest_gap:
-                    found.append(RatedPair(first, second, score - other, float(rating > below), weight))
-        with self._lock:
-            self._belongs(ranking)
-            self._rated.extend(found)
+        rows = [row for row in zip(members, _logits(ranking), ratings, strict=True) if math.isfinite(row[1])]
+        rated = RatedPrompt(
+            ranker=ranking.ranker,
+            members=tuple(name for name, _, _ in rows),
+            scores=tuple(score for _, score, _ in rows),
+            ratings=tuple(float(rating) for _, _, rating in rows),
+            gap=float(smallest_gap),
+            weight=2.0 / max(2, len(rows)),
+        )
+        key = prompt_key(prompt, members) if prompt else uuid.uuid4().hex
+        self._kept.add(PriorState(ranker=ranking.ranker, rated={key: rated}), at_once=True)
+
+    def is_rated(self, prompt: str, members: Sequence[str]) -> bool:
+        """Whether :meth:`judge_answers` was told of this prompt's answers by these members.
+
+        Args:
+            prompt: The prompt.
+            members: Names of the members, in any order.
+        """
+        return self._kept.state.rated.get(prompt_key(prompt, members)) is not None
+
+    def forget(self, prompt: str, members: Sequence[str]) -> None:
+        """Take a rating of :meth:`judge_answers` back.
+
+        Args:
+            prompt: The prompt.
+            members: Names of the members, in any order.
+
+        Raises:
+            ConfigurationError: There is no such rating, or it could not be saved.
+        """
+        if not self.is_rated(prompt, members):
+            raise ConfigurationError(f"no rating of {prompt[:80]!r} with answers of {list(members)} is known")
+        self._kept.add(PriorState(rated={prompt_key(prompt, members): None}), at_once=True)
 
     def strengths(self) -> dict[str, MemberStrength]:
-        """Return the estimated strength of each member, by name."""
-        return self._known().strengths
-
-    def _known(self) -> _Known:
-        """Fit the strengths, and the trust in the ranker's scores."""
-        with self._lock:
-            answers, margins, judged = dict(self._answers), dict(self._margins), dict(self._judged)
-            freedom, temperature, rated = self._freedom, self._temperature, list(self._rated)
-        import numpy as np
-
-        for (first, second), (count, wins) in judged.items():
-            rated += [
-                RatedPair(first, second, None, won, part) for won, part in ((1.0, wins), (0.0, count - wins)) if part
-            ]
-        names = sorted({*answers, *(name for pair in rated for name in pair[:2])})
-        if not names:
-            return _Known({}, 1.0)
-        index = {name: position for position, name in enumerate(names)}
-        mean, covariance = strengths_from_scores(index, margins, freedom)
-        trust, factor = 1.0, self._factor
-        if rated and factor:
-            fit = fit_ratings(index, rated, mean, temperature=temperature, factor=factor)
-            trust = fit.trust
-            mean = trust * mean + fit.extra / factor
-            covariance = trust**2 * covariance + fit.covariance / factor**2
-        # scores do not show the common level of all members, so its variance is removed
-        centre = np.eye(len(names)) - 1.0 / len(names)
-        mean, covariance = centre @ mean, centre @ covariance @ centre
-        deviations = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-        strengths = {
-            name: MemberStrength(float(mean[i]), float(deviations[i]), answers.get(name, 0))
-            for name, i in index.items()
+        """Return the estimated strength of each member by name, with the ranker seen last."""
+        fit = self._fit(self.ranker)
+        if fit is None:
+            return {}
+        record = self._kept.copy().rankers.get(self.ranker, RankerRecord())
+        return {
+            name: MemberStrength(
+                float(fit.seen[place] + fit.extra[place]),
+                math.sqrt(max(0.0, float(fit.covariance[place, place]))),
+                record.answers.get(name, 0),
+            )
+            for name, place in fit.index.items()
         }
-        return _Known(strengths, trust)
+
+    def strongest_first(self, members: Sequence[str]) -> tuple[str, ...]:
+        """Order members by strength; equal ones keep the given order, unknown ones count as average.
+
+        Args:
+            members: Names of members.
+
+        Returns:
+            The same names, strongest first.
+
+        Examples:
+            >>> MemberPrior.declared({"gpt": 0.8, "llama": 0.5}).strongest_first(["llama", "other", "gpt"])
+            ('gpt', 'other', 'llama')
+        """
+        fit = self._fit(self.ranker)
+        if fit is None:
+            return tuple(members)
+        # rounded, so that equal members are equal whatever the order of summing
+        strength = {name: round(float(fit.seen[place] + fit.extra[place]), 9) for name, place in fit.index.items()}
+        return tuple(sorted(members, key=lambda name: -strength.get(name, 0.0)))
+
+    def preference(self, first: str, second: str) -> float:
+        """Return the probability that a member's answer to some prompt is better than another's.
+
+        An uncertain strength draws it towards 0.5.
+
+        Args:
+            first: Name of a member.
+            second: Name of another.
+
+        Returns:
+            In (0, 1); 0.5 if nothing is known of one of them.
+        """
+        fit = self._fit(self.ranker)
+        if fit is None or first not in fit.index or second not in fit.index:
+            return 0.5
+        one, other = fit.index[first], fit.index[second]
+        strength, covariance = fit.seen + fit.extra, fit.covariance
+        variance = float(covariance[one, one] + covariance[other, other] - 2.0 * covariance[one, other])
+        # the mean of a sigmoid over a normal logit (MacKay 1992)
+        logit = float(strength[one] - strength[other]) / math.sqrt(1.0 + math.pi / 8.0 * max(0.0, variance))
+        return 0.5 * (1.0 + math.tanh(0.5 * logit))
+
+    def _fit(self, ranker: str) -> StrengthFit | None:
+        """Fit the strengths for a ranker, or take the fit that is still good; ``None`` if nothing is known."""
+        version = self._kept.version
+        held = self._fits.get(ranker)
+        if held is None or held[0] != version:
+            held = (version, _fitted(self._kept.copy(), ranker, self._factor))
+            self._fits[ranker] = held
+        return held[1]
 
     def blend(self, members: Sequence[str], ranking: Ranking, texts: Sequence[str] | None = None) -> Ranking:
         """Blend the strengths into a ranking.
 
         The posterior mean of a candidate's quality is ``r * score + (1 - r) * strength`` with r the reliability of the
         text's score. It is divided by r, so that scores and comparisons stay on the ranker's scale. After
-        :meth:`judge_answers` the ranker's scores are multiplied by the trust fitted to your ratings. Members that
-        were never seen count as average.
+        :meth:`judge_answers` the ranker's scores are multiplied by the trust fitted to your ratings. Declared and
+        rated strengths are added as they are. Members of which nothing is known count as average.
 
         Args:
             members: Name of the member of each candidate.
@@ -492,12 +342,14 @@ class MemberPrior:
             A new ranking; the same one if nothing is known.
 
         Raises:
-            ConfigurationError: Names and scores differ in number.
+            ConfigurationError: Names and scores differ in number, or the scores have no usable scale.
         """
-        self._check(members, ranking)
-        strengths, trust = self._known()
-        factor = self._factor
-        shifts = [factor * strengths[name].mean if name in strengths else 0.0 for name in members]
+        _check(members, ranking)
+        fit, factor = self._fit(ranking.ranker), self._factor
+        if fit is None or not factor:
+            return ranking
+        strength = factor * fit.seen + fit.extra
+        shifts = [float(strength[fit.index[name]]) if name in fit.index else 0.0 for name in members]
         if not any(shifts):
             return ranking
         if texts is not None:
@@ -505,123 +357,151 @@ class MemberPrior:
             shifts = [
                 max(other for other, same in zip(shifts, positions, strict=True) if same == own) for own in positions
             ]
+        unit = _unit(ranking)
         scores = [
-            round(trust * score + shift, 6) if math.isfinite(score) else score
+            round(fit.trust * score + unit * shift, 6) if math.isfinite(score) else score
             for score, shift in zip(ranking.scores, shifts, strict=True)
         ]
         comparisons = ranking.comparisons
         if comparisons is not None:
             moved = [
-                after - trust * before if math.isfinite(before) else 0.0
+                after - fit.trust * before if math.isfinite(before) else 0.0
                 for before, after in zip(ranking.scores, scores, strict=True)
             ]
             comparisons = tuple(
-                tuple(trust * value + moved[i] - moved[j] for j, value in enumerate(row))
+                tuple(fit.trust * value + moved[i] - moved[j] for j, value in enumerate(row))
                 for i, row in enumerate(comparisons)
             )
         return Ranking.from_scores(
-            scores,
-            ranker=ranking.ranker,
-            comparisons=comparisons,
-            temperature=ranking.temperature,
-            cut=ranking.cut,
+            scores, ranker=ranking.ranker, comparisons=comparisons, temperature=unit, cut=ranking.cut
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the state into plain JSON types; :meth:`from_dict` reads it back."""
-        with self._lock:
-            return {
-                "format": _FORMAT,
-                "text_reliability": self._text_reliability,
-                "ranker": self._ranker,
-                "temperature": self._temperature,
-                "prompts": self._prompts,
-                "freedom": self._freedom,
-                "answers": dict(sorted(self._answers.items())),
-                "margins": [[*pair, *sums] for pair, sums in sorted(self._margins.items())],
-                "judged": [[*pair, *sums] for pair, sums in sorted(self._judged.items())],
-                "rated": [list(pair) for pair in self._rated],
-            }
+        return {**self._kept.copy().to_dict(), "text_reliability": self._text_reliability}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> MemberPrior:
-        """Build from the result of :meth:`to_dict`.
+        """Build from the result of :meth:`to_dict`, of this or an earlier format.
 
         Raises:
             ConfigurationError: A field is missing, of the wrong type or out of range; load an older copy.
         """
-        try:
-            if data["format"] not in _READ_FORMATS:
-                raise ConfigurationError(
-                    f"format {data['format']!r} of a member prior is not known; this version reads {_READ_FORMATS}"
-                )
-            prior = cls(text_reliability=float(data["text_reliability"]))
-            prior._ranker = str(data["ranker"])
-            prior._temperature = float(data["temperature"])
-            prior._prompts, prior._freedom = int(data["prompts"]), int(data["freedom"])
-            prior._answers = {str(name): int(count) for name, count in data["answers"].items()}
-            prior._margins = {(str(a), str(b)): (float(w), float(m), float(s)) for a, b, w, m, s in data["margins"]}
-            prior._judged = {(str(a), str(b)): (float(n), float(w)) for a, b, n, w in data["judged"]}
-            prior._rated = [
-                RatedPair(str(a), str(b), float(margin), float(won), float(weight))
-                for a, b, margin, won, weight in data.get("rated", ())
-            ]
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-            raise ConfigurationError(f"this is no saved member prior ({type(error).__name__}: {error})") from error
-        problem = state_problem(
-            temperature=prior._temperature,
-            counts={"prompts": prior._prompts, "freedom": prior._freedom},
-            answers=prior._answers,
-            margins=prior._margins,
-            judged=prior._judged,
-            rated=prior._rated,
-        )
-        if problem is not None:
-            raise ConfigurationError(
-                f"this saved member prior is damaged: {problem}; load an older copy, or begin with MemberPrior()"
-            )
+        return cls._of(PriorState.from_dict(data))
+
+    @classmethod
+    def _of(cls, state: PriorState) -> MemberPrior:
+        prior = MemberPrior()
+        prior._kept.add(state, at_once=False)
         return prior
 
-    def save(self, path: str | Path) -> None:
-        """Write the state as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+    def save(self, path: str | Path | None = None) -> None:
+        """Write the state as JSON; the file is replaced in one step.
+
+        Args:
+            path: The file. Default: the prior's own, to which other processes' changes stay added.
+
+        Raises:
+            ConfigurationError: The file cannot be written, or there is no path at all.
+        """
+        if path is None:
+            if self.path is None:
+                raise ConfigurationError("this prior has no file; give save(path), or make MemberPrior(path=...)")
+            self._kept.save()
+            return
+        try:
+            write_json_file(Path(path), self.to_dict())
+        except OSError as error:
+            raise ConfigurationError(f"the member prior cannot be written to {path}: {error}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> MemberPrior:
-        """Read a file that :meth:`save` wrote.
+        """Read a file that :meth:`save` wrote; later changes stay in memory.
 
         Raises:
             ConfigurationError: The file cannot be read, or is no saved prior.
         """
-        try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"the member prior in {path} cannot be read: {error}") from error
+        return cls._of(read_state(Path(path)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # a lock cannot be pickled; a copy learns independently
+        # a lock cannot be pickled; a copy learns independently and leaves the file alone
         return MemberPrior.from_dict, (self.to_dict(),)
+
+    @property
+    def _text_reliability(self) -> float:
+        held = self._kept.state.text_reliability
+        return _TEXT_RELIABILITY if held is None else held
 
     @property
     def _factor(self) -> float:
         """Weight of a member's strength relative to the score of a text."""
         return (1.0 - self._text_reliability) / self._text_reliability
 
-    def _belongs(self, ranking: Ranking) -> None:
-        """Reject a ranking by another ranker or with unusable scores; the lock is held."""
-        if self._ranker and ranking.ranker != self._ranker:
-            raise ConfigurationError(
-                f"this prior holds scores of the ranker {self._ranker!r} and was given one of {ranking.ranker!r}, "
-                "whose scale is another; use one MemberPrior for each ranker"
-            )
-        problem = ranking_problem(ranking)
-        if problem is not None:
-            raise ConfigurationError(problem)
-        self._ranker, self._temperature = ranking.ranker, ranking.temperature
-
-    def _check(self, members: Sequence[str], ranking: Ranking) -> None:
-        if len(members) != len(ranking.scores):
-            raise ConfigurationError(f"{len(members)} member names for {len(ranking.scores)} candidates; give one each")
-
     def __repr__(self) -> str:
-        return f"MemberPrior({len(self._answers)} members, {self._prompts} prompts, ranker={self._ranker!r})"
+        state = self._kept.copy()
+        rated = len(state.rated_prompts()) + round(sum(count for count, _ in state.judged.values()))
+        place = "" if self.path is None else f", path={str(self.path)!r}"
+        return f"MemberPrior({len(state.declared)} declared, {rated} ratings, {self.prompts} rankings{place})"
+
+
+def _fitted(state: PriorState, ranker: str, factor: float) -> StrengthFit | None:
+    record = state.rankers.get(ranker, RankerRecord())
+    rated = [pair for prompt in state.rated_prompts().values() for pair in prompt.pairs(ranker)]
+    for (first, second), (count, wins) in state.judged.items():
+        rated += [RatedPair(first, second, None, won, part) for won, part in ((1.0, wins), (0.0, count - wins)) if part]
+    names = sorted({*record.answers, *state.declared, *(name for pair in rated for name in pair[:2])})
+    if not names:
+        return None
+    index = {name: place for place, name in enumerate(names)}
+    scores = strengths_from_scores(index, record.margins, record.freedom)
+    return fit_strengths(index, rated, scores, state.declared, factor=factor)
+
+
+def _declared_logits(strengths: Mapping[str, float] | Sequence[str]) -> dict[str, float]:
+    if isinstance(strengths, Mapping):
+        for name, share in strengths.items():
+            if not is_finite(share) or not 0.0 < share < 1.0:
+                raise ConfigurationError(f"{name!r} is declared with {share!r}; give a share above 0 and below 1")
+        logits = {str(name): math.log(share / (1.0 - share)) for name, share in strengths.items()}
+    else:
+        names = [] if isinstance(strengths, str) else list(strengths)
+        step = min(_ORDER_STEP, _ORDER_RANGE / max(1, len(names) - 1))
+        logits = {str(name): -step * place for place, name in enumerate(names)}
+    if len(logits) < 2 or len(logits) != len(strengths):
+        raise ConfigurationError(
+            f"declared strengths are {strengths!r}; give at least two different members, as shares by name or best "
+            "first"
+        )
+    return logits
+
+
+def _unit(ranking: Ranking) -> float:
+    """Return how many points of a ranking's scores make one logit.
+
+    Raises:
+        ConfigurationError: The temperature or the scores cannot be used; the message says the limit.
+    """
+    known = [score for score in ranking.scores if math.isfinite(score)]
+    unit = ranking.temperature
+    if unit == math.inf:
+        # scores without a scale: the best is one logit above the worst
+        unit = (max(known) - min(known) if known else 0.0) or 1.0
+    if not 1.0 / LARGEST <= unit <= LARGEST:
+        raise ConfigurationError(f"the ranking's temperature is {unit}; it must be finite and above 0")
+    largest = max(map(abs, known), default=0.0)
+    if not largest <= LARGEST * min(1.0, unit):
+        raise ConfigurationError(
+            f"scores of {ranking.ranker!r} reach {largest:g} at temperature {unit:g}, too far to learn from; scale "
+            f"them below {LARGEST:g}, as a score and divided by the temperature"
+        )
+    return unit
+
+
+def _logits(ranking: Ranking) -> list[float]:
+    unit = _unit(ranking)
+    return [score / unit for score in ranking.scores]
+
+
+def _check(members: Sequence[str], ranking: Ranking) -> None:
+    if len(members) != len(ranking.scores):
+        raise ConfigurationError(f"{len(members)} member names for {len(ranking.scores)} candidates; give one each")

@@ -103,6 +103,7 @@ class MLMScoringRanker:
             distinct.spread_scores(scores),
             ranker=self.name,
             confidence=0.5 if len(rows) > 1 else None,
+            temperature=math.inf,
             cut=distinct.spread_cut(tokens_cut(rows)),
         )
 

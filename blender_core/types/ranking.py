@@ -65,7 +65,8 @@ class Ranking:
             duplicates repeat the row of the first copy.
         ties: Groups of candidate indices that share a score, for example duplicates.
         cut: Candidate index -> number of tokens that did not fit the ranker's window (-1 is the prompt).
-        temperature: Divides a margin in scores before the sigmoid that makes it a probability.
+        temperature: Divides a margin in scores before the sigmoid that makes it a probability. Infinite if the scores
+            say nothing about probabilities.
 
     Examples:
         >>> ranking = Ranking.from_scores([0.2, 1.5, 0.2], ranker="example")
@@ -108,7 +109,8 @@ class Ranking:
             comparisons: Matrix of logits, if pairs were compared.
             confidence: Probability that the first is better than the second. Default
                 ``sigmoid((s_1 - s_2) / temperature)``.
-            temperature: Divides the margin before the sigmoid; fitted on data if the ranker has one.
+            temperature: Divides the margin before the sigmoid; fitted on data if the ranker has one, infinite if its
+                scores say nothing about probabilities.
             cut: Tokens cut by candidate index.
 
         Returns:

@@ -63,6 +63,13 @@ def settled(prior: MemberPrior | None, *engines: SourcedMember) -> GroundedResul
     return GroundedBlender(list(engines), ranker=ranker, fuser=None, member_prior=prior).blend(QUESTION)
 
 
+def test_a_declared_engine_wins_between_supported_answers():
+    engines = [engine("long", f"{PORT} [1].", PORT), engine("short", "Console port 9443 [1].", PORT)]
+    assert settled(None, *engines).winner == "long"
+    result = settled(MemberPrior.declared({"short": 0.8, "long": 0.5}), *engines)
+    assert (result.winner, result.degraded) == ("short", ())
+
+
 def test_a_prior_decides_between_supported_answers():
     engines = engine("long", SAME + " It listens there.", PORT), engine("short", SAME, PORT)
     assert settled(None, *engines).winner == "long"

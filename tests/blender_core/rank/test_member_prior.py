@@ -1,7 +1,11 @@
-"""Strengths of members, learned from scores without labels."""
+"""Strengths of members: declared, rated, learned from scores without labels, and kept in a file."""
 
+import gc
+import itertools
 import math
 import pickle
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -216,9 +220,42 @@ def test_blends_after_ratings_keep_scores_and_comparisons_together():
 
 
 def test_priors_of_the_first_format_are_read():
-    stored = learned(simulate([1.0, 0.0, 0.0, -1.0], 5, 1.0)).to_dict()
-    old = {name: value for name, value in stored.items() if name != "rated"} | {"format": 1}
-    assert MemberPrior.from_dict(old).to_dict() == stored
+    old = old_format(1)
+    assert old["rated"]
+    without_ratings = MemberPrior.from_dict({name: value for name, value in old.items() if name != "rated"})
+    assert without_ratings.prompts == 2
+    assert without_ratings.strengths()["b"].mean > without_ratings.strengths()["a"].mean
+
+
+def old_format(number, temperature=2.0):
+    return {
+        "format": number,
+        "text_reliability": 0.5,
+        "ranker": "fake",
+        "temperature": temperature,
+        "prompts": 2,
+        "freedom": 2,
+        "answers": {"a": 2, "b": 2},
+        "margins": [["a", "b", 1.0, -1.0, 2.0]],
+        "judged": [["a", "b", 1.0, 0.0]],
+        "rated": [["a", "b", -1.0, 0.0, 1.0]],
+    }
+
+
+@pytest.mark.parametrize("temperature", [2.0, 0.5])
+def test_priors_of_the_second_format_are_read_on_the_scale_of_their_ranker(temperature):
+    same = MemberPrior(text_reliability=0.5)
+    for margin in (0.0, -2.0):
+        # the two margins of the old sums, in logits
+        same.observe(["a", "b"], ranking([margin, 0.0], temperature=temperature))
+    same.judge("b", "a")
+    same.judge_answers(["a", "b"], ranking([-1.0, 0.0], temperature=temperature), [0.0, 1.0])
+    old = old_format(2, temperature)
+    old["margins"] = [["a", "b", 1.0, -1.0, 2.0]]
+    read = MemberPrior.from_dict(old)
+    for name, strength in read.strengths().items():
+        assert strength.mean == pytest.approx(same.strengths()[name].mean)
+        assert strength.answers == 2
 
 
 def test_a_saved_prior_is_the_same_prior(tmp_path):
@@ -236,12 +273,19 @@ def test_a_saved_prior_is_the_same_prior(tmp_path):
     [
         (lambda p, path: MemberPrior(text_reliability=0.0), "text_reliability"),
         (lambda p, path: p.observe(["a"], ranking([1.0, 2.0])), "1 member names for 2"),
-        (lambda p, path: p.observe(["a", "b"], Ranking.from_scores([1, 2], ranker="other")), "'fake'"),
         (lambda p, path: p.judge("a", "a"), "two different"),
         (lambda p, path: p.judge("a", "b", 1.5), "probability"),
         (lambda p, path: p.judge_answers(NAMES, ranking([1.0, 2.0, 3.0, 4.0]), [1, 0]), "ratings are"),
         (lambda p, path: p.judge_answers(["a", "b"], ranking([1.0, 2.0]), [1, math.nan]), "finite"),
-        (lambda p, path: p.judge_answers(["a", "b"], Ranking.from_scores([1, 2], ranker="other"), [1, 0]), "'fake'"),
+        (lambda p, path: p.forget("Capital?", ["a", "b"]), "no rating"),
+        (lambda p, path: p.save(), "no file"),
+        (lambda p, path: p.save(path / "nowhere" / "prior.json"), "cannot be written"),
+        (lambda p, path: MemberPrior(path=path / "nowhere" / "prior.json"), "no folder"),
+        (lambda p, path: MemberPrior.declared({"a": 0.5, "b": 1.0}), "'b' is declared with 1.0"),
+        (lambda p, path: MemberPrior.declared({"a": "0.5", "b": 0.1}), "'a' is declared"),
+        (lambda p, path: MemberPrior.declared(["a", "a"]), "two different"),
+        (lambda p, path: MemberPrior.declared(["a"]), "two different"),
+        (lambda p, path: MemberPrior.declared("ab"), "two different"),
         (lambda p, path: MemberPrior.load(path / "nothing.json"), "cannot be read"),
         (lambda p, path: MemberPrior.from_dict({"format": 7}), "format 7"),
         (lambda p, path: p.judge_answers(["a", "b"], ranking([1.0, 2.0]), [None, 1]), "None"),
@@ -264,41 +308,61 @@ def stored():
     return prior.to_dict()
 
 
+RECORD = {"prompts": 1, "freedom": 1, "answers": {"a": 1, "b": 1}, "margins": [["a", "b", 0.5, 0.5, 0.5]]}
+RATED = {"ranker": "fake", "members": ["a", "b"], "scores": [1, 0], "ratings": [1, 0], "gap": 0.0, "weight": 1.0}
+
+
+def damaged_record(**damage):
+    return {"rankers": {"fake": {**RECORD, **damage}}}
+
+
+def damaged_rating(**damage):
+    return {"rated": {"key": {**RATED, **damage}}}
+
+
 @pytest.mark.parametrize(
     "damage",
     [
-        {"answers": [1]},
-        {"answers": {"a": -1}},
-        {"prompts": math.inf},
-        {"freedom": -1},
-        {"freedom": 10**400},
-        {"temperature": 0.0},
-        {"temperature": math.nan},
-        {"temperature": 1e300},
+        {"declared": {"a": math.nan}},
+        {"declared": [1]},
         {"text_reliability": math.nan},
-        {"margins": [["a", "other", 1, 1, 1]]},
-        {"margins": [["a", "a", 1, 1, 1]]},
-        {"margins": [["a", "b", math.nan, 1, 1]]},
-        {"margins": [["a", "b", 1, math.inf, 1]]},
-        {"margins": [["a", "b", 0, 1, 1]]},
-        {"margins": [["a", "b", 1, 1, -1]]},
-        {"margins": [["a", "b", 1, 1, 1e300]]},
-        {"margins": [["a", "b", 1]]},
+        {"text_reliability": 2.0},
+        {"rankers": [1]},
+        damaged_record(answers=[1]),
+        damaged_record(answers={"a": -1, "b": 1}),
+        damaged_record(prompts=math.inf),
+        damaged_record(freedom=-1),
+        damaged_record(freedom=10**400),
+        damaged_record(margins=[["a", "other", 1, 1, 1]]),
+        damaged_record(margins=[["a", "a", 1, 1, 1]]),
+        damaged_record(margins=[["a", "b", math.nan, 1, 1]]),
+        damaged_record(margins=[["a", "b", 1, math.inf, 1]]),
+        damaged_record(margins=[["a", "b", 0, 1, 1]]),
+        damaged_record(margins=[["a", "b", 1, 1, -1]]),
+        damaged_record(margins=[["a", "b", 1, 1, 1e300]]),
+        damaged_record(margins=[["a", "b", 1]]),
         {"judged": [["a", "b", 1.0, 5.0]]},
         {"judged": [["a", "b", math.nan, 0.0]]},
         {"judged": [["a", "a", 1.0, 1.0]]},
-        {"rated": [["a", "b", math.nan, 1.0, 0.5]]},
-        {"rated": [["a", "b", None, 1.0, 0.5]]},
-        {"rated": [["a", "b", 1.0, 2.0, 0.5]]},
-        {"rated": [["a", "b", 1.0, 1.0, 0.0]]},
-        {"rated": [["a", "a", 1.0, 1.0, 0.5]]},
+        damaged_rating(scores=[math.nan, 0]),
+        damaged_rating(scores=[None, 0]),
+        damaged_rating(scores=[1, 0, 0]),
+        damaged_rating(ratings=[math.inf, 0]),
+        damaged_rating(gap=-1.0),
+        damaged_rating(weight=0.0),
+        {**old_format(2), "temperature": 0.0},
+        {**old_format(2), "temperature": math.nan},
+        {**old_format(2), "temperature": 1e300},
+        {**old_format(2), "rated": [["a", "b", None, 1.0, 0.5]]},
+        {**old_format(2), "margins": [["a", "b", 1, math.inf, 1]]},
     ],
     ids=str,
 )
 def test_damaged_state_is_refused(damage):
-    assert MemberPrior.from_dict(stored()).prompts == 3
+    sound = {**stored(), **damaged_record(), **damaged_rating()}
+    assert MemberPrior.from_dict(sound).prompts == 1
     with pytest.raises(ConfigurationError):
-        MemberPrior.from_dict({**stored(), **damage})
+        MemberPrior.from_dict({**sound, **damage})
 
 
 @settings(max_examples=40)
@@ -359,11 +423,26 @@ def test_the_fallback_ranker_teaches_nothing():
     assert prior.prompts == 0
 
 
-def test_a_prior_of_another_ranker_is_set_aside_and_said():
+def test_scores_teach_for_their_own_ranker_alone_and_ratings_for_every_one():
+    learned_only = learned(simulate([2.0, 0.0, 0.0, -2.0], 30, 0.5))
+    other = Ranking.from_scores([0.0, 0.1, 0.0, 0.0], ranker="other")
+    assert learned_only.blend(NAMES, other) is other
+    rated = judged(simulate([0.0] * 4, 12, 1.0), [[1, 0, 0, 0]] * 12)
+    assert rated.blend(NAMES, other).best == 0
+    # the margins say how far to trust the ranker that made them, and nothing of another
+    against = judged([[1.0, 0.0, 0.0, 0.0]] * 12, [[0, 1, 1, 1]] * 12)
+    spread = [0.5, 0.0, 0.0, -0.5]
+    shown = against.blend(["x", "y", "z", "d"], ranking(spread))
+    assert shown.scores[0] - shown.scores[1] < 0.5
+    shown = against.blend(["x", "y", "z", "d"], Ranking.from_scores(spread, ranker="other"))
+    assert shown.scores[0] - shown.scores[1] == pytest.approx(0.5)
+
+
+def test_another_ranker_may_be_used_with_the_same_prior():
     prior = learned([[1.0, 0.0, 0.0, 0.0]])
     result = Blender([str.upper, str.lower], ranker="longest", fuser=None, member_prior=prior).blend("Hi")
-    assert "member prior" in result.degraded[0]
-    assert "'longest'" in result.degraded[0]
+    assert result.degraded == ()
+    assert (prior.ranker, prior.prompts) == ("longest", 2)
 
 
 def test_scores_too_large_to_learn_from_cost_no_call():
@@ -419,3 +498,210 @@ def test_a_copy_learns_for_itself():
     other = pickle.loads(pickle.dumps(prior))
     other.observe(NAMES, ranking([1.0, 2.0, 0.0, 0.0]))
     assert (prior.prompts, other.prompts) == (1, 2)
+
+
+# -- declared ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strengths", [{"weak": 0.5, "strong": 0.8}, ["strong", "weak"]], ids=["shares", "order"])
+@pytest.mark.parametrize("ranker", ["embedded", "consensus", "longest", "random"])
+def test_a_declared_member_wins_at_once_with_every_ranker(ranker, strengths):
+    members = [FakeMember("weak", "It is Lyon in France."), FakeMember("strong", "It is Paris.")]
+    prior = MemberPrior.declared(strengths)
+    blender = Blender(members, ranker=ranker, fuser=None, member_prior=prior)
+    result = blender.blend("Capital of France?")
+    assert (result.winner, result.degraded) == ("strong", ())
+    assert prior.preference("strong", "weak") > 0.6
+
+
+def test_a_ranker_that_is_clearly_of_another_opinion_still_wins():
+    prior = MemberPrior.declared({"strong": 0.8, "weak": 0.5})
+    assert prior.blend(["strong", "weak"], ranking([0.0, 1.3])).best == 0
+    assert prior.blend(["strong", "weak"], ranking([0.0, 1.5])).best == 1
+    assert prior.blend(["strong", "weak"], ranking([0.0, 13.0], temperature=10.0)).best == 0
+
+
+@given(st.lists(st.floats(0.01, 0.99), min_size=2, max_size=12, unique=True), st.randoms())
+def test_declared_shares_are_kept_as_odds(shares, random):
+    names = [f"m{place}" for place in range(len(shares))]
+    declared = dict(zip(names, shares, strict=True))
+    prior = MemberPrior.declared(declared)
+    shuffled = random.sample(names, len(names))
+    odds = {name: round(math.log(share / (1 - share)), 8) for name, share in declared.items()}
+    found = [odds[name] for name in prior.strongest_first(shuffled)]
+    assert found == sorted(odds.values(), reverse=True)
+    strengths = prior.strengths()
+    difference = strengths[names[0]].mean - strengths[names[1]].mean
+    assert difference == pytest.approx(odds[names[0]] - odds[names[1]], abs=1e-6)
+    assert prior.preference(names[0], names[1]) == pytest.approx(1 - prior.preference(names[1], names[0]))
+
+
+@pytest.mark.parametrize(("count", "first"), [(0, "a"), (5, "a"), (10, "a"), (12, "b"), (20, "b")])
+def test_ratings_turn_a_declaration_round(count, first):
+    # the docstring says about 11
+    prior = MemberPrior.declared({"a": 0.75, "b": 0.5})
+    for _ in range(count):
+        prior.judge("b", "a")
+    assert prior.strongest_first(["a", "b"])[0] == first
+
+
+def test_rankings_refine_a_declaration_and_do_not_wash_it_out():
+    agreeing, nothing, against = (MemberPrior.declared(["a", "b"]) for _ in range(3))
+    noise = np.random.default_rng(0).normal(size=(100, 2))
+    for row in noise:
+        agreeing.observe(["a", "b"], ranking(row + np.array([1.0, 0.0])))
+        nothing.observe(["a", "b"], ranking(row))
+        against.observe(["a", "b"], ranking(row - np.array([1.0, 0.0])))
+    known = [prior.preference("a", "b") for prior in (agreeing, nothing, against)]
+    assert known == sorted(known, reverse=True)
+    assert known[1] == pytest.approx(MemberPrior.declared(["a", "b"]).preference("a", "b"), abs=0.03)
+
+
+def test_unknown_and_equal_members_keep_their_order():
+    nothing = MemberPrior()
+    assert nothing.strongest_first(["b", "a"]) == ("b", "a")
+    assert nothing.preference("a", "b") == 0.5
+    prior = MemberPrior.declared({"a": 0.5, "b": 0.5, "c": 0.9, "d": 0.1})
+    assert prior.strongest_first(["d", "b", "new", "a", "c"]) == ("c", "b", "new", "a", "d")
+    assert prior.preference("c", "new") == 0.5
+
+
+@settings(max_examples=30)
+@given(st.permutations([("a", "b"), ("b", "c"), ("a", "c"), ("c", "a"), ("d", "a")]), st.integers(1, 4))
+def test_preference_agrees_with_the_order(ratings, times):
+    prior = MemberPrior()
+    for better, worse in list(ratings) * times:
+        prior.judge(better, worse)
+    ordered = prior.strongest_first(NAMES)
+    for first, second in itertools.pairwise(ordered):
+        assert 0.5 - 1e-6 <= prior.preference(first, second) < 1.0
+
+
+# -- rated prompts ---------------------------------------------------------------------------------------------
+
+
+def test_a_rated_prompt_is_known_replaced_and_taken_back():
+    prior = MemberPrior()
+    prior.judge_answers(["a", "b"], ranking([0.0, 0.0]), [1, 0], prompt="Capital?")
+    assert prior.is_rated("Capital?", ["b", "a"])
+    assert not prior.is_rated("Capital?", ["a", "c"])
+    prior.judge_answers(["a", "b"], ranking([0.0, 0.0]), [0, 1], prompt="Capital?")
+    assert prior.strongest_first(["a", "b"]) == ("b", "a")
+    prior.forget("Capital?", ["a", "b"])
+    assert not prior.is_rated("Capital?", ["a", "b"])
+    assert prior.strengths() == {}
+    assert "Capital?" not in str(prior.to_dict())
+
+
+# -- kept in a file ------------------------------------------------------------------------------------------
+
+
+def test_a_prior_with_a_path_keeps_itself(tmp_path):
+    path = tmp_path / "prior.json"
+    prior = MemberPrior.declared(["a", "b"], path=path, text_reliability=0.4)
+    prior.judge_answers(["a", "b"], ranking([0.0, 0.0]), [0, 1], prompt="Capital?")
+    prior.judge("a", "b")
+    again = MemberPrior(path=path)
+    assert again.to_dict() == prior.to_dict()
+    assert again.is_rated("Capital?", ["a", "b"])
+    prior.forget("Capital?", ["a", "b"])
+    assert MemberPrior.load(path).to_dict() == prior.to_dict()
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_learned_rankings_are_saved_by_the_end(tmp_path):
+    path = tmp_path / "prior.json"
+    prior = MemberPrior(path=path)
+    for _ in range(10):
+        prior.observe(NAMES, ranking([3, 2, 1, 0]))
+    assert not path.exists()
+    prior.save()
+    assert MemberPrior.load(path).prompts == 10
+    prior.observe(NAMES, ranking([3, 2, 1, 0]))
+    del prior
+    gc.collect()
+    assert MemberPrior.load(path).prompts == 11
+
+
+def test_two_objects_with_one_path_lose_nothing(tmp_path):
+    one, other = (MemberPrior(path=tmp_path / "prior.json") for _ in range(2))
+    one.judge("a", "b")
+    other.judge("a", "c")
+    other.observe(["a", "b"], ranking([1.0, 0.0]))
+    one.judge("d", "a")
+    other.save()
+    one.save()
+    assert one.to_dict() == other.to_dict() == MemberPrior.load(tmp_path / "prior.json").to_dict()
+    assert one.strengths().keys() == set(NAMES)
+
+
+def test_two_processes_that_write_at_once_lose_nothing(tmp_path):
+    program = (
+        "import sys; from blender_core import MemberPrior, Ranking\n"
+        "prior = MemberPrior(path=sys.argv[1])\n"
+        "for number in range(25):\n"
+        "    prior.judge('a', 'b')\n"
+        "    prior.observe(['a', 'b'], Ranking.from_scores([1.0, 0.0], ranker='fake'))\n"
+        "    prior.judge_answers(['a', 'b'], Ranking.from_scores([1.0, 0.0], ranker='fake'), [1, 0],\n"
+        "        prompt=f'{sys.argv[2]} {number}')\n"
+    )
+    path = tmp_path / "prior.json"
+    running = [subprocess.Popen([sys.executable, "-c", program, str(path), name]) for name in ("one", "two")]
+    assert [process.wait() for process in running] == [0, 0]
+    state = MemberPrior.load(path).to_dict()
+    assert state["judged"] == [["a", "b", 50.0, 50.0]]
+    assert len(state["rated"]) == 50
+    assert state["rankers"]["fake"]["prompts"] == 50
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", fail)
+        yield patch
+
+
+def test_a_rating_that_cannot_be_saved_raises_and_is_saved_later(tmp_path, full_disk):
+    path = tmp_path / "prior.json"
+    prior = MemberPrior(path=path)
+    with pytest.raises(ConfigurationError, match="No space left"):
+        prior.judge("a", "b")
+    full_disk.undo()
+    assert not path.exists()
+    assert [file.name for file in tmp_path.iterdir() if file.suffix != ".lock"] == []
+    prior.judge("a", "c")
+    assert MemberPrior.load(path).to_dict()["judged"] == [["a", "b", 1.0, 1.0], ["a", "c", 1.0, 1.0]]
+
+
+def test_a_ranking_that_cannot_be_saved_is_told_in_the_result(tmp_path, full_disk, monkeypatch):
+    monkeypatch.setattr("blender_core.rank.prior_file._BUNDLE_S", 0.0)
+    prior = MemberPrior(path=tmp_path / "prior.json")
+    result = Blender([str.upper, str.lower], ranker="longest", fuser=None, member_prior=prior).blend("Hi")
+    assert result.text == "HI"
+    assert "could not be saved" in result.degraded[0]
+    assert prior.prompts == 1
+    full_disk.undo()
+    prior.save()
+    assert MemberPrior.load(tmp_path / "prior.json").prompts == 1
+
+
+def test_a_damaged_file_is_not_written_over(tmp_path):
+    path = tmp_path / "prior.json"
+    prior = MemberPrior(path=path)
+    path.write_text("[1", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        prior.judge("a", "b")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        MemberPrior(path=path)
+    assert path.read_text(encoding="utf-8") == "[1"
+
+
+def test_a_copy_leaves_the_file_alone(tmp_path):
+    prior = MemberPrior(path=tmp_path / "prior.json")
+    prior.judge("a", "b")
+    copy = pickle.loads(pickle.dumps(prior))
+    copy.judge("a", "b")
+    assert MemberPrior.load(tmp_path / "prior.json").to_dict() == prior.to_dict() != copy.to_dict()

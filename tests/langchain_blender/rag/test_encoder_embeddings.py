@@ -37,6 +37,6 @@ def test_no_texts_no_vectors():
 @pytest.mark.timeout(300)
 def test_the_encoder_of_this_machine_tells_meanings_apart():
     pytest.importorskip("torch", reason="the torch extra is not installed")
-    pytest.importorskip("filelock", reason="the demo extra is not installed")
+    pytest.importorskip("huggingface_hub", reason="the demo extra is not installed")
     store = InMemoryVectorStore.from_texts(["The river floods in spring.", "The bank lends money."], local_embeddings())
     assert store.similarity_search("Where do I get a loan?", k=1)[0].page_content == "The bank lends money."

@@ -1,0 +1,108 @@
+"""Read prompts, with or without candidate answers, from lines of JSON or text."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import IO, Any
+
+from blender_core.errors import ConfigurationError
+
+__all__ = ["PromptRow", "read_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """Holds one prompt and its candidates.
+
+    Attributes:
+        prompt: The text; an ``input`` is on a line of its own.
+        names: Member of each candidate; ``candidate N`` if the line does not say.
+        texts: The candidates; may be empty.
+        where: File and line, for messages.
+        label: The line's number, and its ``id`` if it has one.
+    """
+
+    prompt: str
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    where: str
+    label: dict[str, Any]
+
+
+def read_rows(path: str, *, needs_candidates: bool) -> Iterator[PromptRow]:
+    """Read the rows of a file, one a line; empty lines are skipped.
+
+    A line is ``{"prompt": ...}`` or ``{"instruction": ..., "input": ...}``, perhaps with ``candidates``: texts, or
+    objects with ``text`` and perhaps ``model``.
+
+    Args:
+        path: JSONL in UTF-8, perhaps with the ending ``.gz``; ``-`` is standard input.
+        needs_candidates: Refuse lines without candidates. Else a line that is no JSON object is a prompt itself.
+
+    Yields:
+        The rows.
+
+    Raises:
+        ConfigurationError: The file cannot be read or holds no line, or a line has another form.
+    """
+    empty = True
+    try:
+        with _opened(path) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    empty = False
+                    yield _row(line, number, f"{path}, line {number}", needs_candidates)
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}; give a JSONL file in UTF-8, or - for stdin") from error
+    if empty:
+        raise ConfigurationError(f"{path} holds no line; write one JSON object with instruction and candidates a line")
+
+
+def _opened(path: str) -> AbstractContextManager[IO[str]]:
+    if path == "-":
+        return nullcontext(sys.stdin)
+    if path.endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8-sig")
+    return open(path, encoding="utf-8-sig")
+
+
+def _row(line: str, number: int, where: str, needs_candidates: bool) -> PromptRow:
+    label: dict[str, Any] = {"line": number}
+    if not needs_candidates and not line.lstrip().startswith("{"):
+        return PromptRow(line.strip(), (), (), where, label)
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{where} is not JSON: {error}; with candidate files give --prompt") from error
+    prompt = _prompt(record)
+    if prompt is None:
+        raise ConfigurationError(f'{where} has no text "instruction" or "prompt"')
+    candidates = record.get("candidates", [])
+    if not isinstance(candidates, list) or (needs_candidates and not candidates):
+        raise ConfigurationError(f'{where} has no list "candidates" with at least one answer')
+    names, texts = [], []
+    for place, candidate in enumerate(candidates):
+        held = {"text": candidate} if isinstance(candidate, str) else candidate
+        if not isinstance(held, dict) or not isinstance(held.get("text"), str):
+            raise ConfigurationError(f'{where}: candidate {place} is neither a text nor an object with a "text"')
+        names.append(str(held.get("model") or f"candidate {place}"))
+        texts.append(held["text"])
+    if "id" in record:
+        label["id"] = record["id"]
+    return PromptRow(prompt, tuple(names), tuple(texts), where, label)
+
+
+def _prompt(record: Any) -> str | None:
+    """Join instruction and input; ``None`` if there is no text."""
+    if not isinstance(record, dict):
+        return None
+    prompt = record.get("instruction", record.get("prompt"))
+    if not isinstance(prompt, str):
+        return None
+    more = record.get("input")
+    return f"{prompt}\n{more}" if isinstance(more, str) and more.strip() else prompt
