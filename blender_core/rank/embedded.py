@@ -1,10 +1,10 @@
-"""Rank with the embedded int8 cross-encoder, run by onnxruntime without torch.
+"""Rank with the embedded int8 encoders, run by onnxruntime without torch.
 
 One pass over ``[CLS] prompt [SEP] answer [SEP]`` scores one candidate (MiniLM-L6 encoder, the mean hidden state of
-each segment, a small head). Agreement among the candidates is added with weights fitted on held-out training
-prompts. The logit that one candidate is better than another is the difference of their scores. Swapping them negates
-it, so there is no position bias. ``docs/ranker.md`` reports the quality, the model card next to the weights the
-training data.
+each segment, a small head). A second encoder, the same one before training, says how well the answer fits the prompt.
+A small network combines both with agreement, length and form (``answer_features``). The logit that one candidate is
+better than another is the difference of their scores. Swapping them negates it, so there is no position bias.
+``docs/ranker.md`` reports the quality, the model card next to the weights the training data.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
 from blender_core.models.onnx import open_session
 from blender_core.models.segments import SegmentedText, SegmentLayout
+from blender_core.models.sentence_encoder import SentenceEncoder
 from blender_core.models.tokenizers import read_tokenizer, token_ids
-from blender_core.rank.lexical_consensus import measure_agreement
+from blender_core.rank.answer_features import FeatureNetwork, TextMeasures, answer_features
 from blender_core.runtime.threads import stop_if_given_up
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.ranking import Ranking
@@ -40,18 +41,14 @@ class EmbeddedSettings:
     Attributes:
         layout: How prompt and answer share the window.
         max_tokens: Window in tokens, special tokens included.
-        model_weight: Factor of the cross-encoder's output in a score.
-        overlap_weight: Factor of the mean word overlap with the other candidates.
-        final_answer_weight: Factor of the share of other candidates with the same final answer.
+        network: Combines the features to a score.
         temperature: Divides the margin between the first two before the sigmoid of the confidence.
         model_sha256: Digest of ``model.int8.onnx``.
     """
 
     layout: SegmentLayout
     max_tokens: int
-    model_weight: float
-    overlap_weight: float
-    final_answer_weight: float
+    network: FeatureNetwork
     temperature: float
     model_sha256: str
 
@@ -66,9 +63,7 @@ class EmbeddedSettings:
             return cls(
                 layout=SegmentLayout(**data["layout"]),
                 max_tokens=int(data["max_tokens"]),
-                model_weight=float(data["model_weight"]),
-                overlap_weight=float(data["overlap_weight"]),
-                final_answer_weight=float(data["final_answer_weight"]),
+                network=_network(data),
                 temperature=float(data["temperature"]),
                 model_sha256=str(data["model_sha256"]),
             )
@@ -76,6 +71,17 @@ class EmbeddedSettings:
             raise CheckpointError(
                 f"ranker.json cannot be used ({type(error).__name__}: {error}); export the ranker again"
             ) from error
+
+
+def _network(data: dict[str, Any]) -> FeatureNetwork:
+    if "network" in data:
+        return FeatureNetwork.from_dict(data["network"])
+    # format 1: a weighted sum
+    return FeatureNetwork.weighted(
+        encoder=float(data["model_weight"]),
+        overlap=float(data["overlap_weight"]),
+        final_answer=float(data["final_answer_weight"]),
+    )
 
 
 class EmbeddedRanker:
@@ -87,7 +93,7 @@ class EmbeddedRanker:
         session: An ``onnxruntime.InferenceSession``.
         tokenizer: The tokenizer that belongs to it.
         settings: The settings that belong to it.
-        tokens_per_batch: Most padded tokens in one forward pass; bounds the memory.
+        sentence_encoder: Says how well answers fit the prompt; ``None`` if the settings' network does not ask.
         name: Shown in its rankings; it tells apart the score scales of different trainings.
 
     Examples:
@@ -103,33 +109,34 @@ class EmbeddedRanker:
         tokenizer: Tokenizer,
         settings: EmbeddedSettings,
         *,
-        tokens_per_batch: int = 4096,
+        sentence_encoder: SentenceEncoder | None = None,
         name: str = "embedded",
     ) -> None:
-        if tokens_per_batch < 1:
-            raise ConfigurationError(f"tokens_per_batch={tokens_per_batch}: must be at least 1")
+        if sentence_encoder is None and settings.network.needs_similarity:
+            raise ConfigurationError(
+                "this ranker weighs how well an answer fits the prompt; give sentence_encoder=SentenceEncoder.load()"
+            )
         self._session = session
         self._tokenizer = tokenizer
         self._settings = settings
-        self._tokens_per_batch = tokens_per_batch
+        self._sentence_encoder = sentence_encoder
         self.name = name
 
     @classmethod
-    def load(cls, path: str | Path | None = None, *, threads: int = 1, tokens_per_batch: int = 4096) -> EmbeddedRanker:
+    def load(cls, path: str | Path | None = None, *, threads: int = 1) -> EmbeddedRanker:
         """Load the weights.
 
         Args:
             path: Folder with ``model.int8.onnx``, ``tokenizer.json`` and ``ranker.json``; ``None`` for the
                 ones in the package.
             threads: Threads for one forward pass.
-            tokens_per_batch: Most padded tokens in one forward pass; bounds the memory.
 
         Returns:
             The ranker. Its name is ``"embedded"``; with ``path``, the first digits of the model's sha256 follow.
 
         Raises:
             CheckpointError: A file is missing or damaged.
-            ConfigurationError: ``threads`` or ``tokens_per_batch`` is below 1.
+            ConfigurationError: ``threads`` is below 1.
         """
         if threads < 1:
             raise ConfigurationError(f"threads={threads}: must be at least 1")
@@ -159,7 +166,7 @@ class EmbeddedRanker:
             open_session(model, source=f"{folder}/model.int8.onnx", threads=threads),
             tokenizer,
             settings,
-            tokens_per_batch=tokens_per_batch,
+            sentence_encoder=SentenceEncoder.load(threads=threads) if settings.network.needs_similarity else None,
             name="embedded" if path is None else f"embedded-{digest[:8]}",
         )
 
@@ -178,7 +185,7 @@ class EmbeddedRanker:
             A new ranker; this one is unchanged.
         """
         return EmbeddedRanker(
-            session, self._tokenizer, self._settings, tokens_per_batch=self._tokens_per_batch, name=self.name
+            session, self._tokenizer, self._settings, sentence_encoder=self._sentence_encoder, name=self.name
         )
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
@@ -190,30 +197,56 @@ class EmbeddedRanker:
             RankerError: The model gave a number that is not finite.
         """
         distinct = distinct_candidates(candidates)
-        raw, cut = self.score(prompt, distinct.texts)
-        agreement = measure_agreement(distinct)
-        settings = self._settings
-        scores = [
-            # rounded, so that scores do not depend on the shape of the batch
-            round(
-                settings.model_weight * value
-                + settings.overlap_weight * agreement.overlap[index]
-                + settings.final_answer_weight * agreement.final[index],
-                6,
-            )
-            for index, value in enumerate(raw)
-        ]
+        if not distinct.texts:
+            return Ranking.from_scores(distinct.spread_scores([]), ranker=self.name)
+        measures = self.measure(prompt, distinct.texts)
+        raw = self._settings.network.scores(answer_features(prompt, distinct, measures))
+        # rounded, so that scores that differ only by the order of summing tie
+        scores = [round(float(score), 6) for score in raw]
         matrix = [[first - second for second in scores] for first in scores]
         return Ranking.from_scores(
             distinct.spread_scores(scores),
             ranker=self.name,
             comparisons=distinct.spread_matrix(matrix),
-            temperature=settings.temperature,
-            cut=distinct.spread_cut(cut),
+            temperature=self._settings.temperature,
+            cut=distinct.spread_cut(dict(measures.cut)),
+        )
+
+    def measure(self, prompt: str, texts: Sequence[str], *, similarity: bool | None = None) -> TextMeasures:
+        """Ask both encoders.
+
+        Args:
+            prompt: The prompt.
+            texts: Answers, none blank; at least one.
+            similarity: Whether to ask the sentence encoder; ``None`` if the network needs it. Without it the
+                similarities are 0.
+
+        Returns:
+            What they say.
+
+        Raises:
+            RankerError: A model gave a number that is not finite.
+        """
+        import numpy as np
+
+        prompt_ids, answer_ids = self._encode(prompt), [self._encode(text) for text in texts]
+        encoder, cut = self._score(prompt_ids, answer_ids)
+        cosines = np.zeros((len(texts) + 1, len(texts) + 1))
+        if similarity or (similarity is None and self._settings.network.needs_similarity):
+            vectors = (self._sentence_encoder or SentenceEncoder.load())([prompt, *texts])
+            # sums of products, not a matrix product: a pair's cosine must not depend on the other texts
+            cosines = (vectors[:, None, :] * vectors[None, :, :]).sum(axis=2)
+        return TextMeasures(
+            encoder=np.array(encoder),
+            similarity=cosines[0, 1:],
+            likeness=cosines[1:, 1:],
+            lengths=np.array([float(len(ids)) for ids in answer_ids]),
+            prompt_length=len(prompt_ids),
+            cut=cut,
         )
 
     def score(self, prompt: str, texts: Sequence[str]) -> tuple[list[float], dict[int, int]]:
-        """Compute the cross-encoder's own scores, without agreement.
+        """Compute the cross-encoder's own scores. A text's score does not depend on the other texts.
 
         Args:
             prompt: The prompt.
@@ -226,13 +259,15 @@ class EmbeddedRanker:
         Raises:
             RankerError: The model gave a number that is not finite.
         """
-        prompt_ids = self._encode(prompt)
-        rows = [self._settings.layout.join(prompt_ids, self._encode(text), self._settings.max_tokens) for text in texts]
+        return self._score(self._encode(prompt), [self._encode(text) for text in texts])
+
+    def _score(self, prompt: list[int], answers: Sequence[list[int]]) -> tuple[list[float], dict[int, int]]:
+        rows = [self._settings.layout.join(prompt, answer, self._settings.max_tokens) for answer in answers]
         cut = {index: row.answer_cut for index, row in enumerate(rows) if row.answer_cut}
         prompt_cut = max((row.prompt_cut for row in rows), default=0)
         if prompt_cut:
             cut[-1] = prompt_cut
-        return self._forward(rows), cut
+        return [self._forward(row) for row in rows], cut
 
     def _encode(self, text: str) -> list[int]:
         stop_if_given_up()
@@ -240,34 +275,19 @@ class EmbeddedRanker:
         clean = text.encode("utf-8", "replace").decode("utf-8")
         return token_ids(self._tokenizer, clean)
 
-    def _forward(self, rows: Sequence[SegmentedText]) -> list[float]:
+    def _forward(self, row: SegmentedText) -> float:
         import numpy as np
 
-        scores = [0.0] * len(rows)
-        # by length for little padding, then by content: int8 scales depend on the batch, which must not depend on the
-        # caller's order
-        order = sorted(range(len(rows)), key=lambda index: (-len(rows[index].token_ids), rows[index].token_ids))
-        start = 0
-        while start < len(order):
-            width = len(rows[order[start]].token_ids)
-            part = order[start : start + max(1, self._tokens_per_batch // width)]
-            start += len(part)
-            stop_if_given_up()
-            ids = np.zeros((len(part), width), dtype=np.int64)
-            mask, kinds = np.zeros_like(ids), np.zeros_like(ids)
-            for line, index in enumerate(part):
-                row = rows[index]
-                length = len(row.token_ids)
-                ids[line, :length] = row.token_ids
-                mask[line, :length] = 1
-                kinds[line, row.answer_start : length] = 1
-            feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": kinds}
-            output = self._session.run(None, feeds)[0]
-            if not np.isfinite(output).all():
-                raise RankerError(
-                    f"the embedded ranker gave {output.tolist()} for {len(part)} candidates, which cannot be ordered; "
-                    "use ranker='consensus' for this prompt, and report the texts"
-                )
-            for line, index in enumerate(part):
-                scores[index] = float(output[line])
-        return scores
+        # one row in a pass: int8 scales and padding would make a score depend on its neighbours, and cost more
+        stop_if_given_up()
+        ids = np.array([row.token_ids], dtype=np.int64)
+        kinds = np.zeros_like(ids)
+        kinds[0, row.answer_start :] = 1
+        feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": kinds}
+        score = float(self._session.run(None, feeds)[0][0])
+        if not np.isfinite(score):
+            raise RankerError(
+                f"the embedded ranker gave {score} for a candidate, which cannot be ordered; use "
+                "ranker='consensus' for this prompt, and report the texts"
+            )
+        return score

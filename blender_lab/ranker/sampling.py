@@ -280,7 +280,8 @@ class GroupSampler:
     ) -> None:
         count = len(answers)
         kind = rng.random()
-        if kind < 0.4 and len(self._usable[number]) > 1:
+        # without a prompt no answer is off-topic
+        if kind < 0.4 and len(self._usable[number]) > 1 and source.texts.prompt(record):
             other = self._other_record(number, record, rng)
             answers.append(source.texts.candidate(other, 0))
             pairs.extend((index, count, _OFF_TOPIC, 1.0) for index in range(count))
