@@ -9,7 +9,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 
 from blender_core.local import DEFAULT_MODELS, LocalModel, LocalServer
-from blender_core.members.endpoints import Endpoint, open_endpoints
+from blender_core.members.endpoints import MAX_TOKENS, Endpoint, open_endpoints
 from blender_core.runtime.extras import require
 
 __all__ = ["local_chat_models", "open_chat_models"]
@@ -20,7 +20,7 @@ def open_chat_models(
     endpoints: Sequence[Endpoint] | None = None,
     *,
     models: Sequence[LocalModel] = DEFAULT_MODELS,
-    max_tokens: int = 256,
+    max_tokens: int = MAX_TOKENS,
     temperature: float | None = None,
     timeout: float = 120.0,
 ) -> Iterator[list[BaseChatModel]]:
@@ -53,7 +53,7 @@ def open_chat_models(
 
 
 def local_chat_models(
-    ensemble: Iterable[LocalServer], *, max_tokens: int = 256, temperature: float = 0.0, timeout: float = 120.0
+    ensemble: Iterable[LocalServer], *, max_tokens: int = MAX_TOKENS, temperature: float = 0.0, timeout: float = 120.0
 ) -> list[BaseChatModel]:
     """Make a chat model for each server of a local ensemble.
 

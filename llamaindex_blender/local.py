@@ -9,7 +9,7 @@ from typing import Any
 from llama_index.core.llms import LLM
 
 from blender_core.local import DEFAULT_MODELS, LocalModel, LocalServer
-from blender_core.members.endpoints import Endpoint, open_endpoints
+from blender_core.members.endpoints import MAX_TOKENS, Endpoint, open_endpoints
 from blender_core.runtime.extras import require
 
 __all__ = ["local_llms", "open_llms"]
@@ -29,7 +29,7 @@ def open_llms(
         endpoints: See ``blender_core.members.open_endpoints``.
         models: Local models that are served if there is no endpoint.
         temperature: Sampling temperature; default 0 for local models and that of ``OpenAILike`` for endpoints.
-        **options: Further arguments of each ``OpenAILike``. Defaults are ``max_tokens=256`` and ``timeout=120.0``
+        **options: Further arguments of each ``OpenAILike``. Defaults are ``max_tokens=512`` and ``timeout=120.0``
             seconds.
 
     Yields:
@@ -85,6 +85,6 @@ def _llm(endpoint: Endpoint, temperature: float | None, options: dict[str, Any])
         max_retries=0,
         # a kept connection belongs to the event loop that opened it
         reuse_client=False,
-        **{"max_tokens": 256, "timeout": 120.0, **own, **options},
+        **{"max_tokens": MAX_TOKENS, "timeout": 120.0, **own, **options},
     )
     return llm

@@ -22,7 +22,7 @@ from blender_core.cli.output import (
     write_text,
 )
 from blender_core.errors import ConfigurationError
-from blender_core.members.endpoints import Endpoint, endpoints_from_environment
+from blender_core.members.endpoints import MAX_TOKENS, Endpoint, endpoints_from_environment
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -143,7 +143,7 @@ def ask(
         float | None, typer.Option(help="Seconds for the whole call, without downloads.", show_default="none")
     ] = None,
     quorum: Annotated[int, typer.Option(help="Answers needed.")] = 1,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer of a member, in tokens.")] = 256,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer of a member, in tokens.")] = MAX_TOKENS,
     temperature: Annotated[
         float | None,
         typer.Option(help="Sampling temperature.", show_default="0 for local models, else the server's"),

@@ -66,12 +66,13 @@ class LocalServer:
         _check("parallel", parallel, 1)
         _require_engine()
         self._entry = model
+        self._context = min(context, model.context)
         self._path = path
         self._api_key = api_key or _new_key()
         settings = {
             "api_key": self._api_key,
             "chat_template": model.chat_template,
-            "context": min(context, model.context),
+            "context": self._context,
             "name": model.name,
             "parallel": parallel,
             "path": str(path),
@@ -140,6 +141,11 @@ class LocalServer:
     def kind(self) -> Literal["chat", "base"]:
         """``"chat"`` or ``"base"``; both answer chat requests, see `LocalModel`."""
         return self._entry.kind
+
+    @property
+    def context(self) -> int:
+        """Most tokens of prompt and answer together in one request."""
+        return self._context
 
     @property
     def entry(self) -> LocalModel:

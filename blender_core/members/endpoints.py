@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from blender_core.errors import ConfigurationError
 from blender_core.local import DEFAULT_MODELS, LocalModel, LocalServer, local_ensemble
 
-__all__ = ["ENDPOINTS_VARIABLE", "Endpoint", "endpoints_from_environment", "open_endpoints"]
+__all__ = ["ENDPOINTS_VARIABLE", "MAX_TOKENS", "Endpoint", "endpoints_from_environment", "open_endpoints"]
 
 ENDPOINTS_VARIABLE = "BLENDED_LLM_ENDPOINTS"
 """Environment variable that names endpoints, separated by spaces or commas."""
+
+MAX_TOKENS = 512
+"""Longest answer, in tokens, of the command line's members and of the adapters' local models."""
 
 # a colon or slash must follow a port, so that a model's name may contain colons
 _ENDPOINT = re.compile(r"(https?://(?:\[[^\]]+\]|[^/:]+)(?::\d+)?+)(/[^:]*)?:(.+)")
@@ -80,7 +83,7 @@ class Endpoint:
             local=True,
             calls_tools=server.entry.calls_tools,
             follows_instructions=server.kind == "chat",
-            context_window=server.entry.context,
+            context_window=server.context,
         )
 
 

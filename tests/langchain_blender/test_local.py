@@ -7,7 +7,7 @@ import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
-from blender_core.errors import ConfigurationError, MissingExtraError
+from blender_core.errors import ConfigurationError, MissingExtraError, QuorumError
 from blender_core.testing import ScriptedServer
 from langchain_blender import BlendedLLM
 from langchain_blender.local import local_chat_models, open_chat_models
@@ -50,6 +50,14 @@ async def test_members_answer_async_and_in_batches(members):
 def test_members_answer_in_one_event_loop_after_another(members):
     for _ in range(2):
         assert "Paris" in asyncio.run(members[0].ainvoke(CAPITAL)).text
+
+
+@pytest.mark.local_models
+async def test_a_question_too_long_is_told_with_the_window(members):
+    blend = BlendedLLM(llms=members[:2])
+    for ask in (blend.ainvoke, lambda question: asyncio.to_thread(blend.invoke, question)):
+        with pytest.raises(QuorumError, match=r"do not fit its window of 4,096.*Shorten the prompt"):
+            await ask("word " * 5000)
 
 
 @pytest.mark.local_models

@@ -7,6 +7,7 @@ from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.tools import FunctionTool
 
+from blender_core.errors import QuorumError
 from langchain_blender import BlendedLLM as LangChainBlend
 from langchain_blender.local import local_chat_models
 from llamaindex_blender import BlendedLLM, local_llms
@@ -42,6 +43,13 @@ def test_an_agent_uses_a_tool_through_the_blend(local_servers):
     output = asyncio.run(run())
     assert [call.tool_output.raw_output for call in output.tool_calls] == [1_087_353]
     assert "087" in output.response.content.replace(",", "").replace(".", "")
+
+
+def test_a_question_too_long_is_told_with_the_window(local_servers):
+    llms = local_llms(local_servers[:2])
+    assert [llm.metadata.context_window for llm in llms] == [server.context for server in local_servers[:2]]
+    with pytest.raises(QuorumError, match=r"do not fit its window of 4,096.*Shorten the prompt"):
+        BlendedLLM(llms=llms).complete("word " * 5000)
 
 
 def test_members_of_both_frameworks_call_a_tool(local_servers):
