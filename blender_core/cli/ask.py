@@ -162,13 +162,14 @@ def ask(
         from blender_core.blender import Blender
         from blender_core.gather.policy import GatherPolicy
         from blender_core.rank.registry import resolve_ranker
+        from blender_core.settings import DEFAULTS
 
         if max_tokens < 1:
             raise ConfigurationError(f"--max-tokens is {max_tokens}; it must be at least 1")
         asked = _prompt(prompt, system)
         policy = GatherPolicy(timeout=timeout, quorum=quorum)
-        # resolved first, so that a mistyped name costs no download
-        chosen_ranker = resolve_ranker(ranker)
+        # the default loads while the members answer; another loads first, so that a wrong one costs no download
+        chosen_ranker = ranker if ranker == DEFAULTS["ranker"] else resolve_ranker(ranker)
         progress = console(stderr=True)
         with open_members(
             model or [], endpoint or [], max_tokens=max_tokens, temperature=temperature, console=progress
