@@ -22,7 +22,7 @@ from blender_core.cli.output import (
     write_text,
 )
 from blender_core.errors import ConfigurationError
-from blender_core.members.endpoints import MAX_TOKENS, Endpoint, endpoints_from_environment
+from blender_core.members.endpoints import MAX_TOKENS, Endpoint, endpoints_from_environment, endpoints_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +53,8 @@ def open_members(
     """Start local models and connect endpoints; stop the local models at the end.
 
     Args:
-        models: Names of local models; without models and endpoints the default ones.
+        models: Names of local models; a name that is given again adds a further, sampled answer. Without models and
+            endpoints the default ones.
         endpoints: Each ``URL:MODEL``; without models and endpoints those of ``BLENDED_LLM_ENDPOINTS``, if any.
         max_tokens: Longest answer in tokens.
         temperature: Sampling temperature; default is 0 for local models and the server's for endpoints.
@@ -78,19 +79,20 @@ def open_members(
         if models or not addresses:
             from blender_core.local import DEFAULT_MODELS, find_model, local_ensemble
 
-            chosen = [find_model(name) for name in dict.fromkeys(models)] or list(DEFAULT_MODELS)
+            chosen = [find_model(name) for name in models] or list(DEFAULT_MODELS)
             with _progress(console) as progress:
                 servers = stack.enter_context(local_ensemble(chosen, progress=progress))
-            for server in servers:
+            for local in endpoints_of(servers):
                 member = OpenAIMember(
-                    server.model,
-                    base_url=server.base_url,
-                    api_key=server.api_key,
+                    local.model,
+                    name=local.name,
+                    base_url=local.base_url,
+                    api_key=local.api_key,
                     max_tokens=max_tokens,
-                    temperature=0.0 if temperature is None else temperature,
+                    request_options=local.sampling(temperature),
                 )
                 # a base model continues text, it cannot be asked to fuse
-                member.follows_instructions = server.kind == "chat"
+                member.follows_instructions = local.follows_instructions
                 members.append(member)
         for address in addresses:
             members.append(

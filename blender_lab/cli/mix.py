@@ -191,11 +191,12 @@ def _plan(
         plan_local(
             name,
             max_tokens=max_tokens or MAX_TOKENS,
-            temperature=temperature or 0.0,
+            temperature=temperature,
+            sample=models[:place].count(name),
             parallel=concurrency,
             progress=_announcer(console),
         )
-        for name in dict.fromkeys(models)
+        for place, name in enumerate(models)
     ]
     for endpoint in endpoints:
         address = Endpoint.parse(endpoint)

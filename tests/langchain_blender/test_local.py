@@ -53,6 +53,14 @@ def test_members_answer_in_one_event_loop_after_another(members):
 
 
 @pytest.mark.local_models
+def test_a_server_that_stands_there_again_gives_a_sampled_answer(local_servers):
+    first, second = local_chat_models([local_servers[0]] * 2, max_tokens=24)
+    assert (second.name, first.temperature, second.temperature, second.seed) == (f"{first.name}#2", 0, 0.7, 1)
+    record = BlendedLLM(llms=[first, second], fuser=None).invoke(CAPITAL).response_metadata["blend"]
+    assert [(one["model"], one["status"]) for one in record["candidates"]] == [(first.name, "ok"), (second.name, "ok")]
+
+
+@pytest.mark.local_models
 async def test_a_question_too_long_is_told_with_the_window(members):
     blend = BlendedLLM(llms=members[:2])
     for ask in (blend.ainvoke, lambda question: asyncio.to_thread(blend.invoke, question)):

@@ -45,6 +45,17 @@ def test_an_agent_uses_a_tool_through_the_blend(local_servers):
     assert "087" in output.response.content.replace(",", "").replace(".", "")
 
 
+def test_a_server_that_stands_there_again_gives_a_sampled_answer(local_servers):
+    first, second = local_llms([local_servers[0]] * 2, max_tokens=24, additional_kwargs={"top_p": 0.9})
+    assert (second.model, first.temperature, second.temperature) == (f"{first.model}#2", 0, 0.7)
+    assert second.additional_kwargs == {"seed": 1, "top_p": 0.9}
+    record = BlendedLLM(llms=[first, second], fuser=None).complete("What is the capital of France?").raw["blend"]
+    assert [(one["model"], one["status"]) for one in record["candidates"]] == [
+        (first.model, "ok"),
+        (second.model, "ok"),
+    ]
+
+
 def test_a_question_too_long_is_told_with_the_window(local_servers):
     llms = local_llms(local_servers[:2])
     assert [llm.metadata.context_window for llm in llms] == [server.context for server in local_servers[:2]]

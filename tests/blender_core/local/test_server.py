@@ -20,6 +20,7 @@ import pytest
 from blender_core import Blender, OpenAIMember, Status
 from blender_core.errors import CheckpointError, ConfigurationError, MissingExtraError, QuorumError
 from blender_core.local import LocalEnsemble, LocalServer, fetch, find_model, local_ensemble
+from blender_core.members.endpoints import SAMPLE_TEMPERATURE, endpoints_of
 
 SMALLEST = find_model("smollm2-135m")
 CAPITAL = "What is the capital of France? Answer in one sentence."
@@ -113,6 +114,21 @@ def test_a_question_too_long_names_its_tokens_and_the_window(local_servers):
         ) as raised:
             blend("word " * 5000)
         assert raised.value.outcomes[0].status is Status.TOO_LONG
+
+
+@pytest.mark.local_models
+def test_a_model_named_twice_is_served_once_and_gives_a_second_sampled_answer():
+    with local_ensemble([SMALLEST, SMALLEST]) as servers:
+        assert servers[0] is servers[1]
+        first, second = endpoints_of(servers)
+        assert [first.name, second.name] == [SMALLEST.name, f"{SMALLEST.name}#2"]
+        assert (first.sampling(None), second.sampling(None)) == (
+            {"temperature": 0.0},
+            {"temperature": SAMPLE_TEMPERATURE, "seed": 1},
+        )
+        assert second.sampling(0.2) == {"temperature": 0.2, "seed": 1}
+        greedy = [ask(servers[0], CAPITAL, max_tokens=40)["message"]["content"] for _ in range(2)]
+        assert greedy[0] == greedy[1]
 
 
 @pytest.mark.local_models
