@@ -4,7 +4,8 @@ r"""Which sets of members are worth asking: best member, pick and oracle of ever
     python benchmarks/live_ensemble/members.py --half test
 
 The first table is the one to choose by. On the development half the prior is rated on four fifths of the prompts and
-picks on the last, in turn. On the test half it is rated on the whole development half. Members stand strongest first,
+picks on the last, in turn. On the test half it is rated on the whole development half. Samples of one model differ in
+their seed alone, so the prior and the choice of the best member take them as one. Members stand strongest first,
 because equal scores keep the order. Only the ranker is run.
 
 `samples.jsonl.gz` holds two more answers of the strongest member, sampled at temperature 0.7, at most 512 tokens:
@@ -79,11 +80,16 @@ def rank(ranker: str, record: MixRecord) -> Ranking:
     return _rank(ranker, joined_prompt(record.instruction, record.input), record.texts)
 
 
+def strengths(record: MixRecord) -> list[str]:
+    """The names that a prior rates: all samples of a model are one."""
+    return [f"{model}, sampled" if sample else model for model, sample, _ in (m.partition("#") for m in record.models)]
+
+
 def rated(ranker: str, records: Sequence[MixRecord]) -> MemberPrior:
     """A prior that was told which answers to these prompts are right."""
     prior = MemberPrior()
     for record in records:
-        prior.judge_answers(record.models, rank(ranker, record), rights(record))
+        prior.judge_answers(strengths(record), rank(ranker, record), rights(record))
     return prior
 
 
@@ -93,7 +99,7 @@ def picks(ranker: str, records: Sequence[MixRecord], prior: MemberPrior | None =
     for record in records:
         ranking = rank(ranker, record)
         if prior is not None:
-            ranking = prior.blend(record.models, ranking, record.texts)
+            ranking = prior.blend(strengths(record), ranking, record.texts)
         found.append(rights(record)[ranking.best])
     return found
 
@@ -112,7 +118,10 @@ def row(ranker: str, members: Sequence[str], development: Sequence[MixRecord], t
         with_prior = picks(ranker, shown, rated(ranker, known))
     else:
         with_prior = [each for rate, pick in in_folds(known) for each in picks(ranker, pick, rated(ranker, rate))]
-    best = max(range(len(members)), key=lambda i: fmean(rights(record)[i] for record in known))
+    alike = strengths(known[0])
+    shares = [fmean(rights(record)[i] for record in known) for i in range(len(members))]
+    pooled = [fmean(share for share, name in zip(shares, alike, strict=True) if name == own) for own in alike]
+    best = pooled.index(max(pooled))
     numbers = (
         fmean(rights(record)[best] for record in shown),
         fmean(fmean(rights(record)) for record in shown),

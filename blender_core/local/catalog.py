@@ -247,7 +247,7 @@ _GEMMA_270M = LocalModel(
 DEFAULT_MODELS: tuple[LocalModel, ...] = (_QWEN_CODER_15B,) * 3
 """The default ensemble, 1.12 GB: a model that stands here again gives further, sampled answers.
 
-A weaker member costs the pick more than it adds (`docs/live_ensemble.md`).
+Without a prior, a weaker member costs the pick more than it adds (`docs/live_ensemble.md`).
 """
 
 MODELS: MappingProxyType[str, LocalModel] = MappingProxyType(
