@@ -73,6 +73,14 @@ class BlendFields(BaseModel):
         """Unique name and member, in order."""
         return self._blender().members
 
+    def warm_up(self) -> None:
+        """Load the ranker now; see ``Blender.warm_up``."""
+        self._blender().warm_up()
+
+    async def awarm_up(self) -> None:
+        """Load the ranker now, in a thread; see ``Blender.warm_up``."""
+        await self._blender().awarm_up()
+
     def _blender(self) -> Blender:
         """The engine for the current settings; assigning a field makes a new one."""
         settings = (*self.llms, *(getattr(self, name) for name in DEFAULTS))

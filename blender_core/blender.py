@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Unpack
@@ -22,7 +23,7 @@ from blender_core.pipeline import BlendCall, BlendPlan
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.registry import check_ranker, resolve_ranker
 from blender_core.runtime.keywords import takes_keywords
-from blender_core.runtime.threads import run_sync, stream_sync
+from blender_core.runtime.threads import ComputingThread, compute_in_thread, run_sync, stream_sync
 from blender_core.selection import Accept
 from blender_core.settings import DEFAULTS, BlendSettings, check_settings, gather_policy
 from blender_core.types.prompt import Prompt, PromptLike
@@ -86,6 +87,7 @@ class Blender:
         self._sleep = sleep or asyncio.sleep
         self._rng = rng or random.Random()
         self._plan = self._planned()
+        self._loading = False
 
     def _planned(self) -> BlendPlan:
         whole = self._settings
@@ -107,11 +109,12 @@ class Blender:
 
     def __getstate__(self) -> dict[str, Any]:
         # the plan holds functions that cannot be pickled; a copy makes its own
-        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_plan", "_loading")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._plan = self._planned()
+        self._loading = False
 
     @property
     def members(self) -> tuple[tuple[str, Member], ...]:
@@ -127,6 +130,40 @@ class Blender:
     def fuser(self) -> Fuser | None:
         """The fuser; ``None`` if answers are only picked."""
         return self._plan.fuser
+
+    def warm_up(self) -> None:
+        """Load the ranker now, blocking.
+
+        The first call loads it while the members answer. That is too late if loading takes longer than the members,
+        or than a deadline allows.
+
+        Raises:
+            BlendError: The ranker cannot be loaded.
+        """
+        self._loading = True
+        self._load_ranker()
+
+    async def awarm_up(self) -> None:
+        """Load the ranker now, in a thread; see ``warm_up``."""
+        self._loading = True
+        await compute_in_thread(self._load_ranker)
+
+    def _load_ranker(self) -> None:
+        """Load what ranks; a blender with a ranker for each call overrides this."""
+        self._plan.ranker()
+
+    def _load_in_background(self) -> None:
+        """Load the ranker during the first call, while its members answer."""
+        if self._loading or len(self._adapted) < 2:
+            return
+        self._loading = True
+
+        def load() -> None:
+            # the call loads it again when it ranks, and tells the failure
+            with contextlib.suppress(Exception):
+                self._load_ranker()
+
+        ComputingThread(load).start()
 
     def blend(self, prompt: PromptLike, *, accept: Accept | None = None) -> BlendResult:
         """Answer a prompt, blocking. Works inside a running event loop too, as in Jupyter.
@@ -200,6 +237,7 @@ class Blender:
         in_threads: bool,
         streaming: bool,
     ) -> BlendResult:
+        self._load_in_background()
         clock = self._clock or asyncio.get_running_loop().time
         return await self._call(prompt, accept, CallRuntime(clock, self._sleep, self._rng, emit, in_threads), streaming)
 

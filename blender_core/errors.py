@@ -143,8 +143,7 @@ class QuorumError(BlendError):
             if not outcome.ok
         )
         super().__init__(
-            f"{answered} of {len(outcomes)} members answered, the quorum is {needed}. "
-            f"{causes}. Lower the quorum, raise the timeout, or mend these members."
+            f"{answered} of {len(outcomes)} members answered, the quorum is {needed}. {causes}. {_remedy(outcomes)}"
         )
         self.needed = needed
         self.outcomes = tuple(outcomes)
@@ -153,6 +152,15 @@ class QuorumError(BlendError):
 
     def __reduce__(self) -> tuple[type[QuorumError], tuple[int, tuple[_Outcome, ...]]]:
         return type(self), (self.needed, self.outcomes)
+
+
+def _remedy(outcomes: Sequence[_Outcome]) -> str:
+    failed = {outcome.status.value for outcome in outcomes if not outcome.ok}
+    shorten = "Shorten the prompt or the answer, or add a member with a larger window."
+    mend = "Lower the quorum, raise the timeout, or mend these members."
+    if failed == {"too_long"}:
+        return shorten
+    return f"{shorten} {mend}" if "too_long" in failed else mend
 
 
 class RankerError(BlendError):

@@ -1,4 +1,4 @@
-"""A LangChain chain on a blend of three local LLMs.
+"""A LangChain chain on a blend of local LLMs.
 
 Shows that the blend stands wherever one chat model does, and what it tells about its members. Needs no key;
 ``BLENDED_LLM_ENDPOINTS="URL:MODEL URL:MODEL"`` asks hosted models instead.

@@ -106,7 +106,7 @@ def _token(part: Any) -> str:
 
 
 # these members would end in the same way again
-_SETTLED = frozenset({Status.OK.value, Status.REFUSED.value, Status.UNSUPPORTED.value})
+_SETTLED = frozenset({Status.OK.value, Status.REFUSED.value, Status.UNSUPPORTED.value, Status.TOO_LONG.value})
 
 
 class WholeAnswersCache(BaseCache):

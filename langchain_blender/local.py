@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
 from blender_core.local import DEFAULT_MODELS, LocalModel, LocalServer
-from blender_core.members.endpoints import Endpoint, open_endpoints
+from blender_core.members.endpoints import MAX_TOKENS, Endpoint, endpoints_of, open_endpoints
 from blender_core.runtime.extras import require
 
 __all__ = ["local_chat_models", "open_chat_models"]
@@ -20,7 +19,7 @@ def open_chat_models(
     endpoints: Sequence[Endpoint] | None = None,
     *,
     models: Sequence[LocalModel] = DEFAULT_MODELS,
-    max_tokens: int = 256,
+    max_tokens: int = MAX_TOKENS,
     temperature: float | None = None,
     timeout: float = 120.0,
 ) -> Iterator[list[BaseChatModel]]:
@@ -30,7 +29,8 @@ def open_chat_models(
         endpoints: See ``blender_core.members.open_endpoints``.
         models: Local models that are served if there is no endpoint.
         max_tokens: Longest answer in tokens.
-        temperature: Sampling temperature; default 0 for local models and the server's own for endpoints.
+        temperature: Sampling temperature; default 0 for local models, 0.7 for further answers of a model that is
+            named again, and the server's own for endpoints.
         timeout: Seconds after which a request fails.
 
     Yields:
@@ -53,7 +53,11 @@ def open_chat_models(
 
 
 def local_chat_models(
-    ensemble: Iterable[LocalServer], *, max_tokens: int = 256, temperature: float = 0.0, timeout: float = 120.0
+    ensemble: Iterable[LocalServer],
+    *,
+    max_tokens: int = MAX_TOKENS,
+    temperature: float | None = None,
+    timeout: float = 120.0,
 ) -> list[BaseChatModel]:
     """Make a chat model for each server of a local ensemble.
 
@@ -61,7 +65,8 @@ def local_chat_models(
         ensemble: The servers, from ``blender_core.local.local_ensemble``. They must stay open as long as the chat
             models are used.
         max_tokens: Longest answer in tokens.
-        temperature: Sampling temperature; 0 gives the same answer each time.
+        temperature: Sampling temperature; default 0, the same answer each time, and 0.7 for a server that stands in
+            the ensemble again.
         timeout: Seconds after which a request fails.
 
     Returns:
@@ -73,16 +78,15 @@ def local_chat_models(
         CheckpointError: A server cannot load its model.
     """
     require("langchain_openai", feature="local_chat_models", extra="all")
-    return [_chat_model(Endpoint.of(server), max_tokens, temperature, timeout) for server in ensemble]
+    return [_chat_model(endpoint, max_tokens, temperature, timeout) for endpoint in endpoints_of(ensemble)]
 
 
 def _chat_model(endpoint: Endpoint, max_tokens: int, temperature: float | None, timeout: float) -> BaseChatModel:
     openai = require("langchain_openai", feature="a chat model of an endpoint", extra="all")
     httpx = require("httpx", feature="a chat model of an endpoint", extra="all")
-    options: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
+    options = endpoint.sampling(temperature)
     if endpoint.local:
-        options = {
-            "temperature": temperature or 0.0,
+        options |= {
             "profile": {"tool_calling": endpoint.calls_tools},
             "metadata": {"follows_instructions": endpoint.follows_instructions},
         }
@@ -94,7 +98,7 @@ def _chat_model(endpoint: Endpoint, max_tokens: int, temperature: float | None, 
         "timeout": timeout,
     }
     model: BaseChatModel = openai.ChatOpenAI(
-        name=endpoint.model,
+        name=endpoint.name,
         model=endpoint.model,
         base_url=endpoint.base_url,
         api_key=endpoint.api_key,

@@ -9,7 +9,7 @@ from typing import Any
 from llama_index.core.llms import LLM
 
 from blender_core.local import DEFAULT_MODELS, LocalModel, LocalServer
-from blender_core.members.endpoints import Endpoint, open_endpoints
+from blender_core.members.endpoints import MAX_TOKENS, Endpoint, endpoints_of, open_endpoints
 from blender_core.runtime.extras import require
 
 __all__ = ["local_llms", "open_llms"]
@@ -28,8 +28,9 @@ def open_llms(
     Args:
         endpoints: See ``blender_core.members.open_endpoints``.
         models: Local models that are served if there is no endpoint.
-        temperature: Sampling temperature; default 0 for local models and that of ``OpenAILike`` for endpoints.
-        **options: Further arguments of each ``OpenAILike``. Defaults are ``max_tokens=256`` and ``timeout=120.0``
+        temperature: Sampling temperature; default 0 for local models, 0.7 for further answers of a model that is
+            named again, and that of ``OpenAILike`` for endpoints.
+        **options: Further arguments of each ``OpenAILike``. Defaults are ``max_tokens=512`` and ``timeout=120.0``
             seconds.
 
     Yields:
@@ -51,13 +52,14 @@ def open_llms(
         yield [_llm(endpoint, temperature, options) for endpoint in opened]
 
 
-def local_llms(ensemble: Iterable[LocalServer], *, temperature: float = 0.0, **options: Any) -> list[LLM]:
+def local_llms(ensemble: Iterable[LocalServer], *, temperature: float | None = None, **options: Any) -> list[LLM]:
     """Make an LLM for each server of a local ensemble.
 
     Args:
         ensemble: The servers, from ``blender_core.local.local_ensemble``. They must stay open as long as the LLMs
             are used.
-        temperature: Sampling temperature; 0 gives the same answer each time.
+        temperature: Sampling temperature; default 0, the same answer each time, and 0.7 for a server that stands in
+            the ensemble again.
         **options: See ``open_llms``.
 
     Returns:
@@ -68,16 +70,20 @@ def local_llms(ensemble: Iterable[LocalServer], *, temperature: float = 0.0, **o
         CheckpointError: A server cannot load its model.
     """
     require("llama_index.llms.openai_like", feature="local_llms", extra="all")
-    return [_llm(Endpoint.of(server), temperature, options) for server in ensemble]
+    return [_llm(endpoint, temperature, options) for endpoint in endpoints_of(ensemble)]
 
 
 def _llm(endpoint: Endpoint, temperature: float | None, options: dict[str, Any]) -> LLM:
     openai_like = require("llama_index.llms.openai_like", feature="an LLM of an endpoint", extra="all")
-    own: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
+    own = endpoint.sampling(temperature)
+    if "seed" in own:
+        # the class has no field for it
+        options = {**options, "additional_kwargs": {"seed": own.pop("seed"), **options.get("additional_kwargs", {})}}
     if endpoint.local:
-        own = {"temperature": temperature or 0.0, "context_window": endpoint.context_window}
+        own["context_window"] = endpoint.context_window
     llm: LLM = openai_like.OpenAILike(
-        model=endpoint.model,
+        # a local server answers to any name
+        model=endpoint.name,
         api_base=endpoint.base_url,
         api_key=endpoint.api_key,
         is_chat_model=True,
@@ -85,6 +91,6 @@ def _llm(endpoint: Endpoint, temperature: float | None, options: dict[str, Any])
         max_retries=0,
         # a kept connection belongs to the event loop that opened it
         reuse_client=False,
-        **{"max_tokens": 256, "timeout": 120.0, **own, **options},
+        **{"max_tokens": MAX_TOKENS, "timeout": 120.0, **own, **options},
     )
     return llm

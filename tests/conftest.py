@@ -19,13 +19,16 @@ import pytest
 import tiny_models
 from remembering import remembering
 
-from blender_core.local import LocalEnsemble, local_ensemble
+from blender_core.local import LocalEnsemble, find_model, local_ensemble
 from blender_core.members.endpoints import ENDPOINTS_VARIABLE
 from blender_core.testing import ScriptedServer
 
 # a busy machine is no failure
 hypothesis.settings.register_profile("blender", deadline=None)
 hypothesis.settings.load_profile("blender")
+
+# a test must not wait for the large one
+SMALL_MODELS = ("smollm2-135m", "qwen2.5-coder-0.5b", "gemma-3-270m")
 
 # these run in an environment of their own, with the old package
 collect_ignore_glob = ["goldens/make_*.py"]
@@ -54,15 +57,15 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(scope="session")
 def local_servers() -> Iterator[LocalEnsemble]:
-    """The default local models, served once for the whole run; tests that use it are marked local_models."""
+    """The three smallest local models, served once for the whole run; tests that use it are marked local_models."""
     pytest.importorskip("xllamacpp", reason="the demo extra is not installed")
-    with local_ensemble() as servers:
+    with local_ensemble([find_model(name) for name in SMALL_MODELS]) as servers:
         yield servers
 
 
 @pytest.fixture(scope="session")
 def remembered_models(local_servers):
-    """Endpoints of the default local models at which a request that was answered before costs nothing."""
+    """Endpoints of the small local models at which a request that was answered before costs nothing."""
     with remembering(local_servers) as endpoints:
         yield endpoints
 

@@ -23,7 +23,7 @@ from blender_core.cli.output import (
     write_text,
 )
 from blender_core.errors import ConfigurationError
-from blender_core.members.endpoints import Endpoint, endpoints_from_environment
+from blender_core.members.endpoints import MAX_TOKENS, Endpoint, endpoints_from_environment, endpoints_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,7 +55,8 @@ def open_members(
     """Start local models and connect endpoints; stop the local models at the end.
 
     Args:
-        models: Names of local models; without models and endpoints the default ones.
+        models: Names of local models; a name that is given again adds a further, sampled answer. Without models and
+            endpoints the default ones.
         endpoints: Each ``URL:MODEL``; without models and endpoints those of ``BLENDED_LLM_ENDPOINTS``, if any.
         max_tokens: Longest answer in tokens.
         temperature: Sampling temperature; default is 0 for local models and the server's for endpoints.
@@ -80,19 +81,20 @@ def open_members(
         if models or not addresses:
             from blender_core.local import DEFAULT_MODELS, find_model, local_ensemble
 
-            chosen = [find_model(name) for name in dict.fromkeys(models)] or list(DEFAULT_MODELS)
+            chosen = [find_model(name) for name in models] or list(DEFAULT_MODELS)
             with _progress(console) as progress:
                 servers = stack.enter_context(local_ensemble(chosen, progress=progress))
-            for server in servers:
+            for local in endpoints_of(servers):
                 member = OpenAIMember(
-                    server.model,
-                    base_url=server.base_url,
-                    api_key=server.api_key,
+                    local.model,
+                    name=local.name,
+                    base_url=local.base_url,
+                    api_key=local.api_key,
                     max_tokens=max_tokens,
-                    temperature=0.0 if temperature is None else temperature,
+                    request_options=local.sampling(temperature),
                 )
                 # a base model continues text, it cannot be asked to fuse
-                member.follows_instructions = server.kind == "chat"
+                member.follows_instructions = local.follows_instructions
                 members.append(member)
         for address in addresses:
             members.append(
@@ -153,7 +155,7 @@ def ask(
         float | None, typer.Option(help="Seconds for the whole call, without downloads.", show_default="none")
     ] = None,
     quorum: Annotated[int, typer.Option(help="Answers needed.")] = 1,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer of a member, in tokens.")] = 256,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer of a member, in tokens.")] = MAX_TOKENS,
     temperature: Annotated[
         float | None,
         typer.Option(help="Sampling temperature.", show_default="0 for local models, else the server's"),
@@ -172,13 +174,14 @@ def ask(
         from blender_core.blender import Blender
         from blender_core.gather.policy import GatherPolicy
         from blender_core.rank.registry import resolve_ranker
+        from blender_core.settings import DEFAULTS
 
         if max_tokens < 1:
             raise ConfigurationError(f"--max-tokens is {max_tokens}; it must be at least 1")
         asked = _prompt(prompt, system)
         policy = GatherPolicy(timeout=timeout, quorum=quorum)
-        # resolved first, so that a mistyped name costs no download
-        chosen_ranker = resolve_ranker(ranker)
+        # the default loads while the members answer; another loads first, so that a wrong one costs no download
+        chosen_ranker = ranker if ranker == DEFAULTS["ranker"] else resolve_ranker(ranker)
         progress = console(stderr=True)
         member_prior = _prior(
             prior, progress, local_only=not endpoint and (bool(model) or not endpoints_from_environment())

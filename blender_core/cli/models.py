@@ -23,7 +23,7 @@ def models(
         records = [
             {
                 "model": model.name,
-                "default": model in DEFAULT_MODELS,
+                "default": DEFAULT_MODELS.count(model),
                 "size_bytes": model.size,
                 "licence": model.licence,
                 "licence_note": model.licence_note,
@@ -51,7 +51,7 @@ def models(
             [
                 [
                     Cell(str(record["model"]), "best" if record["default"] else ""),
-                    "yes" if record["default"] else "",
+                    _answers(int(str(record["default"]))),
                     f"{int(str(record['size_bytes'])) / 1e6:.0f} MB",
                     "yes" if record["cached"] else "no",
                     str(record["licence"]),
@@ -65,3 +65,7 @@ def models(
             if record["licence_note"]:
                 out.print(Text(f"{record['model']}: {record['licence_note']}"), soft_wrap=True)
         out.print(Text(f"cache: {folder}", style="dim"), soft_wrap=True)
+
+
+def _answers(count: int) -> str:
+    return "" if not count else "yes" if count == 1 else f"{count} answers"

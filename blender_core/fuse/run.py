@@ -11,6 +11,7 @@ from typing import Any
 from blender_core.errors import FusionError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
+from blender_core.gather.classify import classify
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.rank.flaws import find_flaws
 from blender_core.runtime.threads import call_in_thread, compute_in_thread, drain, iterate_in_thread, retrieve
@@ -91,8 +92,7 @@ async def run_fusion(
     except RejectedFusionError:
         raise
     except (Exception, asyncio.CancelledError) as error:
-        reason = f"{fuser.name}: {type(error).__name__}: {error}"
-        raise RejectedFusionError(reason, streamed.sent, fault=True) from error
+        raise RejectedFusionError(f"{fuser.name}: {classify(error).reason}", streamed.sent, fault=True) from error
     if emit_token is not None and pieces is None:
         emit_token(fused.text)
     return fused

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +39,23 @@ _REFUSAL_WORDS = (
 _RATE_WORDS = ("ratelimit", "toomanyrequests", "resourceexhausted", "throttl", "quotaexceeded")
 _TIMEOUT_WORDS = ("timeout", "deadlineexceeded")
 _PASSING_WORDS = ("connect", "overloaded", "unavailable", "internalserver", "remoteprotocol", "badgateway")
+# how servers and clients say that prompt and answer do not fit the model's window
+_TOO_LONG = re.compile(
+    r"exceed_context_size|context_?length_?exceeded|context_?window_?exceeded|contextoverflow"
+    r"|maximum context length|available context size|exceed context limit|fit into the model \(context length"
+    r"|(?:prompt|input) is too long|input token count.{0,40}exceeds",
+    re.IGNORECASE,
+)
+# the window stands at one of these, the surest first
+_WINDOWS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\d(?: tokens)? > ([\d,]+)",
+        r"allowed \(([\d,]+)",
+        r"([\d,]+) maximum context",
+        r"context (?:length|size|window|limit)\D{0,30}([\d,]+)",
+    )
+)
 _NEVER_WORDS = ("authentication", "permission", "badrequest", "notfound", "invalidrequest", "unprocessable")
 
 
@@ -73,7 +91,9 @@ def classify(error: BaseException) -> Failure:
         >>> classify(ValueError("bad key")).retryable
         False
     """
-    reason = _one_line(error)
+    text = _text(error)
+    name = type(error).__name__
+    reason = f"{name}: {text[:300]}" if text else name
     retry_after = _retry_after(error)
     own = _classify_own(error)
     if own is not None:
@@ -82,6 +102,8 @@ def classify(error: BaseException) -> Failure:
     code = _http_status(error)
     if _has(names, _REFUSAL_WORDS) or "content_filter" in _provider_code(error):
         return Failure(Status.REFUSED, False, None, reason)
+    if code in (None, 400, 413, 422) and _TOO_LONG.search(f"{names} {_provider_code(error)} {text}"):
+        return Failure(Status.TOO_LONG, False, None, _too_long(text))
     if code == 429 or _has(names, _RATE_WORDS):
         # an exhausted quota does not come back within a call
         return Failure(Status.RATE_LIMITED, "insufficient_quota" not in _provider_code(error), retry_after, reason)
@@ -116,13 +138,27 @@ def _has(text: str, words: tuple[str, ...]) -> bool:
     return any(word in text for word in words)
 
 
-def _one_line(error: BaseException) -> str:
+def _text(error: BaseException) -> str:
+    """Return the message in one line, at most 2,000 characters."""
     try:
-        text = " ".join(str(error).split())
+        return " ".join(str(error)[:2000].split())
     except Exception as broken:
-        text = f"(its message cannot be read: {type(broken).__name__})"
-    name = type(error).__name__
-    return f"{name}: {text[:300]}" if text else name
+        return f"(its message cannot be read: {type(broken).__name__})"
+
+
+def _too_long(text: str) -> str:
+    """Say how many tokens were asked of which window, as far as the error says it."""
+    found = next(filter(None, (pattern.search(text) for pattern in _WINDOWS)), None)
+    if found is None:
+        return "prompt and answer do not fit its window"
+    window = _number(found[1])
+    asked = max(map(_number, re.findall(r"\d[\d,]*", text)))
+    need = f"{asked:,} tokens" if asked > window else "prompt and answer"
+    return f"{need} do not fit its window of {window:,}"
+
+
+def _number(digits: str) -> int:
+    return int(digits.replace(",", "") or 0)
 
 
 def _http_status(error: BaseException) -> int | None:

@@ -66,12 +66,13 @@ class LocalServer:
         _check("parallel", parallel, 1)
         _require_engine()
         self._entry = model
+        self._context = min(context, model.context)
         self._path = path
         self._api_key = api_key or _new_key()
         settings = {
             "api_key": self._api_key,
             "chat_template": model.chat_template,
-            "context": min(context, model.context),
+            "context": self._context,
             "name": model.name,
             "parallel": parallel,
             "path": str(path),
@@ -140,6 +141,11 @@ class LocalServer:
     def kind(self) -> Literal["chat", "base"]:
         """``"chat"`` or ``"base"``; both answer chat requests, see `LocalModel`."""
         return self._entry.kind
+
+    @property
+    def context(self) -> int:
+        """Most tokens of prompt and answer together in one request."""
+        return self._context
 
     @property
     def entry(self) -> LocalModel:
@@ -215,13 +221,14 @@ def local_ensemble(
 ) -> LocalEnsemble:
     """Download missing files, start a server for each model, and wait until all are loaded.
 
-    The servers share one random key, so that ``OPENAI_API_KEY`` can pass it to another process.
+    A model that is named again is not loaded again: its server stands at both places. The servers share one random
+    key, so that ``OPENAI_API_KEY`` can pass it to another process.
 
     Args:
-        models: The models; default three small ones.
+        models: The models; default `DEFAULT_MODELS`.
         threads: Threads of llama.cpp for each model.
         context: Most tokens of prompt and answer together in one request.
-        parallel: Requests that one model answers at the same time.
+        parallel: Requests that one model answers at the same time; at least one for each time that it is named.
         cache_dir: Folder for model files; default `blender_core.local.cache_directory`.
         progress: Called as a file arrives.
 
@@ -236,21 +243,22 @@ def local_ensemble(
     """
     if not models:
         raise ConfigurationError("a local ensemble needs at least one model; see blender_core.local.MODELS")
-    _require_engine()  # before 843 MB are fetched for nothing
-    servers: list[LocalServer] = []
-    settings = {"threads": threads, "context": context, "parallel": parallel}
+    _require_engine()  # before much is fetched for nothing
+    servers: dict[LocalModel, LocalServer] = {}
+    settings = {"threads": threads, "context": context}
     key = _new_key()
     ensemble = None
     try:
-        for model in models:
+        for model in dict.fromkeys(models):
             path = fetch(model, cache_dir=cache_dir, progress=progress)
-            servers.append(LocalServer(model, path, **settings, api_key=key))
-        for server in servers:
+            at_once = max(parallel, models.count(model))
+            servers[model] = LocalServer(model, path, **settings, parallel=at_once, api_key=key)
+        for server in servers.values():
             server.wait()
-        ensemble = LocalEnsemble(servers)
+        ensemble = LocalEnsemble([servers[model] for model in models])
     finally:
         if ensemble is None:
-            for server in servers:
+            for server in servers.values():
                 server.close()
     return ensemble
 

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from blender_core.errors import ConfigurationError
 from blender_core.local import DEFAULT_MODELS, LocalModel, LocalServer, local_ensemble
 
-__all__ = ["ENDPOINTS_VARIABLE", "Endpoint", "endpoints_from_environment", "open_endpoints"]
+__all__ = [
+    "ENDPOINTS_VARIABLE",
+    "MAX_TOKENS",
+    "SAMPLE_TEMPERATURE",
+    "Endpoint",
+    "endpoints_from_environment",
+    "endpoints_of",
+    "open_endpoints",
+]
 
 ENDPOINTS_VARIABLE = "BLENDED_LLM_ENDPOINTS"
 """Environment variable that names endpoints, separated by spaces or commas."""
+
+MAX_TOKENS = 512
+"""Longest answer, in tokens, of the command line's members and of the adapters' local models."""
+
+SAMPLE_TEMPERATURE = 0.7
+"""Temperature of a local model's second and further answers, if it is named more than once."""
 
 # a colon or slash must follow a port, so that a model's name may contain colons
 _ENDPOINT = re.compile(r"(https?://(?:\[[^\]]+\]|[^/:]+)(?::\d+)?+)(/[^:]*)?:(.+)")
@@ -32,6 +48,7 @@ class Endpoint:
         calls_tools: Whether the model calls tools.
         follows_instructions: Whether it can be asked to fuse; a base model only continues text.
         context_window: Tokens of prompt and answer; ``None`` if unknown.
+        sample: 0 for a local model's first answer, 1 and so on for further answers of the same model.
     """
 
     base_url: str
@@ -41,6 +58,7 @@ class Endpoint:
     calls_tools: bool = field(default=True, repr=False)
     follows_instructions: bool = field(default=True, repr=False)
     context_window: int | None = field(default=None, repr=False)
+    sample: int = field(default=0, repr=False)
 
     @classmethod
     def parse(cls, text: str, *, api_key: str | None = None) -> Endpoint:
@@ -71,7 +89,7 @@ class Endpoint:
         return cls(host + (path.rstrip("/") if path and path != "/" else "/v1"), model, api_key or "none")
 
     @classmethod
-    def of(cls, server: LocalServer) -> Endpoint:
+    def of(cls, server: LocalServer, sample: int = 0) -> Endpoint:
         """Describe a server of a local ensemble."""
         return cls(
             server.base_url,
@@ -80,8 +98,48 @@ class Endpoint:
             local=True,
             calls_tools=server.entry.calls_tools,
             follows_instructions=server.kind == "chat",
-            context_window=server.entry.context,
+            context_window=server.context,
+            sample=sample,
         )
+
+    @property
+    def name(self) -> str:
+        """The member's name: the model's, with ``#2`` and so on for further answers."""
+        return f"{self.model}#{self.sample + 1}" if self.sample else self.model
+
+    def sampling(self, temperature: float | None) -> dict[str, Any]:
+        """Choose how its answers are sampled.
+
+        Args:
+            temperature: The temperature that was asked for, if any.
+
+        Returns:
+            ``temperature`` and ``seed`` of its requests, as far as they are not left to the server. A local model
+            answers greedily; its further answers are sampled, each with a seed of its own.
+        """
+        options: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
+        if not self.local:
+            return options
+        if not self.sample:
+            return {"temperature": 0.0, **options}
+        return {"temperature": SAMPLE_TEMPERATURE, "seed": self.sample, **options}
+
+
+def endpoints_of(servers: Iterable[LocalServer]) -> tuple[Endpoint, ...]:
+    """Describe the servers of a local ensemble; a server that stands there again gives a further sample.
+
+    Args:
+        servers: The servers.
+
+    Returns:
+        One endpoint for each, in their order.
+    """
+    seen: Counter[str] = Counter()
+    endpoints = []
+    for server in servers:
+        endpoints.append(Endpoint.of(server, seen[server.model]))
+        seen[server.model] += 1
+    return tuple(endpoints)
 
 
 @contextmanager
@@ -107,7 +165,7 @@ def open_endpoints(
         yield found
         return
     with local_ensemble(models) as servers:
-        yield tuple(Endpoint.of(server) for server in servers)
+        yield endpoints_of(servers)
 
 
 def endpoints_from_environment(environment: Mapping[str, str] | None = None) -> tuple[Endpoint, ...]:

@@ -400,6 +400,9 @@ class GroundedBlender(Blender):
         self._member_prior: MemberPrior | None = whole["member_prior"]
         self._grounding = _Grounding(grounded, whole["citations"], whole["source_characters"])
 
+    def _load_ranker(self) -> None:
+        self._grounding.ranker.load()
+
     def blend(self, prompt: Any, *, accept: Accept | None = None) -> GroundedResult:
         """Answer a question, blocking; see ``Blender.blend``."""
         result = super().blend(prompt, accept=accept)

@@ -128,6 +128,10 @@ class GroundedRanker:
         self._context_characters = context_characters
         self.name = name or f"grounded-{ranker if isinstance(ranker, str) else ranker.name}"
 
+    def load(self) -> None:
+        """Load the ranker inside, if it is given by its name."""
+        resolve_ranker(self._ranker)
+
     def rank(self, question: str, candidates: Sequence[GroundedCandidate]) -> GroundedRanking:
         """Rank the candidates.
 

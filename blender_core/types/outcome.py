@@ -14,7 +14,7 @@ __all__ = ["MemberOutcome", "Status"]
 
 
 class Status(StrEnum):
-    """Names how a member ended."""
+    """Names how a member ended; ``too_long``: prompt and answer do not fit its window."""
 
     OK = "ok"
     TIMEOUT = "timeout"
@@ -23,6 +23,7 @@ class Status(StrEnum):
     ERROR = "error"
     CANCELLED = "cancelled"
     UNSUPPORTED = "unsupported"
+    TOO_LONG = "too_long"
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ def answer_panel(result: BlendResult) -> Panel:
 
 
 def summary(result: BlendResult) -> RenderableType:
-    """List the decision, a refused fusion, problems, cut tokens and times.
+    """Say what happened in one line, then list a refused fusion, problems and cut tokens.
 
     Args:
         result: The result of a call.
@@ -166,7 +166,9 @@ def summary(result: BlendResult) -> RenderableType:
     Returns:
         A few lines.
     """
-    lines: list[tuple[str, str, str]] = [("decision", "dim", _decision(result))]
+    how = f"by {result.fuser}: {result.decision}" if result.fused else _decision(result)
+    told = f"{wording.headline(result)}, {how} \u00b7 {wording.timings(result)}"
+    lines: list[tuple[str, str, str]] = [("done", "dim", told)]
     lines += [("kept", "cyan", why) for why in _kept(result)]
     lines += [("degraded", "yellow", why) for why in result.degraded]
     for one in wording.by_rank(result.to_dict()):
@@ -174,7 +176,6 @@ def summary(result: BlendResult) -> RenderableType:
         if why is not None:
             lines.append(("left out", "red", f"{one['model']}: {why}"))
     lines += [("cut", "yellow", f"{stage}: {_cut(cut)}") for stage, cut in result.cut.items()]
-    lines.append(("time", "dim", wording.timings(result)))
     return _labelled(lines)
 
 

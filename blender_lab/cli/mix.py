@@ -12,7 +12,7 @@ import typer
 
 from blender_core.cli.output import Endpoints, LocalModels, console, reported
 from blender_core.errors import ConfigurationError
-from blender_core.members.endpoints import Endpoint
+from blender_core.members.endpoints import MAX_TOKENS, Endpoint
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +43,9 @@ def mix(
     system: Annotated[str, typer.Option(help="A system message.", show_default=False)] = "",
     max_tokens: Annotated[
         int | None,
-        typer.Option(help="Longest answer in tokens.", show_default="256 for local models, else the member's"),
+        typer.Option(
+            help="Longest answer in tokens.", show_default=f"{MAX_TOKENS} for local models, else the member's"
+        ),
     ] = None,
     temperature: Annotated[
         float | None,
@@ -188,12 +190,13 @@ def _plan(
     plans = [
         plan_local(
             name,
-            max_tokens=max_tokens or 256,
-            temperature=temperature or 0.0,
+            max_tokens=max_tokens or MAX_TOKENS,
+            temperature=temperature,
+            sample=models[:place].count(name),
             parallel=concurrency,
             progress=_announcer(console),
         )
-        for name in dict.fromkeys(models)
+        for place, name in enumerate(models)
     ]
     for endpoint in endpoints:
         address = Endpoint.parse(endpoint)

@@ -39,7 +39,8 @@ def plan_local(
     model: str,
     *,
     max_tokens: int | None = None,
-    temperature: float = 0.0,
+    temperature: float | None = None,
+    sample: int = 0,
     parallel: int = 1,
     progress: Progress | None = None,
 ) -> PlannedMember:
@@ -48,7 +49,8 @@ def plan_local(
     Args:
         model: A name of the catalogue.
         max_tokens: Longest answer in tokens; ``None`` is no limit.
-        temperature: Sampling temperature.
+        temperature: Sampling temperature; default 0, and that of `Endpoint.sampling` for a further answer.
+        sample: 0 for the model's first answer, 1 and so on for further ones.
         parallel: Requests it answers at the same time.
         progress: Called as its file arrives.
 
@@ -59,25 +61,30 @@ def plan_local(
         ConfigurationError: No model is called that.
     """
     from blender_core.local import find_model, local_ensemble
+    from blender_core.members.endpoints import Endpoint
 
     entry = find_model(model)
+    # the name needs no server
+    name = f"{entry.name}#{sample + 1}" if sample else entry.name
 
     @contextmanager
     def start() -> Iterator[Member]:
         from blender_core.members.openai_member import OpenAIMember
 
         with local_ensemble([entry], parallel=parallel, progress=progress) as servers:
+            endpoint = Endpoint.of(servers[0], sample)
             member = OpenAIMember(
-                entry.name,
-                base_url=servers[0].base_url,
-                api_key=servers[0].api_key,
+                endpoint.model,
+                name=name,
+                base_url=endpoint.base_url,
+                api_key=endpoint.api_key,
                 max_tokens=max_tokens,
-                temperature=temperature,
+                request_options=endpoint.sampling(temperature),
             )
-            member.follows_instructions = entry.kind == "chat"
+            member.follows_instructions = endpoint.follows_instructions
             yield member
 
-    return PlannedMember(entry.name, start, alone=True)
+    return PlannedMember(name, start, alone=True)
 
 
 def plan_endpoint(

@@ -47,8 +47,9 @@ def test_every_local_script_has_an_expected_output():
 def test_a_script_runs_on_local_models(script, served, tmp_path):
     pytest.importorskip("xllamacpp", reason="the demo extra is not installed")
     pytest.importorskip("llama_index.llms.openai_like", reason="the extra all is not installed")
-    # the one with sources starts its own servers, as it does for a reader; the others ask servers that run already
-    environment = {} if "BlendedQueryEngine" in script else served()
+    # a reader's default holds a larger model
+    weak = ("smollm2-135m", "gemma-3-270m")
+    environment = served(*weak, "qwen2.5-coder-0.5b") if "BlendedQueryEngine" in script else served()
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,

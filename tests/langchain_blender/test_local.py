@@ -7,7 +7,7 @@ import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
-from blender_core.errors import ConfigurationError, MissingExtraError
+from blender_core.errors import ConfigurationError, MissingExtraError, QuorumError
 from blender_core.testing import ScriptedServer
 from langchain_blender import BlendedLLM
 from langchain_blender.local import local_chat_models, open_chat_models
@@ -50,6 +50,22 @@ async def test_members_answer_async_and_in_batches(members):
 def test_members_answer_in_one_event_loop_after_another(members):
     for _ in range(2):
         assert "Paris" in asyncio.run(members[0].ainvoke(CAPITAL)).text
+
+
+@pytest.mark.local_models
+def test_a_server_that_stands_there_again_gives_a_sampled_answer(local_servers):
+    first, second = local_chat_models([local_servers[0]] * 2, max_tokens=24)
+    assert (second.name, first.temperature, second.temperature, second.seed) == (f"{first.name}#2", 0, 0.7, 1)
+    record = BlendedLLM(llms=[first, second], fuser=None).invoke(CAPITAL).response_metadata["blend"]
+    assert [(one["model"], one["status"]) for one in record["candidates"]] == [(first.name, "ok"), (second.name, "ok")]
+
+
+@pytest.mark.local_models
+async def test_a_question_too_long_is_told_with_the_window(members):
+    blend = BlendedLLM(llms=members[:2])
+    for ask in (blend.ainvoke, lambda question: asyncio.to_thread(blend.invoke, question)):
+        with pytest.raises(QuorumError, match=r"do not fit its window of 4,096.*Shorten the prompt"):
+            await ask("word " * 5000)
 
 
 @pytest.mark.local_models

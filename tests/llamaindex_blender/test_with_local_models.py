@@ -7,6 +7,7 @@ from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.tools import FunctionTool
 
+from blender_core.errors import QuorumError
 from langchain_blender import BlendedLLM as LangChainBlend
 from langchain_blender.local import local_chat_models
 from llamaindex_blender import BlendedLLM, local_llms
@@ -42,6 +43,24 @@ def test_an_agent_uses_a_tool_through_the_blend(local_servers):
     output = asyncio.run(run())
     assert [call.tool_output.raw_output for call in output.tool_calls] == [1_087_353]
     assert "087" in output.response.content.replace(",", "").replace(".", "")
+
+
+def test_a_server_that_stands_there_again_gives_a_sampled_answer(local_servers):
+    first, second = local_llms([local_servers[0]] * 2, max_tokens=24, additional_kwargs={"top_p": 0.9})
+    assert (second.model, first.temperature, second.temperature) == (f"{first.model}#2", 0, 0.7)
+    assert second.additional_kwargs == {"seed": 1, "top_p": 0.9}
+    record = BlendedLLM(llms=[first, second], fuser=None).complete("What is the capital of France?").raw["blend"]
+    assert [(one["model"], one["status"]) for one in record["candidates"]] == [
+        (first.model, "ok"),
+        (second.model, "ok"),
+    ]
+
+
+def test_a_question_too_long_is_told_with_the_window(local_servers):
+    llms = local_llms(local_servers[:2])
+    assert [llm.metadata.context_window for llm in llms] == [server.context for server in local_servers[:2]]
+    with pytest.raises(QuorumError, match=r"do not fit its window of 4,096.*Shorten the prompt"):
+        BlendedLLM(llms=llms).complete("word " * 5000)
 
 
 def test_members_of_both_frameworks_call_a_tool(local_servers):

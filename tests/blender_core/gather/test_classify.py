@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import re
 import time
 
 import pytest
@@ -42,6 +43,7 @@ def api_error(cls, status, body=None, **headers):
         (ConnectionResetError(), Status.ERROR, True),
         (asyncio.CancelledError(), Status.CANCELLED, False),
         (KeyError("x"), Status.ERROR, False),
+        (ValueError("the context of this question is unclear, 5 > 4"), Status.ERROR, False),
         (UnsupportedError("no tools"), Status.UNSUPPORTED, False),
     ],
 )
@@ -49,6 +51,50 @@ def test_what_an_exception_means(error, status, retryable):
     failure = classify(error)
     assert (failure.status, failure.retryable) == (status, retryable)
     assert failure.reason
+
+
+class ContextOverflowError(Exception):
+    """LangChain's, by its name."""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            "request (50029 tokens) exceeds the available context size (4096 tokens)",
+            "50,029 tokens do not fit .* 4,096",
+        ),
+        (
+            "This model's maximum context length is 4097 tokens. However, you requested 4203 tokens (3703 in the "
+            "messages, 500 in the completion)",
+            "4,203 tokens .* 4,097",
+        ),
+        (
+            "'max_tokens' is too large: 9000. This model's maximum context length is 4096 tokens and your request has "
+            "30 input tokens (9000 > 4096 - 30)",
+            "9,000 tokens .* 4,096",
+        ),
+        ("prompt (total length 25938) is too long to fit into the model (context length 4096)", "25,938 .* 4,096"),
+        ("prompt is too long: 200251 tokens > 199999 maximum", "200,251 tokens .* 199,999"),
+        ("input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000", "prompt and answer .* 200,000"),
+        (
+            "The input token count (1,050,000) exceeds the maximum number of tokens allowed (1,048,576)",
+            "1,050,000 .* 1,0",
+        ),
+        ("Prompt contains 40000 tokens, too large for model with 32768 maximum context length", "40,000 .* 32,768"),
+        ({"code": "context_length_exceeded"}, "prompt and answer do not fit its window"),
+        (ContextOverflowError("no"), "prompt and answer do not fit its window"),
+    ],
+)
+def test_what_does_not_fit_the_window_says_both_sizes(error, said):
+    if isinstance(error, str):
+        request = httpx.Request("POST", "http://localhost/v1")
+        error = openai.BadRequestError(error, response=httpx.Response(400, request=request), body=None)
+    elif isinstance(error, dict):
+        error = api_error(openai.BadRequestError, 400, error)
+    failure = classify(error)
+    assert (failure.status, failure.retryable) == (Status.TOO_LONG, False)
+    assert re.search(said, failure.reason)
 
 
 def test_retry_after_in_seconds_milliseconds_and_as_a_date():

@@ -33,9 +33,9 @@ def test_the_pieces_are_in_order():
         assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_the_default_is_the_three_smallest():
-    by_size = sorted(MODELS.values(), key=lambda model: model.size)
-    assert set(DEFAULT_MODELS) == set(by_size[:3])
+def test_the_default_models_are_fetched_in_five_minutes_at_50_megabits():
+    assert sum(model.size for model in set(DEFAULT_MODELS)) * 8 / 50e6 < 300
+    assert all(model.kind == "chat" for model in DEFAULT_MODELS)
 
 
 def test_a_base_model_has_a_prompt_and_an_end():
@@ -49,6 +49,6 @@ def test_a_licence_that_is_not_open_source_says_so():
 
 
 def test_a_model_is_found_by_its_name():
-    assert find_model("smollm2-135m") is DEFAULT_MODELS[0]
+    assert find_model("smollm2-135m") is MODELS["smollm2-135m"]
     with pytest.raises(ConfigurationError, match=r"'gpt-9'.*smollm2-135m"):
         find_model("gpt-9")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import gc
@@ -16,10 +17,12 @@ from dataclasses import replace
 
 import pytest
 
-from blender_core.errors import CheckpointError, ConfigurationError, MissingExtraError
-from blender_core.local import DEFAULT_MODELS, LocalEnsemble, LocalServer, fetch, local_ensemble
+from blender_core import Blender, OpenAIMember, Status
+from blender_core.errors import CheckpointError, ConfigurationError, MissingExtraError, QuorumError
+from blender_core.local import LocalEnsemble, LocalServer, fetch, find_model, local_ensemble
+from blender_core.members.endpoints import SAMPLE_TEMPERATURE, endpoints_of
 
-SMALLEST = DEFAULT_MODELS[0]
+SMALLEST = find_model("smollm2-135m")
 CAPITAL = "What is the capital of France? Answer in one sentence."
 
 
@@ -95,11 +98,37 @@ def ask(server, content, **options):
 
 @pytest.mark.local_models
 def test_every_model_knows_the_capital(local_servers):
-    assert [server.model for server in local_servers] == [model.name for model in DEFAULT_MODELS]
     for server in local_servers:
         choice = ask(server, CAPITAL, max_tokens=40)
         assert "Paris" in choice["message"]["content"], server.model
         assert choice["finish_reason"] == "stop", server.model
+
+
+@pytest.mark.local_models
+def test_a_question_too_long_names_its_tokens_and_the_window(local_servers):
+    server = local_servers[0]
+    blender = Blender([OpenAIMember(server.model, base_url=server.base_url, api_key=server.api_key)])
+    for blend in (blender.blend, lambda prompt: asyncio.run(blender.ablend(prompt))):
+        with pytest.raises(
+            QuorumError, match=rf"5,\d\d\d tokens do not fit its window of {server.context:,}"
+        ) as raised:
+            blend("word " * 5000)
+        assert raised.value.outcomes[0].status is Status.TOO_LONG
+
+
+@pytest.mark.local_models
+def test_a_model_named_twice_is_served_once_and_gives_a_second_sampled_answer():
+    with local_ensemble([SMALLEST, SMALLEST]) as servers:
+        assert servers[0] is servers[1]
+        first, second = endpoints_of(servers)
+        assert [first.name, second.name] == [SMALLEST.name, f"{SMALLEST.name}#2"]
+        assert (first.sampling(None), second.sampling(None)) == (
+            {"temperature": 0.0},
+            {"temperature": SAMPLE_TEMPERATURE, "seed": 1},
+        )
+        assert second.sampling(0.2) == {"temperature": 0.2, "seed": 1}
+        greedy = [ask(servers[0], CAPITAL, max_tokens=40)["message"]["content"] for _ in range(2)]
+        assert greedy[0] == greedy[1]
 
 
 @pytest.mark.local_models
@@ -228,8 +257,9 @@ def test_an_unusable_template_is_an_error_of_the_model(engine):
 
 SCRIPT = """
 import sys, time
-from blender_core.local import DEFAULT_MODELS, LocalServer, fetch
-server = LocalServer(DEFAULT_MODELS[0], fetch(DEFAULT_MODELS[0])).wait()
+from blender_core.local import LocalServer, fetch, find_model
+model = find_model("smollm2-135m")
+server = LocalServer(model, fetch(model)).wait()
 print(server.pid, flush=True)
 if sys.argv[1] == "wait":
     with server:

@@ -76,6 +76,7 @@ def test_an_endpoint_is_a_member():
 
 def test_local_models_are_checked_before_anything_starts():
     assert plan_local("smollm2-135m").alone
+    assert plan_local("smollm2-135m", sample=1).name == "smollm2-135m#2"
     with pytest.raises(ConfigurationError, match="no local model"):
         plan_local("gpt-5")
 
