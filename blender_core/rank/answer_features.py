@@ -76,7 +76,8 @@ _IN_DETAIL = re.compile(
 )
 _CODE = re.compile(r"```|\bdef |\bclass \w+[:(]|\bfunction\b", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
-_ENDS = frozenset(".!?\"'`)]}:*|。！？")
+# with the full stops of Chinese and Japanese
+_ENDS = frozenset(".!?\"'`)]}:*|\u3002\uff01\uff1f")
 # more of a text tells nothing new, and a huge one must not take long
 _READ_CHARACTERS, _READ_WORDS = 20_000, 400
 # below these deviations a difference within the group is noise

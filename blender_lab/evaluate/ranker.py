@@ -17,11 +17,13 @@ from blender_core.rank.calibration import calibration_error
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.protocol import Ranker
 from blender_core.view.table import Column, Table, html_block
+from blender_lab.data.fact_swaps import HELD_OUT_RELATIONS, fact_swap_records
 from blender_lab.data.preferences import PreferenceRecord, read_records
 from blender_lab.evaluate.statistics import mean_of_known, wilson_interval
 
 __all__ = [
     "BLEND_SETS",
+    "MADE_SETS",
     "PAIR_SETS",
     "PUBLISHED",
     "BlendNumbers",
@@ -46,6 +48,14 @@ PAIR_SETS: tuple[str, ...] = (
     "evalbiasbench",
 )
 """Pair sets, by file name below ``eval/``."""
+
+MADE_SETS: dict[str, tuple[str, ...]] = {
+    "fact_swap": tuple(name for name in HELD_OUT_RELATIONS if name != "sum"),
+    "fact_swap_sums": ("sum",),
+}
+"""Pair sets that are made by code: name -> relations of ``blender_lab.data.fact_swaps``, none of them trained on."""
+
+_PER_RELATION = 100
 
 BLEND_SETS: dict[str, str | None] = {
     "blend_open11": None,
@@ -102,7 +112,7 @@ def evaluate_ranker(
     Args:
         ranker: The ranker.
         data: The data folder, with the sets below ``eval/``.
-        sets: Names of the sets; ``None`` for all that are there.
+        sets: Names of the sets; ``None`` for all that are there. Those of ``MADE_SETS`` need no folder.
         limit: Only the first records of each set, for a quick look; ``None`` for all.
         progress: Called with each set's name before it is measured.
         embedding_consensus: Makes the ranker of agreement in meaning, a baseline (``benchmark_rankers`` has one);
@@ -112,19 +122,23 @@ def evaluate_ranker(
         The numbers.
 
     Raises:
-        ConfigurationError: There is no ``eval`` folder, a named set is unknown, none was found, or ``limit`` is
+        ConfigurationError: There is no ``eval`` folder and a set needs it, a named set is unknown, none was found, or ``limit`` is
             below 1.
     """
     if limit is not None and limit < 1:
         raise ConfigurationError(f"limit is {limit}; it must be at least 1")
     folder = Path(data) / "eval"
-    if not folder.is_dir():
+    if not folder.is_dir() and (sets is None or not set(sets) <= set(MADE_SETS)):
         raise ConfigurationError(f"no evaluation sets in {folder}; give another --data DIR or BLENDER_DATA")
-    known = (*PAIR_SETS, *BLEND_SETS)
+    known = (*PAIR_SETS, *MADE_SETS, *BLEND_SETS)
     unknown = sorted(set(sets or ()) - set(known))
     if unknown:
         raise ConfigurationError(f"unknown evaluation sets {unknown}; known are {list(known)}")
-    wanted = [name for name in known if (sets is None or name in sets) and _file(folder, name).is_file()]
+    wanted = [
+        name
+        for name in known
+        if (sets is None or name in sets) and (name in MADE_SETS or _file(folder, name).is_file())
+    ]
     if not wanted:
         raise ConfigurationError(f"none of the evaluation sets {list(sets or known)} is in {folder}")
     agreement = embedding_consensus() if embedding_consensus and not set(wanted).isdisjoint(BLEND_SETS) else None
@@ -134,7 +148,7 @@ def evaluate_ranker(
         if progress is not None:
             progress(name)
         records = itertools.islice(_records(folder, name), limit)
-        if name in PAIR_SETS:
+        if name not in BLEND_SETS:
             pairs.append(evaluate_pairs(name, records, ranker))
         else:
             blends.append(evaluate_blend(name, records, ranker, embedding_consensus=agreement))
@@ -146,6 +160,9 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _records(folder: Path, name: str) -> Iterator[PreferenceRecord]:
+    if name in MADE_SETS:
+        made = fact_swap_records(held_out=True, per_relation=_PER_RELATION, seed=1)
+        return (record for record in made if record.subset in MADE_SETS[name])
     source = BLEND_SETS.get(name)
     return read_records(_file(folder, name), sources=None if source is None else [source])
 

@@ -7,11 +7,12 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from blender_core.errors import ConfigurationError
+from blender_core.rank.answer_features import FEATURES
 from blender_lab.ranker.corruption import CORRUPTIONS
 from blender_lab.training.settings import Names, Part, RunSettings, Seed, Settings, Share, as_tuple
 from blender_lab.training.sources import SourceConfig
 
-__all__ = ["SMALLEST_WINDOW", "RankerTrainingConfig", "Stage", "TeacherConfig"]
+__all__ = ["SMALLEST_WINDOW", "CombinationConfig", "RankerTrainingConfig", "Stage", "TeacherConfig"]
 
 SMALLEST_WINDOW = 8
 """Fewer tokens hold no prompt with an answer."""
@@ -32,6 +33,36 @@ class TeacherConfig(Settings):
     weight: Share = 0.5
     temperature: float = Field(default=1.0, gt=0)
     sources: Names = ()
+
+
+class CombinationConfig(Settings):
+    """How ``export`` fits the network that combines the features of the form ``"one_pass"``.
+
+    Attributes:
+        weights: Weight by source; 1 for a source that is left out, 0 leaves it out of the fit. A source with the share
+            0 is not trained on, but can be fitted with.
+        texts: Most answers measured of a source.
+        hidden: Units of the hidden layer; 0 for a weighted sum.
+        decay: AdamW's decay.
+        epochs: Passes over the pairs.
+        without: Features that are not used.
+    """
+
+    weights: dict[str, float] = Field(default_factory=dict)
+    texts: int = Field(default=1200, ge=10)
+    hidden: int = Field(default=8, ge=0)
+    decay: float = Field(default=0.3, ge=0)
+    epochs: int = Field(default=40, ge=1)
+    without: Names = ()
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        strange = sorted(set(self.without) - set(FEATURES))
+        if strange:
+            raise ConfigurationError(
+                f"combination.without names {', '.join(strange)}; choose from {', '.join(FEATURES)}"
+            )
+        return self
 
 
 class Stage(Settings):
@@ -88,6 +119,7 @@ class RankerTrainingConfig(RunSettings):
         length_balance: 0 takes pairs as they come. 1 weights them so that, within a source, the longer and the shorter
             candidate win equally often.
         teacher: A bigger ranker to learn from, in addition to the labels.
+        combination: How ``export`` fits the network that combines the features.
         development_share: Share of prompts held out.
         development_records: Held-out records a source that are judged while training.
         evaluate_every: Steps between two such judgements.
@@ -138,6 +170,7 @@ class RankerTrainingConfig(RunSettings):
     off_topic_draws: int = Field(default=1, ge=1)
     length_balance: Share = 0.5
     teacher: TeacherConfig | None = None
+    combination: CombinationConfig = CombinationConfig()
     development_share: Part = 0.08
     development_records: int = Field(default=30, ge=0)
     evaluate_every: int = Field(default=200, ge=1)
@@ -157,6 +190,12 @@ class RankerTrainingConfig(RunSettings):
         if unknown:
             raise ConfigurationError(
                 f"teacher.sources names {', '.join(sorted(unknown))}; the run's sources are {', '.join(self.sources)}"
+            )
+        strange_sources = sorted(set(self.combination.weights) - set(self.sources))
+        if strange_sources:
+            raise ConfigurationError(
+                f"combination.weights names {', '.join(strange_sources)}; "
+                f"the run's sources are {', '.join(self.sources)}"
             )
         if not self.stages or self.stages[-1].until < 1.0:
             raise ConfigurationError(f"stages {self.stages!r}: the last one must have until = 1.0")

@@ -21,6 +21,7 @@ import torch
 from blender_core.errors import CheckpointError
 from blender_core.models.hub import checkpoint_folder
 from blender_core.models.segments import SegmentLayout
+from blender_core.rank.answer_features import FeatureNetwork
 from blender_core.runtime.extras import require
 from blender_lab.ranker.config import RankerTrainingConfig
 from blender_lab.ranker.one_pass import SegmentPooledScorer, load_encoder
@@ -149,7 +150,7 @@ def write_ranker(
         layout: How prompt and answer share the window.
         folder: Where to write; existing files of the same names are replaced.
         max_tokens: Window in tokens.
-        settings: Weights and temperature for ``ranker.json``; left out, the scorer alone decides.
+        settings: Network and temperature for ``ranker.json``; left out, the scorer alone decides.
 
     Returns:
         The float32 model, ``model.float32.onnx`` in the folder: to compare with, not to ship.
@@ -172,11 +173,9 @@ def write_ranker(
 def write_settings(folder: Path, layout: SegmentLayout, *, max_tokens: int, settings: dict[str, Any]) -> None:
     """Write ``ranker.json`` for the model in a folder."""
     values = {
-        "format": 1,
+        "format": 2,
         "max_tokens": max_tokens,
-        "model_weight": 1.0,
-        "overlap_weight": 0.0,
-        "final_answer_weight": 0.0,
+        "network": FeatureNetwork.weighted(encoder=1.0).to_dict(),
         "temperature": 1.0,
         **settings,
         "layout": {name: getattr(layout, name) for name in layout.__slots__},

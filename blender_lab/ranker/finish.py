@@ -1,29 +1,35 @@
 """The last steps of a run: export, fit the combination on held-out prompts, check int8 against float32.
 
-A run of the form ``"pair"`` ends in ``finish_pair``.
+A run of the form ``"pair"`` ends in ``finish_pair_ranker``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.models.onnx import open_session
+from blender_core.rank.answer_features import FeatureNetwork
 from blender_core.rank.calibration import calibration_error, fit_temperature
 from blender_core.rank.embedded import EmbeddedRanker
-from blender_core.rank.lexical_consensus import measure_agreement
-from blender_core.rank.logistic_regression import fit_logistic
 from blender_core.rank.pair_ranker import PairRanker
 from blender_core.rank.pairrm.scorer import PairScorer
 from blender_core.text.distinct import distinct_candidates
 from blender_lab.data.preferences import PreferenceRecord
+from blender_lab.ranker.combine import (
+    MeasuredRecord,
+    Measures,
+    combination_numbers,
+    combination_temperature,
+    fit_network,
+    measure_record,
+    with_encoder,
+)
 from blender_lab.ranker.config import SMALLEST_WINDOW, RankerTrainingConfig, Stage
 from blender_lab.ranker.development import HeldOut, PairLogit, held_out_groups, pair_logits
 from blender_lab.ranker.export import encoder_folder, load_scorer, write_ranker, write_settings
@@ -35,154 +41,14 @@ from blender_lab.ranker.targets import PairTarget
 from blender_lab.ranker.train import build_form, check_resumable_ranker, source_records, source_targets
 
 __all__ = [
-    "Combination",
-    "RecordFeatures",
     "chosen_checkpoint",
-    "development_numbers",
     "finish_pair_ranker",
     "finish_ranker",
-    "fit_combination",
-    "record_features",
 ]
 
-Array = npt.NDArray[np.float64]
+Measured = dict[str, list[MeasuredRecord]]
 
-_GROUP_SIZE = 4
-_GROUPS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class RecordFeatures:
-    """What is known of one record's candidates.
-
-    Attributes:
-        features: Shape (candidates, 3): the scorer's output, word overlap, agreement on the final answer.
-        pairs: Pairs with a known order.
-    """
-
-    features: Array
-    pairs: list[PairTarget]
-
-
-@dataclass(frozen=True, slots=True)
-class Combination:
-    """Fitted weights.
-
-    Attributes:
-        model_weight: Factor of the scorer's output.
-        overlap_weight: Factor of the word overlap.
-        final_answer_weight: Factor of the agreement on the final answer.
-        temperature: Divides the margin between the first two before the sigmoid.
-    """
-
-    model_weight: float
-    overlap_weight: float
-    final_answer_weight: float
-    temperature: float
-
-    def scores(self, features: Array) -> Array:
-        """Scores of candidates, shape (candidates,)."""
-        weights = np.array([self.model_weight, self.overlap_weight, self.final_answer_weight])
-        scores: Array = features @ weights
-        return scores
-
-
-def record_features(
-    record: PreferenceRecord, pairs: list[PairTarget], score: Callable[[str, Sequence[str]], list[float]]
-) -> RecordFeatures | None:
-    """Measure one record.
-
-    Args:
-        record: The record.
-        pairs: Its pairs with a known order.
-        score: The scorer: prompt and texts to one number a text.
-
-    Returns:
-        The features, or ``None`` where no pair of non-blank candidates is left.
-    """
-    distinct = distinct_candidates(record.candidates)
-    usable = [
-        (i, j, p)
-        for i, j, p in pairs
-        if distinct.positions[i] is not None
-        and distinct.positions[j] is not None
-        and distinct.positions[i] != distinct.positions[j]
-    ]
-    if not usable:
-        return None
-    agreement = measure_agreement(distinct)
-    own = np.array([score(record.prompt, distinct.texts), agreement.overlap, agreement.final]).T
-    # blanks take row 0; no pair names them
-    rows = [position or 0 for position in distinct.positions]
-    return RecordFeatures(own[rows], usable)
-
-
-def fit_combination(
-    sources: Mapping[str, Sequence[RecordFeatures]], *, use_agreement: bool = True, ridge: float = 1e-3
-) -> Combination:
-    """Fit the weights by logistic regression on feature differences, then the temperature.
-
-    The temperature is that of the margin between the first two of four candidates.
-
-    Every source weighs the same, and so does every record within its source. Weights are kept at 0 or above:
-    agreement may help or be left out, it is never counted against a candidate.
-
-    Args:
-        sources: Measured records by source.
-        use_agreement: ``False`` leaves the two agreement features out.
-        ridge: Penalty on squared weights.
-
-    Returns:
-        The combination.
-    """
-    differences, targets, weights = _pairs(sources)
-    columns = [0, 1, 2] if use_agreement else [0]
-    chosen = np.zeros(3)
-    while True:
-        # no intercept: swapping a pair must negate its logit
-        solution, _ = fit_logistic(differences[:, columns], targets, weights, ridge * np.eye(len(columns)))
-        if (solution[1:] >= 0).all():
-            break
-        worst = 1 + int(solution[1:].argmin())
-        columns.pop(worst)
-    chosen[columns] = solution
-    model, overlap, final = map(float, chosen)
-    combination = Combination(model, overlap, final, temperature=1.0)
-    return replace(combination, temperature=_group_temperature(sources, combination))
-
-
-def _pairs(sources: Mapping[str, Sequence[RecordFeatures]]) -> tuple[Array, Array, Array]:
-    differences, targets, weights = [], [], []
-    for records in sources.values():
-        for record in records:
-            for i, j, p in record.pairs:
-                differences.append(record.features[i] - record.features[j])
-                targets.append(p)
-                weights.append(1.0 / (len(record.pairs) * len(records) * len(sources)))
-    return np.array(differences), np.array(targets), np.array(weights)
-
-
-def _group_temperature(sources: Mapping[str, Sequence[RecordFeatures]], combination: Combination) -> float:
-    """Temperature that fits the margin between the first two of small groups.
-
-    The first two of sixteen candidates are harder to tell apart than two at random, so groups of the size of a
-    usual ensemble are drawn from each record.
-    """
-    rng = np.random.default_rng(0)
-    margins, targets, weights = [], [], []
-    for records in sources.values():
-        for record in records:
-            scores = combination.scores(record.features)
-            known = {frozenset(pair[:2]): pair for pair in record.pairs}
-            for _ in range(_GROUPS):
-                group = rng.permutation(len(scores))[:_GROUP_SIZE]
-                first, second = (int(index) for index in sorted(group, key=lambda index: -scores[index])[:2])
-                pair = known.get(frozenset((first, second)))
-                if pair is not None:
-                    margins.append(scores[first] - scores[second])
-                    targets.append(pair[2] if pair[0] == first else 1.0 - pair[2])
-                    weights.append(1.0 / len(records))
-    return fit_temperature(margins, targets, weights)
+_FEWEST_CANDIDATES = 5
 
 
 def chosen_checkpoint(config: RankerTrainingConfig) -> Path:
@@ -294,9 +160,6 @@ def _pair_numbers(logits: list[PairLogit], temperature: float, position_bias: fl
     }
 
 
-Measured = dict[str, list[RecordFeatures]]
-
-
 def finish_ranker(
     config: RankerTrainingConfig,
     folder: str | Path,
@@ -315,7 +178,8 @@ def finish_ranker(
         folder: Where to write.
         data: The data folder; ``None`` for ``BLENDER_DATA``.
         max_tokens: Window in tokens; ``None`` for the largest of the run.
-        records: Most held-out records a source.
+        records: Most held-out records a source. More of the source, up to ``combination.texts`` answers, are what the
+            combination of features is fitted to.
 
     Returns:
         The numbers on held-out training prompts; also written to ``development.json`` in the run's output.
@@ -343,104 +207,110 @@ def finish_ranker(
     load_checkpoint(chosen_checkpoint(config), model)
     if config.start_share:
         mix_with_start(model, Path(config.output) / START_FILE, config.start_share)
-    known = _held_out(config, data, records)
+    known = _records(config, data, records)
     exact_file = write_ranker(model, tokenizer_file, layout, folder, max_tokens=window)
     int8 = EmbeddedRanker.load(folder)
     exact = _with_model(int8, exact_file)
     exact_file.unlink()
 
-    measured: Measured = {}
-    measured_exact: Measured = {}
-    for name, held_out in known.items():
-        for ranker, result in ((int8, measured), (exact, measured_exact)):
-            features = [record_features(record, pairs, _score(ranker)) for record, pairs in held_out]
-            result[name] = [item for item in features if item is not None]
-    combination = fit_combination(measured)
-    alone = fit_combination(measured, use_agreement=False)
-    fitted = {
-        "model_weight": round(combination.model_weight, 4),
-        "overlap_weight": round(combination.overlap_weight, 4),
-        "final_answer_weight": round(combination.final_answer_weight, 4),
-        "temperature": round(combination.temperature, 4),
-    }
-    write_settings(folder, layout, max_tokens=window, settings=fitted)
+    measured, fresh, fresh_exact = _measured(config, known, int8, exact)
+    # judged on prompts that the network did not see, then fitted to all
+    judged = fit_network({name: _apart(items, fresh[name]) for name, items in measured.items()}, config.combination)
+    alone = FeatureNetwork.weighted(encoder=1.0)
+    network = fit_network(measured, config.combination, seed=config.seed)
+    temperature = round(combination_temperature(measured, network, config.combination.weights), 4)
+    settings = {"network": network.to_dict(), "temperature": temperature}
+    write_settings(folder, layout, max_tokens=window, settings=settings)
     report = {
-        "fitted": fitted,
-        "combined": development_numbers(measured, combination),
-        "model_alone": development_numbers(measured, alone),
-        "int8_agrees": _agreement(measured, measured_exact, alone),
-        "int8_agrees_combined": _agreement(measured, measured_exact, combination),
+        "temperature": temperature,
+        "combined": combination_numbers(fresh, judged),
+        "model_alone": combination_numbers(fresh, alone),
+        "int8_agrees": _agreement(fresh, fresh_exact, alone),
+        "int8_agrees_combined": _agreement(fresh, fresh_exact, network),
         "records": {name: len(items) for name, items in measured.items()},
     }
     (Path(config.output) / "development.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
 
 
-def _held_out(
-    config: RankerTrainingConfig, data: str | Path | None, records: int
-) -> dict[str, list[tuple[PreferenceRecord, list[PairTarget]]]]:
-    """Held-out records by source, each with its pairs of known order."""
+Records = list[tuple[PreferenceRecord, list[PairTarget]]]
+
+
+def _records(
+    config: RankerTrainingConfig, data: str | Path | None, held_out: int
+) -> dict[str, tuple[Records, Records]]:
+    """By source the held-out records, and training records, each with its pairs of known order."""
     found = {}
     for name, source in config.sources.items():
-        held_out = source_records(config, source, data)[1][:records]
-        found[name] = list(zip(held_out, source_targets(source, held_out), strict=True))
-    if not any(pairs for own in found.values() for _, pairs in own):
+        if config.combination.weights.get(name, 1.0) == 0.0:
+            continue
+        train, fresh = source_records(config, source, data)
+        own = fresh[:held_out]
+        both = [list(zip(part, source_targets(source, part), strict=True)) for part in (own, train)]
+        found[name] = (both[0], both[1])
+    if not any(pairs for own, _ in found.values() for _, pairs in own):
         raise ConfigurationError(
-            "the export fits with held-out records, and none has a pair with a known order; development_share is "
+            "the export is judged on held-out records, and none has a pair with a known order; development_share is "
             f"{config.development_share}: give more data"
         )
     return found
 
 
-def development_numbers(
-    measured: Mapping[str, Sequence[RecordFeatures]], combination: Combination
-) -> dict[str, dict[str, float]]:
-    """Accuracy over decided pairs and calibration, by source.
+def _measured(
+    config: RankerTrainingConfig,
+    known: Mapping[str, tuple[Records, Records]],
+    int8: EmbeddedRanker,
+    exact: EmbeddedRanker,
+) -> tuple[Measured, Measured, Measured]:
+    """All measured records by source; of these the held-out ones; the same by the float32 model."""
+    most = config.combination.texts
+    every: Measured = {}
+    fresh: Measured = {}
+    fresh_exact: Measured = {}
+    for name, (held_out, train) in known.items():
+        count = max(1, len(held_out) + len(train))
+        # many candidates of few records, few candidates of many records
+        size = max(_FEWEST_CANDIDATES, most // count)
+        every[name], fresh[name], fresh_exact[name] = [], [], []
+        used = 0
+        for number, (record, pairs) in enumerate((*held_out, *train)):
+            if used >= most:
+                break
+            one = measure_record(record, pairs, _measure(int8), most=size)
+            if one is None:
+                continue
+            used += len(one.candidates)
+            every[name].append(one)
+            if number < len(held_out):
+                texts = distinct_candidates(one.candidates).texts
+                fresh[name].append(one)
+                fresh_exact[name].append(with_encoder(one, np.array(exact.score(record.prompt, texts)[0])))
+    return every, fresh, fresh_exact
 
-    Args:
-        measured: Measured records by source.
-        combination: The weights to judge.
 
-    Returns:
-        By source ``pairs``, ``accuracy`` and ``calibration_error``: the expected calibration error over ten
-        equal bins of the pair probability, in [0, 1].
-    """
-    numbers: dict[str, dict[str, float]] = {}
-    for name, records in measured.items():
-        probabilities, targets = [], []
-        for record in records:
-            scores = combination.scores(record.features)
-            for i, j, p in record.pairs:
-                if p != 0.5:
-                    probabilities.append(1.0 / (1.0 + np.exp(-np.clip(scores[i] - scores[j], -60.0, 60.0))))
-                    targets.append(p)
-        if probabilities:
-            given, wanted = np.array(probabilities), np.array(targets)
-            numbers[name] = {
-                "pairs": len(given),
-                "accuracy": float(((given > 0.5) == (wanted > 0.5)).mean()),
-                "calibration_error": calibration_error(given, wanted),
-            }
-    return numbers
+def _measure(ranker: EmbeddedRanker) -> Measures:
+    return lambda prompt, texts: ranker.measure(prompt, texts, similarity=True)
 
 
-def _agreement(first: Measured, second: Measured, combination: Combination) -> dict[str, float]:
-    """Share of decided pairs with the same verdict, by source and over all (``"all"``)."""
+def _apart(items: Sequence[MeasuredRecord], held_out: Sequence[MeasuredRecord]) -> list[MeasuredRecord]:
+    known = {id(item) for item in held_out}
+    return [item for item in items if id(item) not in known]
+
+
+def _agreement(first: Measured, second: Measured, network: FeatureNetwork) -> dict[str, float]:
+    """Share of pairs with the same verdict, by source and over all (``"all"``)."""
     result: dict[str, float] = {}
     every: list[bool] = []
     for name in first:
         same: list[bool] = []
         for one, other in zip(first[name], second[name], strict=True):
-            a, b = combination.scores(one.features), combination.scores(other.features)
-            same += [bool((a[i] > a[j]) == (b[i] > b[j])) for i, j, _ in one.pairs]
+            for i, j, _ in one.pairs:
+                a, b = network.scores(one.group([i, j])[0]), network.scores(other.group([i, j])[0])
+                same.append(bool((a[0] > a[1]) == (b[0] > b[1])))
         if same:
             result[name] = sum(same) / len(same)
         every += same
     return {**result, "all": sum(every) / len(every)} if every else result
-
-
-def _score(ranker: EmbeddedRanker) -> Callable[[str, Sequence[str]], list[float]]:
-    return lambda prompt, texts: ranker.score(prompt, texts)[0]
 
 
 def _with_model(ranker: EmbeddedRanker, model: Path) -> EmbeddedRanker:

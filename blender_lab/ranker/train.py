@@ -37,7 +37,7 @@ __all__ = [
 # where, how fast and how long it trains, what is watched meanwhile, and what the export alone reads
 _FREE = (
     *("output", "device", "threads", "tokens_per_batch", "accumulation", "steps", "minutes"),
-    *("development_records", "evaluate_every", "save_every", "tensorboard", "keep", "start_share"),
+    *("development_records", "evaluate_every", "save_every", "tensorboard", "keep", "start_share", "combination"),
 )
 
 

@@ -1,0 +1,270 @@
+"""Fit how the embedded ranker combines its features: a small network, on groups as an ensemble has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from blender_core.errors import ConfigurationError
+from blender_core.rank.answer_features import FEATURES, FeatureNetwork, TextMeasures, answer_features
+from blender_core.rank.calibration import calibration_error, fit_temperature
+from blender_core.rank.logistic_regression import sigmoid
+from blender_core.text.distinct import distinct_candidates
+from blender_lab.data.preferences import PreferenceRecord
+from blender_lab.ranker.config import CombinationConfig
+from blender_lab.ranker.targets import PairTarget
+
+__all__ = [
+    "MeasuredRecord",
+    "Measures",
+    "combination_numbers",
+    "combination_temperature",
+    "fit_network",
+    "measure_record",
+    "with_encoder",
+]
+
+Array = npt.NDArray[np.float64]
+Measured = Mapping[str, Sequence["MeasuredRecord"]]
+
+# two answers alone are what most evaluation sets hold, four a usual ensemble
+_GROUP_SIZES = (2, 2, 3, 4, 6)
+_GROUPS_PER_RECORD = 4
+_TEMPERATURE_SIZE, _TEMPERATURE_GROUPS = 4, 20
+_BATCH, _RATE = 512, 3e-3
+
+Measures = Callable[[str, Sequence[str]], TextMeasures]
+"""Takes a prompt and distinct texts, returns what the encoders say."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredRecord:
+    """A record with what the encoders say of its candidates.
+
+    Attributes:
+        prompt: The prompt.
+        candidates: The answers.
+        positions: For each the index into the measured texts; ``None`` for a blank.
+        measures: Of the distinct texts.
+        pairs: Pairs of known order, of distinct texts that are not blank.
+    """
+
+    prompt: str
+    candidates: tuple[str, ...]
+    positions: tuple[int | None, ...]
+    measures: TextMeasures
+    pairs: tuple[PairTarget, ...]
+
+    def group(self, indices: Sequence[int]) -> tuple[Array, list[PairTarget]]:
+        """Make the features that some of the candidates have as an ensemble of their own.
+
+        Args:
+            indices: Candidates that are not blank.
+
+        Returns:
+            Features, shape (indices, features), and the pairs among them by their place in ``indices``.
+        """
+        distinct = distinct_candidates([self.candidates[index] for index in indices])
+        first = {position: place for place, position in reversed(list(enumerate(distinct.positions)))}
+        texts = [self.positions[indices[first[position]]] for position in range(len(distinct.texts))]
+        features = answer_features(self.prompt, distinct, self.measures.of([text or 0 for text in texts]))
+        place = {index: number for number, index in enumerate(indices)}
+        pairs = [(place[i], place[j], p) for i, j, p in self.pairs if i in place and j in place]
+        return features[[position or 0 for position in distinct.positions]], pairs
+
+    @property
+    def usable(self) -> list[int]:
+        """The candidates that are not blank."""
+        return [index for index, position in enumerate(self.positions) if position is not None]
+
+
+def measure_record(
+    record: PreferenceRecord, pairs: Sequence[PairTarget], measures: Measures, *, most: int
+) -> MeasuredRecord | None:
+    """Measure one record.
+
+    Args:
+        record: The record.
+        pairs: Its pairs with a known order.
+        measures: Asks the encoders.
+        most: Most candidates; those that are in most pairs are kept.
+
+    Returns:
+        The record, or ``None`` if no decided pair of different texts is left.
+    """
+    count = [sum(index in pair[:2] for pair in pairs) for index in range(len(record.candidates))]
+    kept = sorted(sorted(range(len(count)), key=lambda index: -count[index])[:most])
+    place = {index: number for number, index in enumerate(kept)}
+    texts = tuple(record.candidates[index] for index in kept)
+    distinct = distinct_candidates(texts)
+    where = distinct.positions
+    usable = tuple(
+        (place[i], place[j], p)
+        for i, j, p in pairs
+        if i in place
+        and j in place
+        and p != 0.5
+        and where[place[i]] != where[place[j]]
+        and None not in (where[place[i]], where[place[j]])
+    )
+    if not usable:
+        return None
+    return MeasuredRecord(record.prompt, texts, where, measures(record.prompt, distinct.texts), usable)
+
+
+def fit_network(sources: Measured, config: CombinationConfig, *, seed: int = 0) -> FeatureNetwork:
+    """Fit the network by logistic regression on score differences (Bradley-Terry).
+
+    Groups of two to six candidates are drawn from each record, since features depend on which candidates there are.
+    Sources weigh as the configuration says, records of a source the same, and pairs of a group the same.
+
+    Args:
+        sources: Measured records by source.
+        config: Size of the network, its decay, the sources' weights.
+        seed: Of the groups, the start and the order of the batches.
+
+    Returns:
+        The network.
+
+    Raises:
+        ConfigurationError: No source with a weight has a pair.
+    """
+    first, second, wanted, weights = _pairs(sources, config.weights, np.random.default_rng(seed))
+    both = np.concatenate([first, second])
+    mean, scale = both.mean(axis=0), both.std(axis=0) + 1e-6
+    unused = [index for index, name in enumerate(FEATURES) if name in config.without]
+    a, b = (torch.tensor((side - mean) / scale, dtype=torch.float32) for side in (first, second))
+    a[:, unused] = b[:, unused] = 0.0
+    target, weight = (torch.tensor(values, dtype=torch.float32) for values in (wanted, weights / weights.mean()))
+    generator = torch.Generator().manual_seed(seed)
+    count = len(FEATURES)
+    bound = count**-0.5
+    hidden = torch.empty(config.hidden, count).uniform_(-bound, bound, generator=generator)
+    output = torch.empty(config.hidden).uniform_(-0.3, 0.3, generator=generator)
+    parts = [hidden, torch.zeros(config.hidden), output, torch.zeros(count)]
+    hidden, bias, output, linear = (part.requires_grad_() for part in parts)
+    optimiser = torch.optim.AdamW([hidden, bias, output, linear], lr=_RATE, weight_decay=config.decay)
+    for epoch in range(config.epochs):
+        for group in optimiser.param_groups:
+            group["lr"] = _RATE * (1.0 - epoch / config.epochs)
+        for rows in torch.randperm(len(a), generator=generator).split(_BATCH):  # type: ignore[no-untyped-call]
+            logit = (a[rows] - b[rows]) @ linear + (
+                torch.tanh(a[rows] @ hidden.T + bias) - torch.tanh(b[rows] @ hidden.T + bias)
+            ) @ output
+            losses = binary_cross_entropy_with_logits(logit, target[rows], reduction="none")
+            optimiser.zero_grad()
+            (weight[rows] * losses).mean().backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+    arrays = [part.detach().double().numpy().round(5) for part in (linear, hidden, bias, output)]
+    arrays[0][unused] = 0.0
+    arrays[1][:, unused] = 0.0
+    return FeatureNetwork(mean.round(5), scale.round(7), *arrays)
+
+
+def _pairs(
+    sources: Measured, weights: Mapping[str, float], rng: np.random.Generator
+) -> tuple[Array, Array, Array, Array]:
+    first: list[Array] = []
+    second: list[Array] = []
+    wanted: list[float] = []
+    found: list[float] = []
+    for name, records in sources.items():
+        share = weights.get(name, 1.0) / max(1, len(records))
+        for record in records if share else ():
+            groups = _groups(record, rng)
+            for features, pairs in groups:
+                for i, j, p in pairs:
+                    first.append(features[i])
+                    second.append(features[j])
+                    wanted.append(p)
+                    found.append(share / len(groups) / len(pairs))
+    if not first:
+        raise ConfigurationError("no source with a weight above 0 has a pair with a known order; give more data")
+    return np.array(first), np.array(second), np.array(wanted), np.array(found)
+
+
+def _groups(record: MeasuredRecord, rng: np.random.Generator) -> list[tuple[Array, list[PairTarget]]]:
+    usable = record.usable
+    if len(usable) == 2:
+        return [record.group(usable)]
+    groups = []
+    for _ in range(_GROUPS_PER_RECORD):
+        i, j, _p = record.pairs[int(rng.integers(len(record.pairs)))]
+        rest = [index for index in usable if index not in (i, j)]
+        size = int(rng.choice(_GROUP_SIZES))
+        groups.append(record.group([i, j, *(rest[int(k)] for k in rng.permutation(len(rest))[: size - 2])]))
+    return groups
+
+
+def combination_temperature(sources: Measured, network: FeatureNetwork, weights: Mapping[str, float]) -> float:
+    """Fit the temperature of the margin between the first two of groups of four.
+
+    The first two of sixteen candidates are harder to tell apart than two at random, so groups of the size of a usual
+    ensemble are drawn from each record.
+
+    Args:
+        sources: Measured records by source.
+        network: The network.
+        weights: Weight of each source; 1 for those left out.
+
+    Returns:
+        The temperature.
+    """
+    rng = np.random.default_rng(0)
+    margins: list[float] = []
+    targets: list[float] = []
+    found: list[float] = []
+    for name, records in sources.items():
+        share = weights.get(name, 1.0) / max(1, len(records))
+        for record in records if share else ():
+            usable = record.usable
+            for _ in range(_TEMPERATURE_GROUPS if len(usable) > _TEMPERATURE_SIZE else 1):
+                chosen = [usable[int(k)] for k in rng.permutation(len(usable))[:_TEMPERATURE_SIZE]]
+                features, pairs = record.group(chosen)
+                scores = network.scores(features)
+                leader, next_one = (int(index) for index in np.argsort(-scores, kind="stable")[:2])
+                for i, j, p in pairs:
+                    if {i, j} == {leader, next_one}:
+                        margins.append(float(scores[leader] - scores[next_one]))
+                        targets.append(p if i == leader else 1.0 - p)
+                        found.append(share)
+    return fit_temperature(margins, targets, found)
+
+
+def combination_numbers(sources: Measured, network: FeatureNetwork) -> dict[str, dict[str, float]]:
+    """Measure accuracy and calibration on pairs, each judged on its own.
+
+    Args:
+        sources: Measured records by source.
+        network: The network to judge.
+
+    Returns:
+        By source ``pairs``, ``accuracy`` and ``calibration_error``: the expected calibration error of the pairs'
+        probabilities over ten equal bins, in [0, 1].
+    """
+    numbers: dict[str, dict[str, float]] = {}
+    for name, records in sources.items():
+        logits, targets = [], []
+        for record in records:
+            for i, j, p in record.pairs:
+                scores = network.scores(record.group([i, j])[0])
+                logits.append(float(scores[0] - scores[1]))
+                targets.append(p)
+        if logits:
+            given, wanted = sigmoid(np.array(logits)), np.array(targets)
+            numbers[name] = {
+                "pairs": len(given),
+                "accuracy": float(((given > 0.5) == (wanted > 0.5)).mean()),
+                "calibration_error": calibration_error(given, wanted),
+            }
+    return numbers
+
+
+def with_encoder(record: MeasuredRecord, scores: Array) -> MeasuredRecord:
+    """Replace the cross-encoder's scores, for example by those of its float32 form."""
+    return replace(record, measures=replace(record.measures, encoder=scores))
