@@ -94,7 +94,7 @@ class Blender:
     def _planned(self) -> BlendPlan:
         whole = self._settings
         prior = whole["member_prior"]
-        if prior is None and all(member.name in MODELS for member in self._adapted):
+        if prior is None and all(member.name.partition("#")[0] in MODELS for member in self._adapted):
             prior = MemberPrior.of_catalogue()
         return BlendPlan(
             members=tuple(zip(_unique_names(self._adapted), self._adapted, strict=True)),
