@@ -41,7 +41,7 @@ QUESTIONS: dict[str, Any] = {
     "reverse": "Write a Python function that tells whether a string is a palindrome, ignoring case.",
     "sql": "Write an SQL query that counts the orders of each customer in the table orders(customer_id, amount).",
     "polite": "Rewrite this more politely: Send me the report today.",
-    "shorter": "Say this in at most eight words: Due to the fact that it was raining heavily, we decided to stay at home.",
+    "shorter": "Say this in at most eight words: Since it was raining heavily all day, we decided to stay at home.",
     "list": "Name three things to check before buying a used bicycle.",
     "packing": "Give me a packing list with five items for a day at the beach.",
     "german": "Was ist der Unterschied zwischen Wetter und Klima?",
