@@ -17,10 +17,12 @@ from blender_core.fuse.protocol import Fuser
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
+from blender_core.local.catalog import MODELS
 from blender_core.members.adapters import as_members
 from blender_core.members.member import Member
 from blender_core.pipeline import BlendCall, BlendPlan
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
+from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.registry import check_ranker, resolve_ranker
 from blender_core.runtime.keywords import takes_keywords
 from blender_core.runtime.threads import ComputingThread, compute_in_thread, run_sync, stream_sync
@@ -91,6 +93,9 @@ class Blender:
 
     def _planned(self) -> BlendPlan:
         whole = self._settings
+        prior = whole["member_prior"]
+        if prior is None and all(member.name.partition("#")[0] in MODELS for member in self._adapted):
+            prior = MemberPrior.of_catalogue()
         return BlendPlan(
             members=tuple(zip(_unique_names(self._adapted), self._adapted, strict=True)),
             # a named ranker is loaded by the first call, not here
@@ -104,7 +109,7 @@ class Blender:
             semaphore=whole["semaphore"],
             deadline=whole["deadline"],
             gather_share=whole["gather_share"],
-            member_prior=whole["member_prior"],
+            member_prior=prior,
         )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -68,7 +68,8 @@ class SharedSettings(TypedDict, total=False):
         gather_share: Share of the deadline, above 0 and up to 0.95, after which gathering ends if the quorum is met
             (default 0.7).
         member_prior: A ``MemberPrior``: the strength of each member, declared, rated or learned. Every ranking is
-            blended with it and then added to it. ``None`` (default) ranks each prompt by itself.
+            blended with it and then added to it. ``None`` (default): if all members are local models of the catalogue,
+            what is known of these (``MemberPrior.of_catalogue()``), else each prompt is ranked by itself.
     """
 
     fuser: Fuser | str | Any | None

@@ -218,14 +218,13 @@ def _fuser(name: str, members: Sequence[Member]) -> Member | str | None:
 def _prior(path: str | None, progress: Console, *, local_only: bool) -> MemberPrior | None:
     from blender_core.rank.member_prior import MemberPrior
 
-    if path is not None or not local_only:
-        return open_prior(path)
-    prior = MemberPrior.of_catalogue()
-    rated = len(prior.to_dict()["rated"])
-    progress.print(
-        f"member prior: the catalogue's, from {rated} checked prompts; --prior none leaves it out", style="dim"
-    )
-    return prior
+    if path == "none":
+        return MemberPrior()
+    if path is None and local_only:
+        rated = len(MemberPrior.of_catalogue().to_dict()["rated"])
+        note = f"member prior: the catalogue's, from {rated} checked prompts; --prior none leaves it out"
+        progress.print(note, style="dim")
+    return open_prior(path)
 
 
 def _prompt(question: str, system: str | None) -> Prompt:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import math
+import re
 import uuid
 import weakref
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,8 @@ __all__ = ["MemberPrior"]
 _TEXT_RELIABILITY = 0.5
 # of a declared order: each member is better than the next on three of four prompts, the first on at most 27 of 28
 _ORDER_STEP, _ORDER_RANGE = math.log(3.0), math.log(27.0)
+# how a blend names a member that is there again
+_FURTHER = re.compile(r"#\d+$")
 
 
 class MemberPrior:
@@ -48,6 +51,8 @@ class MemberPrior:
     - **Declared**: ``MemberPrior.declared({"gpt": 0.8, "llama": 0.5})``, before anything was seen.
     - **Rated**: ``judge`` and ``judge_answers``, or the command ``blended-llm rate``.
     - **Learned**: a blend applies the prior to every ranking and then adds that ranking (``observe``).
+
+    A further answer of a member, named ``"a#2"``, counts as that of ``"a"`` until it is known by its own name.
 
     Declarations and ratings count with every ranker. A rating's margin counts with the ranker that made it; with
     another one only who was better counts. What was learned from the scores of a ranker counts with that ranker alone.
@@ -125,13 +130,13 @@ class MemberPrior:
     def of_catalogue(cls) -> MemberPrior:
         """Make the prior of the local models, from checked answers to prompts that no test uses.
 
-        ``blended-llm ask`` takes it if local models alone answer. A model that it does not know counts as average.
+        A blend of local models alone takes it if you give no prior. A model that it does not know counts as average.
 
         Returns:
-            The prior. It is in memory only.
+            The prior. It is in memory only, and learns from ratings, not from rankings.
         """
         file = importlib.resources.files("blender_core.local") / "catalogue_prior.json"
-        return cls.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        return _CataloguePrior.from_dict(json.loads(file.read_text(encoding="utf-8")))
 
     @property
     def path(self) -> Path | None:
@@ -292,7 +297,7 @@ class MemberPrior:
             return tuple(members)
         # rounded, so that equal members are equal whatever the order of summing
         strength = {name: round(float(fit.seen[place] + fit.extra[place]), 9) for name, place in fit.index.items()}
-        return tuple(sorted(members, key=lambda name: -strength.get(name, 0.0)))
+        return tuple(sorted(members, key=lambda name: -strength.get(name, strength.get(_model(name), 0.0))))
 
     def preference(self, first: str, second: str) -> float:
         """Return the probability that a member's answer to some prompt is better than another's.
@@ -307,9 +312,9 @@ class MemberPrior:
             In (0, 1); 0.5 if nothing is known of one of them.
         """
         fit = self._fit(self.ranker)
-        if fit is None or first not in fit.index or second not in fit.index:
+        one, other = (None, None) if fit is None else (_place(fit, first), _place(fit, second))
+        if fit is None or one is None or other is None:
             return 0.5
-        one, other = fit.index[first], fit.index[second]
         strength, covariance = fit.seen + fit.extra, fit.covariance
         variance = float(covariance[one, one] + covariance[other, other] - 2.0 * covariance[one, other])
         # the mean of a sigmoid over a normal logit (MacKay 1992)
@@ -349,7 +354,8 @@ class MemberPrior:
         if fit is None or not factor:
             return ranking
         strength = factor * fit.seen + fit.extra
-        shifts = [float(strength[fit.index[name]]) if name in fit.index else 0.0 for name in members]
+        places = [_place(fit, name) for name in members]
+        shifts = [0.0 if place is None else float(strength[place]) for place in places]
         if not any(shifts):
             return ranking
         if texts is not None:
@@ -391,7 +397,7 @@ class MemberPrior:
 
     @classmethod
     def _of(cls, state: PriorState) -> MemberPrior:
-        prior = MemberPrior()
+        prior = cls()
         prior._kept.add(state, at_once=False)
         return prior
 
@@ -425,7 +431,7 @@ class MemberPrior:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # a lock cannot be pickled; a copy learns independently and leaves the file alone
-        return MemberPrior.from_dict, (self.to_dict(),)
+        return type(self).from_dict, (self.to_dict(),)
 
     @property
     def _text_reliability(self) -> float:
@@ -442,6 +448,23 @@ class MemberPrior:
         rated = len(state.rated_prompts()) + round(sum(count for count, _ in state.judged.values()))
         place = "" if self.path is None else f", path={str(self.path)!r}"
         return f"MemberPrior({len(state.declared)} declared, {rated} ratings, {self.prompts} rankings{place})"
+
+
+class _CataloguePrior(MemberPrior):
+    """Knows the local models from checked answers, which say more than the scores of a few prompts."""
+
+    def observe(self, members: Sequence[str], ranking: Ranking) -> None:
+        """Check the names; nothing is learned."""
+        _check(members, ranking)
+
+
+def _model(name: str) -> str:
+    """Name the model of a further answer: ``"a#2"`` is by ``"a"``."""
+    return _FURTHER.sub("", name)
+
+
+def _place(fit: StrengthFit, name: str) -> int | None:
+    return fit.index.get(name, fit.index.get(_model(name)))
 
 
 def _fitted(state: PriorState, ranker: str, factor: float) -> StrengthFit | None:

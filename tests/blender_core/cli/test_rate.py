@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -12,10 +13,11 @@ from contextlib import contextmanager
 import pytest
 from typer.testing import CliRunner
 
-from blender_core import MemberPrior, as_member
+from blender_core import Blender, MemberPrior, as_member
 from blender_core.cli.app import app
 from blender_core.local import MODELS
 from blender_core.rank.rating_gain import measure_ratings
+from blender_core.testing import FakeMember, FakeRanker
 from blender_core.testing.scripted_server import Reply
 from blender_core.types.ranking import Ranking
 
@@ -295,6 +297,29 @@ def test_the_catalogue_knows_its_models():
     assert prior.strongest_first(["smollm2-135m", "qwen2.5-coder-1.5b"])[0] == "qwen2.5-coder-1.5b"
     assert prior.preference("qwen2.5-coder-1.5b", "smollm2-135m") > 0.8
     assert prior.path is None
+    # a further answer is by the same model
+    assert prior.strongest_first(["smollm2-135m", "qwen2.5-coder-1.5b#2"])[0] == "qwen2.5-coder-1.5b#2"
+    assert prior.preference("qwen2.5-coder-1.5b#2", "smollm2-135m") == prior.preference(
+        "qwen2.5-coder-1.5b", "smollm2-135m"
+    )
+
+
+def test_a_blend_of_local_models_knows_them_without_a_prior():
+    def members(*names):
+        return [FakeMember(name, f"the answer of {name}") for name in names]
+
+    ranker = FakeRanker(lambda text: float("smollm2" in text))
+
+    def winner(names, **settings):
+        blender = Blender(members(*names), ranker=ranker, fuser=None, **settings)
+        again = pickle.loads(pickle.dumps(MemberPrior.of_catalogue()))
+        assert again.to_dict() == MemberPrior.of_catalogue().to_dict()
+        return blender.blend("?").winner
+
+    assert winner(["smollm2-135m", "qwen2.5-coder-1.5b"]) == "qwen2.5-coder-1.5b"
+    assert winner(["smollm2-135m", "qwen2.5-coder-1.5b"], member_prior=MemberPrior()) == "smollm2-135m"
+    # one that the catalogue does not know
+    assert winner(["smollm2-135m", "gpt"]) == "smollm2-135m"
 
 
 @pytest.mark.local_models
