@@ -56,6 +56,8 @@ MADE_SETS: dict[str, tuple[str, ...]] = {
 """Pair sets that are made by code: name -> relations of ``blender_lab.data.fact_swaps``, none of them trained on."""
 
 _PER_RELATION = 100
+# most pairs that a ranker which reads one candidate at a time ranks again, turned round
+_BOTH_ORDERS = 200
 
 BLEND_SETS: dict[str, str | None] = {
     "blend_open11": None,
@@ -122,8 +124,8 @@ def evaluate_ranker(
         The numbers.
 
     Raises:
-        ConfigurationError: There is no ``eval`` folder and a set needs it, a named set is unknown, none was found, or ``limit`` is
-            below 1.
+        ConfigurationError: There is no ``eval`` folder and a set needs it, a named set is unknown, none was found, or
+            ``limit`` is below 1.
     """
     if limit is not None and limit < 1:
         raise ConfigurationError(f"limit is {limit}; it must be at least 1")
@@ -181,8 +183,8 @@ class PairNumbers:
         longer: Accuracy of "the longer text is better".
         shorter_pairs: Pairs whose shorter answer is the better one.
         shorter_accuracy: Accuracy on those; 0 for whoever only looks at length, ``nan`` without any.
-        consistency: Share of pairs with the same verdict in both orders; for a ranker that reads two candidates at
-            once, of its single passes.
+        consistency: Share of pairs with the same verdict in both orders. For a ranker that reads two candidates at
+            once, of its single passes; for others, of the first 200 pairs.
         one_order_accuracy: Accuracy of a single pass in the stored order, the ranker's position bias taken off: half
             the work of the symmetrised logit; ``nan`` for a ranker that does not read pairs.
         calibration_error: Expected calibration error of the confidence over ten equal bins of [0.5, 1] (Guo et al.
@@ -241,10 +243,11 @@ def evaluate_pairs(name: str, records: Iterable[PreferenceRecord], ranker: Ranke
                 matrix = ordered_logits(record.prompt, texts_given)
                 here, there = matrix[0][1], -matrix[1][0]
                 single.append(0.5 if here == bias else float((here > bias) == (i == better)))
-            else:
+            elif pairs <= _BOTH_ORDERS:
                 turned = ranker.rank(record.prompt, texts_given[::-1]).scores
                 here, there = scores[0] - scores[1], turned[1] - turned[0]
-            same.append((here > 0) == (there > 0) and (here < 0) == (there < 0))
+            if ordered_logits is not None or pairs <= _BOTH_ORDERS:
+                same.append((here > 0) == (there > 0) and (here < 0) == (there < 0))
             gap = len(texts[0]) - len(texts[1])
             longer += 0.5 if gap == 0 else float(gap > 0)
             if gap < 0:
@@ -262,7 +265,7 @@ def evaluate_pairs(name: str, records: Iterable[PreferenceRecord], ranker: Ranke
         longer=longer / pairs if pairs else math.nan,
         shorter_pairs=shorter_pairs,
         shorter_accuracy=shorter_right / shorter_pairs if shorter_pairs else math.nan,
-        consistency=sum(same) / pairs if pairs else math.nan,
+        consistency=sum(same) / len(same) if same else math.nan,
         one_order_accuracy=sum(single) / len(single) if single else math.nan,
         calibration_error=_calibration_error(sure),
     )

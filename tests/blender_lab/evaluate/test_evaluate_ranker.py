@@ -17,6 +17,7 @@ from blender_core.cli.app import app
 from blender_core.errors import ConfigurationError, DownloadError
 from blender_core.rank.baselines import LongestRanker
 from blender_core.rank.embedding_rankers import EmbeddingConsensusRanker
+from blender_lab.data.fact_swaps import fact_swap_records
 from blender_lab.evaluate.ranker import evaluate_ranker
 from blender_lab.evaluate.statistics import wilson_interval
 
@@ -191,9 +192,28 @@ def test_only_the_named_source_of_a_set_counts(tmp_path):
 def test_limit_and_progress(data):
     seen = []
     numbers = evaluate_ranker(LongestRanker(), data, limit=1, progress=seen.append)
-    assert seen == ["hhh", "blend_open11"]
+    assert seen == ["hhh", "fact_swap", "fact_swap_sums", "blend_open11"]
     assert numbers.pairs[0].pairs == numbers.blends[0].prompts == 1
     assert json.loads(json.dumps(numbers.to_dict()))["ranker"] == "longest"
+
+
+def test_fact_swaps_need_no_data(tmp_path):
+    """A ranker that knows the facts is right, whatever the sentence; the longer answer is right half of the time."""
+    facts = {
+        record.prompt: record.candidates[0] for record in fact_swap_records(held_out=True, per_relation=100, seed=1)
+    }
+
+    class Knowing:
+        name = "knowing"
+
+        def rank(self, prompt, candidates):
+            return Ranking.from_scores([float(text == facts[prompt]) for text in candidates], ranker=self.name)
+
+    first, sums = evaluate_ranker(Knowing(), tmp_path, sets=["fact_swap", "fact_swap_sums"]).pairs
+    assert (first.pairs, sums.pairs) == (300, 100)
+    assert first.accuracy > 0.95
+    longest = evaluate_ranker(LongestRanker(), tmp_path, sets=["fact_swap"]).pairs[0]
+    assert longest.low < 0.5 < longest.high
 
 
 def test_missing_sets(tmp_path, data):
