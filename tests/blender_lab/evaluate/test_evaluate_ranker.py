@@ -199,9 +199,7 @@ def test_limit_and_progress(data):
 
 def test_fact_swaps_need_no_data(tmp_path):
     """A ranker that knows the facts is right, whatever the sentence; the longer answer is right half of the time."""
-    facts = {
-        record.prompt: record.candidates[0] for record in fact_swap_records(held_out=True, per_relation=100, seed=1)
-    }
+    facts = {(one.prompt, one.candidates[0]) for one in fact_swap_records(held_out=True, per_relation=100, seed=1)}
 
     class Knowing:
         name = "knowing"
