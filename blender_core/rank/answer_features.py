@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from blender_core.errors import CheckpointError
 from blender_core.rank.lexical_consensus import measure_agreement
+from blender_core.text.arithmetic import calculation_score
 from blender_core.text.distinct import DistinctCandidates
 from blender_core.text.refusal import is_refusal
 
@@ -38,6 +39,7 @@ FEATURES: tuple[str, ...] = (
     "echo",
     "ended",
     "variety",
+    "calculation",
     # of a candidate among the others
     "relative_encoder",
     "relative_similarity",
@@ -146,6 +148,7 @@ def answer_features(prompt: str, distinct: DistinctCandidates, measures: TextMea
         "refusal": np.array([float(is_refusal(text)) for text in texts]),
         "echo": np.array([sum(word in asked for word in found) / max(1, len(found)) for found in words]),
         "ended": np.array([float(text.rstrip()[-1:] in _ENDS) for text in texts]),
+        "calculation": np.array([calculation_score(prompt, text) for text in texts]),
         "variety": np.array([len(set(found)) / max(1, len(found)) for found in words]),
     }
     for name, values in own.items():

@@ -61,6 +61,10 @@ def test_what_the_prompt_asks_for(prompt, asks):
     assert {name for name in FEATURES if name.startswith("asks_") and found[name][0]} == asks
 
 
+def test_calculations_are_checked():
+    assert features("What is 17 + 5?", ["22", "23", "I do not know"])["calculation"] == [1.0, -1.0, 0.0]
+
+
 def test_a_single_candidate_has_finite_features():
     assert np.isfinite(list(features("?", ["yes"]).values())).all()
 
