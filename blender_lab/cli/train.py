@@ -87,6 +87,24 @@ def export(
 
 
 @train.command(epilog=EXIT_CODES)
+def combine(
+    config: Config,
+    output: Annotated[str, typer.Argument(metavar="FOLDER", help="Where to write; made if it is missing.")],
+    data: DataFolder = None,
+    records: Annotated[int, typer.Option(help="Most held-out records of a source that the numbers are of.")] = 60,
+) -> None:
+    """Fit anew how an exported ranker weighs its features; its encoder stays as it is."""
+    with reported():
+        from blender_core.runtime.extras import require
+
+        require("torch", feature="blended-llm train combine", extra="train")
+        from blender_lab.ranker.config import RankerTrainingConfig
+        from blender_lab.ranker.finish import combine_ranker
+
+        write_json(combine_ranker(RankerTrainingConfig.load(config), output, data=data, records=records))
+
+
+@train.command(epilog=EXIT_CODES)
 def reward_head(
     config: Config,
     data: DataFolder = None,

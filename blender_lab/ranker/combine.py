@@ -121,11 +121,12 @@ def fit_network(sources: Measured, config: CombinationConfig, *, seed: int = 0) 
     """Fit the network by logistic regression on score differences (Bradley-Terry).
 
     Groups of two to six candidates are drawn from each record, since features depend on which candidates there are.
-    Sources weigh as the configuration says, records of a source the same, and pairs of a group the same.
+    Sources weigh as the configuration says, records of a source the same, and pairs of a group the same. The mean of
+    several fits with other groups is taken, which is a network again.
 
     Args:
         sources: Measured records by source.
-        config: Size of the network, its decay, the sources' weights.
+        config: Size of the network, its decay, the sources' weights, the number of fits.
         seed: Of the groups, the start and the order of the batches.
 
     Returns:
@@ -134,21 +135,41 @@ def fit_network(sources: Measured, config: CombinationConfig, *, seed: int = 0) 
     Raises:
         ConfigurationError: No source with a weight has a pair.
     """
-    first, second, wanted, weights = _pairs(sources, config.weights, np.random.default_rng(seed))
-    both = np.concatenate([first, second])
-    mean, scale = both.mean(axis=0), both.std(axis=0) + 1e-6
+    drawn = [_pairs(sources, config.weights, np.random.default_rng([seed, fit])) for fit in range(config.fits)]
+    both = np.concatenate([side for first, second, _, _ in drawn for side in (first, second)])
+    mean, scale = both.mean(axis=0).round(5), both.std(axis=0).round(7) + 1e-6
     unused = [index for index, name in enumerate(FEATURES) if name in config.without]
-    a, b = (torch.tensor((side - mean) / scale, dtype=torch.float32) for side in (first, second))
-    a[:, unused] = b[:, unused] = 0.0
-    target, weight = (torch.tensor(values, dtype=torch.float32) for values in (wanted, weights / weights.mean()))
-    generator = torch.Generator().manual_seed(seed)
+    fitted = []
+    for fit, (first, second, wanted, weights) in enumerate(drawn):
+        a, b = (torch.tensor((side - mean) / scale, dtype=torch.float32) for side in (first, second))
+        a[:, unused] = b[:, unused] = 0.0
+        target, weight = (torch.tensor(values, dtype=torch.float32) for values in (wanted, weights / weights.mean()))
+        generator = torch.Generator().manual_seed(1000 * seed + fit)
+        fitted.append([part.numpy().astype(np.float64) for part in _fit(a, b, target, weight, config, generator)])
+    linear, hidden, bias, output = zip(*fitted, strict=True)
+    count = config.fits
+    arrays = [sum(linear) / count, np.concatenate(hidden), np.concatenate(bias), np.concatenate(output) / count]
+    arrays[0][unused] = 0.0
+    arrays[1][:, unused] = 0.0
+    return FeatureNetwork(mean, scale, *(array.round(5) for array in arrays))
+
+
+def _fit(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor,
+    config: CombinationConfig,
+    generator: torch.Generator,
+) -> list[torch.Tensor]:
     count = len(FEATURES)
     bound = count**-0.5
+    linear = torch.zeros(count)
     hidden = torch.empty(config.hidden, count).uniform_(-bound, bound, generator=generator)
+    bias = torch.zeros(config.hidden)
     output = torch.empty(config.hidden).uniform_(-0.3, 0.3, generator=generator)
-    parts = [hidden, torch.zeros(config.hidden), output, torch.zeros(count)]
-    hidden, bias, output, linear = (part.requires_grad_() for part in parts)
-    optimiser = torch.optim.AdamW([hidden, bias, output, linear], lr=_RATE, weight_decay=config.decay)
+    parts = [part.requires_grad_() for part in (linear, hidden, bias, output)]
+    optimiser = torch.optim.AdamW(parts, lr=_RATE, weight_decay=config.decay)
     for epoch in range(config.epochs):
         for group in optimiser.param_groups:
             group["lr"] = _RATE * (1.0 - epoch / config.epochs)
@@ -160,10 +181,7 @@ def fit_network(sources: Measured, config: CombinationConfig, *, seed: int = 0) 
             optimiser.zero_grad()
             (weight[rows] * losses).mean().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-    arrays = [part.detach().double().numpy().round(5) for part in (linear, hidden, bias, output)]
-    arrays[0][unused] = 0.0
-    arrays[1][:, unused] = 0.0
-    return FeatureNetwork(mean.round(5), scale.round(7), *arrays)
+    return [part.detach() for part in parts]
 
 
 def _pairs(

@@ -45,6 +45,7 @@ class CombinationConfig(Settings):
         hidden: Units of the hidden layer; 0 for a weighted sum.
         decay: AdamW's decay.
         epochs: Passes over the pairs.
+        fits: Fits with other groups, of which the mean is taken.
         without: Features that are not used.
     """
 
@@ -53,6 +54,7 @@ class CombinationConfig(Settings):
     hidden: int = Field(default=8, ge=0)
     decay: float = Field(default=0.3, ge=0)
     epochs: int = Field(default=40, ge=1)
+    fits: int = Field(default=1, ge=1)
     without: Names = ()
 
     @model_validator(mode="after")

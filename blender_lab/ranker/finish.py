@@ -5,8 +5,11 @@ A run of the form ``"pair"`` ends in ``finish_pair_ranker``.
 
 from __future__ import annotations
 
+import importlib.resources
 import json
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ from blender_lab.ranker.combine import (
 )
 from blender_lab.ranker.config import SMALLEST_WINDOW, RankerTrainingConfig, Stage
 from blender_lab.ranker.development import HeldOut, PairLogit, held_out_groups, pair_logits
-from blender_lab.ranker.export import encoder_folder, load_scorer, write_ranker, write_settings
+from blender_lab.ranker.export import EMBEDDED, encoder_folder, load_scorer, write_ranker, write_settings
 from blender_lab.ranker.loop import START_FILE, load_checkpoint, mix_with_start
 from blender_lab.ranker.one_pass import load_tokenizer, longest_row, segment_layout
 from blender_lab.ranker.pair import PairForm, pair_lengths
@@ -42,6 +45,7 @@ from blender_lab.ranker.train import build_form, check_resumable_ranker, source_
 
 __all__ = [
     "chosen_checkpoint",
+    "combine_ranker",
     "finish_pair_ranker",
     "finish_ranker",
 ]
@@ -214,23 +218,67 @@ def finish_ranker(
     exact_file.unlink()
 
     measured, fresh, fresh_exact = _measured(config, known, int8, exact)
-    # judged on prompts that the network did not see, then fitted to all
-    judged = fit_network({name: _apart(items, fresh[name]) for name, items in measured.items()}, config.combination)
-    alone = FeatureNetwork.weighted(encoder=1.0)
-    network = fit_network(measured, config.combination, seed=config.seed)
-    temperature = round(combination_temperature(measured, network, config.combination.weights), 4)
-    settings = {"network": network.to_dict(), "temperature": temperature}
-    write_settings(folder, layout, max_tokens=window, settings=settings)
-    report = {
-        "temperature": temperature,
-        "combined": combination_numbers(fresh, judged),
-        "model_alone": combination_numbers(fresh, alone),
-        "int8_agrees": _agreement(fresh, fresh_exact, alone),
-        "int8_agrees_combined": _agreement(fresh, fresh_exact, network),
-        "records": {name: len(items) for name, items in measured.items()},
+    network, temperature, report = _combined(config, measured, fresh)
+    write_settings(folder, layout, max_tokens=window, settings={"network": network, "temperature": temperature})
+    report |= {
+        "int8_agrees": _agreement(fresh, fresh_exact, FeatureNetwork.weighted(encoder=1.0)),
+        "int8_agrees_combined": _agreement(fresh, fresh_exact, FeatureNetwork.from_dict(network)),
     }
     (Path(config.output) / "development.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
+
+
+def combine_ranker(
+    config: RankerTrainingConfig, folder: str | Path, *, data: str | Path | None = None, records: int = 60
+) -> dict[str, Any]:
+    """Fit anew how an exported ranker combines its features; its encoder stays as it is.
+
+    Args:
+        config: ``encoder`` is the ranker: ``"embedded"`` or the folder of an exported one. Its sources and
+            ``combination`` say what is fitted.
+        folder: Where to write the ranker with the new combination.
+        data: The data folder; ``None`` for ``BLENDER_DATA``.
+        records: Most held-out records a source, which the numbers are of.
+
+    Returns:
+        The numbers on held-out prompts: ``combined`` and ``model_alone``, by source.
+
+    Raises:
+        CheckpointError: The ranker cannot be read.
+        ConfigurationError: There is no held-out record with a pair of known order, or ``folder`` is the ranker's own.
+    """
+    folder = Path(folder)
+    resource = importlib.resources.files("blender_core.rank") / "embedded_weights"
+    with importlib.resources.as_file(resource) if config.encoder == EMBEDDED else nullcontext(config.encoder) as start:
+        if folder.resolve() == Path(start).resolve():
+            raise ConfigurationError(f"the ranker lies in {folder}; give another folder to write to")
+        ranker = EmbeddedRanker.load(start)
+        measured, fresh, _ = _measured(config, _records(config, data, records), ranker, None)
+        network, temperature, report = _combined(config, measured, fresh)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("model.int8.onnx", "tokenizer.json"):
+            shutil.copy(Path(start) / name, folder / name)
+    own = ranker.settings
+    write_settings(
+        folder, own.layout, max_tokens=own.max_tokens, settings={"network": network, "temperature": temperature}
+    )
+    return report
+
+
+def _combined(
+    config: RankerTrainingConfig, measured: Measured, fresh: Measured
+) -> tuple[dict[str, Any], float, dict[str, Any]]:
+    # judged on prompts that the network did not see, then fitted to all
+    judged = fit_network({name: _apart(items, fresh[name]) for name, items in measured.items()}, config.combination)
+    network = fit_network(measured, config.combination, seed=config.seed)
+    temperature = round(combination_temperature(measured, network, config.combination.weights), 4)
+    report = {
+        "temperature": temperature,
+        "combined": combination_numbers(fresh, judged),
+        "model_alone": combination_numbers(fresh, FeatureNetwork.weighted(encoder=1.0)),
+        "records": {name: len(items) for name, items in measured.items()},
+    }
+    return network.to_dict(), temperature, report
 
 
 Records = list[tuple[PreferenceRecord, list[PairTarget]]]
@@ -260,7 +308,7 @@ def _measured(
     config: RankerTrainingConfig,
     known: Mapping[str, tuple[Records, Records]],
     int8: EmbeddedRanker,
-    exact: EmbeddedRanker,
+    exact: EmbeddedRanker | None,
 ) -> tuple[Measured, Measured, Measured]:
     """All measured records by source; of these the held-out ones; the same by the float32 model."""
     most = config.combination.texts
@@ -282,8 +330,10 @@ def _measured(
             used += len(one.candidates)
             every[name].append(one)
             if number < len(held_out):
-                texts = distinct_candidates(one.candidates).texts
                 fresh[name].append(one)
+                if exact is None:
+                    continue
+                texts = distinct_candidates(one.candidates).texts
                 fresh_exact[name].append(with_encoder(one, np.array(exact.score(record.prompt, texts)[0])))
     return every, fresh, fresh_exact
 
