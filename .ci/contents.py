@@ -9,14 +9,17 @@ import zipfile
 PACKAGES = {"blender_core", "blender_lab", "langchain_blender", "llamaindex_blender", "llama_index"}
 WHEEL = {
     "blender_core/local/catalogue_prior.json",
+    "blender_core/models/sentence_encoder_weights/model.int8.onnx",
     "blender_core/py.typed",
     "blender_core/rank/embedded_weights/model.int8.onnx",
     "blender_core/rank/embedded_weights/ranker.json",
     "blender_core/rank/embedded_weights/tokenizer.json",
     "blender_core/rank/reward_head_weights/head.safetensors",
     "blender_core/rank/reward_head_weights/reward_head.json",
+    "blender_lab/data/facts.json",
     "blender_lab/py.typed",
     "blender_lab/recipes/embedded.toml",
+    "blender_lab/recipes/embedded_combination.toml",
     "blender_lab/recipes/fuser.toml",
     "blender_lab/recipes/reward_head.toml",
     "langchain_blender/py.typed",
