@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,7 @@ def finish_ranker(
         mix_with_start(model, Path(config.output) / START_FILE, config.start_share)
     known = _records(config, data, records)
     exact_file = write_ranker(model, tokenizer_file, layout, folder, max_tokens=window)
-    int8 = EmbeddedRanker.load(folder)
+    int8 = EmbeddedRanker.load(folder, threads=config.threads)
     exact = _with_model(int8, exact_file)
     exact_file.unlink()
 
@@ -252,7 +253,7 @@ def combine_ranker(
     with importlib.resources.as_file(resource) if config.encoder == EMBEDDED else nullcontext(config.encoder) as start:
         if folder.resolve() == Path(start).resolve():
             raise ConfigurationError(f"the ranker lies in {folder}; give another folder to write to")
-        ranker = EmbeddedRanker.load(start)
+        ranker = EmbeddedRanker.load(start, threads=config.threads)
         measured, fresh, _ = _measured(config, _records(config, data, records), ranker, None)
         network, temperature, report = _combined(config, measured, fresh)
         folder.mkdir(parents=True, exist_ok=True)
@@ -321,7 +322,9 @@ def _measured(
         size = max(_FEWEST_CANDIDATES, most // count)
         every[name], fresh[name], fresh_exact[name] = [], [], []
         used = 0
-        for number, (record, pairs) in enumerate((*held_out, *train)):
+        # files are in the order of their tasks, and the first records must not be of one task
+        mixed = [train[int(index)] for index in np.random.default_rng(config.seed).permutation(len(train))]
+        for number, (record, pairs) in enumerate((*held_out, *mixed)):
             if used >= most:
                 break
             one = measure_record(record, pairs, _measure(int8), most=size)
@@ -339,7 +342,7 @@ def _measured(
 
 
 def _measure(ranker: EmbeddedRanker) -> Measures:
-    return lambda prompt, texts: ranker.measure(prompt, texts, similarity=True)
+    return partial(ranker.measure, similarity=True)
 
 
 def _apart(items: Sequence[MeasuredRecord], held_out: Sequence[MeasuredRecord]) -> list[MeasuredRecord]:
