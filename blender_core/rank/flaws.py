@@ -16,7 +16,7 @@ from blender_core.types.ranking import Ranking, direct_confidence
 
 __all__ = ["Flaw", "find_flaws", "move_behind"]
 
-# in temperatures: a sound answer is taken to be better with a probability of 0.95
+# in logits: a sound answer is taken to be better with a probability of 0.95
 _DISTANCE = 3.0
 _READ = 4_000
 _ASKS_TO_REPEAT = re.compile(
@@ -73,7 +73,7 @@ def move_behind(ranking: Ranking, severities: Sequence[int]) -> Ranking:
     """
     scores, comparisons = ranking.scores, ranking.comparisons
     ranked = [index for index, score in enumerate(scores) if math.isfinite(score)]
-    distance = _DISTANCE * ranking.temperature
+    distance = _DISTANCE * ranking.logit_scale
     moves = [0.0] * len(scores)
     for severity in sorted({severities[index] for index in ranked})[1:]:
         worse = [index for index in ranked if severities[index] == severity]
@@ -112,7 +112,7 @@ def _moved(ranking: Ranking, moves: Sequence[float]) -> Ranking:
     if moved.order[:2] == ranking.order[:2] and len({moves[index] for index in moved.order[:2]}) == 1:
         confidence = ranking.confidence
     else:
-        confidence = direct_confidence(moved, ranking.temperature)
+        confidence = direct_confidence(moved, ranking.logit_scale)
     return Ranking(
         moved.order, moved.scores, moved.ranker, confidence, moved.comparisons, moved.ties, moved.cut, moved.temperature
     )

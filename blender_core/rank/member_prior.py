@@ -505,10 +505,7 @@ def _unit(ranking: Ranking) -> float:
         ConfigurationError: The temperature or the scores cannot be used; the message says the limit.
     """
     known = [score for score in ranking.scores if math.isfinite(score)]
-    unit = ranking.temperature
-    if unit == math.inf:
-        # scores without a scale: the best is one logit above the worst
-        unit = (max(known) - min(known) if known else 0.0) or 1.0
+    unit = ranking.logit_scale
     if not 1.0 / LARGEST <= unit <= LARGEST:
         raise ConfigurationError(f"the ranking's temperature is {unit}; it must be finite and above 0")
     largest = max(map(abs, known), default=0.0)

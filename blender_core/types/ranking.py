@@ -143,6 +143,17 @@ class Ranking:
         return self.order[0]
 
     @property
+    def logit_scale(self) -> float:
+        """Points of score that make one logit.
+
+        The temperature; for scores without a scale the best is one logit above the worst.
+        """
+        if self.temperature != math.inf:
+            return self.temperature
+        known = [score for score in self.scores if math.isfinite(score)]
+        return (max(known) - min(known) if known else 0.0) or 1.0
+
+    @property
     def cycles(self) -> tuple[tuple[int, ...], ...]:
         """Groups of candidates that beat each other in a circle; empty without circles.
 

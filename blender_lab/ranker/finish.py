@@ -294,7 +294,10 @@ def _records(
         if config.combination.weights.get(name, 1.0) == 0.0:
             continue
         train, fresh = source_records(config, source, data)
-        own = fresh[:held_out]
+        # files are in the order of their tasks, and the first records must not be of one task
+        rng = np.random.default_rng(config.seed)
+        own, train = ([part[int(index)] for index in rng.permutation(len(part))] for part in (fresh, train))
+        own = own[:held_out]
         both = [list(zip(part, source_targets(source, part), strict=True)) for part in (own, train)]
         found[name] = (both[0], both[1])
     if not any(pairs for own, _ in found.values() for _, pairs in own):
@@ -322,9 +325,7 @@ def _measured(
         size = max(_FEWEST_CANDIDATES, most // count)
         every[name], fresh[name], fresh_exact[name] = [], [], []
         used = 0
-        # files are in the order of their tasks, and the first records must not be of one task
-        mixed = [train[int(index)] for index in np.random.default_rng(config.seed).permutation(len(train))]
-        for number, (record, pairs) in enumerate((*held_out, *mixed)):
+        for number, (record, pairs) in enumerate((*held_out, *train)):
             if used >= most:
                 break
             one = measure_record(record, pairs, _measure(int8), most=size)
