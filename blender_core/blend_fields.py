@@ -13,7 +13,6 @@ from blender_core.fuse.guard import FusionGuard
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SemaphoresByLimit, SharedSemaphore
 from blender_core.members.member import Member
-from blender_core.rank.member_prior import MemberPrior
 from blender_core.runtime.keywords import check_keywords
 from blender_core.settings import DEFAULTS, IN_POLICY, gather_policy
 
@@ -46,7 +45,7 @@ class BlendFields(BaseModel):
     policy: GatherPolicy | None = Field(default=None, exclude=True)
     semaphore: SharedSemaphore | None = Field(default=None, exclude=True)
     gather_share: float = DEFAULTS["gather_share"]
-    member_prior: MemberPrior | None = Field(default=None, exclude=True)
+    member_prior: Any = Field(default=None, exclude=True)
     # a field, because LangChain copies a model by its fields
     limits: SemaphoresByLimit = Field(default_factory=SemaphoresByLimit, exclude=True, repr=False)
 

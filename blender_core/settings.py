@@ -98,6 +98,11 @@ class BlendSettings(SharedSettings, total=False):
     ranker: Ranker | str
 
 
+def _is_prior(value: Any) -> bool:
+    # an object of the caller's own may stand for a MemberPrior
+    return value is None or all(callable(getattr(value, name, None)) for name in ("blend", "observe"))
+
+
 _NUMBER, _SECONDS = "a whole number", "seconds above 0, or None for no limit"
 # setting -> its kinds, what it must be, and a further check
 _RULES: dict[str, tuple[Any, str, Callable[[Any], bool]]] = {
@@ -110,7 +115,7 @@ _RULES: dict[str, tuple[Any, str, Callable[[Any], bool]]] = {
     "max_concurrency": (Integral | None, f"{_NUMBER} of at least 1", lambda value: value is None or value >= 1),
     "policy": (GatherPolicy | None, "a GatherPolicy", lambda _: True),
     "semaphore": (SharedSemaphore | None, "a SharedSemaphore", lambda _: True),
-    "member_prior": (MemberPrior | None, "a MemberPrior, such as MemberPrior(path='prior.json')", lambda _: True),
+    "member_prior": (object, "a MemberPrior, such as MemberPrior(path='prior.json')", lambda value: _is_prior(value)),
     "gather_share": (Real, "a share above 0 and up to 0.95", lambda value: 0 < value <= 0.95),
     "citations": (bool, "True or False", lambda _: True),
     "source_characters": (Integral, f"{_NUMBER} of at least 0", lambda value: value >= 0),

@@ -249,12 +249,6 @@ class _BoundPrior:
     def observe(self, members: Sequence[str], ranking: Ranking) -> None:
         self._prior.observe(members, replace(ranking, temperature=_LOGIT))
 
-    def strongest_first(self, members: Sequence[str]) -> tuple[str, ...]:
-        return self._prior.strongest_first(members)
-
-    def preference(self, first: str, second: str) -> float:
-        return self._prior.preference(first, second)
-
     def __getattr__(self, name: str) -> Any:
         # what only some priors can say
         return getattr(self._prior, name)
