@@ -80,7 +80,7 @@ async def begin_and_cancel(begun, ranker, texts):
 
 def test_the_embedded_ranker_stops_between_batches_when_nobody_waits():
     session = Session()
-    ranker = EmbeddedRanker.load(tokens_per_batch=1).with_session(session)
+    ranker = EmbeddedRanker.load().with_session(session)
     asyncio.run(begin_and_cancel(session.begun, ranker, TEXTS))
     (left,) = [thread for thread in threading.enumerate() if thread.name == "blended-llm-compute"]
     session.release.set()
@@ -97,7 +97,7 @@ from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.run import run_ranking
 
-ranker = EmbeddedRanker.load(tokens_per_batch=1)
+ranker = EmbeddedRanker.load()
 begun, native = threading.Event(), ranker._session
 
 class Session:
