@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from blender_core.models.sentence_encoder import SentenceEncoder
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_lab import RankerTrainingConfig
 from blender_lab.ranker.targets import pair_targets
@@ -29,7 +30,11 @@ def variants(ranker: EmbeddedRanker) -> dict[str, EmbeddedRanker]:
     made = {f"{window}, beginning and end": replace(settings, max_tokens=window) for window in WINDOWS}
     heads = replace(settings.layout, prompt_head=1.0, answer_head=1.0)
     made |= {f"{window}, beginning only": replace(settings, max_tokens=window, layout=heads) for window in (128, 320)}
-    return {name: EmbeddedRanker(ranker._session, ranker._tokenizer, found) for name, found in made.items()}
+    own = SentenceEncoder.load()
+    return {
+        name: EmbeddedRanker(ranker._session, ranker._tokenizer, found, sentence_encoder=own)
+        for name, found in made.items()
+    }
 
 
 def main() -> None:
