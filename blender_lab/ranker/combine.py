@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from blender_core.errors import ConfigurationError
 from blender_core.rank.answer_features import FEATURES, FeatureNetwork, TextMeasures, answer_features
 from blender_core.rank.calibration import calibration_error, fit_temperature
-from blender_core.rank.logistic_regression import sigmoid
+from blender_core.rank.logistic_regression import fit_logistic, sigmoid
 from blender_core.text.distinct import distinct_candidates
 from blender_lab.data.preferences import PreferenceRecord
 from blender_lab.ranker.config import CombinationConfig
@@ -25,6 +25,7 @@ __all__ = [
     "combination_numbers",
     "combination_temperature",
     "fit_network",
+    "fit_weighted_sum",
     "measure_record",
     "with_encoder",
 ]
@@ -37,6 +38,7 @@ _GROUP_SIZES = (2, 2, 3, 4, 6)
 _GROUPS_PER_RECORD = 4
 _TEMPERATURE_SIZE, _TEMPERATURE_GROUPS = 4, 20
 _BATCH, _RATE = 512, 3e-3
+_NO_PAIR = "no source with a weight above 0 has a pair with a known order; give more data"
 
 Measures = Callable[[str, Sequence[str]], TextMeasures]
 """Takes a prompt and distinct texts, returns what the encoders say."""
@@ -117,8 +119,51 @@ def measure_record(
     return MeasuredRecord(record.prompt, texts, where, measures(record.prompt, distinct.texts), usable)
 
 
+def fit_weighted_sum(sources: Measured, weights: Mapping[str, float], *, ridge: float = 1e-3) -> FeatureNetwork:
+    """Fit the weights of the encoder and of agreement by logistic regression on feature differences.
+
+    Every source weighs as ``weights`` says, every record within its source the same. Weights are kept at 0 or above:
+    agreement may help or be left out, it is never counted against a candidate.
+
+    Args:
+        sources: Measured records by source.
+        weights: Weight of each source; 1 for those left out.
+        ridge: Penalty on squared weights.
+
+    Returns:
+        The weighted sum.
+
+    Raises:
+        ConfigurationError: No source with a weight has a pair.
+    """
+    differences: list[Array] = []
+    targets: list[float] = []
+    found: list[float] = []
+    names = ["encoder", "overlap", "final_answer"]
+    for name, records in sources.items():
+        share = weights.get(name, 1.0) / max(1, len(records))
+        for record in records if share else ():
+            features, pairs = record.group(record.usable)
+            for i, j, p in pairs:
+                differences.append((features[i] - features[j])[[FEATURES.index(one) for one in names]])
+                targets.append(p)
+                found.append(share / len(pairs))
+    if not differences:
+        raise ConfigurationError(_NO_PAIR)
+    rows, wanted, weight = np.array(differences), np.array(targets), np.array(found) / sum(found)
+    columns = list(range(len(names)))
+    while True:
+        # no intercept: swapping a pair must negate its logit
+        solution, _ = fit_logistic(rows[:, columns], wanted, weight, ridge * np.eye(len(columns)))
+        if (solution[1:] >= 0).all():
+            return FeatureNetwork.weighted(
+                **{names[column]: round(float(value), 4) for column, value in zip(columns, solution, strict=True)}
+            )
+        columns.pop(1 + int(solution[1:].argmin()))
+
+
 def fit_network(sources: Measured, config: CombinationConfig, *, seed: int = 0) -> FeatureNetwork:
-    """Fit the network by logistic regression on score differences (Bradley-Terry).
+    """Fit the network by logistic regression on score differences (Bradley-Terry); without units a weighted sum.
 
     Groups of two to six candidates are drawn from each record, since features depend on which candidates there are.
     Sources weigh as the configuration says, records of a source the same, and pairs of a group the same. The mean of
@@ -135,6 +180,8 @@ def fit_network(sources: Measured, config: CombinationConfig, *, seed: int = 0) 
     Raises:
         ConfigurationError: No source with a weight has a pair.
     """
+    if not config.hidden:
+        return fit_weighted_sum(sources, config.weights)
     drawn = [_pairs(sources, config.weights, np.random.default_rng([seed, fit])) for fit in range(config.fits)]
     both = np.concatenate([side for first, second, _, _ in drawn for side in (first, second)])
     mean, scale = both.mean(axis=0).round(5), both.std(axis=0).round(7) + 1e-6
@@ -202,7 +249,7 @@ def _pairs(
                     wanted.append(p)
                     found.append(share / len(groups) / len(pairs))
     if not first:
-        raise ConfigurationError("no source with a weight above 0 has a pair with a known order; give more data")
+        raise ConfigurationError(_NO_PAIR)
     return np.array(first), np.array(second), np.array(wanted), np.array(found)
 
 

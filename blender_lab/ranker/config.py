@@ -36,13 +36,14 @@ class TeacherConfig(Settings):
 
 
 class CombinationConfig(Settings):
-    """How ``export`` fits the network that combines the features of the form ``"one_pass"``.
+    """How ``export`` fits what combines the features of the form ``"one_pass"``.
 
     Attributes:
         weights: Weight by source; 1 for a source that is left out, 0 leaves it out of the fit. A source with the share
             0 is not trained on, but can be fitted with.
         texts: Most answers measured of a source.
-        hidden: Units of the hidden layer; 0 for a weighted sum.
+        hidden: Units of the hidden layer. 0 fits a weighted sum of the encoder's score and of agreement alone; the
+            keys below do not count then.
         decay: AdamW's decay.
         epochs: Passes over the pairs.
         fits: Fits with other groups, of which the mean is taken.
@@ -51,7 +52,7 @@ class CombinationConfig(Settings):
 
     weights: dict[str, float] = Field(default_factory=dict)
     texts: int = Field(default=1200, ge=10)
-    hidden: int = Field(default=8, ge=0)
+    hidden: int = Field(default=0, ge=0)
     decay: float = Field(default=0.3, ge=0)
     epochs: int = Field(default=40, ge=1)
     fits: int = Field(default=1, ge=1)
@@ -121,7 +122,7 @@ class RankerTrainingConfig(RunSettings):
         length_balance: 0 takes pairs as they come. 1 weights them so that, within a source, the longer and the shorter
             candidate win equally often.
         teacher: A bigger ranker to learn from, in addition to the labels.
-        combination: How ``export`` fits the network that combines the features.
+        combination: How ``export`` fits what combines the features.
         development_share: Share of prompts held out.
         development_records: Held-out records a source that are judged while training.
         evaluate_every: Steps between two such judgements.

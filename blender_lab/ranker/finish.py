@@ -270,7 +270,8 @@ def _combined(
     config: RankerTrainingConfig, measured: Measured, fresh: Measured
 ) -> tuple[dict[str, Any], float, dict[str, Any]]:
     # judged on prompts that the network did not see, then fitted to all
-    judged = fit_network({name: _apart(items, fresh[name]) for name, items in measured.items()}, config.combination)
+    apart = {name: _apart(items, fresh[name]) for name, items in measured.items()}
+    judged = fit_network(apart if any(apart.values()) else measured, config.combination)
     network = fit_network(measured, config.combination, seed=config.seed)
     temperature = round(combination_temperature(measured, network, config.combination.weights), 4)
     report = {
@@ -316,6 +317,8 @@ def _measured(
 ) -> tuple[Measured, Measured, Measured]:
     """All measured records by source; of these the held-out ones; the same by the float32 model."""
     most = config.combination.texts
+    # a weighted sum reads no similarity
+    measure: Measures = partial(int8.measure, similarity=config.combination.hidden > 0)
     every: Measured = {}
     fresh: Measured = {}
     fresh_exact: Measured = {}
@@ -328,7 +331,7 @@ def _measured(
         for number, (record, pairs) in enumerate((*held_out, *train)):
             if used >= most:
                 break
-            one = measure_record(record, pairs, _measure(int8), most=size)
+            one = measure_record(record, pairs, measure, most=size)
             if one is None:
                 continue
             used += len(one.candidates)
@@ -340,10 +343,6 @@ def _measured(
                 texts = distinct_candidates(one.candidates).texts
                 fresh_exact[name].append(with_encoder(one, np.array(exact.score(record.prompt, texts)[0])))
     return every, fresh, fresh_exact
-
-
-def _measure(ranker: EmbeddedRanker) -> Measures:
-    return partial(ranker.measure, similarity=True)
 
 
 def _apart(items: Sequence[MeasuredRecord], held_out: Sequence[MeasuredRecord]) -> list[MeasuredRecord]:
