@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -119,6 +119,14 @@ def measure_record(
     return MeasuredRecord(record.prompt, texts, where, measures(record.prompt, distinct.texts), usable)
 
 
+def _weighted(sources: Measured, weights: Mapping[str, float]) -> Iterator[tuple[MeasuredRecord, float]]:
+    """Records with their weight; those of a source with the weight 0 are left out."""
+    for name, records in sources.items():
+        share = weights.get(name, 1.0) / max(1, len(records))
+        for record in records if share else ():
+            yield record, share
+
+
 def fit_weighted_sum(sources: Measured, weights: Mapping[str, float], *, ridge: float = 1e-3) -> FeatureNetwork:
     """Fit the weights of the encoder and of agreement by logistic regression on feature differences.
 
@@ -140,14 +148,12 @@ def fit_weighted_sum(sources: Measured, weights: Mapping[str, float], *, ridge: 
     targets: list[float] = []
     found: list[float] = []
     names = ["encoder", "overlap", "final_answer"]
-    for name, records in sources.items():
-        share = weights.get(name, 1.0) / max(1, len(records))
-        for record in records if share else ():
-            features, pairs = record.group(record.usable)
-            for i, j, p in pairs:
-                differences.append((features[i] - features[j])[[FEATURES.index(one) for one in names]])
-                targets.append(p)
-                found.append(share / len(pairs))
+    for record, share in _weighted(sources, weights):
+        features, pairs = record.group(record.usable)
+        for i, j, p in pairs:
+            differences.append((features[i] - features[j])[[FEATURES.index(one) for one in names]])
+            targets.append(p)
+            found.append(share / len(pairs))
     if not differences:
         raise ConfigurationError(_NO_PAIR)
     rows, wanted, weight = np.array(differences), np.array(targets), np.array(found) / sum(found)
@@ -238,16 +244,14 @@ def _pairs(
     second: list[Array] = []
     wanted: list[float] = []
     found: list[float] = []
-    for name, records in sources.items():
-        share = weights.get(name, 1.0) / max(1, len(records))
-        for record in records if share else ():
-            groups = _groups(record, rng)
-            for features, pairs in groups:
-                for i, j, p in pairs:
-                    first.append(features[i])
-                    second.append(features[j])
-                    wanted.append(p)
-                    found.append(share / len(groups) / len(pairs))
+    for record, share in _weighted(sources, weights):
+        groups = _groups(record, rng)
+        for features, pairs in groups:
+            for i, j, p in pairs:
+                first.append(features[i])
+                second.append(features[j])
+                wanted.append(p)
+                found.append(share / len(groups) / len(pairs))
     if not first:
         raise ConfigurationError(_NO_PAIR)
     return np.array(first), np.array(second), np.array(wanted), np.array(found)
@@ -284,20 +288,18 @@ def combination_temperature(sources: Measured, network: FeatureNetwork, weights:
     margins: list[float] = []
     targets: list[float] = []
     found: list[float] = []
-    for name, records in sources.items():
-        share = weights.get(name, 1.0) / max(1, len(records))
-        for record in records if share else ():
-            usable = record.usable
-            for _ in range(_TEMPERATURE_GROUPS if len(usable) > _TEMPERATURE_SIZE else 1):
-                chosen = [usable[int(k)] for k in rng.permutation(len(usable))[:_TEMPERATURE_SIZE]]
-                features, pairs = record.group(chosen)
-                scores = network.scores(features)
-                leader, next_one = (int(index) for index in np.argsort(-scores, kind="stable")[:2])
-                for i, j, p in pairs:
-                    if {i, j} == {leader, next_one}:
-                        margins.append(float(scores[leader] - scores[next_one]))
-                        targets.append(p if i == leader else 1.0 - p)
-                        found.append(share)
+    for record, share in _weighted(sources, weights):
+        usable = record.usable
+        for _ in range(_TEMPERATURE_GROUPS if len(usable) > _TEMPERATURE_SIZE else 1):
+            chosen = [usable[int(k)] for k in rng.permutation(len(usable))[:_TEMPERATURE_SIZE]]
+            features, pairs = record.group(chosen)
+            scores = network.scores(features)
+            leader, next_one = (int(index) for index in np.argsort(-scores, kind="stable")[:2])
+            for i, j, p in pairs:
+                if {i, j} == {leader, next_one}:
+                    margins.append(float(scores[leader] - scores[next_one]))
+                    targets.append(p if i == leader else 1.0 - p)
+                    found.append(share)
     return fit_temperature(margins, targets, found)
 
 
