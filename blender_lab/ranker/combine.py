@@ -33,8 +33,8 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 Measured = Mapping[str, Sequence["MeasuredRecord"]]
 
-# two answers alone are what most evaluation sets hold, four a usual ensemble
-_GROUP_SIZES = (2, 2, 3, 4, 6)
+# two answers alone are what most evaluation sets hold, four a usual ensemble, many the samples of one model
+_GROUP_SIZES = (2, 2, 3, 4, 6, 8, 12, 16)
 _GROUPS_PER_RECORD = 4
 _TEMPERATURE_SIZE, _TEMPERATURE_GROUPS = 4, 20
 _BATCH, _RATE = 512, 3e-3
@@ -171,9 +171,10 @@ def fit_weighted_sum(sources: Measured, weights: Mapping[str, float], *, ridge: 
 def fit_network(sources: Measured, config: CombinationConfig, *, seed: int = 0) -> FeatureNetwork:
     """Fit the network by logistic regression on score differences (Bradley-Terry); without units a weighted sum.
 
-    Groups of two to six candidates are drawn from each record, since features depend on which candidates there are.
-    Sources weigh as the configuration says, records of a source the same, and pairs of a group the same. The mean of
-    several fits with other groups is taken, which is a network again.
+    The network corrects the weighted sum, which is fitted first and is hard to beat among many candidates. The mean
+    square of the corrections is penalised. Groups of two to sixteen candidates are drawn from each record, since
+    features depend on which candidates there are. Sources weigh as the configuration says, records of a source the
+    same, and pairs of a group the same. The mean of several fits with other groups is taken, which is a network again.
 
     Args:
         sources: Measured records by source.
@@ -186,23 +187,31 @@ def fit_network(sources: Measured, config: CombinationConfig, *, seed: int = 0) 
     Raises:
         ConfigurationError: No source with a weight has a pair.
     """
+    start = fit_weighted_sum(sources, config.weights)
     if not config.hidden:
-        return fit_weighted_sum(sources, config.weights)
+        return start
     drawn = [_pairs(sources, config.weights, np.random.default_rng([seed, fit])) for fit in range(config.fits)]
     both = np.concatenate([side for first, second, _, _ in drawn for side in (first, second)])
     mean, scale = both.mean(axis=0).round(5), both.std(axis=0).round(7) + 1e-6
     unused = [index for index, name in enumerate(FEATURES) if name in config.without]
+    offsets = start.linear.copy()
+    offsets[unused] = 0.0
     fitted = []
     for fit, (first, second, wanted, weights) in enumerate(drawn):
         a, b = (torch.tensor((side - mean) / scale, dtype=torch.float32) for side in (first, second))
         a[:, unused] = b[:, unused] = 0.0
-        target, weight = (torch.tensor(values, dtype=torch.float32) for values in (wanted, weights / weights.mean()))
+        offset, target, weight = (
+            torch.tensor(values, dtype=torch.float32)
+            for values in ((first - second) @ offsets, wanted, weights / weights.mean())
+        )
         generator = torch.Generator().manual_seed(1000 * seed + fit)
-        fitted.append([part.numpy().astype(np.float64) for part in _fit(a, b, target, weight, config, generator)])
+        parts = _fit(a, b, offset, target, weight, config, generator)
+        fitted.append([part.numpy().astype(np.float64) for part in parts])
     linear, hidden, bias, output = zip(*fitted, strict=True)
     count = config.fits
     arrays = [sum(linear) / count, np.concatenate(hidden), np.concatenate(bias), np.concatenate(output) / count]
     arrays[0][unused] = 0.0
+    arrays[0] = arrays[0] + offsets * scale
     arrays[1][:, unused] = 0.0
     return FeatureNetwork(mean, scale, *(array.round(5) for array in arrays))
 
@@ -210,6 +219,7 @@ def fit_network(sources: Measured, config: CombinationConfig, *, seed: int = 0) 
 def _fit(
     a: torch.Tensor,
     b: torch.Tensor,
+    offset: torch.Tensor,
     target: torch.Tensor,
     weight: torch.Tensor,
     config: CombinationConfig,
@@ -220,17 +230,18 @@ def _fit(
     linear = torch.zeros(count)
     hidden = torch.empty(config.hidden, count).uniform_(-bound, bound, generator=generator)
     bias = torch.zeros(config.hidden)
-    output = torch.empty(config.hidden).uniform_(-0.3, 0.3, generator=generator)
+    output = torch.empty(config.hidden).uniform_(-0.1, 0.1, generator=generator)
     parts = [part.requires_grad_() for part in (linear, hidden, bias, output)]
     optimiser = torch.optim.AdamW(parts, lr=_RATE, weight_decay=config.decay)
     for epoch in range(config.epochs):
         for group in optimiser.param_groups:
             group["lr"] = _RATE * (1.0 - epoch / config.epochs)
         for rows in torch.randperm(len(a), generator=generator).split(_BATCH):  # type: ignore[no-untyped-call]
-            logit = (a[rows] - b[rows]) @ linear + (
+            correction = (a[rows] - b[rows]) @ linear + (
                 torch.tanh(a[rows] @ hidden.T + bias) - torch.tanh(b[rows] @ hidden.T + bias)
             ) @ output
-            losses = binary_cross_entropy_with_logits(logit, target[rows], reduction="none")
+            losses = binary_cross_entropy_with_logits(offset[rows] + correction, target[rows], reduction="none")
+            losses = losses + config.penalty * correction.square()
             optimiser.zero_grad()
             (weight[rows] * losses).mean().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -265,7 +276,7 @@ def _groups(record: MeasuredRecord, rng: np.random.Generator) -> list[tuple[Arra
     for _ in range(_GROUPS_PER_RECORD):
         i, j, _p = record.pairs[int(rng.integers(len(record.pairs)))]
         rest = [index for index in usable if index not in (i, j)]
-        size = int(rng.choice(_GROUP_SIZES))
+        size = min(int(rng.choice(_GROUP_SIZES)), len(usable))
         groups.append(record.group([i, j, *(rest[int(k)] for k in rng.permutation(len(rest))[: size - 2])]))
     return groups
 

@@ -45,6 +45,7 @@ class CombinationConfig(Settings):
         hidden: Units of the hidden layer. 0 fits a weighted sum of the encoder's score and of agreement alone; the
             keys below do not count then.
         decay: AdamW's decay.
+        penalty: Of the squared correction of the weighted sum's logit.
         epochs: Passes over the pairs.
         fits: Fits with other groups, of which the mean is taken.
         without: Features that are not used.
@@ -53,8 +54,9 @@ class CombinationConfig(Settings):
     weights: dict[str, float] = Field(default_factory=dict)
     texts: int = Field(default=1200, ge=10)
     hidden: int = Field(default=0, ge=0)
-    decay: float = Field(default=0.3, ge=0)
-    epochs: int = Field(default=40, ge=1)
+    decay: float = Field(default=1.0, ge=0)
+    penalty: float = Field(default=0.02, ge=0)
+    epochs: int = Field(default=25, ge=1)
     fits: int = Field(default=1, ge=1)
     without: Names = ()
 

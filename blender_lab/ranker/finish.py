@@ -53,7 +53,7 @@ __all__ = [
 
 Measured = dict[str, list[MeasuredRecord]]
 
-_FEWEST_CANDIDATES = 5
+_FEWEST_CANDIDATES = 8
 
 
 def chosen_checkpoint(config: RankerTrainingConfig) -> Path:
