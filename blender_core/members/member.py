@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from blender_core.errors import ConfigurationError, UnsupportedError
+from blender_core.runtime.closed_loops import past_closed_loops
 from blender_core.runtime.threads import call_in_thread, run_sync
 from blender_core.types.answer import Answer, Price
 from blender_core.types.prompt import Prompt
@@ -49,7 +50,7 @@ class Member:
         Returns:
             The answer.
         """
-        return run_sync(lambda: self.agenerate(prompt))
+        return run_sync(lambda: past_closed_loops(lambda: self.agenerate(prompt)))
 
     async def agenerate(self, prompt: Prompt) -> Answer:
         """Answer the prompt without blocking the event loop.
