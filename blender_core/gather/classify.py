@@ -154,11 +154,24 @@ def _has(text: str, words: tuple[str, ...]) -> bool:
 
 def _stated(error: BaseException) -> Mapping[str, Any]:
     """Return the error object of the provider's reply; empty if the exception holds none."""
-    for held in (getattr(error, "body", None), *error.args[:1]):
+    for held in (getattr(error, "body", None), *error.args[:1], _reply_without_choices(error)):
         if isinstance(held, Mapping):
             inner = held.get("error")
             return inner if isinstance(inner, Mapping) else held
     return {}
+
+
+def _reply_without_choices(error: BaseException) -> Any:
+    """Return the error object of a reply that a client took for an answer.
+
+    LlamaIndex's OpenAI LLMs read ``response.choices[0]`` of any reply with HTTP status 200. If that is an error, only
+    the frame of the failed line still holds it.
+    """
+    trace = error.__traceback__ if isinstance(error, TypeError) else None
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    reply = None if trace is None else trace.tb_frame.f_locals.get("response")
+    return None if reply is None or getattr(reply, "choices", None) else getattr(reply, "error", None)
 
 
 def _metadata(stated: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -169,8 +182,8 @@ def _metadata(stated: Mapping[str, Any]) -> Mapping[str, Any]:
 def _text(error: BaseException, stated: Mapping[str, Any]) -> str:
     """Return the provider's words in one line, at most 2,000 characters."""
     try:
-        # the text of an exception around an error object is Python's form of the object
-        around = bool(error.args) and isinstance(error.args[0], Mapping)
+        # the text of an exception around an error object is Python's form of the object, or says nothing of it
+        around = isinstance(error, TypeError) or (bool(error.args) and isinstance(error.args[0], Mapping))
         text = str(stated["message"]) if around and stated.get("message") else str(error)
         # a gateway passes on what the server behind it said
         metadata = _metadata(stated)

@@ -36,6 +36,7 @@ class Reply:
         parts: The content as a list of typed parts, in place of ``text``.
         error: An error object that comes with status 200, in a stream after the words. It is at the top, or in the
             choice if ``finish_reason`` is ``"error"``.
+        choices: Whether the body of such an error has choices too.
     """
 
     text: str = ""
@@ -52,6 +53,7 @@ class Reply:
     code: str | None = None
     parts: Sequence[Mapping[str, Any] | str] = ()
     error: Mapping[str, Any] | None = None
+    choices: bool = True
 
 
 class ScriptedServer:
@@ -163,7 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
                 message["tool_calls"] = _tool_calls(reply)
             in_choice, at_top = _errors(reply)
             choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason} | in_choice
-            self._send(reply, _envelope(request, "chat.completion", [choice]) | _usage(reply) | at_top)
+            whole = _envelope(request, "chat.completion", [choice]) | _usage(reply)
+            self._send(reply, whole | at_top if reply.choices else at_top)
 
     def _send(self, reply: Reply, body: dict[str, Any]) -> None:
         data = json.dumps(body).encode()
