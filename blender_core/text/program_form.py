@@ -59,7 +59,7 @@ def program_form(request: str, answers: Sequence[str]) -> str | None:
 
     JSON, XML, an agent's step, a verdict, a score, a ranking and a labelled value show it by themselves. A list of
     equal lines, of ``Key: value``, of tuples, of values in one line, and of numbered or bulleted one-liners shows it
-    if the request asks for such a form, or if every answer has one.
+    if the request asks for such a form, or if more than half of the answers have one.
 
     Args:
         request: What was asked, with the instructions.
@@ -85,7 +85,8 @@ def program_form(request: str, answers: Sequence[str]) -> str | None:
         return _asked_list(best)
     form = _bare_list(_lines(best))
     others = (_lines(answer) for answer in answers[1:])
-    return form if form and all(_bare_list(_without_frame(lines)) for lines in others) else None
+    alike = sum(_bare_list(_without_frame(lines)) is not None for lines in others)
+    return form if form and 2 * (1 + alike) > len(answers) else None
 
 
 def _own_form(text: str) -> str | None:

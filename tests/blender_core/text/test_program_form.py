@@ -42,8 +42,11 @@ def test_a_list_that_was_asked_for(request_text, best, form):
 )
 def test_a_list_that_only_one_model_wrote_is_for_people(best):
     question = "Which planets are near the sun?"
+    framed = "Sure, these are near:\n1. venus\n2. mercury"
     assert program_form(question, [best, PROSE]) is None
-    assert program_form(question, [best, "Sure, these are near:\n1. venus\n2. mercury"]) is not None
+    assert program_form(question, [best, PROSE, PROSE]) is None
+    assert program_form(question, [PROSE, best, best]) is None
+    assert program_form(question, [best, PROSE, framed]) == program_form(question, [best, framed]) is not None
 
 
 @pytest.mark.parametrize(
