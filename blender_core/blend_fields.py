@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from blender_core.blender import Blender
 from blender_core.fuse.guard import FusionGuard
+from blender_core.fuse.policy import unless_read_by_program
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SemaphoresByLimit, SharedSemaphore
 from blender_core.members.member import Member
@@ -94,7 +95,7 @@ class BlendFields(BaseModel):
         settings: dict[str, Any] = {name: getattr(self, name) for name in DEFAULTS if name not in IN_POLICY}
         settings |= {
             "fuser": self._as_fuser(),
-            "fuse_when": self._as_fuse_when(),
+            "fuse_when": unless_read_by_program(self.fuse_when),
             "policy": policy,
             "semaphore": self.semaphore or self.limits.of(policy.max_concurrency),
         }
@@ -116,10 +117,6 @@ class BlendFields(BaseModel):
     def _as_fuser(self) -> Any:
         """Convert the fuser for the engine; adapters override this."""
         return self.fuser
-
-    def _as_fuse_when(self) -> Any:
-        """Convert the fuse policy for the engine; adapters override this."""
-        return self.fuse_when
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         blender = self._blender()

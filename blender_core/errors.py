@@ -81,7 +81,13 @@ class DownloadError(BlendError):
 
 
 class MemberError(BlendError):
-    """Raised if a member gives no usable answer."""
+    """Raised if a member gives no usable answer.
+
+    Attributes:
+        may_pass: Whether asking again may help.
+    """
+
+    may_pass = False
 
 
 class EmptyAnswerError(MemberError):
@@ -100,6 +106,8 @@ class RateLimitedError(MemberError):
         retry_after: Seconds the member asked us to wait, if it said so.
     """
 
+    may_pass = True
+
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
@@ -111,6 +119,8 @@ class UnsupportedError(MemberError):
 
 class MemberTimeoutError(MemberError):
     """Raised if a member does not answer in time."""
+
+    may_pass = True
 
 
 class _Outcome(Protocol):

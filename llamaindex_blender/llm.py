@@ -5,7 +5,6 @@
 import asyncio
 import contextlib
 import contextvars
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -26,7 +25,6 @@ from pydantic import field_serializer, model_validator
 from blender_core.blend_fields import BlendFields
 from blender_core.errors import ConfigurationError
 from blender_core.fuse.llm_fuser import LLMFuser
-from blender_core.fuse.policy import Decision, FuseContext, FuseWhen, is_json, resolve_fuse_when
 from blender_core.fuse.protocol import Fuser
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
@@ -47,16 +45,6 @@ __all__ = ["BlendedLLM"]
 
 # options that members of every framework understand
 _SHARED_OPTIONS = frozenset({"frequency_penalty", "max_tokens", "presence_penalty", "seed", "temperature", "top_p"})
-_FENCED = re.compile(r"```(?:json)?(.*?)```", re.DOTALL)
-_AGENT_STEP = re.compile(r"^[ \t]*(?:Thought|Action|Action Input)[ \t]*:", re.MULTILINE)
-_VERDICT = re.compile(r"\[\[\w+\]\]|\A\W*(?:yes|no|true|false|pass|fail)\W*\Z", re.IGNORECASE)
-# forms of answers that prompts of LlamaIndex ask for
-_PARSED = {
-    "a verdict": re.compile(r"\A\s*(?:YES|NO)\b"),
-    "a score": re.compile(r"\A\s*\d+(?:\.\d+)?[ \t]*\n|\[RESULT\]"),
-    "a ranking": re.compile(r"^Doc: ?\d+, Relevance: ?\d+|\[\d+\] ?> ?\[\d+\]", re.MULTILINE),
-    "a labelled value": re.compile(r"^(?:ANSWER|JSONPath|KEYWORDS|SQLQuery):", re.MULTILINE),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,45 +105,6 @@ def prepare_call(messages: Sequence[ChatMessage], options: Mapping[str, Any]) ->
     return PreparedCall(prompt, acceptance(tools, choice), contextvars.copy_context(), stop, parallel)
 
 
-def unless_read_by_machine(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
-    """Make the fuse policy of a blend: answers that a program reads are never fused.
-
-    In plain prompts LlamaIndex asks for JSON, steps of a ReAct agent, verdicts, scores and rankings, and parses the
-    answer. A fused text would lose that form.
-
-    Args:
-        fuse_when: The policy for all other answers.
-
-    Returns:
-        A function that decides.
-
-    Raises:
-        ConfigurationError: ``fuse_when`` is no policy; the message lists them.
-    """
-    decide = resolve_fuse_when(fuse_when)
-
-    def call(context: FuseContext) -> Decision:
-        form = _machine_form(context.candidates[0])
-        if form is not None:
-            return Decision(False, f"the best answer is {form}, which is picked and never fused")
-        return decide(context)
-
-    return call
-
-
-def _machine_form(text: str) -> str | None:
-    fenced = _FENCED.search(text)
-    # LlamaIndex's parser takes an object out of the text around it
-    inside = text[text.find("{") : text.rfind("}") + 1]
-    if any(is_json(part) for part in (text, inside, *(fenced.groups() if fenced else ()))):
-        return "JSON"
-    if _AGENT_STEP.search(text):
-        return "an agent's step"
-    if _VERDICT.search(text):
-        return "a verdict"
-    return next((name for name, form in _PARSED.items() if form.search(text)), None)
-
-
 _NAME = "blended-llm"
 # tokens of the fusing instruction, without prompt and answers
 _FUSING_TOKENS = 256
@@ -199,7 +148,7 @@ class BlendedLLM(BlendFields, ChatLLM):
         llms: The members: LlamaIndex LLMs, LangChain models and runnables, ``blender_core`` members, functions from
             text to text.
         ranker, fuser, top_k, fuse_when, guard, member_prior: Who ranks, who fuses, how many answers, when; see
-            ``blender_core.BlendSettings``. JSON, an agent's steps, verdicts, scores and rankings are never fused.
+            ``blender_core.BlendSettings``. What a program reads is never fused: JSON, query lists, verdicts, ...
         timeout, deadline, quorum, max_retries, max_concurrency, policy, semaphore, gather_share: Time and failure; see
             ``blender_core.BlendSettings``.
         temperature: Sampling temperature, sent to every member if given.
@@ -290,9 +239,6 @@ class BlendedLLM(BlendFields, ChatLLM):
         if fuser in (None, "llm") or isinstance(fuser, str | Fuser):
             return fuser
         return LLMFuser(_traced(as_member(fuser)))
-
-    def _as_fuse_when(self) -> Any:
-        return unless_read_by_machine(self.fuse_when)
 
     # -- serialisation -----------------------------------------------------------------------------------
 

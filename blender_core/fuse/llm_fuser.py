@@ -11,8 +11,9 @@ from blender_core.fuse.protocol import FusedText, FusionInput
 from blender_core.gather.spending import cost_of
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
+from blender_core.runtime.closed_loops import past_closed_loops, stream_past_closed_loops
 from blender_core.text.control_markers import neutralise
-from blender_core.types.answer import Answer
+from blender_core.types.answer import Answer, ended_by_error
 from blender_core.types.prompt import Message, Prompt
 
 __all__ = ["LLMFuser", "fusion_prompt"]
@@ -115,8 +116,9 @@ class LLMFuser:
     async def afuse(self, request: FusionInput) -> FusedText:
         """Ask the LLM without blocking the event loop."""
         member, prompt, cut = self._prepare(request)
-        answer = await (member.agenerate(prompt) if member.has_native_async else Member.agenerate(member, prompt))
-        return self._result(member, answer, cut)
+        if not member.has_native_async:
+            return self._result(member, await Member.agenerate(member, prompt), cut)
+        return self._result(member, await past_closed_loops(lambda: member.agenerate(prompt)), cut)
 
     def stream(self, request: FusionInput) -> Iterator[str | FusedText]:
         """Ask the LLM, blocking; yield pieces of text, then the whole result."""
@@ -127,7 +129,7 @@ class LLMFuser:
     async def astream(self, request: FusionInput) -> AsyncIterator[str | FusedText]:
         """Ask the LLM without blocking the event loop; see ``stream``."""
         member, prompt, cut = self._prepare(request)
-        async for item in member.astream(prompt):
+        async for item in stream_past_closed_loops(lambda: member.astream(prompt)):
             yield self._result(member, item, cut) if isinstance(item, Answer) else item
 
     def writer(self, request: FusionInput) -> Member:
@@ -159,6 +161,8 @@ class LLMFuser:
     def _result(self, member: Member, answer: Answer, cut: dict[int, int]) -> FusedText:
         if answer.refusal is not None:
             raise FusionError(f"{member.name} refused to fuse: {answer.refusal}")
+        if ended_by_error(answer.finish_reason):
+            raise FusionError(f"{member.name}'s provider broke the text off (finish reason {answer.finish_reason!r})")
         tokens = {position: max(1, characters // 4) for position, characters in cut.items()}
         cost = cost_of(member, answer)
         return FusedText(answer.text, f"llm:{member.name}", answer.usage, cost, tokens, answer.finish_reason)

@@ -16,8 +16,9 @@ from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending, cost_of
 from blender_core.members.member import Member
+from blender_core.runtime.closed_loops import past_closed_loops
 from blender_core.runtime.threads import call_in_thread
-from blender_core.types.answer import Answer, ToolCall
+from blender_core.types.answer import Answer, ToolCall, ended_by_error
 from blender_core.types.outcome import MemberOutcome, Status
 from blender_core.types.prompt import Prompt
 from blender_core.types.votes import normalised_call
@@ -58,7 +59,8 @@ async def ask(member: Member, prompt: Prompt, *, in_threads: bool) -> Answer:
     """
     if member.has_native_sync and (in_threads or not member.has_native_async):
         return await call_in_thread(member.generate, prompt)
-    return await member.agenerate(prompt)
+    # no time passes and nothing was sent, so this is no retry
+    return await past_closed_loops(lambda: member.agenerate(prompt))
 
 
 @dataclass(slots=True)
@@ -154,6 +156,10 @@ class MemberCall:
                 f"{self.member!r} returned {type(answer).__name__} instead of an Answer; mend its generate method"
             )
         self.spending.settle(self.member, reserved, answer)
+        if ended_by_error(answer.finish_reason):
+            broken = MemberError(f"the provider broke the answer off (finish reason {answer.finish_reason!r})")
+            broken.may_pass = True
+            raise broken
         error = _unusable(answer)
         failure = None if error is None else classify(error)
         return MemberOutcome(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from blender_core.errors import ConfigurationError, UnsupportedError
+from blender_core.runtime.closed_loops import past_closed_loops
 from blender_core.runtime.threads import call_in_thread, run_sync
 from blender_core.types.answer import Answer, Price
 from blender_core.types.prompt import Prompt
@@ -18,7 +19,8 @@ class Member:
 
     Write ``generate``, ``agenerate`` or both; the missing one calls the other. Errors that they raise are recorded
     in the member's outcome. Raise ``RateLimitedError``, ``RefusedError`` or ``MemberTimeoutError`` if one fits. A
-    provider's exceptions are classified too (see ``blender_core.gather.classify``).
+    ``MemberError`` whose ``may_pass`` is true is retried. A provider's exceptions are classified too (see
+    ``blender_core.gather.classify``).
     Members do not retry: the engine has the only retry loop.
 
     Args:
@@ -49,7 +51,7 @@ class Member:
         Returns:
             The answer.
         """
-        return run_sync(lambda: self.agenerate(prompt))
+        return run_sync(lambda: past_closed_loops(lambda: self.agenerate(prompt)))
 
     async def agenerate(self, prompt: Prompt) -> Answer:
         """Answer the prompt without blocking the event loop.

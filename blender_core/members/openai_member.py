@@ -201,7 +201,8 @@ class OpenAIMember(Member):
 
         Raises:
             MemberError: The reply cannot be read.
-            openai.OpenAIError: The request failed; the engine classifies these errors.
+            openai.OpenAIError: The request failed, or the reply is an error with HTTP status 200. The engine
+                classifies these errors.
         """
         return _answer(self._sync().chat.completions.create(**self._request(prompt)))
 
@@ -314,6 +315,7 @@ class _StreamParts:
             self._counted = chunk.usage is not None
             return ""
         choice = chunk.choices[0]
+        _raise_stated_error(chunk, choice)
         self._finish_reason = choice.finish_reason or self._finish_reason
         delta = choice.delta
         if delta is None:
@@ -324,8 +326,8 @@ class _StreamParts:
             call["id"] = part.id or call["id"]
             if part.function is not None:
                 call["name"] += part.function.name or ""
-                call["arguments"] += part.function.arguments or ""
-        text = delta.content or ""
+                call["arguments"] += _as_json(part.function.arguments)
+        text = _text(delta.content)
         self._text.append(text)
         return self._filter.take(text)
 
@@ -392,19 +394,47 @@ def _tool_choice(choice: Any) -> Any:
 
 def _answer(completion: Any) -> Answer:
     choices = getattr(completion, "choices", None)
+    _raise_stated_error(completion, *(choices or ())[:1])
     if not choices:
         raise MemberError(f"the server's reply has no choices: {str(completion)[:200]!r}")
     choice = choices[0]
     message = choice.message
     calls = [call for call in message.tool_calls or [] if getattr(call, "function", None) is not None]
     return Answer(
-        split_thinking(message.content or "")[1],
-        tool_calls=tuple(_tool_call(call.function.name, call.function.arguments, call.id) for call in calls),
+        split_thinking(_text(message.content))[1],
+        tool_calls=tuple(_tool_call(call.function.name, _as_json(call.function.arguments), call.id) for call in calls),
         usage=_usage(completion.usage),
         model=completion.model,
         finish_reason=choice.finish_reason,
         refusal=_refusal(getattr(message, "refusal", None), choice.finish_reason),
     )
+
+
+def _raise_stated_error(*parts: Any) -> None:
+    """Raise the error that a reply with HTTP status 200 states, at its top or in its choice."""
+    for part in parts:
+        error = getattr(part, "error", None)
+        if error:
+            openai = require("openai", feature="OpenAIMember", extra="demo")
+            message = error.get("message") if isinstance(error, Mapping) else error
+            raise openai.APIError(str(message or error), None, body=error)
+
+
+def _text(content: Any) -> str:
+    """Return the text of a message's content, which some servers give as a list of typed parts."""
+    if not isinstance(content, list):
+        return content or ""
+    # parts of other types are thoughts, references, or media
+    return "".join(
+        part if isinstance(part, str) else part.get("text") or ""
+        for part in content
+        if isinstance(part, str) or (isinstance(part, Mapping) and part.get("type") in ("text", "output_text"))
+    )
+
+
+def _as_json(arguments: Any) -> str:
+    """Return a tool call's arguments as JSON; some servers give the object itself."""
+    return arguments or "" if isinstance(arguments, str | None) else json.dumps(arguments)
 
 
 def _tool_call(name: str, arguments: str, call_id: str | None) -> ToolCall:

@@ -83,9 +83,7 @@ class SourcedMember(Member):
         if prompt.purpose != "answer":
             return self._writer(prompt).generate(prompt)
         if self._answer is None:
-            from blender_core.runtime.threads import run_sync
-
-            return run_sync(lambda: self.agenerate(prompt))
+            return super().generate(prompt)
         return self._wrap(self._answer(prompt))
 
     async def agenerate(self, prompt: Prompt) -> Answer:

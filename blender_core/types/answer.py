@@ -9,7 +9,7 @@ from typing import Any
 
 from blender_core.errors import ConfigurationError
 
-__all__ = ["Answer", "Price", "ToolCall", "Usage", "ended_by_length"]
+__all__ = ["Answer", "Price", "ToolCall", "Usage", "ended_by_error", "ended_by_length"]
 
 # providers' names for a token limit that ended a text
 _LENGTH_REASONS = frozenset(
@@ -153,8 +153,22 @@ def ended_by_length(finish_reason: str | None) -> bool:
         >>> ended_by_length("MAX_TOKENS"), ended_by_length("stop")
         (True, False)
     """
+    return _plain_reason(finish_reason) in _LENGTH_REASONS
+
+
+def ended_by_error(finish_reason: str | None) -> bool:
+    """Tell whether an error of the provider broke a text off.
+
+    Examples:
+        >>> ended_by_error("error"), ended_by_error("stop")
+        (True, False)
+    """
+    return _plain_reason(finish_reason) == "error"
+
+
+def _plain_reason(finish_reason: str | None) -> str:
     # an enumeration's member is written as "FinishReason.MAX_TOKENS"
-    return str(finish_reason or "").rpartition(".")[2].lower() in _LENGTH_REASONS
+    return str(finish_reason or "").rpartition(".")[2].lower()
 
 
 def _summed(one: tuple[tuple[str, int], ...], other: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
