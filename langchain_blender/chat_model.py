@@ -27,12 +27,14 @@ from blender_core.runtime.contexts import aiterate_in_context, iterate_in_contex
 from blender_core.types.answer import Answer
 from blender_core.types.prompt import Prompt
 from blender_core.types.result import BlendResult
+from langchain_blender.acceptance import acceptance, wants_structure
 from langchain_blender.caching import WholeAnswersCache, identity
 from langchain_blender.composition import model_of
 from langchain_blender.members import LangChainMember, adapt, why_no_tools
 from langchain_blender.messages import to_prompt
 from langchain_blender.output import ChunkWriter, blended_message
-from langchain_blender.tools import acceptance, convert_tools, normalised_choice, wants_structure
+from langchain_blender.structured import AskedSchema, SchemaFormat, SchemaTool, read_by
+from langchain_blender.tools import convert_tools, normalised_choice
 from langchain_blender.tracing import RUN_KEYWORD, BlendRun, ChildRunChatModel, run_of_manager
 from langchain_blender.usage import TokenIds, count_messages, count_text, counters_of
 
@@ -427,16 +429,39 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         return self.bind(tools=converted, **kwargs)
 
     def with_structured_output(
-        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
+        self,
+        schema: dict[str, Any] | type | None = None,
+        *,
+        include_raw: bool = False,
+        method: Any = "function_calling",
+        strict: bool | None = None,
+        tools: Sequence[Any] | None = None,
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
-        """Answer in the form of a schema; see ``BaseChatModel.with_structured_output``.
+        """Answer in the form of a schema; each member is asked by its own ``with_structured_output``.
 
         Args:
-            schema: A pydantic class, a ``TypedDict`` or a JSON schema.
+            schema: A pydantic class, a ``TypedDict`` or a JSON schema. ``"json_mode"`` works without one.
             include_raw: Whether to return the message and parsing errors too.
-            **kwargs: Further arguments of the base class.
+            method: ``"function_calling"`` (members that cannot call tools take no part), ``"json_schema"`` or
+                ``"json_mode"``. A member that does not know ``"json_schema"`` is told the schema in words.
+            strict: Whether providers hold the answer to the schema; default is each member's own.
+            tools: Tools that may be called instead; with ``"json_schema"`` only.
+            **kwargs: Call options, such as ``temperature``.
 
         Returns:
             A runnable whose output meets the schema.
+
+        Raises:
+            ConfigurationError: The method is unknown, it needs a schema, or no member can call tools.
         """
-        return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
+        asked = AskedSchema(schema, method, strict)
+        traced = {"ls_structured_output_format": asked.traced()}
+        if asked.method == "function_calling":
+            tool = SchemaTool(convert_tools([cast(Any, schema)], strict=strict)[0], asked)
+            return read_by(
+                self.bind_tools([tool], tool_choice="any", **traced, **kwargs), asked, include_raw=include_raw
+            )
+        options = {"response_format": SchemaFormat(asked), **traced, **kwargs}
+        llm = self.bind_tools(tools, **options) if tools else self.bind(**options)
+        return read_by(llm, asked, include_raw=include_raw)

@@ -10,7 +10,7 @@ from typing import Any, cast
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import ToolCall as LangChainToolCall
-from langchain_core.messages.tool import tool_call, tool_call_chunk
+from langchain_core.messages.tool import ToolCallChunk, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from blender_core.events import BlendEvent, Finished, FusionRejected, Token
@@ -34,6 +34,7 @@ _PRIVATE_BLOCKS = frozenset(
     }
 )
 _PARAGRAPH = "\n\n"
+_PIECE_CHARACTERS = 24
 
 
 def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]) -> AIMessage:
@@ -111,9 +112,8 @@ class ChunkWriter:
         if blocks:
             yield ChatGenerationChunk(message=AIMessageChunk(content=[*blocks]))
         for index, call in enumerate(_tool_calls(result)):
-            arguments = json.dumps(call["args"], ensure_ascii=False)
-            piece = tool_call_chunk(name=call["name"], args=arguments, id=call["id"], index=index)
-            yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[piece]))
+            for piece in _pieces_of_call(call, index):
+                yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[piece]))
         metadata = _metadata(result, self._model_name)
         metadata["blend"]["rejected_characters"] = self._taken_back
         last = AIMessageChunk(
@@ -160,6 +160,15 @@ def _tool_calls(result: BlendResult) -> list[LangChainToolCall]:
         tool_call(name=call.name, args=dict(call.arguments), id=call.id or f"call_{uuid.uuid4().hex[:24]}")
         for call in result.answer.tool_calls
     ]
+
+
+def _pieces_of_call(call: LangChainToolCall, index: int) -> Iterator[ToolCallChunk]:
+    """The call in pieces, so that a parser can show a part of the object."""
+    arguments = json.dumps(call["args"], ensure_ascii=False)
+    yield tool_call_chunk(name=call["name"], args=arguments[:_PIECE_CHARACTERS], id=call["id"], index=index)
+    for start in range(_PIECE_CHARACTERS, len(arguments), _PIECE_CHARACTERS):
+        piece = arguments[start : start + _PIECE_CHARACTERS]
+        yield tool_call_chunk(name=None, args=piece, id=None, index=index)
 
 
 def _native(result: BlendResult) -> AIMessage | None:

@@ -81,7 +81,8 @@ class FakeChatModel(BaseChatModel):
         if not self.tools:
             raise NotImplementedError
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
-        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **choice, **kwargs)
+        described = [convert_to_openai_tool(tool, strict=kwargs.get("strict")) for tool in tools]
+        return self.bind(tools=described, **choice, **kwargs)
 
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any

@@ -17,8 +17,9 @@ from pydantic import BaseModel, Field, field_validator
 from blender_core.errors import ConfigurationError, QuorumError
 from blender_core.testing import FakeFuser, FakeMember, FakeRanker
 from langchain_blender import BlendedLLM
+from langchain_blender.acceptance import violation
 from langchain_blender.testing import FakeChatModel
-from langchain_blender.tools import convert_tools, normalised_choice, violation
+from langchain_blender.tools import convert_tools, normalised_choice
 
 
 @tool
