@@ -17,11 +17,12 @@ from blender_core.events import BlendEvent, Finished, FusionRejected, Token
 from blender_core.text.stop_sequences import StopFilter, cut_at_stop
 from blender_core.text.thinking import split_thinking
 from blender_core.types.result import BlendResult
+from langchain_blender.own_turns import OWN_TURNS, PRIVATE_KEYS, own_turns
 
 __all__ = ["ChunkWriter", "blended_message", "summed_usage"]
 
-# keys and blocks that only the provider that made them understands
-_PRIVATE_KEYS = frozenset({"extras", "id", "index"})
+# keys and blocks that only the provider that made them understands, or that belong to a stream
+_PRIVATE_KEYS = PRIVATE_KEYS | {"id", "index"}
 _PRIVATE_BLOCKS = frozenset(
     {
         "invalid_tool_call",
@@ -54,12 +55,13 @@ def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]
         A new message without an id. ``response_metadata["blend"]`` is ``BlendResult.to_dict()``; the usage is the sum
         of all calls.
     """
+    text, calls = cut_at_stop(result.text, stop), _tool_calls(result)
     return AIMessage(
-        content=_content(result, cut_at_stop(result.text, stop)),
+        content=_content(result, text),
         additional_kwargs=_thoughts(result),
-        tool_calls=_tool_calls(result),
+        tool_calls=calls,
         usage_metadata=summed_usage(result),
-        response_metadata=_metadata(result, model_name),
+        response_metadata=_metadata(result, model_name) | _own_turns(result, text, calls),
     )
 
 
@@ -111,10 +113,12 @@ class ChunkWriter:
         blocks = _other_blocks(result)
         if blocks:
             yield ChatGenerationChunk(message=AIMessageChunk(content=[*blocks]))
-        for index, call in enumerate(_tool_calls(result)):
+        calls = _tool_calls(result)
+        for index, call in enumerate(calls):
             for piece in _pieces_of_call(call, index):
                 yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[piece]))
-        metadata = _metadata(result, self._model_name)
+        text = cut_at_stop(result.text, self._sequences)
+        metadata = _metadata(result, self._model_name) | _own_turns(result, text, calls)
         metadata["blend"]["rejected_characters"] = self._taken_back
         last = AIMessageChunk(
             content="",
@@ -151,6 +155,11 @@ def summed_usage(result: BlendResult) -> UsageMetadata | None:
 def _metadata(result: BlendResult, model_name: str) -> dict[str, Any]:
     # no model_provider: the content is standard, and the summed usage is no context size
     return {"model_name": model_name, "finish_reason": result.finish_reason or "stop", "blend": result.to_dict()}
+
+
+def _own_turns(result: BlendResult, text: str, calls: Sequence[LangChainToolCall]) -> dict[str, Any]:
+    turns = own_turns(result, text, calls)
+    return {OWN_TURNS: turns} if turns else {}
 
 
 def _tool_calls(result: BlendResult) -> list[LangChainToolCall]:

@@ -197,8 +197,8 @@ def told(prompt: Prompt, asked: AskedSchema) -> Prompt:
         asked: What was asked for.
 
     Returns:
-        The prompt with the schema in its system turn. In ``"json_mode"`` it is unchanged: there the caller's prompt says
-        what to answer.
+        The prompt with the schema in its system turn. In ``"json_mode"`` it is unchanged, because there the caller's
+        prompt says what to answer.
     """
     if asked.method == "json_mode":
         return prompt

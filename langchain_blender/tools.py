@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -48,7 +48,7 @@ class DescribedTool(dict[str, Any]):
         return dict, (dict(self),)
 
 
-def own_tools(tools: Sequence[Mapping[str, Any]]) -> list[Tool]:
+def own_tools(tools: Sequence[dict[str, Any]]) -> list[Tool]:
     """Return tools for a LangChain member.
 
     Args:
@@ -65,7 +65,7 @@ def own_tools(tools: Sequence[Mapping[str, Any]]) -> list[Tool]:
         True
     """
     given = (tool.own if isinstance(tool, DescribedTool) else tool for tool in tools)
-    return [copy.deepcopy(tool) if isinstance(tool, Mapping) else tool for tool in given]
+    return [copy.deepcopy(tool) if isinstance(tool, dict) else tool for tool in given]
 
 
 def convert_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[dict[str, Any]]:
@@ -81,10 +81,10 @@ def convert_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[
     Raises:
         ConfigurationError: Something is not a tool. Pass a ``BaseTool``, a function, a class or a JSON schema.
     """
-    converted = []
+    converted: list[dict[str, Any]] = []
     for tool in tools:
-        if isinstance(tool, DescribedTool):
-            converted.append(tool)
+        if isinstance(tool, DescribedTool) or _is_providers_own(tool):
+            converted.append(cast("dict[str, Any]", tool))
             continue
         try:
             converted.append(DescribedTool(convert_to_openai_tool(tool, strict=strict), tool))
@@ -96,6 +96,12 @@ def convert_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[
                 ) from error
             converted.append(tool)
     return converted
+
+
+def _is_providers_own(tool: Tool) -> bool:
+    """Whether it is a tool that a provider runs; LangChain would describe it as a function without parameters."""
+    described = {"function", "input_schema", "parameters", "properties"}
+    return isinstance(tool, dict) and tool.get("type") not in (None, "function") and described.isdisjoint(tool)
 
 
 def normalised_choice(choice: Any) -> str | None:

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blender_core.errors import EmptyAnswerError, MemberError, RefusedError
 from blender_core.events import BlendEvent, MemberRetrying, MemberStarted
@@ -148,7 +148,8 @@ class MemberCall:
 
     async def _attempt(self) -> MemberOutcome:
         reserved = self.spending.reserve(self.member, self.prompt.text)
-        answer = await ask(self.member, self.prompt, in_threads=self.runtime.in_threads)
+        prompt = replace(self.prompt, member=self.name)
+        answer = await ask(self.member, prompt, in_threads=self.runtime.in_threads)
         if not isinstance(answer, Answer):
             raise MemberError(
                 f"{self.member!r} returned {type(answer).__name__} instead of an Answer; mend its generate method"
