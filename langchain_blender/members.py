@@ -17,6 +17,7 @@ from blender_core.runtime.threads import iterate_in_thread
 from blender_core.text.thinking import ThinkingFilter
 from blender_core.types.answer import Answer, Price
 from blender_core.types.prompt import Prompt
+from langchain_blender.capabilities import why_no_model
 from langchain_blender.composition import (
     RunnableMember,
     change_model,
@@ -24,6 +25,7 @@ from langchain_blender.composition import (
     first_step,
     holds_graph,
     model_of,
+    models_of,
 )
 from langchain_blender.messages import to_answer, to_messages
 from langchain_blender.structured import AskedSchema, asked_schema, in_own_way, told, with_json_text
@@ -148,6 +150,21 @@ class LangChainMember(RunnableMember):
             Whether binding them is implemented, and its profile does not say that it cannot.
         """
         return why_no_tools(self, tools) is None
+
+    def why_not(self, prompt: Prompt) -> str | None:
+        """Tell why the model's profile rules a prompt out: its images, sound, video or PDF files, or its length.
+
+        A chain, an agent, and a member with an ``input`` of its own read the prompt in their own way.
+
+        Args:
+            prompt: The prompt.
+
+        Returns:
+            The reason; ``None`` if it can take it, or if that is unknown.
+        """
+        if self.input not in ("auto", "messages") or not isinstance(first_step(self.runnable), BaseLanguageModel):
+            return None
+        return why_no_model(models_of(self.runnable), prompt)
 
     @property
     def context_window(self) -> int | None:
