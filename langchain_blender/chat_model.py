@@ -184,19 +184,21 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             await llm.abatch(["One?", "Two?"])
 
     Tool calling:
-        Members vote on the calls, which are compared by name and arguments. The winner's calls are returned
-        unchanged. A member that cannot bind tools is not asked in such calls.
+        Members are given the caller's own tools. They vote on the calls, which are compared by name and arguments.
+        The winner's calls are returned unchanged. A member that cannot bind tools is not asked in such calls.
 
         .. code-block:: python
 
             llm.bind_tools([add]).invoke("What is 2 + 3?").tool_calls
 
     Structured output:
-        Each member's answer is checked against the schema. The best that meets it is picked; none is fused.
+        Each member is asked by its own method, and its answer is checked against the schema. The best that meets it is
+        picked; none is fused.
 
         .. code-block:: python
 
             llm.with_structured_output(Joke).invoke("Tell me a joke about cats")
+            llm.with_structured_output(Joke, method="json_schema").invoke("Tell me a joke about cats")
 
     Token usage:
         The sum of all members and the fuser, reported once.

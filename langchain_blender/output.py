@@ -44,7 +44,7 @@ def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]
     A fused text is plain text. A picked answer keeps its text, tool calls, standard content blocks and thoughts.
     Thoughts are reasoning blocks if its content is blocks, else ``reasoning_content`` of ``additional_kwargs``, which
     ``content_blocks`` reads. Citations stay if the text is exactly the member's. Signatures, ids and keywords that only
-    one provider understands are left out.
+    one provider understands are in the metadata, for the member that needs them back (``own_turns``).
 
     Args:
         result: The result.
