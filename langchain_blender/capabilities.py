@@ -19,6 +19,8 @@ _PDF = "application/pdf"
 _FRAME_TOKENS = 3
 # hardly any text has longer tokens: a prompt that may fit is sent
 _LONGEST_TOKEN = 6
+# UTF-8 bytes of a character
+_MOST_TOKENS = 4
 
 
 def why_no_model(models: Sequence[BaseLanguageModel[Any] | None], prompt: Prompt) -> str | None:
@@ -70,6 +72,9 @@ def _why_too_long(model: BaseLanguageModel[Any], limit: Any, prompt: Prompt) -> 
     texts = [turn.content for turn in prompt.messages]
     tools = [json.dumps(tool, default=str) for tool in prompt.options.get("tools") or ()]
     counters = counters_of([model])
+    # a character of any script takes at most four tokens, so most prompts need no counting
+    if _MOST_TOKENS * sum(map(len, (*texts, *tools))) + _FRAME_TOKENS * len(texts) <= limit:
+        return None
     if counters:
         count = sum(count_text(text, counters) for text in (*texts, *tools)) + _FRAME_TOKENS * len(texts)
     else:

@@ -420,7 +420,9 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         unable = {name: reason for name, reason in reasons if reason is not None}
         why = "; ".join(f"{name}: {reason}" for name, reason in unable.items())
         if len(unable) == len(self.members):
-            raise ConfigurationError(f"no member can call tools: {', '.join(unable)}; add one that can ({why})")
+            schema = any(isinstance(tool, SchemaTool) for tool in converted)
+            remedy = 'add one that can, or pass method="json_schema"' if schema else "add one that can"
+            raise ConfigurationError(f"no member can call tools: {', '.join(unable)}; {remedy} ({why})")
         if unable and converted:
             warnings.warn(
                 f"{', '.join(unable)} cannot call tools and take no part in calls with tools ({why})", stacklevel=2

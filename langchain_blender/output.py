@@ -159,7 +159,9 @@ def _metadata(result: BlendResult, model_name: str) -> dict[str, Any]:
 
 def _own_turns(result: BlendResult, text: str, calls: Sequence[LangChainToolCall]) -> dict[str, Any]:
     turns = own_turns(result, text, calls)
-    return {OWN_TURNS: turns} if turns else {}
+    # an empty entry still marks thoughts as a blend's, which other members must not get
+    thinks = _thoughts(result) or any(block["type"] == "reasoning" for block in _other_blocks(result))
+    return {OWN_TURNS: turns} if turns or thinks else {}
 
 
 def _tool_calls(result: BlendResult) -> list[LangChainToolCall]:

@@ -173,8 +173,9 @@ def test_json_mode_works_without_a_schema(server):
     [
         ({"schema": River, "method": "jsonschema"}, "method is 'jsonschema'; use one of function_calling, json_mode"),
         ({"schema": None, "method": "json_schema"}, "needs a schema"),
+        ({"schema": River}, 'no member can call tools: fake; add one that can, or pass method="json_schema"'),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused(arguments, message):
     with pytest.raises(ConfigurationError, match=message):
-        blend(FakeChatModel()).with_structured_output(**arguments)
+        blend(FakeChatModel(tools=False)).with_structured_output(**arguments)
