@@ -161,6 +161,9 @@ def acceptance(options: Mapping[str, Any], schema: Any) -> Callable[[Answer], st
         return None
     parameters = _parameters(tools)
     choice = options.get("tool_choice")
+    if not parameters and all(choice != (tool.get("function") or {}).get("name") for tool in tools):
+        # a provider runs its own tools, and the answer is a text
+        choice = None
     return tool_check(
         choice,
         known=parameters,

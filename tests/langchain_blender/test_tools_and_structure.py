@@ -230,6 +230,15 @@ def test_a_providers_own_tool_is_left_as_it_is():
     assert convert_tools([{"google_search": {}}]) == [{"google_search": {}}]
 
 
+@pytest.mark.parametrize("choice", ["web_search", "any", {"type": "tool", "name": "web_search"}])
+def test_a_providers_own_tool_may_be_required_and_answered_in_text(choice):
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    message = blend(model("It rains, says the web.")).bind_tools([add, search], tool_choice=choice).invoke("Weather?")
+    assert record(message, "m")["invalid"] is None
+    required = blend(model("It is 3.")).bind_tools([add, search], tool_choice="add").invoke("1 and 2")
+    assert "tool call was required" in record(required, "m")["invalid"]
+
+
 @pytest.mark.parametrize("choice", [3, {"type": "something"}])
 def test_an_unknown_tool_choice_is_refused(choice):
     with pytest.raises(ConfigurationError, match="tool_choice"):
