@@ -418,7 +418,8 @@ class BlendCall:
                 )
             )
         # a member that cannot do the call asks no model
-        called = [outcome for outcome in outcomes if outcome.attempts and outcome.status is not Status.UNSUPPORTED]
+        unable = (Status.UNSUPPORTED, Status.TOO_LONG)
+        called = [outcome for outcome in outcomes if outcome.attempts and outcome.status not in unable]
         used = [outcome.usage for outcome in called]
         costs = [outcome.cost for outcome in called]
         if decision.fuse:
@@ -434,7 +435,7 @@ class BlendCall:
             candidates=tuple(records),
             ranking=ranking,
             fused=tuple(outcome.member for outcome in sources),
-            decision=decision.reason,
+            decision=self._told(decision, fused),
             degraded=tuple(self._degraded),
             timings=timings,
             usage=sum((usage for usage in used if usage is not None), Usage()),
@@ -446,6 +447,12 @@ class BlendCall:
             finish_reason=_answer_of(winner).finish_reason if fused is None else fused.finish_reason,
         )
 
+    def _told(self, decision: Decision, fused: FusedText | None) -> str:
+        if fused is not None or not decision.fuse:
+            return f"{'picked' if fused is None else 'fused'}: {decision.reason}"
+        failed = "could not be made" if self._fusion_refused is None else "was refused"
+        return f"picked: the fused text {failed} (it was tried: {decision.reason})"
+
     def _time_left(self) -> float | None:
         if self._plan.deadline is None:
             return None
@@ -453,12 +460,20 @@ class BlendCall:
 
 
 def _policy_of_call(plan: BlendPlan, prompt: Prompt) -> GatherPolicy:
-    """The policy. With tools the quorum is at most the number of members that can call them, and at least 1."""
-    tools = prompt.options.get("tools")
-    if not tools or plan.policy.quorum == 1:
+    """The policy. The quorum is at most the number of members that take part, and at least 1."""
+    if plan.policy.quorum == 1:
         return plan.policy
-    able = sum(member.can_call_tools(list(tools)) for _, member in plan.members)
+    able = sum(_takes_part(member, prompt) for _, member in plan.members)
     return replace(plan.policy, quorum=max(1, min(plan.policy.quorum, able)))
+
+
+def _takes_part(member: Member, prompt: Prompt) -> bool:
+    tools = prompt.options.get("tools")
+    try:
+        return (not tools or member.can_call_tools(list(tools))) and member.why_not(prompt) is None
+    except Exception:
+        # its call fails with the same error, which its record then holds
+        return True
 
 
 def _answer_of(outcome: MemberOutcome) -> Answer:

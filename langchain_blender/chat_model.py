@@ -27,12 +27,14 @@ from blender_core.runtime.contexts import aiterate_in_context, iterate_in_contex
 from blender_core.types.answer import Answer
 from blender_core.types.prompt import Prompt
 from blender_core.types.result import BlendResult
+from langchain_blender.acceptance import acceptance, wants_structure
 from langchain_blender.caching import WholeAnswersCache, identity
 from langchain_blender.composition import model_of
 from langchain_blender.members import LangChainMember, adapt, why_no_tools
 from langchain_blender.messages import to_prompt
 from langchain_blender.output import ChunkWriter, blended_message
-from langchain_blender.tools import acceptance, convert_tools, normalised_choice, wants_structure
+from langchain_blender.structured import AskedSchema, SchemaFormat, SchemaTool, read_by
+from langchain_blender.tools import convert_tools, normalised_choice
 from langchain_blender.tracing import RUN_KEYWORD, BlendRun, ChildRunChatModel, run_of_manager
 from langchain_blender.usage import TokenIds, count_messages, count_text, counters_of
 
@@ -182,19 +184,21 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             await llm.abatch(["One?", "Two?"])
 
     Tool calling:
-        Members vote on the calls, which are compared by name and arguments. The winner's calls are returned
-        unchanged. A member that cannot bind tools is not asked in such calls.
+        Members are given the caller's own tools. They vote on the calls, which are compared by name and arguments.
+        The winner's calls are returned unchanged. A member that cannot bind tools is not asked in such calls.
 
         .. code-block:: python
 
             llm.bind_tools([add]).invoke("What is 2 + 3?").tool_calls
 
     Structured output:
-        Each member's answer is checked against the schema. The best that meets it is picked; none is fused.
+        Each member is asked by its own method, and its answer is checked against the schema. The best that meets it is
+        picked; none is fused.
 
         .. code-block:: python
 
             llm.with_structured_output(Joke).invoke("Tell me a joke about cats")
+            llm.with_structured_output(Joke, method="json_schema").invoke("Tell me a joke about cats")
 
     Token usage:
         The sum of all members and the fuser, reported once.
@@ -416,7 +420,9 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         unable = {name: reason for name, reason in reasons if reason is not None}
         why = "; ".join(f"{name}: {reason}" for name, reason in unable.items())
         if len(unable) == len(self.members):
-            raise ConfigurationError(f"no member can call tools: {', '.join(unable)}; add one that can ({why})")
+            schema = any(isinstance(tool, SchemaTool) for tool in converted)
+            remedy = 'add one that can, or pass method="json_schema"' if schema else "add one that can"
+            raise ConfigurationError(f"no member can call tools: {', '.join(unable)}; {remedy} ({why})")
         if unable and converted:
             warnings.warn(
                 f"{', '.join(unable)} cannot call tools and take no part in calls with tools ({why})", stacklevel=2
@@ -427,16 +433,39 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         return self.bind(tools=converted, **kwargs)
 
     def with_structured_output(
-        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
+        self,
+        schema: dict[str, Any] | type | None = None,
+        *,
+        include_raw: bool = False,
+        method: Any = "function_calling",
+        strict: bool | None = None,
+        tools: Sequence[Any] | None = None,
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
-        """Answer in the form of a schema; see ``BaseChatModel.with_structured_output``.
+        """Answer in the form of a schema; each member is asked by its own ``with_structured_output``.
 
         Args:
-            schema: A pydantic class, a ``TypedDict`` or a JSON schema.
+            schema: A pydantic class, a ``TypedDict`` or a JSON schema. ``"json_mode"`` works without one.
             include_raw: Whether to return the message and parsing errors too.
-            **kwargs: Further arguments of the base class.
+            method: ``"function_calling"`` (members that cannot call tools take no part), ``"json_schema"`` or
+                ``"json_mode"``. A member that does not know ``"json_schema"`` is told the schema in words.
+            strict: Whether providers hold the answer to the schema; default is each member's own.
+            tools: Tools that may be called instead; with ``"json_schema"`` only.
+            **kwargs: Call options, such as ``temperature``.
 
         Returns:
             A runnable whose output meets the schema.
+
+        Raises:
+            ConfigurationError: The method is unknown, it needs a schema, or no member can call tools.
         """
-        return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
+        asked = AskedSchema(schema, method, strict)
+        traced = {"ls_structured_output_format": asked.traced()}
+        if asked.method == "function_calling":
+            tool = SchemaTool(convert_tools([cast(Any, schema)], strict=strict)[0], asked)
+            return read_by(
+                self.bind_tools([tool], tool_choice="any", **traced, **kwargs), asked, include_raw=include_raw
+            )
+        options = {"response_format": SchemaFormat(asked), **traced, **kwargs}
+        llm = self.bind_tools(tools, **options) if tools else self.bind(**options)
+        return read_by(llm, asked, include_raw=include_raw)

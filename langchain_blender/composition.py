@@ -33,6 +33,7 @@ __all__ = [
     "is_async_only",
     "is_native_async",
     "model_of",
+    "models_of",
 ]
 
 Change = Callable[[Runnable[Any, Any]], Runnable[Any, Any]]
@@ -49,6 +50,22 @@ def model_of(runnable: Runnable[Any, Any]) -> BaseLanguageModel[Any] | None:
     """
     part = _answering_part(runnable)
     return part if isinstance(part, BaseLanguageModel) else None
+
+
+def models_of(runnable: Runnable[Any, Any]) -> list[BaseLanguageModel[Any] | None]:
+    """Find all models that may answer: the one of ``model_of``, and its fallbacks.
+
+    Args:
+        runnable: Any runnable.
+
+    Returns:
+        The models, at least one; ``None`` for a branch that shows none.
+    """
+    if isinstance(runnable, RunnableWithFallbacks):
+        return [model for branch in runnable.runnables for model in models_of(branch)]
+    if isinstance(runnable, RunnableBindingBase):
+        return models_of(runnable.bound)
+    return [model_of(runnable)]
 
 
 def configured_name(runnable: Runnable[Any, Any]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from blender_core.runtime.threads import iterate_in_thread
 from blender_core.text.thinking import ThinkingFilter
 from blender_core.types.answer import Answer, Price
 from blender_core.types.prompt import Prompt
+from langchain_blender.capabilities import why_no_model
 from langchain_blender.composition import (
     RunnableMember,
     change_model,
@@ -24,8 +25,11 @@ from langchain_blender.composition import (
     first_step,
     holds_graph,
     model_of,
+    models_of,
 )
 from langchain_blender.messages import to_answer, to_messages
+from langchain_blender.structured import AskedSchema, asked_schema, in_own_way, told, with_json_text
+from langchain_blender.tools import own_tools
 from langchain_blender.tracing import member_config
 from langchain_blender.usage import UsageCounter
 
@@ -95,16 +99,16 @@ class LangChainMember(RunnableMember):
         if self._async_only:
             return super().generate(prompt)
         counter = UsageCounter()
-        return counter.applied(to_answer(self._ready(prompt).invoke(self._read(prompt), self._config(prompt, counter))))
+        runnable, given = self._ready(prompt)
+        return _answer(runnable.invoke(given, self._config(prompt, counter)), prompt, counter)
 
     async def agenerate(self, prompt: Prompt) -> Answer:
         """Invoke the runnable; it runs in a thread if it would block the event loop."""
         if not self.has_native_async:
             return await super().agenerate(prompt)
         counter = UsageCounter()
-        return counter.applied(
-            to_answer(await self._ready(prompt).ainvoke(self._read(prompt), self._config(prompt, counter)))
-        )
+        runnable, given = self._ready(prompt)
+        return _answer(await runnable.ainvoke(given, self._config(prompt, counter)), prompt, counter)
 
     def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
         """Stream the runnable, blocking: pieces of text, then the answer."""
@@ -112,7 +116,8 @@ class LangChainMember(RunnableMember):
             yield from super().stream(prompt)
             return
         counter, stream = UsageCounter(), _TextStream()
-        for piece in self._ready(prompt).stream(self._read(prompt), self._config(prompt, counter)):
+        runnable, given = self._ready(prompt)
+        for piece in runnable.stream(given, self._config(prompt, counter)):
             if text := stream.take(piece):
                 yield text
         yield from stream.end(counter)
@@ -128,7 +133,8 @@ class LangChainMember(RunnableMember):
                 yield item
             return
         counter, stream = UsageCounter(), _TextStream()
-        async for piece in self._ready(prompt).astream(self._read(prompt), self._config(prompt, counter)):
+        runnable, given = self._ready(prompt)
+        async for piece in runnable.astream(given, self._config(prompt, counter)):
             if text := stream.take(piece):
                 yield text
         for item in stream.end(counter):
@@ -145,26 +151,60 @@ class LangChainMember(RunnableMember):
         """
         return why_no_tools(self, tools) is None
 
+    def why_not(self, prompt: Prompt) -> str | None:
+        """Tell why the model's profile rules a prompt out: its images, sound, video or PDF files, or its length.
+
+        A chain, an agent, and a member with an ``input`` of its own read the prompt in their own way.
+
+        Args:
+            prompt: The prompt.
+
+        Returns:
+            The reason; ``None`` if it can take it, or if that is unknown.
+        """
+        if self.input not in ("auto", "messages") or not isinstance(first_step(self.runnable), BaseLanguageModel):
+            return None
+        return why_no_model(models_of(self.runnable), prompt)
+
     @property
     def context_window(self) -> int | None:
         """The ``max_input_tokens`` of its model's profile; ``None`` if it has none."""
         limit = (getattr(model_of(self.runnable), "profile", None) or {}).get("max_input_tokens")
         return limit if isinstance(limit, int) else None
 
-    def _ready(self, prompt: Prompt) -> Runnable[Any, Any]:
-        """The runnable with the prompt's tools and options bound to its model."""
+    def _ready(self, prompt: Prompt) -> tuple[Runnable[Any, Any], Any]:
+        """The runnable with the prompt's tools and options bound to its model, and its input."""
         options = {key: value for key, value in prompt.options.items() if value is not None}
         tools, stop = options.pop("tools", None), options.pop("stop", None)
         if stop:
             options["stop"] = [stop] if isinstance(stop, str) else list(stop)
         if tools:
             try:
-                return _with_tools(self.runnable, tools, options)
+                return _with_tools(self.runnable, tools, options), self._read(prompt)
             except UnsupportedError as error:
                 raise UnsupportedError(
                     f"{self.name} cannot call tools ({error}), so it takes no part in calls with tools"
                 ) from error
         options.pop("tool_choice", None)
+        asked = asked_schema(options)
+        if asked is not None:
+            return self._asked(prompt, asked, options)
+        if tools is not None:
+            # an agent without tools binds an empty list, and options that only ``bind_tools`` reads
+            with contextlib.suppress(UnsupportedError):
+                return _with_tools(self.runnable, [], options), self._read(prompt)
+        return self._with_options(options), self._read(prompt)
+
+    def _asked(self, prompt: Prompt, asked: AskedSchema, options: dict[str, Any]) -> tuple[Runnable[Any, Any], Any]:
+        """The runnable asked for structured output as text, and its input."""
+        del options["response_format"]
+        with contextlib.suppress(UnsupportedError):
+            own = change_model(self.runnable, lambda model: _in_own_way(model, asked, options))
+            if own is not None:
+                return own, self._read(prompt)
+        return self._with_options(options), self._read(told(prompt, asked))
+
+    def _with_options(self, options: Mapping[str, Any]) -> Runnable[Any, Any]:
         if not options:
             return self.runnable
         return change_model(self.runnable, lambda model: model.bind(**options)) or self.runnable
@@ -200,9 +240,7 @@ def why_no_tools(member: Member, tools: list[Any]) -> str | None:
 
 
 def _with_tools(runnable: Runnable[Any, Any], tools: list[Any], options: Mapping[str, Any]) -> Runnable[Any, Any]:
-    # a copy, so that members cannot change each other's tools
-    own = copy.deepcopy(tools)
-    bound = change_model(runnable, lambda model: _bind(model, own, options), verbatim=True)
+    bound = change_model(runnable, lambda model: _bind(model, tools, options), verbatim=True)
     if bound is None:
         raise UnsupportedError("it does not end in a model that could")
     return bound
@@ -214,14 +252,33 @@ def _bind(model: Runnable[Any, Any], tools: list[Any], options: Mapping[str, Any
         raise UnsupportedError("it has no bind_tools")
     if isinstance(model, BaseChatModel) and (model.profile or {}).get("tool_calling") is False:
         raise UnsupportedError("its profile says so")
+    asked = asked_schema({"tools": tools})
+    own = None if asked is None else in_own_way(model, asked, _without_tool_options(options))
+    if own is not None:
+        return own
     try:
         of_tools = {key: value for key, value in options.items() if key in _TOOL_OPTIONS}
-        bound: Runnable[Any, Any] = bind_tools(tools, **of_tools)
+        bound: Runnable[Any, Any] = bind_tools(own_tools(tools), **of_tools)
     except NotImplementedError as error:
         raise UnsupportedError("it does not implement bind_tools") from error
     except Exception as error:
         raise UnsupportedError(f"{type(error).__name__}: {error}") from error
-    return bound.bind(**{key: value for key, value in options.items() if key not in _TOOL_OPTIONS})
+    return bound.bind(**_without_tool_options(options))
+
+
+def _without_tool_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in _TOOL_OPTIONS}
+
+
+def _in_own_way(model: Runnable[Any, Any], asked: AskedSchema, options: Mapping[str, Any]) -> Runnable[Any, Any]:
+    own = in_own_way(model, asked, options)
+    if own is None:
+        raise UnsupportedError(f"it does not know {asked.method}")
+    return own
+
+
+def _answer(output: Any, prompt: Prompt, counter: UsageCounter) -> Answer:
+    return counter.applied(with_json_text(to_answer(output), asked_schema(prompt.options)))
 
 
 def _is_model(runnable: Runnable[Any, Any]) -> bool:

@@ -26,6 +26,7 @@ from blender_core.text.thinking import split_thinking
 from blender_core.types.answer import Answer, ToolCall, Usage
 from blender_core.types.media import Media, MediaKind
 from blender_core.types.prompt import Message, Prompt
+from langchain_blender.own_turns import OWN_TURNS, is_blended, turn_for
 
 __all__ = [
     "from_turn",
@@ -194,15 +195,15 @@ def to_messages(prompt: Prompt) -> list[BaseMessage]:
 
     Returns:
         Copies of the original messages, so that members cannot change each other's; else one message for each turn.
-        Tools' artifacts and parts that cannot be copied are shared. Thoughts of members in blended answers are left
-        out, because other providers may refuse them.
+        Tools' artifacts and parts that cannot be copied are shared. In blended answers the member that is asked finds
+        its own thoughts. Those of others are left out, because its provider may refuse them.
 
     Examples:
         >>> to_messages(Prompt.of("Hi"))[0].text
         'Hi'
     """
     if isinstance(prompt.native, ChatPromptValue):
-        return [_without_thoughts(_copied(message)) for message in prompt.native.messages]
+        return [_for_member(_copied(message), prompt.member) for message in prompt.native.messages]
     return [from_turn(turn) for turn in prompt.messages]
 
 
@@ -340,9 +341,13 @@ def _copied_part(part: Any) -> Any:
         return part
 
 
-def _without_thoughts(message: BaseMessage) -> BaseMessage:
-    """Remove thoughts from a message of a blend. Changes its argument."""
-    if isinstance(message, AIMessage) and "blend" in message.response_metadata:
+def _for_member(message: BaseMessage, member: str) -> BaseMessage:
+    """A message of a blend as the member wrote it, else without anyone's thoughts. Changes its argument."""
+    if isinstance(message, AIMessage) and is_blended(message):
+        own = turn_for(message, member)
+        if own is not None:
+            return own
+        message.response_metadata.pop(OWN_TURNS, None)
         message.additional_kwargs.pop("reasoning_content", None)
         if not isinstance(message.content, str):
             message.content = [_uncited(block) for block in message.content if not _is_thought(block)]

@@ -10,18 +10,19 @@ from typing import Any, cast
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import ToolCall as LangChainToolCall
-from langchain_core.messages.tool import tool_call, tool_call_chunk
+from langchain_core.messages.tool import ToolCallChunk, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from blender_core.events import BlendEvent, Finished, FusionRejected, Token
 from blender_core.text.stop_sequences import StopFilter, cut_at_stop
 from blender_core.text.thinking import split_thinking
 from blender_core.types.result import BlendResult
+from langchain_blender.own_turns import OWN_TURNS, PRIVATE_KEYS, own_turns
 
 __all__ = ["ChunkWriter", "blended_message", "summed_usage"]
 
-# keys and blocks that only the provider that made them understands
-_PRIVATE_KEYS = frozenset({"extras", "id", "index"})
+# keys and blocks that only the provider that made them understands, or that belong to a stream
+_PRIVATE_KEYS = PRIVATE_KEYS | {"id", "index"}
 _PRIVATE_BLOCKS = frozenset(
     {
         "invalid_tool_call",
@@ -34,6 +35,7 @@ _PRIVATE_BLOCKS = frozenset(
     }
 )
 _PARAGRAPH = "\n\n"
+_PIECE_CHARACTERS = 24
 
 
 def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]) -> AIMessage:
@@ -42,7 +44,7 @@ def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]
     A fused text is plain text. A picked answer keeps its text, tool calls, standard content blocks and thoughts.
     Thoughts are reasoning blocks if its content is blocks, else ``reasoning_content`` of ``additional_kwargs``, which
     ``content_blocks`` reads. Citations stay if the text is exactly the member's. Signatures, ids and keywords that only
-    one provider understands are left out.
+    one provider understands are in the metadata, for the member that needs them back (``own_turns``).
 
     Args:
         result: The result.
@@ -53,12 +55,13 @@ def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]
         A new message without an id. ``response_metadata["blend"]`` is ``BlendResult.to_dict()``; the usage is the sum
         of all calls.
     """
+    text, calls = cut_at_stop(result.text, stop), _tool_calls(result)
     return AIMessage(
-        content=_content(result, cut_at_stop(result.text, stop)),
+        content=_content(result, text),
         additional_kwargs=_thoughts(result),
-        tool_calls=_tool_calls(result),
+        tool_calls=calls,
         usage_metadata=summed_usage(result),
-        response_metadata=_metadata(result, model_name),
+        response_metadata=_metadata(result, model_name) | _own_turns(result, text, calls),
     )
 
 
@@ -110,11 +113,12 @@ class ChunkWriter:
         blocks = _other_blocks(result)
         if blocks:
             yield ChatGenerationChunk(message=AIMessageChunk(content=[*blocks]))
-        for index, call in enumerate(_tool_calls(result)):
-            arguments = json.dumps(call["args"], ensure_ascii=False)
-            piece = tool_call_chunk(name=call["name"], args=arguments, id=call["id"], index=index)
-            yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[piece]))
-        metadata = _metadata(result, self._model_name)
+        calls = _tool_calls(result)
+        for index, call in enumerate(calls):
+            for piece in _pieces_of_call(call, index):
+                yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[piece]))
+        text = cut_at_stop(result.text, self._sequences)
+        metadata = _metadata(result, self._model_name) | _own_turns(result, text, calls)
         metadata["blend"]["rejected_characters"] = self._taken_back
         last = AIMessageChunk(
             content="",
@@ -153,6 +157,13 @@ def _metadata(result: BlendResult, model_name: str) -> dict[str, Any]:
     return {"model_name": model_name, "finish_reason": result.finish_reason or "stop", "blend": result.to_dict()}
 
 
+def _own_turns(result: BlendResult, text: str, calls: Sequence[LangChainToolCall]) -> dict[str, Any]:
+    turns = own_turns(result, text, calls)
+    # an empty entry still marks thoughts as a blend's, which other members must not get
+    thinks = _thoughts(result) or any(block["type"] == "reasoning" for block in _other_blocks(result))
+    return {OWN_TURNS: turns} if turns or thinks else {}
+
+
 def _tool_calls(result: BlendResult) -> list[LangChainToolCall]:
     if result.answer is None:
         return []
@@ -160,6 +171,15 @@ def _tool_calls(result: BlendResult) -> list[LangChainToolCall]:
         tool_call(name=call.name, args=dict(call.arguments), id=call.id or f"call_{uuid.uuid4().hex[:24]}")
         for call in result.answer.tool_calls
     ]
+
+
+def _pieces_of_call(call: LangChainToolCall, index: int) -> Iterator[ToolCallChunk]:
+    """The call in pieces, so that a parser can show a part of the object."""
+    arguments = json.dumps(call["args"], ensure_ascii=False)
+    yield tool_call_chunk(name=call["name"], args=arguments[:_PIECE_CHARACTERS], id=call["id"], index=index)
+    for start in range(_PIECE_CHARACTERS, len(arguments), _PIECE_CHARACTERS):
+        piece = arguments[start : start + _PIECE_CHARACTERS]
+        yield tool_call_chunk(name=None, args=piece, id=None, index=index)
 
 
 def _native(result: BlendResult) -> AIMessage | None:

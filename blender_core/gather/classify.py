@@ -115,7 +115,8 @@ def classify(error: BaseException) -> Failure:
     reason = f"{name}: {text[:300]}" if text else name
     retry_after = _retry_after(error)
     own = _classify_own(error)
-    if own is not None:
+    # a member may know its window itself, before it asks
+    if own is not None and not (own is Status.UNSUPPORTED and _TOO_LONG.search(text)):
         return Failure(own, isinstance(error, MemberError) and error.may_pass, retry_after, reason)
     if foreign_loop(error) is not None:
         return Failure(Status.ERROR, False, None, _FOREIGN_LOOP)

@@ -106,6 +106,19 @@ class Member:
         """
         return True
 
+    def why_not(self, prompt: Prompt) -> str | None:
+        """Tell why the member cannot take a prompt, for example because it holds images or is too long.
+
+        The engine asks this before each call. A member with a reason takes no part, and its record says why.
+
+        Args:
+            prompt: The prompt.
+
+        Returns:
+            The reason, as in ``"it reads no images"``; ``None`` if it can take it, or if that is unknown.
+        """
+        return None
+
     @property
     def context_window(self) -> int | None:
         """Most tokens that one call reads and writes; ``None`` if unknown."""

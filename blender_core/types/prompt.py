@@ -58,6 +58,7 @@ class Prompt:
         purpose: The member's task: ``"answer"``, ``"fuse"`` or ``"judge"``. Traces show it.
         structured: Whether a program reads the answer, for example by a schema. Such answers are picked, never
             fused.
+        member: Name of the member that is asked, unique in its ensemble; empty before the call.
 
     Examples:
         >>> Prompt.of("Why is the sky blue?").text
@@ -71,6 +72,7 @@ class Prompt:
     options: Mapping[str, Any] = field(default_factory=dict)
     purpose: str = "answer"
     structured: bool = False
+    member: str = field(default="", repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -125,7 +127,7 @@ class Prompt:
 
     def __reduce__(self) -> tuple[type[Prompt], tuple[Any, ...]]:
         # the read-only view of the options cannot be pickled
-        return type(self), (self.messages, self.native, dict(self.options), self.purpose, self.structured)
+        return type(self), (self.messages, self.native, dict(self.options), self.purpose, self.structured, self.member)
 
 
 PromptLike = str | Prompt | Sequence[Message | tuple[str, str] | Mapping[str, Any]]

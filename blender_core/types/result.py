@@ -45,7 +45,8 @@ class CandidateRecord:
         score: The ranker's score of its answer, higher is better; ``None`` without one.
         rank: Its rank, 1 is best, ``None`` if it was not ranked.
         fused: Whether its answer went into the fused text.
-        invalid: Why the answer was excluded from ranking: it misses a schema, or lost a vote on tool calls.
+        invalid: Why the answer cannot be used: it misses a schema, or lost a vote on tool calls. It has a rank only if
+            no answer can be used.
         flaw: What is wrong with the answer, whatever it says: ``"cut off"``, ``"repeats itself"``, or its language.
             Flawed answers rank last. ``None`` if nothing was found.
     """
@@ -133,7 +134,7 @@ class BlendResult:
         ranking: The ranking over the members that answered and were not excluded; ``None`` with a single one
             or a vote on tool calls.
         fused: Names of the members whose answers were fused, best first; empty if nothing was fused.
-        decision: Why it was fused or not.
+        decision: Whether it was fused or picked, and why.
         degraded: Faults of the call; empty if there were none. Failed members alone do not degrade a result.
         timings: Seconds by stage.
         usage: Tokens of all calls that reported them.

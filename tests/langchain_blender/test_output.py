@@ -103,7 +103,7 @@ def test_a_fusion_of_answers_that_were_cut_off_says_how_it_ended(call):
 def test_what_is_wrong_with_an_answer_is_in_the_report_and_refusals_stand(call):
     message = call(blend(said(CUT, finish_reason="length"), BEST, fuser=model("fused"), fuse_when="always"))
     report = message.response_metadata["blend"]
-    assert (message.text, report["decision"]) == (BEST, "the others are flawed")
+    assert (message.text, report["decision"]) == (BEST, "picked: the others are flawed")
     assert [candidate["flaw"] for candidate in report["candidates"]] == ["cut off", None]
     refusal = "I'm sorry, but I can't help with that."
     assert call(blend(refusal, "Yes.", fuser=model("fused"), fuse_when="always")).text == refusal

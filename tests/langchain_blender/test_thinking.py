@@ -66,6 +66,7 @@ def test_a_picked_message_keeps_its_reasoning(given_message, streamed):
     assert message.text == "Paris"
     reasoning = [block for block in message.content_blocks if block["type"] == "reasoning"]
     assert [block["reasoning"] for block in reasoning] == ["It could be Rome."]
+    assert "blend_own_turns" in message.response_metadata
 
 
 def test_a_fused_text_has_no_reasoning():
@@ -75,10 +76,11 @@ def test_a_fused_text_has_no_reasoning():
     assert message.additional_kwargs == {}
 
 
-def test_reasoning_of_one_member_is_not_sent_to_the_others():
+@pytest.mark.parametrize("mark", [0, 1], ids=["with report", "without"])
+def test_reasoning_of_one_member_is_not_sent_to_the_others(mark):
     member = model("And Rome is Italy's.")
     blocks = [{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "Paris"}]
-    made = {"response_metadata": {"blend": {}}}
+    made = {"response_metadata": {key: {} for key in ["blend", "blend_own_turns"][mark:]}}
     history = [
         HumanMessage("Capital of France?"),
         AIMessage(blocks, **made),

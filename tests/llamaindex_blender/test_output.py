@@ -101,7 +101,7 @@ def test_a_blend_in_a_blend_hands_the_reason_on():
 def test_what_is_wrong_with_an_answer_is_in_the_report_and_refusals_stand(call):
     response = call(blend(message(CUT, finish_reason="length"), BEST, fuser=model("fused"), fuse_when="always"))
     report = response.raw["blend"]
-    assert (response.message.content, report["decision"]) == (BEST, "the others are flawed")
+    assert (response.message.content, report["decision"]) == (BEST, "picked: the others are flawed")
     assert [candidate["flaw"] for candidate in report["candidates"]] == ["cut off", None]
     refusal = "I'm sorry, but I can't help with that."
     assert call(blend(refusal, "Yes.", fuser=model("fused"), fuse_when="always")).message.content == refusal
