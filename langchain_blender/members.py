@@ -12,6 +12,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import RunnableBindingBase
 
 from blender_core.errors import ConfigurationError, MemberError, UnsupportedError
+from blender_core.events import Thought
 from blender_core.members.member import Member
 from blender_core.runtime.threads import iterate_in_thread
 from blender_core.text.thinking import ThinkingFilter
@@ -106,7 +107,7 @@ class LangChainMember(RunnableMember):
             to_answer(await self._ready(prompt).ainvoke(self._read(prompt), self._config(prompt, counter)))
         )
 
-    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
+    def stream(self, prompt: Prompt) -> Iterator[str | Thought | Answer]:
         """Stream the runnable, blocking: pieces of text, then the answer."""
         if self._async_only or not self._streams:
             yield from super().stream(prompt)
@@ -117,7 +118,7 @@ class LangChainMember(RunnableMember):
                 yield text
         yield from stream.end(counter)
 
-    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
         """Stream the runnable: pieces of text, then the answer."""
         if not self._streams:
             async for item in super().astream(prompt):

@@ -7,9 +7,9 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from blender_core.errors import EmptyAnswerError, MemberError, RefusedError
+from blender_core.errors import EmptyAnswerError, MemberError, RefusedError, UnsupportedError
 from blender_core.events import BlendEvent, MemberRetrying, MemberStarted
 from blender_core.gather.classify import Failure, classify
 from blender_core.gather.policy import GatherPolicy
@@ -147,8 +147,12 @@ class MemberCall:
         return self.ended(failure.status, f"{failure.reason} (no retry: {exhausted})", error)
 
     async def _attempt(self) -> MemberOutcome:
+        reason = self.member.why_not(self.prompt)
+        if reason is not None:
+            raise UnsupportedError(f"{reason}, so it takes no part in this call")
         reserved = self.spending.reserve(self.member, self.prompt.text)
-        answer = await ask(self.member, self.prompt, in_threads=self.runtime.in_threads)
+        prompt = replace(self.prompt, member=self.name)
+        answer = await ask(self.member, prompt, in_threads=self.runtime.in_threads)
         if not isinstance(answer, Answer):
             raise MemberError(
                 f"{self.member!r} returned {type(answer).__name__} instead of an Answer; mend its generate method"

@@ -96,7 +96,8 @@ def classify(error: BaseException) -> Failure:
     reason = f"{name}: {text[:300]}" if text else name
     retry_after = _retry_after(error)
     own = _classify_own(error)
-    if own is not None:
+    # a member may know its window itself, before it asks
+    if own is not None and not (own[0] is Status.UNSUPPORTED and _TOO_LONG.search(text)):
         return Failure(own[0], own[1], retry_after, reason)
     names = " ".join(cls.__name__.lower() for cls in type(error).__mro__)
     code = _http_status(error)
