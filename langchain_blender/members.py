@@ -317,7 +317,22 @@ def _joined(pieces: list[Any]) -> Answer:
         raise MemberError("the stream ended before it began")
     if isinstance(pieces[0], AIMessageChunk):
         chunks = [piece for piece in pieces if isinstance(piece, AIMessageChunk)]
-        return to_answer(chunks[0] + chunks[1:] if len(chunks) > 1 else chunks[0])
+        whole = chunks[0] + chunks[1:] if len(chunks) > 1 else chunks[0]
+        if _is_unfinished(whole):
+            raise MemberError("the stream ended before the model was done; the server may have been stopped")
+        return to_answer(whole)
     if isinstance(pieces[0], str):
         return to_answer("".join(pieces))
     return to_answer(pieces[-1])
+
+
+# models of these providers state at the end of a stream why it ended
+_STATING = frozenset({"deepseek", "groq", "moonshot", "openai", "openrouter", "xai"})
+
+
+def _is_unfinished(whole: AIMessageChunk) -> bool:
+    """Tell whether the end of a stream is missing: a connection that breaks may end it without an error."""
+    metadata = whole.response_metadata
+    # "status" is that of the Responses API
+    ended = metadata.get("finish_reason") or metadata.get("status") or whole.usage_metadata
+    return metadata.get("model_provider") in _STATING and not ended
