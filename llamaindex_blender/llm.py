@@ -20,8 +20,6 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
-from llama_index.core.llms.loading import load_llm
-from llama_index.core.schema import BaseComponent
 from pydantic import Field, field_serializer, model_validator
 
 from blender_core.blend_fields import BlendFields
@@ -39,6 +37,7 @@ from llamaindex_blender.counting import handlers_of_blend
 from llamaindex_blender.members import KNOWN_OPTIONS, LlamaIndexMember
 from llamaindex_blender.messages import calls_of_message, to_prompt
 from llamaindex_blender.output import ResponseWriter, blended_response
+from llamaindex_blender.serialisation import load_part, write_part
 from llamaindex_blender.spans import TracedMember
 from llamaindex_blender.tools import acceptance, describe, normalised_choice
 from llamaindex_blender.windows import fusing_reserve, shared_window
@@ -180,27 +179,6 @@ def _is_list(llms: Any) -> bool:
     return isinstance(llms, Sequence) and not isinstance(llms, str)
 
 
-def _loaded(llm: Any) -> Any:
-    """Make an LLM from its serialised form; return anything else unchanged."""
-    if not isinstance(llm, dict):
-        return llm
-    try:
-        return load_llm(llm)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{llm.get('class_name')!r} cannot be made from its serialised form ({error}); make it yourself and pass "
-            "it in llms=[...] or fuser=..."
-        ) from error
-
-
-def _plain(part: Any) -> dict[str, Any]:
-    """Convert a part of the blend to plain JSON types; a part without a serialised form becomes its name."""
-    if isinstance(part, BaseComponent):
-        return part.to_dict()
-    name = getattr(part, "name", None) or getattr(part, "__name__", None)
-    return {"class_name": type(part).__name__, **({"name": str(name)} if name else {})}
-
-
 class BlendedLLM(BlendFields, ChatLLM):
     """Blends several LLMs into one: all answer, a ranker orders, the best answers are fused.
 
@@ -256,12 +234,12 @@ class BlendedLLM(BlendFields, ChatLLM):
     @model_validator(mode="before")
     @classmethod
     def _load_llms(cls, values: Any) -> Any:
-        """Accept LLMs in their serialised form."""
+        """Accept LLMs, ranker, fuser and fuse policy in their serialised form."""
         if not isinstance(values, dict):
             return values
-        loaded = {name: _loaded(values[name]) for name in ("fuser",) if name in values}
+        loaded = {name: load_part(values[name], name) for name in ("ranker", "fuser", "fuse_when") if name in values}
         if _is_list(values.get("llms")):
-            loaded["llms"] = [_loaded(llm) for llm in values["llms"]]
+            loaded["llms"] = [load_part(llm, "llms") for llm in values["llms"]]
         return {**values, **loaded}
 
     # -- what the blend is -------------------------------------------------------------------------------
@@ -319,11 +297,11 @@ class BlendedLLM(BlendFields, ChatLLM):
 
     @field_serializer("llms")
     def _serialise_llms(self, llms: list[Any]) -> list[dict[str, Any]]:
-        return [_plain(llm) for llm in llms]
+        return [write_part(llm) for llm in llms]
 
     @field_serializer("ranker", "fuser", "fuse_when")
     def _serialise_part(self, part: Any) -> Any:
-        return part if part is None or isinstance(part, str) else _plain(part)
+        return write_part(part)
 
     def __getstate__(self) -> dict[str, Any]:
         # the base class removes what cannot be pickled, so the copy would use default settings

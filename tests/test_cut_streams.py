@@ -51,7 +51,7 @@ def test_a_members_stream(client, asynchronous):
 @pytest.mark.parametrize("words", [3, 60])
 def test_a_fuser_that_breaks_off_gives_way_to_the_best_answer(blend, words):
     """Also if so much was sent already that it cannot be taken back."""
-    best = "Blue light is scattered more than red."
+    best = " ".join(f"It is light number {number} of many." for number in range(12))
     script = {"a": "Blue light.", "b": best, "f": Reply(" ".join(f"word{n}" for n in range(words)), breaks_off=True)}
     client = langchain if blend is LangChainBlend else llamaindex
     with ScriptedServer(script) as server:
