@@ -10,6 +10,7 @@ whenever it may. Both ask a server on loopback. An app asserts what its result m
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib
 import logging
 import platform
@@ -25,11 +26,16 @@ App = Callable[[Any], object]
 
 def tried(app: App, model: Any) -> str:
     """Run one app; return ``works``, or its error in a few words."""
+    # as at the start of a program; LlamaIndex takes the thread's loop if there is one
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     try:
         app(model)
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
         return f"{type(error).__name__}: {first[:80]}".replace("|", "/")
+    finally:
+        loop.close()
     return "works"
 
 
