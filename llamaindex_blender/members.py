@@ -14,7 +14,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from blender_core.errors import ConfigurationError, MemberError, UnsupportedError
 from blender_core.events import Thought
 from blender_core.members.member import Member
-from blender_core.runtime.threads import iterate_in_thread, run_sync, stream_sync
+from blender_core.runtime.threads import iterate_in_thread, stream_sync
 from blender_core.text.thinking import ThinkingFilter, split_thinking
 from blender_core.types.answer import Answer, Price, ToolCall
 from blender_core.types.prompt import Prompt, unreadable
@@ -107,7 +107,7 @@ class LlamaIndexMember(Member):
         except NotImplementedError:
             if not self.has_native_async:
                 raise
-            return run_sync(lambda: self.agenerate(prompt))
+            return super().generate(prompt)
 
     async def agenerate(self, prompt: Prompt) -> Answer:
         """Ask the LLM without blocking the event loop; see ``generate``."""
