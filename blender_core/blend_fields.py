@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from blender_core.blender import Blender
+from blender_core.errors import ConfigurationError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import unless_read_by_program
 from blender_core.gather.policy import GatherPolicy
@@ -86,6 +87,11 @@ class BlendFields(BaseModel):
         settings = (*self.llms, *(getattr(self, name) for name in DEFAULTS))
         built = self._engine.built
         if built is None or not _same(built[0], settings):
+            if _holds(self, self):
+                raise ConfigurationError(
+                    f"this {type(self).__name__} contains itself, so a call would never end; take it out of its "
+                    "llms or fuser, or add a copy of it"
+                )
             built = (settings, self._build())
             self._engine.built = built
         return built[1]
@@ -119,6 +125,9 @@ class BlendFields(BaseModel):
         return self.fuser
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        if _holds(self, self):
+            yield "llms", "(contains itself)"
+            return
         blender = self._blender()
         yield "llms", [name for name, _ in self.members]
         yield "ranker", self.ranker if isinstance(self.ranker, str) else getattr(self.ranker, "name", self.ranker)
@@ -145,6 +154,29 @@ class _Engine:
 
     def __reduce__(self) -> tuple[Callable[[], "_Engine"], tuple[()]]:
         return _Engine, ()
+
+
+# where LLMs, members, fusers and runnables keep the LLMs inside them
+_INSIDE = ("llms", "fuser", "llm", "member", "_member", "runnable", "bound", "fallbacks", "first", "middle", "last")
+
+
+def _holds(blend: BaseModel, sought: object) -> bool:
+    """Tell whether an object is somewhere inside a blend."""
+    waiting: list[Any] = [blend]
+    seen: set[int] = set()
+    while waiting:
+        held = waiting.pop()
+        if id(held) in seen:
+            continue
+        seen.add(id(held))
+        # attributes only: a property could do anything
+        values = getattr(held, "__dict__", {})
+        parts = [values[name] for name in _INSIDE if name in values]
+        inside = [part for one in parts for part in (one if isinstance(one, list | tuple) else [one])]
+        if any(part is sought for part in inside):
+            return True
+        waiting += inside
+    return False
 
 
 def _from_environment(name: str) -> Any:

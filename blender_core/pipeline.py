@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from blender_core.errors import FusionError, QuorumError, RankerError
-from blender_core.events import FusionRejected, FusionStarted, Ranked, Token
+from blender_core.events import FusionRejected, FusionStarted, Ranked, Thought, Token
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import Decision, FuseContext
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
@@ -174,6 +174,8 @@ class BlendCall:
                 fused = await self._fuse(material)
         text = fused.text if fused is not None else _text_of(winner)
         if self._streaming and fused is None:
+            if thoughts := _answer_of(winner).thoughts:
+                self._runtime.emit(Thought(thoughts))
             for piece in _pieces(text):
                 self._runtime.emit(Token(piece))
         ended = clock()
@@ -325,7 +327,16 @@ class BlendCall:
         strongest = material.strongest
         if strongest.answer is None or is_refusal(strongest.answer.text):
             return f"{strongest.member}, the strongest member, refused"
-        return material.alone
+        return material.alone or self._fuser_unable(material.request)
+
+    def _fuser_unable(self, request: FusionInput) -> str:
+        """Why the fuser cannot take the prompt; empty if it can, or does not say."""
+        why_not = getattr(self._plan.fuser, "why_not", None)
+        try:
+            return (None if why_not is None else why_not(request)) or ""
+        except Exception as error:
+            self._degraded.append(f"the fuser's why_not raised {type(error).__name__}: {error}")
+            return ""
 
     def _no_means(self) -> str:
         """Why no fusion can be paid or be ready in time; empty if one can."""
@@ -368,7 +379,7 @@ class BlendCall:
                 request,
                 guard=plan.guard,
                 limit_s=min(limits) if limits else None,
-                emit_token=(lambda text: self._runtime.emit(Token(text))) if self._streaming else None,
+                emit=self._runtime.emit if self._streaming else None,
                 in_threads=self._runtime.in_threads,
                 semaphore=plan.semaphore,
                 may_be_cut=ended_by_length(_answer_of(sources[0]).finish_reason),
@@ -439,12 +450,14 @@ class BlendCall:
             degraded=tuple(self._degraded),
             timings=timings,
             usage=sum((usage for usage in used if usage is not None), Usage()),
-            usage_known=all(usage is not None for usage in used) and all(o.attempts <= 1 for o in outcomes),
+            usage_known=all(usage is not None and not usage.estimated for usage in used)
+            and all(o.attempts <= 1 for o in outcomes),
             cost=sum(known_costs) if known_costs else None,
             fuser=None if fused is None else fused.fuser,
             cut=self._cut,
             fusion_refused=self._fusion_refused,
             finish_reason=_answer_of(winner).finish_reason if fused is None else fused.finish_reason,
+            thoughts=_answer_of(winner).thoughts if fused is None else fused.thoughts,
         )
 
     def _told(self, decision: Decision, fused: FusedText | None) -> str:

@@ -12,6 +12,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import RunnableBindingBase
 
 from blender_core.errors import ConfigurationError, MemberError, UnsupportedError
+from blender_core.events import Thought
 from blender_core.members.member import Member
 from blender_core.runtime.threads import iterate_in_thread
 from blender_core.text.thinking import ThinkingFilter
@@ -110,7 +111,7 @@ class LangChainMember(RunnableMember):
         runnable, given = self._ready(prompt)
         return _answer(await runnable.ainvoke(given, self._config(prompt, counter)), prompt, counter)
 
-    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
+    def stream(self, prompt: Prompt) -> Iterator[str | Thought | Answer]:
         """Stream the runnable, blocking: pieces of text, then the answer."""
         if self._async_only or not self._streams:
             yield from super().stream(prompt)
@@ -122,7 +123,7 @@ class LangChainMember(RunnableMember):
                 yield text
         yield from stream.end(counter)
 
-    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
         """Stream the runnable: pieces of text, then the answer."""
         if not self._streams:
             async for item in super().astream(prompt):
@@ -373,7 +374,22 @@ def _joined(pieces: list[Any]) -> Answer:
         raise MemberError("the stream ended before it began")
     if isinstance(pieces[0], AIMessageChunk):
         chunks = [piece for piece in pieces if isinstance(piece, AIMessageChunk)]
-        return to_answer(chunks[0] + chunks[1:] if len(chunks) > 1 else chunks[0])
+        whole = chunks[0] + chunks[1:] if len(chunks) > 1 else chunks[0]
+        if _is_unfinished(whole):
+            raise MemberError("the stream ended before the model was done; the server may have been stopped")
+        return to_answer(whole)
     if isinstance(pieces[0], str):
         return to_answer("".join(pieces))
     return to_answer(pieces[-1])
+
+
+# models of these providers state at the end of a stream why it ended
+_STATING = frozenset({"deepseek", "groq", "moonshot", "openai", "openrouter", "xai"})
+
+
+def _is_unfinished(whole: AIMessageChunk) -> bool:
+    """Tell whether the end of a stream is missing: a connection that breaks may end it without an error."""
+    metadata = whole.response_metadata
+    # "status" is that of the Responses API
+    ended = metadata.get("finish_reason") or metadata.get("status") or whole.usage_metadata
+    return metadata.get("model_provider") in _STATING and not ended

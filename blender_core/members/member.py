@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from blender_core.errors import ConfigurationError, UnsupportedError
+from blender_core.events import Thought
 from blender_core.runtime.closed_loops import past_closed_loops
 from blender_core.runtime.threads import call_in_thread, run_sync
 from blender_core.types.answer import Answer, Price
-from blender_core.types.prompt import Prompt
+from blender_core.types.prompt import Prompt, unreadable
 
 __all__ = ["FunctionMember", "Member"]
 
@@ -64,21 +65,22 @@ class Member:
         """
         return await call_in_thread(self.generate, prompt)
 
-    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
+    def stream(self, prompt: Prompt) -> Iterator[str | Thought | Answer]:
         """Stream the answer, blocking: pieces of text, then one ``Answer``.
 
         Args:
             prompt: The prompt; do not change it.
 
         Yields:
-            Text as it comes, then the whole answer. Without native streaming the text is one piece.
+            Text as it comes, thoughts as ``Thought``, then the whole answer. Without native streaming the text is one
+            piece.
         """
         answer = self.generate(prompt)
         if answer.text:
             yield answer.text
         yield answer
 
-    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
         """Stream the answer without blocking the event loop; see ``stream``.
 
         Args:
@@ -158,6 +160,10 @@ class FunctionMember(Member):
     def can_call_tools(self, tools: list[Any]) -> bool:
         """Return ``False``: a function of text cannot call tools."""
         return False
+
+    def why_not(self, prompt: Prompt) -> str | None:
+        """Refuse images, sound and files: the function gets text."""
+        return unreadable(prompt)
 
     def generate(self, prompt: Prompt) -> Answer:
         """Call the function with the flattened prompt.

@@ -20,7 +20,7 @@ from blender_core.runtime.extras import require
 from blender_core.text.thinking import ThinkingFilter, split_thinking
 from blender_core.types.answer import Answer, Price, ToolCall, Usage
 from blender_core.types.media import Media
-from blender_core.types.prompt import Message, Prompt
+from blender_core.types.prompt import Message, Prompt, unreadable
 
 __all__ = [
     "OpenAIMember",
@@ -237,6 +237,10 @@ class OpenAIMember(Member):
                     yield text
         for part in parts.end():
             yield part
+
+    def why_not(self, prompt: Prompt) -> str | None:
+        """Refuse sound and files, which are not sent to the server."""
+        return unreadable(prompt, "image")
 
     def close(self) -> None:
         """Close the connections of blocking calls; those of an event loop close with the loop."""

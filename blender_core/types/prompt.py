@@ -10,10 +10,10 @@ from typing import Any
 
 from blender_core.errors import ConfigurationError
 from blender_core.types.answer import ToolCall
-from blender_core.types.media import Media
+from blender_core.types.media import Media, MediaKind
 from blender_core.types.votes import normalised_call
 
-__all__ = ["Message", "Prompt", "PromptLike"]
+__all__ = ["Message", "Prompt", "PromptLike", "unreadable"]
 
 _ROLES = ("system", "user", "assistant", "tool")
 _SPEAKERS = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
@@ -85,6 +85,11 @@ class Prompt:
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
 
     @property
+    def media(self) -> tuple[Media, ...]:
+        """The images, sounds and files of all turns, in order."""
+        return tuple(part for turn in self.messages for part in turn.parts if isinstance(part, Media))
+
+    @property
     def text(self) -> str:
         """The prompt as one text, for rankers and fusers.
 
@@ -128,6 +133,24 @@ class Prompt:
     def __reduce__(self) -> tuple[type[Prompt], tuple[Any, ...]]:
         # the read-only view of the options cannot be pickled
         return type(self), (self.messages, self.native, dict(self.options), self.purpose, self.structured, self.member)
+
+
+def unreadable(prompt: Prompt, *readable: MediaKind) -> str | None:
+    """Tell why a member that reads some kinds of content only cannot take a prompt.
+
+    Args:
+        prompt: The prompt.
+        readable: The kinds that it reads besides text.
+
+    Returns:
+        The reason; ``None`` if it can read everything.
+
+    Examples:
+        >>> unreadable(Prompt.of([{"role": "user", "content": [{"type": "image_url", "image_url": "https://x/y"}]}]))
+        'it reads no image'
+    """
+    kind = next((media.kind for media in prompt.media if media.kind not in readable), None)
+    return None if kind is None else f"it reads no {kind}"
 
 
 PromptLike = str | Prompt | Sequence[Message | tuple[str, str] | Mapping[str, Any]]

@@ -146,6 +146,7 @@ class BlendResult:
         fusion_refused: Why the best answer was kept instead of the text that the fuser wrote; ``None`` if no fusion was
             refused. It is no fault: the guard did its work.
         finish_reason: Why the final text ended, as the provider calls it; ``None`` if unknown.
+        thoughts: What the model thought that wrote the final text; not in ``to_dict``.
     """
 
     text: str
@@ -165,6 +166,7 @@ class BlendResult:
     cut: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     fusion_refused: str | None = None
     finish_reason: str | None = None
+    thoughts: str = field(default="", repr=False)
 
     @property
     def is_degraded(self) -> bool:
