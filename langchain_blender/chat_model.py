@@ -29,6 +29,7 @@ from blender_core.types.prompt import Prompt
 from blender_core.types.result import BlendResult
 from langchain_blender.caching import WholeAnswersCache, identity
 from langchain_blender.composition import model_of
+from langchain_blender.errors import as_model_errors
 from langchain_blender.members import LangChainMember, adapt, why_no_tools
 from langchain_blender.messages import to_prompt
 from langchain_blender.output import ChunkWriter, blended_message
@@ -332,14 +333,16 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
     ) -> ChatResult:
         call = self._prepare(messages, stop, run_manager, kwargs)
         blender = self._blender()
-        return self._chat_result(call, call.context.run(lambda: blender.blend(call.prompt, accept=call.accept)))
+        with as_model_errors():
+            return self._chat_result(call, call.context.run(lambda: blender.blend(call.prompt, accept=call.accept)))
 
     async def _agenerate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: _Manager = None, **kwargs: Any
     ) -> ChatResult:
         call = self._prepare(messages, stop, run_manager, kwargs)
         blend = self._blender().ablend(call.prompt, accept=call.accept)
-        return self._chat_result(call, await asyncio.create_task(blend, context=call.context))
+        with as_model_errors():
+            return self._chat_result(call, await asyncio.create_task(blend, context=call.context))
 
     def _stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: _Manager = None, **kwargs: Any
@@ -347,7 +350,7 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         call = self._prepare(messages, stop, run_manager, kwargs)
         writer = ChunkWriter(self.model_name, call.stop)
         stream = self._blender().stream(call.prompt, accept=call.accept)
-        with contextlib.closing(iterate_in_context(stream, call.context)) as events:
+        with as_model_errors(), contextlib.closing(iterate_in_context(stream, call.context)) as events:
             for event in events:
                 yield from writer.chunks(event)
 
@@ -357,10 +360,11 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         call = self._prepare(messages, stop, run_manager, kwargs)
         writer = ChunkWriter(self.model_name, call.stop)
         stream = self._blender().astream(call.prompt, accept=call.accept)
-        async with contextlib.aclosing(aiterate_in_context(stream, call.context)) as events:
-            async for event in events:
-                for chunk in writer.chunks(event):
-                    yield chunk
+        with as_model_errors():
+            async with contextlib.aclosing(aiterate_in_context(stream, call.context)) as events:
+                async for event in events:
+                    for chunk in writer.chunks(event):
+                        yield chunk
 
     def _generate_with_cache(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
         return BaseChatModel._generate_with_cache(self._caching_whole_answers(), messages, *args, **kwargs)

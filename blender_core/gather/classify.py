@@ -25,7 +25,7 @@ from blender_core.errors import (
 )
 from blender_core.types.outcome import Status
 
-__all__ = ["Failure", "classify"]
+__all__ = ["Failure", "classify", "http_status"]
 
 _RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 _REFUSAL_WORDS = (
@@ -99,7 +99,7 @@ def classify(error: BaseException) -> Failure:
     if own is not None:
         return Failure(own[0], own[1], retry_after, reason)
     names = " ".join(cls.__name__.lower() for cls in type(error).__mro__)
-    code = _http_status(error)
+    code = http_status(error)
     if _has(names, _REFUSAL_WORDS) or "content_filter" in _provider_code(error):
         return Failure(Status.REFUSED, False, None, reason)
     if code in (None, 400, 413, 422) and _TOO_LONG.search(f"{names} {_provider_code(error)} {text}"):
@@ -161,7 +161,15 @@ def _number(digits: str) -> int:
     return int(digits.replace(",", "") or 0)
 
 
-def _http_status(error: BaseException) -> int | None:
+def http_status(error: BaseException) -> int | None:
+    """Read the HTTP status of a member's exception.
+
+    Args:
+        error: The exception.
+
+    Returns:
+        The status, also that of its response; ``None`` if it has none.
+    """
     for holder in (error, getattr(error, "response", None)):
         for attribute in ("status_code", "status", "code", "http_status"):
             value = getattr(holder, attribute, None)
