@@ -99,9 +99,8 @@ def test_servers_that_cannot_be_reached_are_a_connection_error():
     ],
 )
 def test_failures_of_several_kinds_say_whether_a_further_call_may_succeed(one, other, quorum, retryable):
-    with ScriptedServer({"x": one, "y": other}) as server:
-        with pytest.raises(ModelError) as caught:
-            blend([client(server, "x"), client(server, "y")], quorum=quorum).invoke("Hi")
+    with ScriptedServer({"x": one, "y": other}) as server, pytest.raises(ModelError) as caught:
+        blend([client(server, "x"), client(server, "y")], quorum=quorum).invoke("Hi")
     assert caught.value.is_retryable is retryable
     assert not isinstance(caught.value, ModelRateLimitError)
 
@@ -120,9 +119,9 @@ def test_a_member_that_cannot_do_the_call_does_not_hide_the_kind():
 )
 def test_the_error_carries_the_wait_after_which_the_quorum_may_answer(waits, quorum, seconds):
     replies = [Reply("busy", status=429, headers={"Retry-After": wait} if wait else {}) for wait in waits]
-    with ScriptedServer(dict(zip("xy", replies, strict=True))) as server:
-        with pytest.raises(ModelRateLimitError) as caught:
-            blend([client(server, "x"), client(server, "y")], quorum=quorum).invoke("Hi")
+    script = dict(zip("xy", replies, strict=True))
+    with ScriptedServer(script) as server, pytest.raises(ModelRateLimitError) as caught:
+        blend([client(server, "x"), client(server, "y")], quorum=quorum).invoke("Hi")
     assert caught.value.retry_after == seconds
 
 
