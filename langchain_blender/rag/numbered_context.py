@@ -12,7 +12,7 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import Runnable, RunnableAssign, RunnableLambda, RunnableParallel, RunnablePick
 
 from blender_core.types.prompt import Prompt
-from langchain_blender.composition import first_step
+from langchain_blender.composition import first_step, stated_name
 from langchain_blender.rag.question import earlier_turns, input_reader, question_only, question_prompt
 
 __all__ = ["numbered", "retrieval_chain"]
@@ -50,7 +50,7 @@ def retrieval_chain(retriever: Runnable[Any, list[Document]], answer: Runnable[A
         '8080 [1].'
     """
     writes = _PROMPT | answer if isinstance(first_step(answer), BaseLanguageModel) else answer
-    query = input_reader(retriever, retriever.get_name(), otherwise=question_only)
+    query = input_reader(retriever, stated_name(retriever), otherwise=question_only)
     retrieves = RunnableAssign(RunnableParallel(context=RunnablePick(_QUERY) | retriever))
     # the result of RunnablePassthrough.assign cannot be pickled
     answers = RunnableAssign(RunnableParallel(answer=_Step(_shown).runnable() | writes))
