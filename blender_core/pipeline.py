@@ -421,10 +421,11 @@ class BlendCall:
         called = [outcome for outcome in outcomes if outcome.attempts and outcome.status is not Status.UNSUPPORTED]
         used = [outcome.usage for outcome in called]
         costs = [outcome.cost for outcome in called]
+        wrote = self._fuser_wrote
+        fuser_usage, fuser_cost = (None, None) if wrote is None else (wrote.usage, wrote.cost)
         if decision.fuse:
-            wrote = self._fuser_wrote
-            used.append(None if wrote is None else wrote.usage)
-            costs.append(None if wrote is None else wrote.cost)
+            used.append(fuser_usage)
+            costs.append(fuser_cost)
         known_costs = [cost for cost in costs if cost is not None]
         return BlendResult(
             text=fused.text if fused is not None else _text_of(winner),
@@ -444,6 +445,8 @@ class BlendCall:
             cut=self._cut,
             fusion_refused=self._fusion_refused,
             finish_reason=_answer_of(winner).finish_reason if fused is None else fused.finish_reason,
+            fuser_usage=fuser_usage,
+            fuser_cost=fuser_cost,
         )
 
     def _time_left(self) -> float | None:

@@ -26,7 +26,7 @@ def model(*script, name: str = "m", **settings) -> FakeChatModel:
 
 
 def blend(*members, **settings) -> BlendedLLM:
-    return BlendedLLM(llms=list(members), **{"ranker": FakeRanker(), "fuser": None, **settings})
+    return BlendedLLM(llms=list(members), **{"report": "full", "ranker": FakeRanker(), "fuser": None, **settings})
 
 
 def record(message: AIMessage, name: str) -> dict:

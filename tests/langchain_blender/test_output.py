@@ -28,7 +28,7 @@ def model(*script, name: str = "m") -> FakeChatModel:
 
 def blend(*members, **settings) -> BlendedLLM:
     llms = [member if isinstance(member, FakeChatModel) else model(member) for member in members]
-    return BlendedLLM(llms=llms, **{"ranker": FakeRanker(), "fuser": None, **settings})
+    return BlendedLLM(llms=llms, **{"report": "full", "ranker": FakeRanker(), "fuser": None, **settings})
 
 
 def said(text, **metadata) -> AIMessage:
