@@ -17,7 +17,19 @@ REPORT_EVENT = "blend"
 """Name of the custom event that carries the whole report."""
 
 _SLIM = ("winner", "degraded", "degraded_reasons", "fusion_refused", "decision", "confidence", "fused", "fuser")
-_SLIM_CANDIDATE = ("model", "served_by", "status", "reason", "score", "rank", "invalid", "flaw", "latency_s")
+_SLIM_CANDIDATE = (
+    "model",
+    "served_by",
+    "status",
+    "reason",
+    "score",
+    "rank",
+    "fused",
+    "invalid",
+    "flaw",
+    "latency_s",
+    "attempts",
+)
 # the blend states these itself; a provider's name would make readers take the content for that provider's
 _STATED = frozenset({"blend", "finish_reason", "logprobs", "token_usage", "usage"})
 

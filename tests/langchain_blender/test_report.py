@@ -13,9 +13,11 @@ from langchain_core.prompts import ChatPromptTemplate
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from pydantic import ValidationError
+from rich.console import Console
 
 from blender_core import FunctionMember, Price
 from blender_core.testing import FakeFuser, FakeRanker
+from blender_core.view import blend_table
 from langchain_blender import BlendedLLM, LangChainMember
 from langchain_blender.testing import FakeChatModel
 
@@ -188,3 +190,11 @@ def test_an_unknown_usage_and_cost_are_left_out():
 def test_a_report_that_does_not_exist_is_refused():
     with pytest.raises(ValidationError, match="'full', 'slim' or 'none'"):
         blend(*TWO, report="short")
+
+
+def test_the_short_report_can_be_shown_as_a_table():
+    console = Console(width=120)
+    message = blend(*TWO, model("c", OSError("down")), max_retries=0).invoke("Hi")
+    with console.capture() as shown:
+        console.print(blend_table(message.response_metadata["blend"]))
+    assert "down" in shown.get()
