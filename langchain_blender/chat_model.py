@@ -223,6 +223,20 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
 
             llm.invoke("Hi").response_metadata["blend"]["winner"]
 
+    Serialization:
+        As for any model outside langchain-core, the loader names the classes that it allows.
+
+        .. code-block:: python
+
+            from langchain_core.load import dumpd, load
+
+            load(
+                dumpd(llm),
+                allowed_objects=[BlendedLLM, ChatOpenAI],
+                valid_namespaces=["langchain_blender"],
+                secrets_from_env=True,
+            )
+
     Raises:
         pydantic.ValidationError: A setting cannot work; the message is the ``ConfigurationError``'s.
 
@@ -249,6 +263,20 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
     @property
     def _llm_type(self) -> str:
         return _PROVIDER
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Always ``True``: ``dumpd`` writes it, without secrets, if its members can be written."""
+        return True
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """Settings that LangChain would leave out of the written form."""
+        # ``load`` refuses these objects instead of losing them
+        objects = {name: getattr(self, name) for name in ("guard", "policy", "semaphore", "member_prior")}
+        given = {name: value for name, value in objects.items() if value is not None}
+        # ``None``, no limit, is not their default
+        return {"timeout": self.timeout, "deadline": self.deadline, **given}
 
     @property
     def _identifying_params(self) -> dict[str, Any]:

@@ -286,7 +286,8 @@ class ChildRunChatModel(BaseChatModel):
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         run = kwargs.pop(RUN_KEYWORD, None)
-        key = super()._get_llm_string(stop=stop, **kwargs)
+        # not the serialized form, which does not tell two rankers or functions apart
+        key = str(sorted({**self._get_invocation_params(stop=stop, **kwargs), **kwargs}.items()))
         # members' answers depend on what is configurable, but not on a thread's id or LangGraph's own entries
         configurable = {} if run is None else run.config.get("configurable", {})
         chosen = sorted((k, v) for k, v in configurable.items() if not k.startswith("__") and k not in _NOT_CHOICES)
