@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from blender_core.blender import Blender
+from blender_core.errors import ConfigurationError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SemaphoresByLimit, SharedSemaphore
@@ -51,6 +52,12 @@ class BlendFields(BaseModel):
 
     _engine: "_Engine" = PrivateAttr(default_factory=lambda: _Engine())
 
+    def __init__(self, *given: Any, **settings: Any) -> None:
+        if given:
+            name = type(self).__name__
+            raise ConfigurationError(f"{name} takes keywords only; write {name}(llms=[a, b, ...])")
+        super().__init__(**settings)
+
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, values: Any) -> Any:
@@ -59,6 +66,10 @@ class BlendFields(BaseModel):
             aliases = {field.alias for field in cls.model_fields.values() if field.alias}
             given = [name for name in values if name not in cls._ignored_names]
             check_keywords(given, {*cls.model_fields, *aliases}, cls.__name__)
+            llms = values.get("llms", [])
+            # pydantic would make a list of the fields of a single model
+            if not isinstance(llms, list | tuple):
+                raise ConfigurationError(f"llms is one {type(llms).__name__}; give a list, such as llms=[a, b]")
         return values
 
     @model_validator(mode="after")
