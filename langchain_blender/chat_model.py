@@ -360,6 +360,8 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         return counters_of([model_of(runnable) for runnable in members])
 
     def _as_member(self, llm: Any) -> Any:
+        if isinstance(llm, str):
+            raise ConfigurationError(f"{llm!r} is a name; pass the model: init_chat_model({llm!r})")
         member = adapt(llm)
         return llm if member is NotImplemented else member
 

@@ -206,6 +206,7 @@ def test_the_default_ranker_is_not_loaded_before_it_is_needed():
     [
         ({"llms": []}, "has no members"),
         ({"llms": [object()]}, "not an LLM"),
+        ({"llms": ["openai:gpt-4.1"]}, r"pass the model: init_chat_model\('openai:gpt-4.1'\)"),
         ({"llms": [model("x")], "quorum": 2}, "quorum is 2"),
         ({"llms": [model("x")], "top_k": 0}, "top_k is 0"),
         ({"llms": [model("x")], "ranke": "embedded"}, "did you mean ranker"),
