@@ -13,7 +13,7 @@ from langchain_blender.testing import FakeChatModel
 
 BEST = "The sky is blue since air scatters blue light far more than red light."
 OTHER = "Blue light is scattered the most of all colours."
-CUT = "The sky is blue since air scatters the short"
+CUT = "The sky is blue as a"
 IMAGE = {"type": "image", "url": "http://x/a.png", "mime_type": "image/png"}
 CITED = {
     "type": "text",
