@@ -53,6 +53,12 @@ class BlendFields(BaseModel):
 
     _engine: "_Engine" = PrivateAttr(default_factory=lambda: _Engine())
 
+    def __init__(self, *given: Any, **settings: Any) -> None:
+        if given:
+            name = type(self).__name__
+            raise ConfigurationError(f"{name} takes keywords only; write {name}(llms=[a, b, ...])")
+        super().__init__(**settings)
+
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, values: Any) -> Any:
@@ -61,6 +67,10 @@ class BlendFields(BaseModel):
             aliases = {field.alias for field in cls.model_fields.values() if field.alias}
             given = [name for name in values if name not in cls._ignored_names]
             check_keywords(given, {*cls.model_fields, *aliases}, cls.__name__)
+            llms = values.get("llms", [])
+            # pydantic would make a list of the fields of a single model
+            if not isinstance(llms, list | tuple):
+                raise ConfigurationError(f"llms is one {type(llms).__name__}; give a list, such as llms=[a, b]")
         return values
 
     @model_validator(mode="after")

@@ -433,10 +433,11 @@ class BlendCall:
         called = [outcome for outcome in outcomes if outcome.attempts and outcome.status not in unable]
         used = [outcome.usage for outcome in called]
         costs = [outcome.cost for outcome in called]
+        wrote = self._fuser_wrote
+        fuser_usage, fuser_cost = (None, None) if wrote is None else (wrote.usage, wrote.cost)
         if decision.fuse:
-            wrote = self._fuser_wrote
-            used.append(None if wrote is None else wrote.usage)
-            costs.append(None if wrote is None else wrote.cost)
+            used.append(fuser_usage)
+            costs.append(fuser_cost)
         known_costs = [cost for cost in costs if cost is not None]
         return BlendResult(
             text=fused.text if fused is not None else _text_of(winner),
@@ -458,6 +459,8 @@ class BlendCall:
             fusion_refused=self._fusion_refused,
             finish_reason=_answer_of(winner).finish_reason if fused is None else fused.finish_reason,
             thoughts=_answer_of(winner).thoughts if fused is None else fused.thoughts,
+            fuser_usage=fuser_usage,
+            fuser_cost=fuser_cost,
         )
 
     def _told(self, decision: Decision, fused: FusedText | None) -> str:

@@ -22,11 +22,11 @@ from langchain_blender.capabilities import why_no_model
 from langchain_blender.composition import (
     RunnableMember,
     change_model,
-    configured_name,
     first_step,
     holds_graph,
     model_of,
     models_of,
+    stated_name,
 )
 from langchain_blender.messages import to_answer, to_messages
 from langchain_blender.structured import AskedSchema, asked_schema, in_own_way, told, with_json_text
@@ -296,7 +296,7 @@ def _metadata_of(runnable: Runnable[Any, Any]) -> Mapping[str, Any]:
 def _name_of(runnable: Runnable[Any, Any]) -> str:
     model = model_of(runnable)
     if model is None:
-        return configured_name(runnable) or runnable.get_name()
+        return stated_name(runnable)
     if model.name:
         return model.name
     stated = model._get_ls_params().get("ls_model_name") if isinstance(model, BaseChatModel) else None

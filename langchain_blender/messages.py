@@ -18,6 +18,7 @@ from langchain_core.messages import (
     ToolMessage,
     message_chunk_to_message,
 )
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call as langchain_call
 from langchain_core.prompt_values import ChatPromptValue
 
@@ -36,6 +37,7 @@ __all__ = [
     "to_messages",
     "to_prompt",
     "to_turn",
+    "usage_metadata",
     "usage_of",
 ]
 
@@ -308,8 +310,8 @@ def usage_of(message: AIMessage) -> tuple[Usage | None, float | None]:
     if message.usage_metadata is None:
         return None, None
     used: Mapping[str, Any] = message.usage_metadata
-    # langchain-core sets a cost of 0 on a cached answer
-    stated = used.get("total_cost")
+    # langchain-core sets a cost of 0 on a cached answer; a blend's own cost is next to its usage
+    stated = used.get("total_cost", message.response_metadata.get("total_cost"))
     usage = Usage(
         int(used.get("input_tokens") or 0),
         int(used.get("output_tokens") or 0),
@@ -317,6 +319,28 @@ def usage_of(message: AIMessage) -> tuple[Usage | None, float | None]:
         _details(used.get("output_token_details")),
     )
     return usage, float(stated) if isinstance(stated, int | float) else None
+
+
+def usage_metadata(usage: Usage, cost: float | None = None) -> UsageMetadata:
+    """Convert tokens to LangChain's form.
+
+    Args:
+        usage: Tokens.
+        cost: Their cost, as ``total_cost`` of the result; ``None`` leaves it out.
+
+    Returns:
+        The tokens with their details.
+
+    Examples:
+        >>> usage_metadata(Usage(3, 1))
+        {'input_tokens': 3, 'output_tokens': 1, 'total_tokens': 4}
+    """
+    total: Any = usage.to_dict()
+    if usage.input_details:
+        total["input_token_details"] = dict(usage.input_details)
+    if usage.output_details:
+        total["output_token_details"] = dict(usage.output_details)
+    return cast(UsageMetadata, total if cost is None else {**total, "total_cost": cost})
 
 
 def _copied(message: BaseMessage) -> BaseMessage:

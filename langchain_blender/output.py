@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import ToolCall as LangChainToolCall
 from langchain_core.messages.tool import ToolCallChunk, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
@@ -17,7 +17,10 @@ from blender_core.events import BlendEvent, Finished, FusionRejected, Token
 from blender_core.text.stop_sequences import StopFilter, cut_at_stop
 from blender_core.text.thinking import split_thinking
 from blender_core.types.result import BlendResult
+from langchain_blender.caching import WHOLE, is_whole
+from langchain_blender.messages import usage_metadata
 from langchain_blender.own_turns import OWN_TURNS, PRIVATE_KEYS, own_turns
+from langchain_blender.report import Report, response_metadata
 
 __all__ = ["ChunkWriter", "blended_message", "summed_usage"]
 
@@ -38,7 +41,7 @@ _PARAGRAPH = "\n\n"
 _PIECE_CHARACTERS = 24
 
 
-def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]) -> AIMessage:
+def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str], report: Report = "slim") -> AIMessage:
     """Convert the result of a call to a message.
 
     A fused text is plain text. A picked answer keeps its text, tool calls, standard content blocks and thoughts.
@@ -50,10 +53,10 @@ def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]
         result: The result.
         model_name: The blend's name.
         stop: Stop sequences; the text ends before the first.
+        report: How much of the report is in ``response_metadata["blend"]``.
 
     Returns:
-        A new message without an id. ``response_metadata["blend"]`` is ``BlendResult.to_dict()``; the usage is the sum
-        of all calls.
+        A new message without an id. The usage is the sum of all calls.
     """
     text, calls = cut_at_stop(result.text, stop), _tool_calls(result)
     return AIMessage(
@@ -61,7 +64,7 @@ def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]
         additional_kwargs=_thoughts(result),
         tool_calls=calls,
         usage_metadata=summed_usage(result),
-        response_metadata=_metadata(result, model_name) | _own_turns(result, text, calls),
+        response_metadata=response_metadata(result, model_name, report) | _own_turns(result, text, calls),
     )
 
 
@@ -74,10 +77,12 @@ class ChunkWriter:
     Args:
         model_name: The blend's name.
         stop: Stop sequences; the text ends before the first.
+        report: How much of the report is in the metadata.
     """
 
-    def __init__(self, model_name: str, stop: Sequence[str]) -> None:
+    def __init__(self, model_name: str, stop: Sequence[str], report: Report = "slim") -> None:
         self._model_name = model_name
+        self._report: Report = report
         self._stop = StopFilter(stop)
         self._sequences = stop
         self._sent = 0
@@ -118,8 +123,9 @@ class ChunkWriter:
             for piece in _pieces_of_call(call, index):
                 yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[piece]))
         text = cut_at_stop(result.text, self._sequences)
-        metadata = _metadata(result, self._model_name) | _own_turns(result, text, calls)
-        metadata["blend"]["rejected_characters"] = self._taken_back
+        metadata = response_metadata(result, self._model_name, self._report) | _own_turns(result, text, calls)
+        if metadata["blend"]:
+            metadata["blend"]["rejected_characters"] = self._taken_back
         last = AIMessageChunk(
             content="",
             additional_kwargs=_thoughts(result),
@@ -127,7 +133,7 @@ class ChunkWriter:
             response_metadata=metadata,
             chunk_position="last",
         )
-        yield ChatGenerationChunk(message=last)
+        yield ChatGenerationChunk(message=last, generation_info={WHOLE: is_whole(result)})
 
 
 def summed_usage(result: BlendResult) -> UsageMetadata | None:
@@ -139,22 +145,10 @@ def summed_usage(result: BlendResult) -> UsageMetadata | None:
     Returns:
         The sum with its details; ``None`` if no call reported its usage.
     """
-    usage = result.usage
-    if not usage.total_tokens and not result.usage_known:
+    if not result.usage.total_tokens and not result.usage_known:
         return None
-    total = UsageMetadata(
-        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, total_tokens=usage.total_tokens
-    )
-    if usage.input_details:
-        total["input_token_details"] = cast(InputTokenDetails, dict(usage.input_details))
-    if usage.output_details:
-        total["output_token_details"] = cast(OutputTokenDetails, dict(usage.output_details))
-    return total
-
-
-def _metadata(result: BlendResult, model_name: str) -> dict[str, Any]:
-    # no model_provider: the content is standard, and the summed usage is no context size
-    return {"model_name": model_name, "finish_reason": result.finish_reason or "stop", "blend": result.to_dict()}
+    # no cost, which is in the metadata: langchain-core cannot add two usages with a cost
+    return usage_metadata(result.usage)
 
 
 def _own_turns(result: BlendResult, text: str, calls: Sequence[LangChainToolCall]) -> dict[str, Any]:

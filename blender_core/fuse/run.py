@@ -20,7 +20,8 @@ from blender_core.types.answer import Answer, ended_by_length
 
 __all__ = ["RejectedFusionError", "run_fusion"]
 
-# a stream is held back until this much can be checked
+# a stream is held back until this much can be checked; longer if its first words may begin a text that is refused
+_OPENING_CHARACTERS = 24
 _HOLD_CHARACTERS = 120
 
 
@@ -199,11 +200,15 @@ class _Streamed:
         # white space at the start of a model's text is not part of the answer
         self._text += piece if self._text else piece.lstrip()
         # the step grows with the text, so that all checks together stay linear
-        if len(self._text) - self._checked >= max(_HOLD_CHARACTERS, self._checked // 2):
+        due = len(self._text) - self._checked >= max(_HOLD_CHARACTERS, self._checked // 2)
+        if due or (not self._checked and self._opens_well()):
             self._reject_if(self._check.beginning(self._text))
             self._checked = len(self._text)
         if self._checked:
             self._release()
+
+    def _opens_well(self) -> bool:
+        return len(self._text) >= _OPENING_CHARACTERS and not self._check.guard.suspects(self._text)
 
     def _reject_if(self, problem: str | None, fused: FusedText | None = None) -> None:
         if problem is not None:

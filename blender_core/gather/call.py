@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from blender_core.errors import EmptyAnswerError, MemberError, RefusedError, UnsupportedError
 from blender_core.events import BlendEvent, MemberRetrying, MemberStarted
-from blender_core.gather.classify import Failure, classify
+from blender_core.gather.classify import Failure, classify, http_status
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending, cost_of
@@ -118,6 +118,8 @@ class MemberCall:
             error=error,
             attempts=self.attempts,
             latency_s=self._elapsed(),
+            http_status=None if error is None else http_status(error),
+            retry_after=None if error is None else classify(error).retry_after,
         )
 
     async def _turn(self) -> tuple[MemberOutcome | None, float]:

@@ -26,7 +26,7 @@ from blender_core.errors import (
 from blender_core.runtime.closed_loops import foreign_loop
 from blender_core.types.outcome import Status
 
-__all__ = ["Failure", "classify"]
+__all__ = ["Failure", "classify", "http_status"]
 
 _RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 _REFUSAL_WORDS = (
@@ -122,7 +122,7 @@ def classify(error: BaseException) -> Failure:
         return Failure(Status.ERROR, False, None, _FOREIGN_LOOP)
     said = _provider_code(error, stated)
     names = " ".join([*(cls.__name__.lower() for cls in type(error).__mro__), said.replace("_", "")])
-    code = _http_status(error, stated)
+    code = http_status(error)
     if _has(names, _REFUSAL_WORDS) or "flagged_input" in _metadata(stated):
         return Failure(Status.REFUSED, False, None, reason)
     if code in (None, 400, 413, 422) and _TOO_LONG.search(f"{names} {said} {text}"):
@@ -211,11 +211,20 @@ def _number(digits: str) -> int:
     return int(digits.replace(",", "") or 0)
 
 
-def _http_status(error: BaseException, stated: Mapping[str, Any]) -> int | None:
+def http_status(error: BaseException) -> int | None:
+    """Read the HTTP status of a member's exception.
+
+    Args:
+        error: The exception.
+
+    Returns:
+        The status, also that of its response or of the error object in its reply; ``None`` if it has none.
+    """
     attributes = ("status_code", "status", "code", "http_status")
     values = [
         getattr(holder, name, None) for holder in (error, getattr(error, "response", None)) for name in attributes
     ]
+    stated = _stated(error)
     for value in (*values, stated.get("code"), stated.get("status")):
         code = int(value) if isinstance(value, str) and re.fullmatch("[1-5][0-9][0-9]", value) else value
         if isinstance(code, int) and 100 <= code <= 599:

@@ -93,6 +93,7 @@ class CandidateRecord:
         outcome, answer = self.outcome, self.outcome.answer
         return {
             "model": outcome.member,
+            "served_by": None if answer is None else answer.model,
             "text": self.text,
             "status": outcome.status.value,
             "reason": outcome.reason,
@@ -141,6 +142,8 @@ class BlendResult:
         usage_known: Whether every call that was started reported its usage.
         cost: Sum of all known costs, ``None`` if none is known.
         fuser: Name of the fuser that wrote the text, if it is fused.
+        fuser_usage: Tokens of the fuser, also if its text was refused; ``None`` if it was not asked or did not say.
+        fuser_cost: Their cost, ``None`` if it is unknown.
         cut: Tokens that did not fit a window: ``"ranker"`` or ``"fuser"`` -> candidate's member name or
             ``"prompt"`` -> tokens.
         fusion_refused: Why the best answer was kept instead of the text that the fuser wrote; ``None`` if no fusion was
@@ -167,6 +170,8 @@ class BlendResult:
     fusion_refused: str | None = None
     finish_reason: str | None = None
     thoughts: str = field(default="", repr=False)
+    fuser_usage: Usage | None = None
+    fuser_cost: float | None = None
 
     @property
     def is_degraded(self) -> bool:
@@ -192,6 +197,8 @@ class BlendResult:
             "confidence": None if self.ranking is None else self.ranking.confidence,
             "fused": list(self.fused),
             "fuser": self.fuser,
+            "fuser_usage": None if self.fuser_usage is None else self.fuser_usage.to_dict(),
+            "fuser_cost": self.fuser_cost,
             "timings_s": {stage: round(seconds, 4) for stage, seconds in self.timings.to_dict().items()},
             "usage": self.usage.to_dict(),
             "usage_known": self.usage_known,

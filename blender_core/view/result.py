@@ -252,11 +252,11 @@ def _members(blend: Mapping[str, Any], *, bars: bool) -> Table:
 
 
 def _answer(one: Mapping[str, Any], why: str | None) -> Cell:
-    text = wording.printable(one["text"] or "").strip()
+    text = wording.printable(one.get("text") or "").strip()
     if why is not None:
         return Cell(why, "warning" if one["invalid"] else "error", more=text)
     if not text:
-        return Cell(wording.one_line(", ".join(map(_call, one["tool_calls"]))))
+        return Cell(wording.one_line(", ".join(map(_call, one.get("tool_calls", ())))))
     shown = wording.one_line(text, _PREVIEW)
     return Cell(shown, more="" if shown == text else text)
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from blender_core import Answer, Blender, FusePolicy, GatherPolicy, Prompt, Ranking, ToolCall, Usage
+from blender_core import Answer, Blender, Budget, FusePolicy, GatherPolicy, Prompt, Ranking, ToolCall, Usage
 from blender_core.errors import ConfigurationError
 from blender_core.events import Finished, FusionRejected, FusionStarted, MemberStarted, Ranked, Token
 from blender_core.rank.registry import resolve_ranker
@@ -434,6 +434,7 @@ def test_conversations_are_flattened_for_the_ranker():
         ({"fuser": "magic"}, "fuser is 'magic'"),
         ({"ranker": 3}, "ranker is int"),
         ({"gather_share": 1}, "gather_share is 1"),
+        ({"policy": GatherPolicy(budget=Budget(max_cost=1))}, "max_cost=1 cannot be kept: no price for"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_the_remedy(kwargs, message):

@@ -31,7 +31,7 @@ def model(*script, name: str = "m", **settings) -> FakeChatModel:
 
 
 def blend(*members, **settings) -> BlendedLLM:
-    return BlendedLLM(llms=list(members), **{"ranker": FakeRanker(), "fuser": None, **settings})
+    return BlendedLLM(llms=list(members), **{"report": "full", "ranker": FakeRanker(), "fuser": None, **settings})
 
 
 def record(message: AIMessage, name: str) -> dict:
@@ -211,6 +211,7 @@ def test_the_default_ranker_is_not_loaded_before_it_is_needed():
     [
         ({"llms": []}, "has no members"),
         ({"llms": [object()]}, "not an LLM"),
+        ({"llms": ["openai:gpt-4.1"]}, r"pass the model: init_chat_model\('openai:gpt-4.1'\)"),
         ({"llms": [model("x")], "quorum": 2}, "quorum is 2"),
         ({"llms": [model("x")], "top_k": 0}, "top_k is 0"),
         ({"llms": [model("x")], "ranke": "embedded"}, "did you mean ranker"),

@@ -13,7 +13,7 @@ from langchain_blender.testing import FakeChatModel
 
 BEST = "The sky is blue since air scatters blue light far more than red light."
 OTHER = "Blue light is scattered the most of all colours."
-CUT = "The sky is blue since air scatters the short"
+CUT = "The sky is blue as a"
 IMAGE = {"type": "image", "url": "http://x/a.png", "mime_type": "image/png"}
 CITED = {
     "type": "text",
@@ -28,7 +28,7 @@ def model(*script, name: str = "m") -> FakeChatModel:
 
 def blend(*members, **settings) -> BlendedLLM:
     llms = [member if isinstance(member, FakeChatModel) else model(member) for member in members]
-    return BlendedLLM(llms=llms, **{"ranker": FakeRanker(), "fuser": None, **settings})
+    return BlendedLLM(llms=llms, **{"report": "full", "ranker": FakeRanker(), "fuser": None, **settings})
 
 
 def said(text, **metadata) -> AIMessage:

@@ -14,7 +14,7 @@ PARTIAL = " ".join(f"word{number}" for number in range(30))
 
 def blend(**settings) -> BlendedLLM:
     members = [FakeChatModel(script=[text], model_name=text) for text in ("a short one", "the best answer of all")]
-    return BlendedLLM(llms=members, **{"ranker": FakeRanker(), "fuse_when": "always", **settings})
+    return BlendedLLM(llms=members, **{"report": "full", "ranker": FakeRanker(), "fuse_when": "always", **settings})
 
 
 def joined(chunks):

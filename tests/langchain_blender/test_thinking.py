@@ -17,7 +17,9 @@ def model(*script, name: str = "m") -> FakeChatModel:
 
 
 def blend(*members, **settings) -> BlendedLLM:
-    return BlendedLLM(llms=list(members), **{"ranker": FakeRanker(), "fuser": FakeFuser("fused"), **settings})
+    return BlendedLLM(
+        llms=list(members), **{"report": "full", "ranker": FakeRanker(), "fuser": FakeFuser("fused"), **settings}
+    )
 
 
 def test_what_was_thought_is_neither_ranked_nor_fused():

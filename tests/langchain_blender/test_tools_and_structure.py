@@ -39,7 +39,9 @@ def model(*script, name: str = "m", **settings) -> FakeChatModel:
 
 
 def blend(*members, **settings) -> BlendedLLM:
-    return BlendedLLM(llms=list(members), **{"ranker": FakeRanker(), "fuser": FakeFuser("fused"), **settings})
+    return BlendedLLM(
+        llms=list(members), **{"report": "full", "ranker": FakeRanker(), "fuser": FakeFuser("fused"), **settings}
+    )
 
 
 def record(message: AIMessage, name: str) -> dict:

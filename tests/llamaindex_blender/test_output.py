@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDepre
 QUESTION = [ChatMessage(content="Why is the sky blue?")]
 BEST = "The sky is blue since air scatters blue light far more than red light."
 OTHER = "Blue light is scattered the most of all colours."
-CUT = "The sky is blue since air scatters the short"
+CUT = "The sky is blue as a"
 IMAGE = ImageBlock(url="http://x/a.png")
 CITATION = CitationBlock(cited_content="Paris, France", source="e.org", title="E", additional_location_info={"page": 1})
 
