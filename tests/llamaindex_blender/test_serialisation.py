@@ -64,7 +64,7 @@ def test_members_and_an_llm_that_fuses_come_back(member):
 
 
 def test_settings_come_back():
-    policy = FusePolicy(clear_winner=0.7, fuse_json=True)
+    policy = FusePolicy(clear_winner=0.7, fuse_forms=True)
     llm = BlendedLLM(
         llms=[like("a")],
         ranker=LexicalConsensusRanker(),
