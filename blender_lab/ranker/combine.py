@@ -173,8 +173,9 @@ def fit_network(sources: Measured, config: CombinationConfig, *, seed: int = 0) 
 
     The network corrects the weighted sum, which is fitted first and is hard to beat among many candidates. The mean
     square of the corrections is penalised, times the number of other candidates in the group. Groups of two to sixteen
-    candidates are drawn from each record, since features depend on which candidates there are. Sources weigh as the configuration says, records of a source the
-    same, and pairs of a group the same. The mean of several fits with other groups is taken, which is a network again.
+    candidates are drawn from each record, since features depend on which candidates there are. Sources weigh as the
+    configuration says, records of a source the same, and pairs of a group the same. The mean of several fits with
+    other groups is taken, which is a network again.
 
     Args:
         sources: Measured records by source.
