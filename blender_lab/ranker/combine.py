@@ -172,9 +172,10 @@ def fit_network(sources: Measured, config: CombinationConfig, *, seed: int = 0) 
     """Fit the network by logistic regression on score differences (Bradley-Terry); without units a weighted sum.
 
     The network corrects the weighted sum, which is fitted first and is hard to beat among many candidates. The mean
-    square of the corrections is penalised. Groups of two to sixteen candidates are drawn from each record, since
-    features depend on which candidates there are. Sources weigh as the configuration says, records of a source the
-    same, and pairs of a group the same. The mean of several fits with other groups is taken, which is a network again.
+    square of the corrections is penalised, times the number of other candidates in the group. Groups of two to sixteen
+    candidates are drawn from each record, since features depend on which candidates there are. Sources weigh as the
+    configuration says, records of a source the same, and pairs of a group the same. The mean of several fits with
+    other groups is taken, which is a network again.
 
     Args:
         sources: Measured records by source.
@@ -187,25 +188,25 @@ def fit_network(sources: Measured, config: CombinationConfig, *, seed: int = 0) 
     Raises:
         ConfigurationError: No source with a weight has a pair.
     """
-    start = fit_weighted_sum(sources, config.weights)
     if not config.hidden:
-        return start
+        return fit_weighted_sum(sources, config.weights)
+    start = FeatureNetwork.weighted(**config.start) if config.start else fit_weighted_sum(sources, config.weights)
     drawn = [_pairs(sources, config.weights, np.random.default_rng([seed, fit])) for fit in range(config.fits)]
-    both = np.concatenate([side for first, second, _, _ in drawn for side in (first, second)])
+    both = np.concatenate([side for first, second, *_ in drawn for side in (first, second)])
     mean, scale = both.mean(axis=0).round(5), both.std(axis=0).round(7) + 1e-6
     unused = [index for index, name in enumerate(FEATURES) if name in config.without]
     offsets = start.linear.copy()
     offsets[unused] = 0.0
     fitted = []
-    for fit, (first, second, wanted, weights) in enumerate(drawn):
+    for fit, (first, second, wanted, weights, others) in enumerate(drawn):
         a, b = (torch.tensor((side - mean) / scale, dtype=torch.float32) for side in (first, second))
         a[:, unused] = b[:, unused] = 0.0
-        offset, target, weight = (
+        offset, target, weight, penalty = (
             torch.tensor(values, dtype=torch.float32)
-            for values in ((first - second) @ offsets, wanted, weights / weights.mean())
+            for values in ((first - second) @ offsets, wanted, weights / weights.mean(), config.penalty * others)
         )
         generator = torch.Generator().manual_seed(1000 * seed + fit)
-        parts = _fit(a, b, offset, target, weight, config, generator)
+        parts = _fit(a, b, offset, target, weight, penalty, config, generator)
         fitted.append([part.numpy().astype(np.float64) for part in parts])
     linear, hidden, bias, output = zip(*fitted, strict=True)
     count = config.fits
@@ -222,6 +223,7 @@ def _fit(
     offset: torch.Tensor,
     target: torch.Tensor,
     weight: torch.Tensor,
+    penalty: torch.Tensor,
     config: CombinationConfig,
     generator: torch.Generator,
 ) -> list[torch.Tensor]:
@@ -241,7 +243,7 @@ def _fit(
                 torch.tanh(a[rows] @ hidden.T + bias) - torch.tanh(b[rows] @ hidden.T + bias)
             ) @ output
             losses = binary_cross_entropy_with_logits(offset[rows] + correction, target[rows], reduction="none")
-            losses = losses + config.penalty * correction.square()
+            losses = losses + penalty[rows] * correction.square()
             optimiser.zero_grad()
             (weight[rows] * losses).mean().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -250,11 +252,12 @@ def _fit(
 
 def _pairs(
     sources: Measured, weights: Mapping[str, float], rng: np.random.Generator
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array, Array]:
     first: list[Array] = []
     second: list[Array] = []
     wanted: list[float] = []
     found: list[float] = []
+    others: list[int] = []
     for record, share in _weighted(sources, weights):
         groups = _groups(record, rng)
         for features, pairs in groups:
@@ -263,9 +266,10 @@ def _pairs(
                 second.append(features[j])
                 wanted.append(p)
                 found.append(share / len(groups) / len(pairs))
+                others.append(len(features) - 1)
     if not first:
         raise ConfigurationError(_NO_PAIR)
-    return np.array(first), np.array(second), np.array(wanted), np.array(found)
+    return np.array(first), np.array(second), np.array(wanted), np.array(found), np.array(others)
 
 
 def _groups(record: MeasuredRecord, rng: np.random.Generator) -> list[tuple[Array, list[PairTarget]]]:

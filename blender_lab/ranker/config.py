@@ -45,7 +45,8 @@ class CombinationConfig(Settings):
         hidden: Units of the hidden layer. 0 fits a weighted sum of the encoder's score and of agreement alone; the
             keys below do not count then.
         decay: AdamW's decay.
-        penalty: Of the squared correction of the weighted sum's logit.
+        start: Weights of the sum that the network corrects, by feature; by default they are fitted first.
+        penalty: Of the squared correction of a logit, for each other candidate in the group.
         epochs: Passes over the pairs.
         fits: Fits with other groups, of which the mean is taken.
         without: Features that are not used.
@@ -55,6 +56,7 @@ class CombinationConfig(Settings):
     texts: int = Field(default=1200, ge=10)
     hidden: int = Field(default=0, ge=0)
     decay: float = Field(default=1.0, ge=0)
+    start: dict[str, float] = Field(default_factory=dict)
     penalty: float = Field(default=0.02, ge=0)
     epochs: int = Field(default=25, ge=1)
     fits: int = Field(default=1, ge=1)
@@ -62,11 +64,12 @@ class CombinationConfig(Settings):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        strange = sorted(set(self.without) - set(FEATURES))
-        if strange:
-            raise ConfigurationError(
-                f"combination.without names {', '.join(strange)}; choose from {', '.join(FEATURES)}"
-            )
+        for key, names in (("without", self.without), ("start", self.start)):
+            strange = sorted(set(names) - set(FEATURES))
+            if strange:
+                raise ConfigurationError(
+                    f"combination.{key} names {', '.join(strange)}; choose from {', '.join(FEATURES)}"
+                )
         return self
 
 
