@@ -33,6 +33,7 @@ __all__ = [
     "from_turn",
     "message_text",
     "refusal_of",
+    "stated_thoughts",
     "to_answer",
     "to_messages",
     "to_prompt",
@@ -227,7 +228,8 @@ def to_answer(output: Any) -> Answer:
 finish_reason=None, refusal=None)
     """
     if isinstance(output, str):
-        return Answer(split_thinking(output)[1], native=AIMessage(content=str(output)))
+        thoughts, text = split_thinking(output)
+        return Answer(text, native=AIMessage(content=str(output)), thoughts=thoughts)
     if isinstance(output, Mapping) and isinstance(output.get("messages"), Sequence) and output["messages"]:
         output = output["messages"][-1]
     if isinstance(output, AIMessageChunk):
@@ -292,6 +294,31 @@ def refusal_of(message: AIMessage) -> str | None:
     if reason is not None and reason.lower() in _FILTERED:
         return f"finish reason {reason}"
     return None
+
+
+def stated_thoughts(message: AIMessage) -> list[str]:
+    """Return what a model thought: in blocks of the content, or in the keyword ``reasoning_content``.
+
+    Args:
+        message: A model's message, or a chunk of it.
+
+    Returns:
+        The thoughts, one for each block that has some; empty if there are none. Thoughts in tags are left in the text.
+
+    Examples:
+        >>> stated_thoughts(AIMessage([{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "Hi"}]))
+        ['hm']
+    """
+    stated = message.additional_kwargs.get("reasoning_content")
+    keyword = [stated] if isinstance(stated, str) and stated else []
+    if isinstance(message.content, str):
+        return keyword
+    kinds = {block.get("type") for block in message.content if isinstance(block, dict)}
+    # no need to convert the provider's blocks
+    if kinds <= _TEXT_BLOCKS | _MEDIA_BLOCKS:
+        return keyword
+    blocks = (block.get("reasoning") for block in message.content_blocks if block["type"] == "reasoning")
+    return [str(thought) for thought in blocks if thought] or keyword
 
 
 def usage_of(message: AIMessage) -> tuple[Usage | None, float | None]:
@@ -397,8 +424,9 @@ def _read(message: AIMessage) -> Answer:
         )
     usage, cost = usage_of(message)
     model = message.response_metadata.get("model_name") or message.response_metadata.get("model")
+    tagged, text = split_thinking(str(message.text))
     return Answer(
-        split_thinking(str(message.text))[1],
+        text,
         calls,
         usage,
         cost,
@@ -407,6 +435,7 @@ def _read(message: AIMessage) -> Answer:
         refusal_of(message),
         message,
         _holds_media(message),
+        "\n\n".join([*stated_thoughts(message), *([tagged] if tagged else [])]),
     )
 
 

@@ -75,10 +75,7 @@ class Member:
             Text as it comes, thoughts as ``Thought``, then the whole answer. Without native streaming the text is one
             piece.
         """
-        answer = self.generate(prompt)
-        if answer.text:
-            yield answer.text
-        yield answer
+        yield from _in_pieces(self.generate(prompt))
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
         """Stream the answer without blocking the event loop; see ``stream``.
@@ -87,15 +84,14 @@ class Member:
             prompt: The prompt; do not change it.
 
         Yields:
-            Text as it comes, then the whole answer.
+            Text and thoughts as they come, then the whole answer.
         """
         if self.has_native_async:
             answer = await self.agenerate(prompt)
         else:
             answer = await call_in_thread(self.generate, prompt)
-        if answer.text:
-            yield answer.text
-        yield answer
+        for piece in _in_pieces(answer):
+            yield piece
 
     def can_call_tools(self, tools: list[Any]) -> bool:
         """Decide if the member takes part in a call with these tools.
@@ -138,6 +134,14 @@ class Member:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
+
+
+def _in_pieces(answer: Answer) -> Iterator[str | Thought | Answer]:
+    if answer.thoughts:
+        yield Thought(answer.thoughts)
+    if answer.text:
+        yield answer.text
+    yield answer
 
 
 class FunctionMember(Member):
