@@ -25,7 +25,7 @@ from blender_core.errors import ConfigurationError
 from blender_core.events import Finished
 from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
-from blender_core.types.answer import Answer
+from blender_core.selection import Accept
 from blender_core.types.prompt import Prompt
 from blender_core.types.result import BlendResult
 from langchain_blender.acceptance import acceptance, wants_structure
@@ -55,14 +55,14 @@ class PreparedCall:
 
     Attributes:
         prompt: The prompt.
-        accept: The check of members' answers, or ``None``.
+        accept: The check of members' answers.
         context: The context in which the call runs.
         stop: Stop sequences.
         run: The run.
     """
 
     prompt: Prompt
-    accept: Callable[[Answer], str | None] | None
+    accept: Accept
     context: contextvars.Context
     stop: tuple[str, ...]
     run: BlendRun

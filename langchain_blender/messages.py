@@ -30,6 +30,7 @@ from blender_core.types.prompt import Message, Prompt
 from langchain_blender.own_turns import OWN_TURNS, is_blended, turn_for
 
 __all__ = [
+    "broken_call",
     "from_turn",
     "message_text",
     "refusal_of",
@@ -220,7 +221,7 @@ def to_answer(output: Any) -> Answer:
         The answer without the model's thoughts; ``native`` is the message.
 
     Raises:
-        MemberError: The output is none of these, or its tool calls cannot be parsed.
+        MemberError: The output is none of these.
 
     Examples:
         >>> to_answer(AIMessage("Hi", usage_metadata={"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}))
@@ -321,6 +322,25 @@ def stated_thoughts(message: AIMessage) -> list[str]:
     return [str(thought) for thought in blocks if thought] or keyword
 
 
+def broken_call(message: Any) -> str | None:
+    """Return why no tool call of a message can be made, though it holds some.
+
+    Args:
+        message: A model's message; anything else has no calls.
+
+    Returns:
+        The reason; ``None`` if there are calls that can be made, or none at all.
+
+    Examples:
+        >>> broken_call(AIMessage("", invalid_tool_calls=[{"name": "add", "args": "{", "id": "1", "error": "cut off"}]))
+        'a tool call that cannot be parsed: add({): cut off'
+    """
+    if not isinstance(message, AIMessage) or message.tool_calls or not message.invalid_tool_calls:
+        return None
+    broken = message.invalid_tool_calls[0]
+    return f"a tool call that cannot be parsed: {broken.get('name')}({broken.get('args')}): {broken.get('error')}"
+
+
 def usage_of(message: AIMessage) -> tuple[Usage | None, float | None]:
     """Read the usage and cost of a model's call.
 
@@ -417,11 +437,6 @@ def _is_thought(block: str | dict[str, Any]) -> bool:
 
 def _read(message: AIMessage) -> Answer:
     calls = tuple(ToolCall(call["name"], call["args"], call.get("id")) for call in message.tool_calls)
-    if message.invalid_tool_calls and not calls:
-        broken = message.invalid_tool_calls[0]
-        raise MemberError(
-            f"a tool call that cannot be parsed: {broken.get('name')}({broken.get('args')}): {broken.get('error')}"
-        )
     usage, cost = usage_of(message)
     model = message.response_metadata.get("model_name") or message.response_metadata.get("model")
     tagged, text = split_thinking(str(message.text))
@@ -434,7 +449,7 @@ def _read(message: AIMessage) -> Answer:
         _finish_reason(message),
         refusal_of(message),
         message,
-        _holds_media(message),
+        _holds_media(message) or broken_call(message) is not None,
         "\n\n".join([*stated_thoughts(message), *([tagged] if tagged else [])]),
     )
 

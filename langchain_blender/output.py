@@ -7,10 +7,10 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.messages.tool import ToolCall as LangChainToolCall
 from langchain_core.messages.tool import ToolCallChunk, tool_call, tool_call_chunk
+from langchain_core.messages.tool import ToolCall as LangChainToolCall
 from langchain_core.outputs import ChatGenerationChunk
 
 from blender_core.events import BlendEvent, Finished, FusionRejected, Thought, Token
@@ -63,6 +63,7 @@ def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]
         content=_content(result, text),
         additional_kwargs=_thoughts(result),
         tool_calls=calls,
+        invalid_tool_calls=_broken_calls(result),
         usage_metadata=summed_usage(result),
         response_metadata=response_metadata(result, model_name, report) | _own_turns(result, text, calls),
     )
@@ -130,6 +131,9 @@ class ChunkWriter:
         for index, call in enumerate(calls):
             for piece in _pieces_of_call(call, index):
                 yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[piece]))
+        for index, broken in enumerate(_broken_calls(result)):
+            piece = tool_call_chunk(name=broken["name"], args=broken["args"], id=broken["id"], index=index)
+            yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[piece]))
         text = cut_at_stop(result.text, self._sequences)
         metadata = response_metadata(result, self._model_name, self._report) | _own_turns(result, text, calls)
         if metadata["blend"]:
@@ -173,6 +177,12 @@ def _tool_calls(result: BlendResult) -> list[LangChainToolCall]:
         tool_call(name=call.name, args=dict(call.arguments), id=call.id or f"call_{uuid.uuid4().hex[:24]}")
         for call in result.answer.tool_calls
     ]
+
+
+def _broken_calls(result: BlendResult) -> list[InvalidToolCall]:
+    """Calls of a picked answer that cannot be read; agents tell the model of them."""
+    native = _native(result)
+    return [] if native is None or native.tool_calls else list(native.invalid_tool_calls)
 
 
 def _pieces_of_call(call: LangChainToolCall, index: int) -> Iterator[ToolCallChunk]:
