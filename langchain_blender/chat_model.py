@@ -47,6 +47,8 @@ __all__ = [
 
 _Manager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
 _PROVIDER = "blended-llm"
+# members are gathered whole, and refuse what a stream alone may be asked for
+_OF_STREAMS = frozenset({"stream", "stream_options", "stream_usage"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,7 @@ def prepare_call(
             f"model={options['model']!r} cannot be set for a call: the members are different models; "
             "bind it to a member, as in BlendedLLM(llms=[llm.bind(model=...), ...])"
         )
-    # LangChain switches between stream and invoke by "stream"; members are gathered whole
-    asked = {key: value for key, value in options.items() if key != "stream" and value is not None}
+    asked = {key: value for key, value in options.items() if key not in _OF_STREAMS and value is not None}
     sequences = (stop,) if stop and isinstance(stop, str) else tuple(stop or ())
     if sequences:
         asked["stop"] = list(sequences)
