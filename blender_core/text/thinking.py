@@ -65,6 +65,9 @@ class ThinkingFilter:
         self._opening = ""
         self._thought = False
         self._through = False
+        # stands before the next thought; white space around thoughts is none of theirs
+        self._gap = ""
+        self._blank = True
 
     def take(self, text: str) -> tuple[str, str]:
         """Take a piece; return the thoughts and the text that can be sent now."""
@@ -78,16 +81,15 @@ class ThinkingFilter:
                 if closed is None:
                     # the end may be the beginning of the closing tag
                     sure = max(0, len(self._pending) - len(self._opening))
-                    thoughts += self._pending[:sure]
+                    thoughts += self._shown(self._pending[:sure])
                     self._pending = self._pending[sure:]
                     return thoughts, ""
-                thoughts += self._pending[: closed.start()]
+                thoughts += self._shown(self._pending[: closed.start()])
                 self._pending = self._pending[closed.end() :]
-                self._opening = ""
+                self._opening, self._blank = "", True
             start = self._pending.lstrip()[: len(_TAGS[1])].translate(_LOWER)
             opened = next((tag for tag in _TAGS if start.startswith(tag)), None)
             if opened is not None:
-                thoughts += "\n\n" if self._thought else ""
                 self._pending = self._pending.lstrip()[len(opened) :]
                 self._opening, self._thought = opened, True
             elif any(tag.startswith(start) for tag in _TAGS):
@@ -98,7 +100,16 @@ class ThinkingFilter:
 
     def rest(self) -> tuple[str, str]:
         """Return the thoughts and the text that were held back."""
-        return (self._pending, "") if self._opening else ("", self._rest())
+        return (self._shown(self._pending), "") if self._opening else ("", self._rest())
+
+    def _shown(self, thought: str) -> str:
+        """The thought as it goes on after those that were shown."""
+        if self._blank:
+            thought = thought.lstrip()
+            thought = f"{self._gap}{thought}" if thought else ""
+        if thought:
+            self._gap, self._blank = "\n\n", False
+        return thought
 
     def _rest(self) -> str:
         rest, self._pending = self._pending, ""
