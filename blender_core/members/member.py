@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 from blender_core.errors import ConfigurationError, UnsupportedError
@@ -148,7 +149,7 @@ class FunctionMember(Member):
     """Answers with a function from text to text.
 
     Args:
-        function: Takes the flattened prompt, returns the answer.
+        function: Takes the flattened prompt, returns the answer; may be asynchronous.
         name: Shown in results; default is the function's name.
         price: Price of its tokens, if cost matters.
 
@@ -157,9 +158,13 @@ class FunctionMember(Member):
         'HI'
     """
 
-    def __init__(self, function: Callable[[str], str], *, name: str | None = None, price: Price | None = None) -> None:
+    def __init__(
+        self, function: Callable[[str], str | Awaitable[str]], *, name: str | None = None, price: Price | None = None
+    ) -> None:
         super().__init__(str(name or getattr(function, "__name__", "function")), price=price)
-        self._function = function
+        self._function: Callable[[str], Any] = function
+        called = getattr(function, "__call__", None)  # noqa: B004
+        self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
     def can_call_tools(self, tools: list[Any]) -> bool:
         """Return ``False``: a function of text cannot call tools."""
@@ -175,6 +180,24 @@ class FunctionMember(Member):
         Raises:
             UnsupportedError: The call has tools, which a function of text cannot call.
         """
+        self._refuse_tools(prompt)
+        return super().generate(prompt) if self._is_async else Answer(self._function(prompt.text))
+
+    async def agenerate(self, prompt: Prompt) -> Answer:
+        """Call the function with the flattened prompt; see ``generate``."""
+        self._refuse_tools(prompt)
+        return Answer(await self._function(prompt.text)) if self._is_async else await super().agenerate(prompt)
+
+    @property
+    def has_native_async(self) -> bool:
+        """Whether the function is asynchronous."""
+        return self._is_async
+
+    @property
+    def has_native_sync(self) -> bool:
+        """Whether the function is not asynchronous."""
+        return not self._is_async
+
+    def _refuse_tools(self, prompt: Prompt) -> None:
         if prompt.options.get("tools"):
             raise UnsupportedError(f"{self.name} is a function of text and cannot call tools; it takes no part here")
-        return Answer(self._function(prompt.text))
