@@ -28,7 +28,7 @@ from langchain_blender.composition import (
     models_of,
     stated_name,
 )
-from langchain_blender.messages import stated_thoughts, to_answer, to_messages
+from langchain_blender.messages import thought_blocks, to_answer, to_messages
 from langchain_blender.structured import AskedSchema, asked_schema, in_own_way, told, with_json_text
 from langchain_blender.tools import own_tools
 from langchain_blender.tracing import member_config
@@ -357,11 +357,15 @@ class _TextStream:
     def __init__(self) -> None:
         self._pieces: list[Any] = []
         self._filter = ThinkingFilter()
+        self._thought_at: int | str | None = None
 
     def take(self, piece: Any) -> Iterator[str | Thought]:
         self._pieces.append(piece)
-        if isinstance(piece, AIMessage):
-            yield from map(Thought, stated_thoughts(piece))
+        for block in thought_blocks(piece) if isinstance(piece, AIMessage) else ():
+            # the parts of a summary differ in their index
+            apart = "\n\n" if self._thought_at not in (None, block.get("index")) else ""
+            self._thought_at = block.get("index")
+            yield Thought(f"{apart}{block['reasoning']}")
         text = piece if isinstance(piece, str) else str(getattr(piece, "text", ""))
         yield from _told(*self._filter.take(text))
 

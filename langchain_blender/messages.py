@@ -34,7 +34,7 @@ __all__ = [
     "from_turn",
     "message_text",
     "refusal_of",
-    "stated_thoughts",
+    "thought_blocks",
     "to_answer",
     "to_messages",
     "to_prompt",
@@ -297,29 +297,31 @@ def refusal_of(message: AIMessage) -> str | None:
     return None
 
 
-def stated_thoughts(message: AIMessage) -> list[str]:
+def thought_blocks(message: AIMessage) -> list[Mapping[str, Any]]:
     """Return what a model thought: in blocks of the content, or in the keyword ``reasoning_content``.
 
     Args:
         message: A model's message, or a chunk of it.
 
     Returns:
-        The thoughts, one for each block that has some; empty if there are none. Thoughts in tags are left in the text.
+        Blocks with a ``reasoning`` that is not empty. Thoughts in tags are left in the text.
 
     Examples:
-        >>> stated_thoughts(AIMessage([{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "Hi"}]))
-        ['hm']
+        >>> thought_blocks(AIMessage([{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "Hi"}]))
+        [{'type': 'reasoning', 'reasoning': 'hm'}]
     """
     stated = message.additional_kwargs.get("reasoning_content")
-    keyword = [stated] if isinstance(stated, str) and stated else []
+    keyword: list[Mapping[str, Any]] = []
+    if isinstance(stated, str) and stated:
+        keyword = [{"type": "reasoning", "reasoning": stated}]
     if isinstance(message.content, str):
         return keyword
     kinds = {block.get("type") for block in message.content if isinstance(block, dict)}
     # no need to convert the provider's blocks
     if kinds <= _TEXT_BLOCKS | _MEDIA_BLOCKS:
         return keyword
-    blocks = (block.get("reasoning") for block in message.content_blocks if block["type"] == "reasoning")
-    return [str(thought) for thought in blocks if thought] or keyword
+    blocks = cast("list[Mapping[str, Any]]", message.content_blocks)
+    return [block for block in blocks if block["type"] == "reasoning" and block.get("reasoning")] or keyword
 
 
 def broken_call(message: Any) -> str | None:
@@ -450,7 +452,7 @@ def _read(message: AIMessage) -> Answer:
         refusal_of(message),
         message,
         _holds_media(message) or broken_call(message) is not None,
-        "\n\n".join([*stated_thoughts(message), *([tagged] if tagged else [])]),
+        "\n\n".join([*(block["reasoning"] for block in thought_blocks(message)), *([tagged] if tagged else [])]),
     )
 
 

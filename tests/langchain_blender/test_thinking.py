@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.outputs import ChatGenerationChunk
 
 from blender_core import OpenAIMember
 from blender_core.testing import FakeFuser, FakeRanker, Reply, ScriptedServer
@@ -149,3 +150,21 @@ def test_reasoning_of_one_member_is_not_sent_to_the_others(mark):
     assert keyword.additional_kwargs == {}
     assert foreign.content == blocks
     assert len(history[1].content) == 2
+
+
+class Summarising(FakeChatModel):
+    """Streams what it thinks as the parts of a summary, as a provider does."""
+
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        for index, word in [(0, "Both "), (0, "say Paris."), (1, "So "), (1, "do I.")]:
+            block = {"type": "reasoning", "reasoning": word, "index": index}
+            yield ChatGenerationChunk(message=AIMessageChunk(content=[block]))
+        yield ChatGenerationChunk(
+            message=AIMessageChunk(content=[{"type": "text", "text": "Paris it is.", "index": 2}])
+        )
+
+
+def test_parts_of_a_summary_stay_apart_in_a_stream():
+    chunks = list(blend(model("Paris"), model("It is"), fuser=Summarising(), fuse_when="always").stream("Capital?"))
+    message = chunks[0] + chunks[1:]
+    assert (reasoning(message), message.text) == (["Both say Paris.\n\nSo do I."], "Paris it is.")
