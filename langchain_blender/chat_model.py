@@ -512,12 +512,17 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             A runnable whose output meets the schema.
 
         Raises:
-            ConfigurationError: The method is unknown, it needs a schema, or no member can call tools.
+            ConfigurationError: The method is unknown, it needs a schema or its title, or no member can call tools.
         """
         asked = AskedSchema(schema, method, strict)
         traced = {"ls_structured_output_format": asked.traced()}
         if asked.method == "function_calling":
-            tool = SchemaTool(convert_tools([cast(Any, schema)], strict=strict)[0], asked)
+            described = convert_tools([cast(Any, schema)], strict=strict)[0]
+            if "function" not in described:
+                raise ConfigurationError(
+                    f'{schema!r} names no tool: give the JSON schema a "title", or pass method="json_schema"'
+                )
+            tool = SchemaTool(described, asked)
             return read_by(
                 self.bind_tools([tool], tool_choice="any", **traced, **kwargs), asked, include_raw=include_raw
             )
