@@ -13,8 +13,9 @@ from langchain_core.utils.json import parse_json_markdown
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from blender_core.runtime.extras import require
-from blender_core.selection import arguments_problem, tool_check
-from blender_core.types.answer import Answer, ToolCall
+from blender_core.selection import Accept, arguments_problem, tool_check
+from blender_core.types.answer import ToolCall
+from langchain_blender.messages import broken_call
 from langchain_blender.structured import asked_schema
 
 __all__ = ["acceptance", "violation", "wants_structure"]
@@ -136,19 +137,24 @@ def wants_structure(options: Mapping[str, Any], schema: Any) -> bool:
     return schema is not None or bool(options.get("response_format"))
 
 
-def acceptance(options: Mapping[str, Any], schema: Any) -> Callable[[Answer], str | None] | None:
+def acceptance(options: Mapping[str, Any], schema: Any) -> Accept:
     """Make the check of members' answers.
 
-    A tool call must name a bound tool and meet its schema; numbers and booleans may be written as text. If a call is
-    required, there must be one. Structured output must meet its schema.
+    A tool call must be readable, name a bound tool and meet its schema; numbers and booleans may be written as text. If
+    a call is required, there must be one. Structured output must meet its schema.
 
     Args:
         options: The call options.
         schema: The schema of ``with_structured_output``, or ``None``.
 
     Returns:
-        A function that returns why an answer cannot be used, or ``None``; ``None`` if every answer can be used.
+        A function that returns why an answer cannot be used, or ``None``.
     """
+    as_asked = _as_asked(options, schema)
+    return lambda answer: broken_call(answer.native) or as_asked(answer)
+
+
+def _as_asked(options: Mapping[str, Any], schema: Any) -> Accept:
     tools = options.get("tools") or []
     asked = asked_schema(options)
     text_schema, read = _response_schema(options.get("response_format")), json.loads
@@ -158,7 +164,7 @@ def acceptance(options: Mapping[str, Any], schema: Any) -> Callable[[Answer], st
         # the parser of ``with_structured_output`` reads JSON in a Markdown block too
         read = functools.partial(parse_json_markdown, parser=json.loads)
     if not tools and text_schema is None:
-        return None
+        return lambda _answer: None
     parameters = _parameters(tools)
     choice = options.get("tool_choice")
     if not parameters and all(choice != (tool.get("function") or {}).get("name") for tool in tools):

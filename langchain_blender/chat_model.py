@@ -25,7 +25,7 @@ from blender_core.errors import ConfigurationError
 from blender_core.events import Finished
 from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
-from blender_core.types.answer import Answer
+from blender_core.selection import Accept
 from blender_core.types.prompt import Prompt
 from blender_core.types.result import BlendResult
 from langchain_blender.acceptance import acceptance, wants_structure
@@ -47,6 +47,8 @@ __all__ = [
 
 _Manager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
 _PROVIDER = "blended-llm"
+# members are gathered whole, and refuse what a stream alone may be asked for
+_OF_STREAMS = frozenset({"stream", "stream_options", "stream_usage"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +57,14 @@ class PreparedCall:
 
     Attributes:
         prompt: The prompt.
-        accept: The check of members' answers, or ``None``.
+        accept: The check of members' answers.
         context: The context in which the call runs.
         stop: Stop sequences.
         run: The run.
     """
 
     prompt: Prompt
-    accept: Callable[[Answer], str | None] | None
+    accept: Accept
     context: contextvars.Context
     stop: tuple[str, ...]
     run: BlendRun
@@ -90,8 +92,7 @@ def prepare_call(
             f"model={options['model']!r} cannot be set for a call: the members are different models; "
             "bind it to a member, as in BlendedLLM(llms=[llm.bind(model=...), ...])"
         )
-    # LangChain switches between stream and invoke by "stream"; members are gathered whole
-    asked = {key: value for key, value in options.items() if key != "stream" and value is not None}
+    asked = {key: value for key, value in options.items() if key not in _OF_STREAMS and value is not None}
     sequences = (stop,) if stop and isinstance(stop, str) else tuple(stop or ())
     if sequences:
         asked["stop"] = list(sequences)
@@ -511,12 +512,17 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             A runnable whose output meets the schema.
 
         Raises:
-            ConfigurationError: The method is unknown, it needs a schema, or no member can call tools.
+            ConfigurationError: The method is unknown, it needs a schema or its title, or no member can call tools.
         """
         asked = AskedSchema(schema, method, strict)
         traced = {"ls_structured_output_format": asked.traced()}
         if asked.method == "function_calling":
-            tool = SchemaTool(convert_tools([cast(Any, schema)], strict=strict)[0], asked)
+            described = convert_tools([cast(Any, schema)], strict=strict)[0]
+            if "function" not in described:
+                raise ConfigurationError(
+                    f'{schema!r} names no tool: give the JSON schema a "title", or pass method="json_schema"'
+                )
+            tool = SchemaTool(described, asked)
             return read_by(
                 self.bind_tools([tool], tool_choice="any", **traced, **kwargs), asked, include_raw=include_raw
             )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import RunnableBindingBase
 
@@ -28,7 +28,7 @@ from langchain_blender.composition import (
     models_of,
     stated_name,
 )
-from langchain_blender.messages import to_answer, to_messages
+from langchain_blender.messages import thought_blocks, to_answer, to_messages
 from langchain_blender.structured import AskedSchema, asked_schema, in_own_way, told, with_json_text
 from langchain_blender.tools import own_tools
 from langchain_blender.tracing import member_config
@@ -112,19 +112,18 @@ class LangChainMember(RunnableMember):
         return _answer(await runnable.ainvoke(given, self._config(prompt, counter)), prompt, counter)
 
     def stream(self, prompt: Prompt) -> Iterator[str | Thought | Answer]:
-        """Stream the runnable, blocking: pieces of text, then the answer."""
+        """Stream the runnable, blocking: pieces of text and thoughts, then the answer."""
         if self._async_only or not self._streams:
             yield from super().stream(prompt)
             return
         counter, stream = UsageCounter(), _TextStream()
         runnable, given = self._ready(prompt)
         for piece in runnable.stream(given, self._config(prompt, counter)):
-            if text := stream.take(piece):
-                yield text
+            yield from stream.take(piece)
         yield from stream.end(counter)
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
-        """Stream the runnable: pieces of text, then the answer."""
+        """Stream the runnable: pieces of text and thoughts, then the answer."""
         if not self._streams:
             async for item in super().astream(prompt):
                 yield item
@@ -136,8 +135,8 @@ class LangChainMember(RunnableMember):
         counter, stream = UsageCounter(), _TextStream()
         runnable, given = self._ready(prompt)
         async for piece in runnable.astream(given, self._config(prompt, counter)):
-            if text := stream.take(piece):
-                yield text
+            for item in stream.take(piece):
+                yield item
         for item in stream.end(counter):
             yield item
 
@@ -353,20 +352,33 @@ def _kind(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
 
 
 class _TextStream:
-    """Collects the pieces of one stream, and removes thoughts from their text."""
+    """Collects the pieces of one stream, and tells thoughts from text."""
 
     def __init__(self) -> None:
         self._pieces: list[Any] = []
         self._filter = ThinkingFilter()
+        self._thought_at: int | str | None = None
 
-    def take(self, piece: Any) -> str:
+    def take(self, piece: Any) -> Iterator[str | Thought]:
         self._pieces.append(piece)
-        return self._filter.take(piece if isinstance(piece, str) else str(getattr(piece, "text", "")))
+        for block in thought_blocks(piece) if isinstance(piece, AIMessage) else ():
+            # the parts of a summary differ in their index
+            apart = "\n\n" if self._thought_at not in (None, block.get("index")) else ""
+            self._thought_at = block.get("index")
+            yield Thought(f"{apart}{block['reasoning']}")
+        text = piece if isinstance(piece, str) else str(getattr(piece, "text", ""))
+        yield from _told(*self._filter.take(text))
 
-    def end(self, counter: UsageCounter) -> Iterator[str | Answer]:
-        if rest := self._filter.rest():
-            yield rest
+    def end(self, counter: UsageCounter) -> Iterator[str | Thought | Answer]:
+        yield from _told(*self._filter.rest())
         yield counter.applied(_joined(self._pieces))
+
+
+def _told(thoughts: str, text: str) -> Iterator[str | Thought]:
+    if thoughts:
+        yield Thought(thoughts)
+    if text:
+        yield text
 
 
 def _joined(pieces: list[Any]) -> Answer:

@@ -30,9 +30,11 @@ from blender_core.types.prompt import Message, Prompt
 from langchain_blender.own_turns import OWN_TURNS, is_blended, turn_for
 
 __all__ = [
+    "broken_call",
     "from_turn",
     "message_text",
     "refusal_of",
+    "thought_blocks",
     "to_answer",
     "to_messages",
     "to_prompt",
@@ -219,7 +221,7 @@ def to_answer(output: Any) -> Answer:
         The answer without the model's thoughts; ``native`` is the message.
 
     Raises:
-        MemberError: The output is none of these, or its tool calls cannot be parsed.
+        MemberError: The output is none of these.
 
     Examples:
         >>> to_answer(AIMessage("Hi", usage_metadata={"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}))
@@ -227,7 +229,8 @@ def to_answer(output: Any) -> Answer:
 finish_reason=None, refusal=None)
     """
     if isinstance(output, str):
-        return Answer(split_thinking(output)[1], native=AIMessage(content=str(output)))
+        thoughts, text = split_thinking(output)
+        return Answer(text, native=AIMessage(content=str(output)), thoughts=thoughts)
     if isinstance(output, Mapping) and isinstance(output.get("messages"), Sequence) and output["messages"]:
         output = output["messages"][-1]
     if isinstance(output, AIMessageChunk):
@@ -292,6 +295,52 @@ def refusal_of(message: AIMessage) -> str | None:
     if reason is not None and reason.lower() in _FILTERED:
         return f"finish reason {reason}"
     return None
+
+
+def thought_blocks(message: AIMessage) -> list[Mapping[str, Any]]:
+    """Return what a model thought: in blocks of the content, or in the keyword ``reasoning_content``.
+
+    Args:
+        message: A model's message, or a chunk of it.
+
+    Returns:
+        Blocks with a ``reasoning`` that is not empty. Thoughts in tags are left in the text.
+
+    Examples:
+        >>> thought_blocks(AIMessage([{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "Hi"}]))
+        [{'type': 'reasoning', 'reasoning': 'hm'}]
+    """
+    stated = message.additional_kwargs.get("reasoning_content")
+    keyword: list[Mapping[str, Any]] = []
+    if isinstance(stated, str) and stated:
+        keyword = [{"type": "reasoning", "reasoning": stated}]
+    if isinstance(message.content, str):
+        return keyword
+    kinds = {block.get("type") for block in message.content if isinstance(block, dict)}
+    # no need to convert the provider's blocks
+    if kinds <= _TEXT_BLOCKS | _MEDIA_BLOCKS:
+        return keyword
+    blocks = cast("list[Mapping[str, Any]]", message.content_blocks)
+    return [block for block in blocks if block["type"] == "reasoning" and block.get("reasoning")] or keyword
+
+
+def broken_call(message: Any) -> str | None:
+    """Return why no tool call of a message can be made, though it holds some.
+
+    Args:
+        message: A model's message; anything else has no calls.
+
+    Returns:
+        The reason; ``None`` if there are calls that can be made, or none at all.
+
+    Examples:
+        >>> broken_call(AIMessage("", invalid_tool_calls=[{"name": "add", "args": "{", "id": "1", "error": "cut off"}]))
+        'a tool call that cannot be parsed: add({): cut off'
+    """
+    if not isinstance(message, AIMessage) or message.tool_calls or not message.invalid_tool_calls:
+        return None
+    broken = message.invalid_tool_calls[0]
+    return f"a tool call that cannot be parsed: {broken.get('name')}({broken.get('args')}): {broken.get('error')}"
 
 
 def usage_of(message: AIMessage) -> tuple[Usage | None, float | None]:
@@ -390,15 +439,11 @@ def _is_thought(block: str | dict[str, Any]) -> bool:
 
 def _read(message: AIMessage) -> Answer:
     calls = tuple(ToolCall(call["name"], call["args"], call.get("id")) for call in message.tool_calls)
-    if message.invalid_tool_calls and not calls:
-        broken = message.invalid_tool_calls[0]
-        raise MemberError(
-            f"a tool call that cannot be parsed: {broken.get('name')}({broken.get('args')}): {broken.get('error')}"
-        )
     usage, cost = usage_of(message)
     model = message.response_metadata.get("model_name") or message.response_metadata.get("model")
+    tagged, text = split_thinking(str(message.text))
     return Answer(
-        split_thinking(str(message.text))[1],
+        text,
         calls,
         usage,
         cost,
@@ -406,7 +451,8 @@ def _read(message: AIMessage) -> Answer:
         _finish_reason(message),
         refusal_of(message),
         message,
-        _holds_media(message),
+        _holds_media(message) or broken_call(message) is not None,
+        "\n\n".join([*(block["reasoning"] for block in thought_blocks(message)), *([tagged] if tagged else [])]),
     )
 
 

@@ -101,7 +101,8 @@ def turn_for(message: AIMessage, member: str) -> AIMessage | None:
     Returns:
         The member's own form. ``None`` if it has none, or if the text was changed since: then the change counts.
     """
-    turn = (message.response_metadata.get(OWN_TURNS) or {}).get(member)
+    turns = message.response_metadata.get(OWN_TURNS)
+    turn = turns.get(member) if isinstance(turns, Mapping) else None
     if not isinstance(turn, Mapping):
         return None
     content: Any = str(message.text)
@@ -112,6 +113,7 @@ def turn_for(message: AIMessage, member: str) -> AIMessage | None:
     return AIMessage(
         content,
         tool_calls=message.tool_calls,
+        invalid_tool_calls=message.invalid_tool_calls,
         additional_kwargs=dict(turn.get("additional_kwargs") or {}),
         response_metadata=dict(turn.get("response_metadata") or {}),
         id=turn.get("id"),

@@ -281,14 +281,18 @@ class _Stream:
             yield Thought(thought)
         if response.delta:
             self._deltas.append(response.delta)
-            if text := self._filter.take(response.delta):
-                yield text
+            yield from self._told(*self._filter.take(response.delta))
 
-    def end(self) -> Iterator[str | Answer]:
+    def _told(self, thoughts: str, text: str) -> Iterator[str | Thought]:
+        if thoughts:
+            yield Thought(thoughts)
+        if text:
+            yield text
+
+    def end(self) -> Iterator[str | Thought | Answer]:
         if self._last is None:
             raise MemberError(f"{self._name}: the stream ended without an answer")
-        if rest := self._filter.rest():
-            yield rest
+        yield from self._told(*self._filter.rest())
         if self._is_open:
             raise MemberError("the stream ended before the model was done; the server may have been stopped")
         answer = _answer(self._messages, self._last)

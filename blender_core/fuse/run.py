@@ -96,6 +96,8 @@ async def run_fusion(
     except (Exception, asyncio.CancelledError) as error:
         raise RejectedFusionError(f"{fuser.name}: {classify(error).reason}", streamed.sent, fault=True) from error
     if emit is not None and pieces is None:
+        if fused.thoughts:
+            emit(Thought(fused.thoughts))
         emit(Token(fused.text))
     return fused
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 from blender_core.errors import ConfigurationError, UnsupportedError
@@ -75,10 +76,7 @@ class Member:
             Text as it comes, thoughts as ``Thought``, then the whole answer. Without native streaming the text is one
             piece.
         """
-        answer = self.generate(prompt)
-        if answer.text:
-            yield answer.text
-        yield answer
+        yield from _in_pieces(self.generate(prompt))
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
         """Stream the answer without blocking the event loop; see ``stream``.
@@ -87,15 +85,14 @@ class Member:
             prompt: The prompt; do not change it.
 
         Yields:
-            Text as it comes, then the whole answer.
+            Text and thoughts as they come, then the whole answer.
         """
         if self.has_native_async:
             answer = await self.agenerate(prompt)
         else:
             answer = await call_in_thread(self.generate, prompt)
-        if answer.text:
-            yield answer.text
-        yield answer
+        for piece in _in_pieces(answer):
+            yield piece
 
     def can_call_tools(self, tools: list[Any]) -> bool:
         """Decide if the member takes part in a call with these tools.
@@ -140,11 +137,19 @@ class Member:
         return f"{type(self).__name__}({self.name!r})"
 
 
+def _in_pieces(answer: Answer) -> Iterator[str | Thought | Answer]:
+    if answer.thoughts:
+        yield Thought(answer.thoughts)
+    if answer.text:
+        yield answer.text
+    yield answer
+
+
 class FunctionMember(Member):
     """Answers with a function from text to text.
 
     Args:
-        function: Takes the flattened prompt, returns the answer.
+        function: Takes the flattened prompt, returns the answer; may be asynchronous.
         name: Shown in results; default is the function's name.
         price: Price of its tokens, if cost matters.
 
@@ -153,9 +158,13 @@ class FunctionMember(Member):
         'HI'
     """
 
-    def __init__(self, function: Callable[[str], str], *, name: str | None = None, price: Price | None = None) -> None:
+    def __init__(
+        self, function: Callable[[str], str | Awaitable[str]], *, name: str | None = None, price: Price | None = None
+    ) -> None:
         super().__init__(str(name or getattr(function, "__name__", "function")), price=price)
-        self._function = function
+        self._function: Callable[[str], Any] = function
+        called = getattr(function, "__call__", None)  # noqa: B004
+        self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
     def can_call_tools(self, tools: list[Any]) -> bool:
         """Return ``False``: a function of text cannot call tools."""
@@ -171,6 +180,24 @@ class FunctionMember(Member):
         Raises:
             UnsupportedError: The call has tools, which a function of text cannot call.
         """
+        self._refuse_tools(prompt)
+        return super().generate(prompt) if self._is_async else Answer(self._function(prompt.text))
+
+    async def agenerate(self, prompt: Prompt) -> Answer:
+        """Call the function with the flattened prompt; see ``generate``."""
+        self._refuse_tools(prompt)
+        return Answer(await self._function(prompt.text)) if self._is_async else await super().agenerate(prompt)
+
+    @property
+    def has_native_async(self) -> bool:
+        """Whether the function is asynchronous."""
+        return self._is_async
+
+    @property
+    def has_native_sync(self) -> bool:
+        """Whether the function is not asynchronous."""
+        return not self._is_async
+
+    def _refuse_tools(self, prompt: Prompt) -> None:
         if prompt.options.get("tools"):
             raise UnsupportedError(f"{self.name} is a function of text and cannot call tools; it takes no part here")
-        return Answer(self._function(prompt.text))

@@ -34,6 +34,7 @@ class Reply:
         breaks_off: End a stream after its words, as if the server had stopped.
         code: The ``code`` of an error body.
         parts: The content as a list of typed parts, in place of ``text``.
+        thoughts: What the model thought before, as ``reasoning_content`` beside the content.
         error: An error object that comes with status 200, in a stream after the words. It is at the top, or in the
             choice if ``finish_reason`` is ``"error"``.
         choices: Whether the body of such an error has choices too.
@@ -52,6 +53,7 @@ class Reply:
     breaks_off: bool = False
     code: str | None = None
     parts: Sequence[Mapping[str, Any] | str] = ()
+    thoughts: str = ""
     error: Mapping[str, Any] | None = None
     choices: bool = True
 
@@ -161,6 +163,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             content = list(reply.parts) or reply.text or None
             message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": reply.refusal}
+            if reply.thoughts:
+                message["reasoning_content"] = reply.thoughts
             if reply.tool_calls:
                 message["tool_calls"] = _tool_calls(reply)
             in_choice, at_top = _errors(reply)
@@ -184,7 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
-        deltas: list[dict[str, Any]] = [{"content": piece} for piece in words(reply.text)]
+        deltas: list[dict[str, Any]] = [{"reasoning_content": piece} for piece in words(reply.thoughts)]
+        deltas += [{"content": piece} for piece in words(reply.text)]
         deltas += [{"content": [part]} for part in reply.parts]
         if reply.refusal:
             deltas.append({"refusal": reply.refusal})

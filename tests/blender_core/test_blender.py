@@ -40,6 +40,24 @@ def test_the_best_is_picked_without_a_fuser():
     assert result.fused == ()
 
 
+async def spelled(text):
+    await asyncio.sleep(0)
+    return f"{text} is spelled out"
+
+
+class Speller:
+    async def __call__(self, text):
+        return await spelled(text)
+
+
+@pytest.mark.parametrize("function", [spelled, Speller()], ids=["function", "object"])
+def test_an_asynchronous_function_is_a_member(function):
+    blender = Blender([function, lambda text: text], ranker=FakeRanker(), fuser=function, fuse_when="always")
+    for result in (blender.blend("q"), asyncio.run(blender.ablend("q"))):
+        assert [record.outcome.answer.text for record in result.candidates] == ["q is spelled out", "q"]
+        assert result.text.endswith("is spelled out")
+
+
 def test_top_k_answers_are_fused_best_first():
     result = Blender(three(), ranker=close_ranker(), fuser=FakeFuser(), top_k=2).blend("q")
     assert result.text == "the longest answer of all a longer answer"

@@ -196,3 +196,12 @@ def test_a_fused_text_keeps_nobodys_thoughts():
     message = blend(*members, fuser=FakeFuser("Maybe rain"), fuse_when="always").invoke("Weather?")
     assert message.content == "Maybe rain"
     assert "SECRET" not in str(message)
+
+
+@pytest.mark.parametrize("kept", ["text", ["a"], {"m": "text"}, {"m": {"content": "text"}}])
+def test_an_entry_of_another_form_is_left_out(kept):
+    """Histories come from files, which anyone may have written."""
+    member = FakeChatModel(script=["It is 3."], model_name="m")
+    history = [HumanMessage("q"), AIMessage("a", response_metadata={"blend_own_turns": kept}), HumanMessage("1 and 2")]
+    assert BlendedLLM(llms=[member]).invoke(history).text == "It is 3."
+    assert member.calls[0].messages[1].text in ("a", "text")

@@ -179,3 +179,11 @@ def test_json_mode_works_without_a_schema(server):
 def test_what_cannot_be_asked_for_is_refused(arguments, message):
     with pytest.raises(ConfigurationError, match=message):
         blend(FakeChatModel(tools=False)).with_structured_output(**arguments)
+
+
+def test_a_schema_that_names_no_tool_is_refused_by_what_it_lacks():
+    llm = BlendedLLM(llms=[FakeChatModel()])
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    with pytest.raises(ConfigurationError, match='give the JSON schema a "title"'):
+        llm.with_structured_output(schema)
+    llm.with_structured_output(schema | {"title": "City"})

@@ -95,10 +95,30 @@ def test_text_is_set_aside_where_a_call_is_required():
     assert "tool call was required" in record(message, "a")["invalid"]
 
 
-def test_a_tool_call_that_cannot_be_parsed_is_an_error():
-    broken = AIMessage("", invalid_tool_calls=[{"name": "add", "args": "{", "id": "1", "error": "not JSON"}])
-    message = blend(model(broken, name="a"), model("x", name="b")).bind_tools([add]).invoke("Hi")
-    assert "cannot be parsed" in record(message, "a")["reason"]
+def broken_call(text: str = "") -> AIMessage:
+    return AIMessage(text, invalid_tool_calls=[{"name": "add", "args": "a is 1", "id": "1", "error": "not JSON"}])
+
+
+@pytest.mark.parametrize("text", ["", "Let me add them, that is easy."])
+def test_a_tool_call_that_cannot_be_parsed_is_set_aside(text):
+    message = blend(model(broken_call(text), name="a"), model("x", name="b")).bind_tools([add]).invoke("Hi")
+    assert "cannot be parsed" in record(message, "a")["invalid"]
+    assert (message.text, message.invalid_tool_calls) == ("x", [])
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_if_no_tool_call_can_be_parsed_the_agent_sees_it_as_of_one_model(streamed):
+    """A model's agent goes on, and tells the model of the call in the next turn."""
+    steps = broken_call("Let me see."), "Sorry, it is 3."
+    llm = blend(model(*steps, name="a"), model(*steps, name="b")).bind_tools([add])
+    if streamed:
+        chunks = list(llm.stream("1 and 2"))
+        message = chunks[0] + chunks[1:]
+    else:
+        message = llm.invoke("1 and 2")
+    assert [(call["name"], call["args"], call["id"]) for call in message.invalid_tool_calls] == [("add", "a is 1", "1")]
+    assert message.response_metadata["blend"]["degraded"]
+    assert llm.invoke([HumanMessage("1 and 2"), message, ToolMessage("broken", tool_call_id="1")]).text == steps[1]
 
 
 def test_members_bind_tools_in_their_own_way():

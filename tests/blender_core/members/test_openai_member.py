@@ -14,6 +14,7 @@ import openai
 
 from blender_core import Blender, Budget, Price, Prompt, Status, ToolCall, Usage
 from blender_core.errors import ConfigurationError, MemberError, QuorumError
+from blender_core.events import Thought
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
 from blender_core.members.openai_member import OpenAIMember
 from blender_core.testing import FakeMember
@@ -79,14 +80,32 @@ def test_stream_adds_up_to_the_answer(serve, asynchronous):
 
 
 @pytest.mark.parametrize("way", ["generate", "stream", "astream"])
-def test_thoughts_are_no_part_of_the_answer(serve, way):
-    asked = member(serve(m=["<think>\nShort waves scatter more.\n</think>\n\nBecause of scattering."]))
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply("<think>\nShort waves scatter more.\n</think>\n\nBecause of scattering."),
+        Reply("Because of scattering.", thoughts="Short waves scatter more."),
+        Reply(
+            parts=[
+                {"type": "thinking", "thinking": [{"type": "text", "text": "Short waves scatter more."}]},
+                {"type": "text", "text": "Because of scattering."},
+            ]
+        ),
+    ],
+    ids=["tag", "keyword", "part"],
+)
+def test_thoughts_are_told_from_the_answer(serve, reply, way):
+    asked = member(serve(m=[reply]))
     if way == "generate":
-        assert asked.generate(PROMPT).text == "Because of scattering."
-        return
-    pieces = asyncio.run(collect(asked.astream(PROMPT))) if way == "astream" else list(asked.stream(PROMPT))
-    *texts, answer = pieces
-    assert "".join(texts) == answer.text == "Because of scattering."
+        pieces = [asked.generate(PROMPT)]
+    else:
+        pieces = asyncio.run(collect(asked.astream(PROMPT))) if way == "astream" else list(asked.stream(PROMPT))
+    *streamed, answer = pieces
+    assert (answer.text, answer.thoughts) == ("Because of scattering.", "Short waves scatter more.")
+    if way != "generate":
+        assert "".join(piece for piece in streamed if isinstance(piece, str)) == answer.text
+        thoughts = [piece.text for piece in streamed if isinstance(piece, Thought)]
+        assert "".join(thoughts).strip() == answer.thoughts
 
 
 def test_a_short_text_that_might_have_been_a_thought_is_streamed_whole(serve):
@@ -261,7 +280,7 @@ def test_content_in_parts(serve, way, parts, text):
         assert asked.generate(PROMPT).text == text
         return
     *pieces, answer = list(asked.stream(PROMPT)) if way == "stream" else asyncio.run(collect(asked.astream(PROMPT)))
-    assert ("".join(pieces), answer.text) == (text, text)
+    assert ("".join(piece for piece in pieces if isinstance(piece, str)), answer.text) == (text, text)
 
 
 @pytest.mark.parametrize("arguments", ['{"city": ', '["Oslo"]'])
