@@ -1,6 +1,7 @@
 """Context windows: what a query engine is told, and who takes part in a call."""
 
 import asyncio
+import threading
 
 import pytest
 from llama_index.core import Document, SummaryIndex
@@ -91,6 +92,30 @@ def test_the_fuser_is_one_whose_window_holds_the_answers():
     assert not report.raw["blend"]["degraded"]
 
 
+async def test_a_server_that_does_not_tell_its_window_holds_up_only_its_own_member():
+    told = threading.Event()
+
+    class Server(ScriptedLLM):
+        @property
+        def metadata(self):
+            if made:
+                told.wait(20)
+            return super().metadata
+
+    made = False
+    members = [Server(model="mute", context_window=8192), model(8192), model(8192)]
+    llm = BlendedLLM(llms=members, fuser=None, timeout=0.3, quorum=2)
+    made = True
+    turns = asyncio.create_task(asyncio.sleep(0.1))
+    try:
+        response = await llm.achat([ChatMessage("short")])
+        # other tasks of the event loop went on
+        assert turns.done()
+        assert response.raw["blend"]["candidates"][0]["reason"] == "no answer within 0.3 s"
+    finally:
+        told.set()
+
+
 # -- images -------------------------------------------------------------------------------------------
 
 
@@ -148,6 +173,5 @@ def test_nesting_reads_each_members_metadata_once():
     llm = BlendedLLM(llms=[Counted()], fuser=None)
     for _ in range(12):
         llm = BlendedLLM(llms=[llm, ScriptedLLM()], fuser=None, ranker="longest")
-    read.clear()
     assert llm.metadata.is_function_calling_model
     assert len(read) == 1
