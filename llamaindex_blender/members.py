@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -135,18 +136,16 @@ class LlamaIndexMember(Member):
         if prompt.options.get("tools"):
             yield from super().stream(prompt)
             return
-        messages, options = self._asked(prompt)
-        stream = _Stream(self.name, messages)
+        began = False
         try:
-            for response in self.llm.stream_chat(messages, **options):
-                yield from stream.take(response)
+            for item in self._blocking_stream(prompt):
+                began = True
+                yield item
         except NotImplementedError:
-            if stream.began:
+            if began:
                 raise
             native = self._asynchronous.streams is not None
             yield from stream_sync(lambda: self.astream(prompt)) if native else super().stream(prompt)
-            return
-        yield from stream.end()
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
         """Stream without blocking the event loop; see ``stream``."""
@@ -154,24 +153,36 @@ class LlamaIndexMember(Member):
             async for item in super().astream(prompt):
                 yield item
             return
-        if self._asynchronous.streams is None:
-            async for item in iterate_in_thread(lambda: self.stream(prompt)):
-                yield item
-            return
-        messages, options = self._asked(prompt)
-        stream = _Stream(self.name, messages)
+        native = self._asynchronous.streams is not None
+        items = self._native_stream(prompt) if native else iterate_in_thread(lambda: self._blocking_stream(prompt))
+        began = False
         try:
-            async for response in self._asynchronous.stream(messages, options):
-                for item in stream.take(response):
+            async with aclosing(items):  # type: ignore[type-var]
+                async for item in items:
+                    began = True
                     yield item
         except NotImplementedError:
-            if stream.began:
+            if began:
                 raise
+            # on this event loop, to which the LLM's connections belong
             async for item in super().astream(prompt):
                 yield item
-            return
-        for item in stream.end():
-            yield item
+
+    def _blocking_stream(self, prompt: Prompt) -> Iterator[str | Thought | Answer]:
+        messages, options = self._asked(prompt)
+        stream = _Stream(self.name, messages)
+        for response in self.llm.stream_chat(messages, **options):
+            yield from stream.take(response)
+        yield from stream.end()
+
+    async def _native_stream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
+        messages, options = self._asked(prompt)
+        stream = _Stream(self.name, messages)
+        async for response in self._asynchronous.stream(messages, options):
+            for item in stream.take(response):
+                yield item
+        for last in stream.end():
+            yield last
 
     def why_not(self, prompt: Prompt) -> str | None:
         """Tell why the LLM cannot take a prompt; the engine asks this before each call.
@@ -271,10 +282,6 @@ class _Stream:
         self._finish_reason: str | None = None
         self._is_open = False
         self._filter = ThinkingFilter()
-
-    @property
-    def began(self) -> bool:
-        return self._last is not None
 
     def take(self, response: ChatResponse) -> Iterator[str | Thought]:
         self._last = response
