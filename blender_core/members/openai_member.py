@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from blender_core.errors import ConfigurationError, MemberError
+from blender_core.events import Thought
 from blender_core.members.member import Member
 from blender_core.runtime.extras import require
 from blender_core.text.thinking import ThinkingFilter, split_thinking
@@ -211,8 +212,8 @@ class OpenAIMember(Member):
         client = await self._async()
         return _answer(await client.chat.completions.create(**self._request(prompt)))
 
-    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
-        """Ask the model; yield the text as it comes, then the whole ``Answer``.
+    def stream(self, prompt: Prompt) -> Iterator[str | Thought | Answer]:
+        """Ask the model; yield text and thoughts as they come, then the whole ``Answer``.
 
         Raises:
             MemberError: The stream ended early, with neither a finish reason nor usage.
@@ -221,20 +222,17 @@ class OpenAIMember(Member):
         parts = _StreamParts()
         with self._sync().chat.completions.create(**self._request(prompt, stream=True)) as chunks:
             for chunk in chunks:
-                text = parts.take(chunk)
-                if text:
-                    yield text
+                yield from parts.take(chunk)
         yield from parts.end()
 
-    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
         """Stream without blocking the event loop; see ``stream``."""
         client = await self._async()
         parts = _StreamParts()
         async with await client.chat.completions.create(**self._request(prompt, stream=True)) as chunks:
             async for chunk in chunks:
-                text = parts.take(chunk)
-                if text:
-                    yield text
+                for piece in parts.take(chunk):
+                    yield piece
         for part in parts.end():
             yield part
 
@@ -303,6 +301,7 @@ class _StreamParts:
 
     def __init__(self) -> None:
         self._text: list[str] = []
+        self._thoughts: list[str] = []
         self._refusal: list[str] = []
         self._calls: dict[int, dict[str, str]] = {}
         self._usage: Usage | None = None
@@ -311,19 +310,19 @@ class _StreamParts:
         self._counted = False
         self._filter = ThinkingFilter()
 
-    def take(self, chunk: Any) -> str:
-        """Take one chunk and return its text, without thinking."""
+    def take(self, chunk: Any) -> Iterator[str | Thought]:
+        """Take one chunk, and yield its thoughts and its text."""
         self._model = chunk.model or self._model
         self._usage = _usage(chunk.usage) or self._usage
         if not chunk.choices:
             self._counted = chunk.usage is not None
-            return ""
+            return
         choice = chunk.choices[0]
         _raise_stated_error(chunk, choice)
         self._finish_reason = choice.finish_reason or self._finish_reason
         delta = choice.delta
         if delta is None:
-            return ""
+            return
         self._refusal.append(getattr(delta, "refusal", None) or "")
         for part in delta.tool_calls or []:
             call = self._calls.setdefault(part.index, {"id": "", "name": "", "arguments": ""})
@@ -331,9 +330,12 @@ class _StreamParts:
             if part.function is not None:
                 call["name"] += part.function.name or ""
                 call["arguments"] += _as_json(part.function.arguments)
-        text = _text(delta.content)
-        self._text.append(text)
-        return self._filter.take(text)
+        if thought := _thoughts(delta):
+            self._thoughts.append(thought)
+            yield Thought(thought)
+        self._text.append(_text(delta.content))
+        if text := self._filter.take(self._text[-1]):
+            yield text
 
     def end(self) -> Iterator[str | Answer]:
         """Yield the text that the thinking filter held back, then the answer."""
@@ -342,8 +344,9 @@ class _StreamParts:
         # the client hides the stream's end mark; usage comes after all text
         if self._finish_reason is None and not self._counted:
             raise MemberError("the stream ended before the model was done; the server may have been stopped")
+        tagged, text = split_thinking("".join(self._text))
         yield Answer(
-            split_thinking("".join(self._text))[1],
+            text,
             tool_calls=tuple(
                 _tool_call(call["name"], call["arguments"], call["id"]) for _, call in sorted(self._calls.items())
             ),
@@ -351,6 +354,7 @@ class _StreamParts:
             model=self._model,
             finish_reason=self._finish_reason,
             refusal=_refusal("".join(self._refusal), self._finish_reason),
+            thoughts="".join(self._thoughts) or tagged,
         )
 
 
@@ -404,13 +408,15 @@ def _answer(completion: Any) -> Answer:
     choice = choices[0]
     message = choice.message
     calls = [call for call in message.tool_calls or [] if getattr(call, "function", None) is not None]
+    tagged, text = split_thinking(_text(message.content))
     return Answer(
-        split_thinking(_text(message.content))[1],
+        text,
         tool_calls=tuple(_tool_call(call.function.name, _as_json(call.function.arguments), call.id) for call in calls),
         usage=_usage(completion.usage),
         model=completion.model,
         finish_reason=choice.finish_reason,
         refusal=_refusal(getattr(message, "refusal", None), choice.finish_reason),
+        thoughts=_thoughts(message) or tagged,
     )
 
 
@@ -434,6 +440,17 @@ def _text(content: Any) -> str:
         for part in content
         if isinstance(part, str) or (isinstance(part, Mapping) and part.get("type") in ("text", "output_text"))
     )
+
+
+def _thoughts(message: Any) -> str:
+    """Return what servers give as thoughts next to the content, or as parts of it."""
+    for name in ("reasoning_content", "reasoning"):
+        stated = getattr(message, name, None)
+        if isinstance(stated, str) and stated:
+            return stated
+    parts = message.content if isinstance(message.content, list) else []
+    thinking = [part.get("thinking") for part in parts if isinstance(part, Mapping)]
+    return "".join(inner if isinstance(inner, str) else _text(inner) for inner in thinking if inner)
 
 
 def _as_json(arguments: Any) -> str:

@@ -8,6 +8,7 @@ from llama_index.core import Document, SummaryIndex
 from llama_index.core.base.llms.types import ImageBlock, TextBlock
 from llama_index.core.llms import ChatMessage, CustomLLM, LLMMetadata, MockLLM
 from llama_index.core.llms.mock import MockFunctionCallingLLM
+from llama_index.core.utils import get_tokenizer
 
 from blender_core import LLMFuser
 from blender_core.errors import QuorumError
@@ -66,6 +67,14 @@ def test_a_member_with_too_small_a_window_takes_no_part(streamed):
     # the answer needs room too
     llm.complete("short", max_tokens=900)
     assert len(small.calls) == 1
+
+
+def test_a_prompt_in_another_script_may_fit_though_the_tokenizer_counts_more():
+    text = "Wie heiß wird er? 水壶最高可以加热到多少度" * 40
+    count = len(get_tokenizer()(text))
+    llm = BlendedLLM(llms=[model(count * 3 // 4), model(count // 3)], fuser=None)
+    records = llm.complete(text).raw["blend"]["candidates"]
+    assert [record["status"] for record in records] == ["ok", "too_long"]
 
 
 def test_a_window_that_is_only_llamaindexs_default_excludes_nobody():

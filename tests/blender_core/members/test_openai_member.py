@@ -82,7 +82,8 @@ def test_stream_adds_up_to_the_answer(serve, asynchronous):
 def test_thoughts_are_no_part_of_the_answer(serve, way):
     asked = member(serve(m=["<think>\nShort waves scatter more.\n</think>\n\nBecause of scattering."]))
     if way == "generate":
-        assert asked.generate(PROMPT).text == "Because of scattering."
+        answer = asked.generate(PROMPT)
+        assert (answer.text, answer.thoughts) == ("Because of scattering.", "Short waves scatter more.")
         return
     pieces = asyncio.run(collect(asked.astream(PROMPT))) if way == "astream" else list(asked.stream(PROMPT))
     *texts, answer = pieces
@@ -238,11 +239,12 @@ def test_tool_arguments_as_an_object(serve, streamed):
 
 @pytest.mark.parametrize("way", ["generate", "stream", "astream"])
 @pytest.mark.parametrize(
-    ("parts", "text"),
+    ("parts", "text", "thoughts"),
     [
         (
             [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Four."}],
             "Four.",
+            "hm",
         ),
         (
             [
@@ -251,17 +253,23 @@ def test_tool_arguments_as_an_object(serve, streamed):
                 {"type": "text", "text": "it is"},
             ],
             "Lima it is",
+            "",
         ),
-        (["<think>hm</think>", "Four", {"type": "output_text", "text": "."}, {"type": "text", "text": None}], "Four."),
+        (
+            ["<think>hm</think>", "Four", {"type": "output_text", "text": "."}, {"type": "text", "text": None}],
+            "Four.",
+            "hm",
+        ),
     ],
 )
-def test_content_in_parts(serve, way, parts, text):
+def test_content_in_parts(serve, way, parts, text, thoughts):
     asked = member(serve(m=[Reply(parts=parts)]))
     if way == "generate":
-        assert asked.generate(PROMPT).text == text
-        return
-    *pieces, answer = list(asked.stream(PROMPT)) if way == "stream" else asyncio.run(collect(asked.astream(PROMPT)))
-    assert ("".join(pieces), answer.text) == (text, text)
+        answer = asked.generate(PROMPT)
+    else:
+        *pieces, answer = list(asked.stream(PROMPT)) if way == "stream" else asyncio.run(collect(asked.astream(PROMPT)))
+        assert "".join(piece for piece in pieces if isinstance(piece, str)) == text
+    assert (answer.text, answer.thoughts) == (text, thoughts)
 
 
 @pytest.mark.parametrize("arguments", ['{"city": ', '["Oslo"]'])
