@@ -12,9 +12,10 @@ reason is ``BlendResult.fusion_refused``.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from blender_core.errors import FusionError, QuorumError, RankerError
@@ -24,7 +25,7 @@ from blender_core.fuse.policy import Decision, FuseContext
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
 from blender_core.fuse.run import RejectedFusionError, run_fusion
 from blender_core.gather.call import CallRuntime
-from blender_core.gather.gatherer import gather
+from blender_core.gather.gatherer import gather, quorum_of
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
@@ -33,6 +34,7 @@ from blender_core.rank.flaws import Flaw, find_flaws, move_behind
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.run import run_ranking
 from blender_core.rank.strength import Prior, preference, strongest_first
+from blender_core.runtime.threads import call_in_thread
 from blender_core.selection import Accept, Selection, check_answer, set_aside
 from blender_core.text.distinct import distinct_candidates
 from blender_core.text.refusal import is_refusal
@@ -128,7 +130,6 @@ class BlendCall:
         self._runtime = runtime
         self._accept = accept
         self._streaming = streaming
-        self._policy = _policy_of_call(plan, prompt)
         self._spending = Spending(plan.policy.budget, [member for _, member in plan.members])
         self._began = runtime.clock()
         self._degraded: list[str] = []
@@ -169,7 +170,7 @@ class BlendCall:
         if ranking is not None and not selection.reason:
             material = self._material(selection.outcomes, ranking, self._strongest_first(outcomes))
             sources = material.sources
-            decision = self._decide(ranking, material)
+            decision = await self._decide(ranking, material)
             if decision.fuse:
                 fused = await self._fuse(material)
         text = fused.text if fused is not None else _text_of(winner)
@@ -206,7 +207,7 @@ class BlendCall:
         outcomes = await gather(
             plan.members,
             self._prompt,
-            self._policy,
+            plan.policy,
             semaphore=plan.semaphore,
             spending=self._spending,
             runtime=self._runtime,
@@ -214,8 +215,9 @@ class BlendCall:
             hard_limit_s=hard,
             counts=self._counts,
         )
-        if sum(outcome.ok for outcome in outcomes) < self._policy.quorum:
-            raise QuorumError(self._policy.quorum, outcomes)
+        quorum = quorum_of(plan.policy.quorum, len(plan.members), outcomes)
+        if sum(outcome.ok for outcome in outcomes) < quorum:
+            raise QuorumError(quorum, outcomes)
         return outcomes
 
     def _counts(self, outcome: MemberOutcome) -> bool:
@@ -301,8 +303,8 @@ class BlendCall:
         )
         return _Material(sources, request, positions.count(positions[0]) / len(outcomes), alone, order[0])
 
-    def _decide(self, ranking: Ranking, material: _Material) -> Decision:
-        reason = self._never_fused(material) or self._no_means()
+    async def _decide(self, ranking: Ranking, material: _Material) -> Decision:
+        reason = self._never_fused(material) or await self._fuser_unable(material.request) or self._no_means()
         if reason:
             return Decision(False, reason)
         ahead, ahead_of_fuser = self._ahead(material)
@@ -327,13 +329,16 @@ class BlendCall:
         strongest = material.strongest
         if strongest.answer is None or is_refusal(strongest.answer.text):
             return f"{strongest.member}, the strongest member, refused"
-        return material.alone or self._fuser_unable(material.request)
+        return material.alone
 
-    def _fuser_unable(self, request: FusionInput) -> str:
+    async def _fuser_unable(self, request: FusionInput) -> str:
         """Why the fuser cannot take the prompt; empty if it can, or does not say."""
         why_not = getattr(self._plan.fuser, "why_not", None)
+        if why_not is None:
+            return ""
         try:
-            return (None if why_not is None else why_not(request)) or ""
+            # it may ask a server for its window, or count a long prompt
+            return await asyncio.wait_for(call_in_thread(why_not, request), self._time_left()) or ""
         except Exception as error:
             self._degraded.append(f"the fuser's why_not raised {type(error).__name__}: {error}")
             return ""
@@ -473,23 +478,6 @@ class BlendCall:
         if self._plan.deadline is None:
             return None
         return max(0.0, self._plan.deadline - _MARGIN_S - (self._runtime.clock() - self._began))
-
-
-def _policy_of_call(plan: BlendPlan, prompt: Prompt) -> GatherPolicy:
-    """The policy. The quorum is at most the number of members that take part, and at least 1."""
-    if plan.policy.quorum == 1:
-        return plan.policy
-    able = sum(_takes_part(member, prompt) for _, member in plan.members)
-    return replace(plan.policy, quorum=max(1, min(plan.policy.quorum, able)))
-
-
-def _takes_part(member: Member, prompt: Prompt) -> bool:
-    tools = prompt.options.get("tools")
-    try:
-        return (not tools or member.can_call_tools(list(tools))) and member.why_not(prompt) is None
-    except Exception:
-        # its call fails with the same error, which its record then holds
-        return True
 
 
 def _answer_of(outcome: MemberOutcome) -> Answer:

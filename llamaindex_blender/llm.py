@@ -111,7 +111,8 @@ _NAME = "blended-llm"
 
 
 def _stated(member: Member) -> LLMMetadata | None:
-    return member.metadata if isinstance(member, LlamaIndexMember) else None
+    # LlamaIndex reads a blend's metadata in each call, on the event loop
+    return member.known_metadata if isinstance(member, LlamaIndexMember) else None
 
 
 def _calls_tools(member: Member, stated: LLMMetadata | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from blender_core.errors import ConfigurationError, MemberError, UnsupportedError
 from blender_core.events import Thought
 from blender_core.members.member import Member
-from blender_core.runtime.threads import iterate_in_thread, stream_sync
+from blender_core.runtime.threads import call_in_thread, iterate_in_thread, stream_sync
 from blender_core.text.thinking import ThinkingFilter, split_thinking
 from blender_core.types.answer import Answer, Price, ToolCall
 from blender_core.types.prompt import Prompt, unreadable
@@ -57,6 +58,9 @@ class LlamaIndexMember(Member):
         price: Price of its tokens, for the cost in results and for budgets.
         follows_instructions: Whether it can fuse, which a base model cannot.
 
+    Attributes:
+        known_metadata: The LLM's metadata, as read when the member was made or asked last.
+
     Raises:
         ConfigurationError: It is not a LlamaIndex LLM.
 
@@ -77,7 +81,7 @@ class LlamaIndexMember(Member):
         if not isinstance(llm, BaseLLM):
             raise ConfigurationError(f"{type(llm).__name__} is not a LlamaIndex LLM; pass a subclass of BaseLLM")
         self.llm = llm
-        self._stated = LLMMetadata(context_window=0, num_output=-1)
+        self.known_metadata = LLMMetadata(context_window=0, num_output=-1)
         stated = self.metadata.model_name
         super().__init__(name or (stated if stated not in ("", "unknown") else type(llm).__name__), price=price)
         self._asynchronous = AsynchronousWays(llm)
@@ -102,7 +106,7 @@ class LlamaIndexMember(Member):
             if prompt.options.get("tools"):
                 llm = self._tool_caller()
                 response = llm.chat_with_tools(chat_history=messages, **_tools(prompt), **options)
-                return self._with_calls(messages, response)
+                return _with_calls(llm, messages, response)
             return _answer(messages, self.llm.chat(messages, **options))
         except NotImplementedError:
             if not self.has_native_async:
@@ -115,9 +119,10 @@ class LlamaIndexMember(Member):
             return await super().agenerate(prompt)
         messages, options = self._asked(prompt)
         if prompt.options.get("tools"):
-            llm = self._tool_caller()
+            # its metadata may ask a server
+            llm = await call_in_thread(self._tool_caller)
             response = await llm.achat_with_tools(chat_history=messages, **_tools(prompt), **options)
-            return self._with_calls(messages, response)
+            return _with_calls(llm, messages, response)
         return _answer(messages, await self._asynchronous.answer(messages, options))
 
     def stream(self, prompt: Prompt) -> Iterator[str | Thought | Answer]:
@@ -131,18 +136,16 @@ class LlamaIndexMember(Member):
         if prompt.options.get("tools"):
             yield from super().stream(prompt)
             return
-        messages, options = self._asked(prompt)
-        stream = _Stream(self.name, messages)
+        began = False
         try:
-            for response in self.llm.stream_chat(messages, **options):
-                yield from stream.take(response)
+            for item in self._blocking_stream(prompt):
+                began = True
+                yield item
         except NotImplementedError:
-            if stream.began:
+            if began:
                 raise
             native = self._asynchronous.streams is not None
             yield from stream_sync(lambda: self.astream(prompt)) if native else super().stream(prompt)
-            return
-        yield from stream.end()
 
     async def astream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
         """Stream without blocking the event loop; see ``stream``."""
@@ -150,24 +153,36 @@ class LlamaIndexMember(Member):
             async for item in super().astream(prompt):
                 yield item
             return
-        if self._asynchronous.streams is None:
-            async for item in iterate_in_thread(lambda: self.stream(prompt)):
-                yield item
-            return
-        messages, options = self._asked(prompt)
-        stream = _Stream(self.name, messages)
+        native = self._asynchronous.streams is not None
+        items = self._native_stream(prompt) if native else iterate_in_thread(lambda: self._blocking_stream(prompt))
+        began = False
         try:
-            async for response in self._asynchronous.stream(messages, options):
-                for item in stream.take(response):
+            async with aclosing(items):  # type: ignore[type-var]
+                async for item in items:
+                    began = True
                     yield item
         except NotImplementedError:
-            if stream.began:
+            if began:
                 raise
+            # on this event loop, to which the LLM's connections belong
             async for item in super().astream(prompt):
                 yield item
-            return
-        for item in stream.end():
-            yield item
+
+    def _blocking_stream(self, prompt: Prompt) -> Iterator[str | Thought | Answer]:
+        messages, options = self._asked(prompt)
+        stream = _Stream(self.name, messages)
+        for response in self.llm.stream_chat(messages, **options):
+            yield from stream.take(response)
+        yield from stream.end()
+
+    async def _native_stream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
+        messages, options = self._asked(prompt)
+        stream = _Stream(self.name, messages)
+        async for response in self._asynchronous.stream(messages, options):
+            for item in stream.take(response):
+                yield item
+        for last in stream.end():
+            yield last
 
     def why_not(self, prompt: Prompt) -> str | None:
         """Tell why the LLM cannot take a prompt; the engine asks this before each call.
@@ -207,8 +222,8 @@ class LlamaIndexMember(Member):
         and without tools. The call itself fails and reports the error.
         """
         with contextlib.suppress(Exception):
-            self._stated = self.llm.metadata
-        return self._stated
+            self.known_metadata = self.llm.metadata
+        return self.known_metadata
 
     def _tool_caller(self) -> FunctionCallingLLM:
         if isinstance(self.llm, FunctionCallingLLM) and self.metadata.is_function_calling_model:
@@ -218,15 +233,6 @@ class LlamaIndexMember(Member):
             "no part in calls with tools"
         )
 
-    def _with_calls(self, messages: Sequence[ChatMessage], response: ChatResponse) -> Answer:
-        """Convert a response; the LLM itself reads the tool calls, because integrations store them differently."""
-        selections = self._tool_caller().get_tool_calls_from_response(response, error_on_no_tool_call=False)
-        calls = tuple(ToolCall(call.tool_name, call.tool_kwargs, call.tool_id or None) for call in selections)
-        if calls:
-            # many integrations turn broken arguments into none; this raises, so that such a call does not count
-            calls_of_message(response.message)
-        return _answer(messages, response, calls)
-
     def _asked(self, prompt: Prompt) -> tuple[list[ChatMessage], dict[str, Any]]:
         """The messages and options of a call that is about to start."""
         leave_to_blend(self.llm)
@@ -235,6 +241,16 @@ class LlamaIndexMember(Member):
     def _options(self, prompt: Prompt) -> dict[str, Any]:
         options = {name: prompt.options[name] for name in KNOWN_OPTIONS if prompt.options.get(name) is not None}
         return {**options, **prompt.native.options} if isinstance(prompt.native, NativeInput) else options
+
+
+def _with_calls(llm: FunctionCallingLLM, messages: Sequence[ChatMessage], response: ChatResponse) -> Answer:
+    """Convert a response; the LLM itself reads the tool calls, because integrations store them differently."""
+    selections = llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
+    calls = tuple(ToolCall(call.tool_name, call.tool_kwargs, call.tool_id or None) for call in selections)
+    if calls:
+        # many integrations turn broken arguments into none; this raises, so that such a call does not count
+        calls_of_message(response.message)
+    return _answer(messages, response, calls)
 
 
 def _tools(prompt: Prompt) -> dict[str, Any]:
@@ -266,10 +282,6 @@ class _Stream:
         self._finish_reason: str | None = None
         self._is_open = False
         self._filter = ThinkingFilter()
-
-    @property
-    def began(self) -> bool:
-        return self._last is not None
 
     def take(self, response: ChatResponse) -> Iterator[str | Thought]:
         self._last = response

@@ -85,7 +85,11 @@ def why_too_long(llm: BaseLLM, metadata: LLMMetadata, prompt: Prompt) -> str | N
     # a token has at least one byte, so most prompts need no tokenizer
     if len(text.encode(errors="replace")) + answer <= window:
         return None
-    asked = text_tokens(text) + answer
+    counted = text_tokens(text)
+    # models of other languages may need half the tokens; a prompt that may fit is sent, but not one to fuse
+    if prompt.purpose == "answer" and not text.isascii():
+        counted //= 2
+    asked = counted + answer
     return None if asked <= window else f"the prompt is too long: {asked:,} tokens > {window:,}"
 
 

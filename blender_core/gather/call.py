@@ -63,6 +63,13 @@ async def ask(member: Member, prompt: Prompt, *, in_threads: bool) -> Answer:
     return await past_closed_loops(lambda: member.agenerate(prompt))
 
 
+async def _why_not(member: Member, prompt: Prompt) -> str | None:
+    if type(member).why_not is Member.why_not:
+        return None
+    # it may ask a server for its window, or count a long prompt
+    return await call_in_thread(member.why_not, prompt)
+
+
 @dataclass(slots=True)
 class MemberCall:
     """Runs one member in one call, and holds its state.
@@ -151,9 +158,13 @@ class MemberCall:
         return self.ended(failure.status, f"{failure.reason} (no retry: {exhausted})", error)
 
     async def _attempt(self) -> MemberOutcome:
-        reason = self.member.why_not(self.prompt)
+        reason = await _why_not(self.member, self.prompt)
         if reason is not None:
             raise UnsupportedError(f"{reason}, so it takes no part in this call")
+        # other members may have spent the budget meanwhile
+        exhausted = self.spending.exhausted()
+        if exhausted is not None:
+            return self._too_dear(exhausted)
         reserved = self.spending.reserve(self.member, self.prompt.text)
         prompt = replace(self.prompt, member=self.name)
         answer = await ask(self.member, prompt, in_threads=self.runtime.in_threads)

@@ -108,7 +108,7 @@ class Member:
     def why_not(self, prompt: Prompt) -> str | None:
         """Tell why the member cannot take a prompt, for example because it holds images or is too long.
 
-        The engine asks this before each call. A member with a reason takes no part, and its record says why.
+        The engine asks this before each call, in a thread. A member with a reason takes no part; its record says why.
 
         Args:
             prompt: The prompt.

@@ -15,7 +15,15 @@ _XML = re.compile(r"\A<([A-Za-z][\w.-]*)[^<>]*>.*</\1>\Z", re.DOTALL)
 # forms that no answer to a person has
 _PATTERNS = {
     "an agent's step": re.compile(r"^[ \t]*(?:Thought|Action|Action Input)[ \t]*:", re.MULTILINE),
-    "a verdict": re.compile(r"\[\[\w+\]\]|\A\W*(?i:yes|no|true|false|pass|fail)\W*\Z|\A\s*(?:YES|NO)\b"),
+    # a number in double brackets inside a text is a reference
+    "a verdict": re.compile(
+        r"\[\[[A-Z]\]\]|(?i:rating|score|verdict)\W{1,3}\[\[|\A\W*\[\[\w+\]\]\W*\Z|\A\W*(?i:yes|no|true|false|pass|fail)\W*\Z|\A\s*(?:YES|NO)\b"
+    ),
+    "a database query": re.compile(
+        r"\A\s*(?:SELECT\b.*\bFROM|WITH\b.*\bSELECT|INSERT INTO|DELETE FROM|UPDATE\b.*\bSET"
+        r"|(?:OPTIONAL )?MATCH\s*\(.*\bRETURN)\b",
+        re.DOTALL,
+    ),
     "a score": re.compile(r"\A\s*\d+(?:\.\d+)?[ \t]*\n|\[RESULT\]"),
     "a ranking": re.compile(r"^Doc: ?\d+, Relevance: ?\d+|\[\d+\] ?> ?\[\d+\]", re.MULTILINE),
     "a labelled value": re.compile(r"^(?:ANSWER|JSONPath|KEYWORDS|SQLQuery|SYNONYMS):", re.MULTILINE),
@@ -29,7 +37,7 @@ _ASKED = re.compile(
             r"\b(?:one|each|every|per|own|new|separate|single)\b[^.\n]{0,30}?\blines?\b",
             r"\b(?:separated|delimited) (?:by|with)\b",
             r"\b(?:comma|newline|new-line|line|semicolon|pipe|tab|space)[- ](?:separated|delimited)\b",
-            r"\bin the (?:form|format) of\b|\bformat(?:ted)? as\b",
+            r"\bin the form of\b|\bin (?:the|this|a|an)(?: [\w-]+){0,3}? format\b|\bformat(?:ted)? as\b",
             r"\b(?:following|this|exact|same)(?: [\w-]+){0,2} format\b",
             r"\b(?:response|reply|output|answer) (?:should|must) (?:be|contain|have|follow)\b",
             r"\b(?:output|return|respond|reply|write|provide|give|print)(?: \w+){0,3}? (?:only|just|nothing but)\b",
@@ -47,6 +55,7 @@ _NUMBERED = re.compile(r"\(?\d{1,3}[.):]\s+")
 _BULLET = re.compile(r"[-*+\u2022\u2013]\s+")
 _TUPLE = re.compile(r"[(\[<][^()\[\]]*,[^()\[\]]*[)\]>],?")
 _KEY_VALUE = re.compile(r"[\w][\w ./'-]{0,40}:(?!//)\s*\S")
+_LABEL = re.compile(r"^[ \t]*([A-Z][\w ]{0,30}):", re.MULTILINE)
 _SENTENCE_END = re.compile(r"[.!,;:\u3002\uff0c\u2026\"\u201d]\Z")
 _TWO_SENTENCES = re.compile(r"[.!?]\s+\S")
 _EXPLAINED = re.compile(r"\A[^:]{2,60}(?::| [-\u2013\u2014]) \S")
@@ -82,7 +91,7 @@ def program_form(request: str, answers: Sequence[str]) -> str | None:
         return own
     # instructions stand at the start or at the end
     if _ASKED.search(request[:_READ]) or _ASKED.search(request[-_READ:]):
-        return _asked_list(best)
+        return _asked_list(best) or _asked_label(request, best)
     form = _bare_list(_lines(best))
     others = (_lines(answer) for answer in answers[1:])
     alike = sum(_bare_list(_without_frame(lines)) is not None for lines in others)
@@ -93,8 +102,10 @@ def _own_form(text: str) -> str | None:
     fenced = _FENCED.search(text)
     # parsers take an object out of the text around it
     inside = text[text.find("{") : text.rfind("}") + 1]
-    if any(_is_json(part) for part in (text, *(fenced.groups() if fenced else ()))) or (
-        inside != "{}" and _is_json(inside)
+    if (
+        any(_is_json(part) for part in (text, *(fenced.groups() if fenced else ())))
+        or (inside != "{}" and _is_json(inside))
+        or (text.startswith("{") and all(map(_is_json, text.splitlines())))
     ):
         return "JSON"
     if _XML.match(text):
@@ -118,7 +129,15 @@ def _asked_list(text: str) -> str | None:
     lines = _without_frame(_lines(text))
     if any(len(line.split()) > _MOST_WORDS_ASKED for line in lines):
         return None
-    return _kind(lines, least=1)
+    # weak models add a remark
+    return _kind(lines, least=1) or (_kind(lines[:-1], least=2) if len(lines) > 2 else None)
+
+
+def _asked_label(request: str, text: str) -> str | None:
+    """Return the label of a value, if the request has it too."""
+    asked = {match[1] for part in (request[:_READ], request[-_READ:]) for match in _LABEL.finditer(part)}
+    found = next((match[1] for match in _LABEL.finditer(text) if match[1] in asked), None)
+    return found and f"an answer with the label {found!r} that was asked for"
 
 
 def _bare_list(lines: Sequence[str]) -> str | None:
@@ -161,7 +180,8 @@ def _kind(lines: Sequence[str], *, least: int) -> str | None:
         ("a list of Key: value", _KEY_VALUE.match),
         ("a list of equal lines", lambda line: not _SENTENCE_END.search(line) and not _TWO_SENTENCES.search(line)),
     )
-    return next((name for name, fits in kinds if all(map(fits, lines))), None)
+    kind = next((name for name, fits in kinds if all(map(fits, lines))), None)
+    return "one bare line" if len(lines) == 1 and kind == "a list of equal lines" else kind
 
 
 def _values(lines: Sequence[str]) -> str | None:

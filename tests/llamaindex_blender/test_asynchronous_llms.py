@@ -120,6 +120,8 @@ def test_it_streams_a_fusion_or_gives_it_whole(kind, text, asynchronous):
     pieces = asyncio.run(streamed()) if asynchronous else list(blended.stream_chat(ASK))
     assert "".join(piece.delta for piece in pieces) == text
     assert pieces[-1].raw["blend"]["fused"]
+    # its connections belong to the loop of the call
+    assert not asynchronous or writer.threads == [threading.get_ident()]
 
 
 def test_a_failure_in_mid_stream_is_no_missing_method():

@@ -1,12 +1,14 @@
 """Context windows: what a query engine is told, and who takes part in a call."""
 
 import asyncio
+import threading
 
 import pytest
 from llama_index.core import Document, SummaryIndex
 from llama_index.core.base.llms.types import ImageBlock, TextBlock
 from llama_index.core.llms import ChatMessage, CustomLLM, LLMMetadata, MockLLM
 from llama_index.core.llms.mock import MockFunctionCallingLLM
+from llama_index.core.utils import get_tokenizer
 
 from blender_core import LLMFuser
 from blender_core.errors import QuorumError
@@ -67,6 +69,14 @@ def test_a_member_with_too_small_a_window_takes_no_part(streamed):
     assert len(small.calls) == 1
 
 
+def test_a_prompt_in_another_script_may_fit_though_the_tokenizer_counts_more():
+    text = "Wie heiß wird er? 水壶最高可以加热到多少度" * 40
+    count = len(get_tokenizer()(text))
+    llm = BlendedLLM(llms=[model(count * 3 // 4), model(count // 3)], fuser=None)
+    records = llm.complete(text).raw["blend"]["candidates"]
+    assert [record["status"] for record in records] == ["ok", "too_long"]
+
+
 def test_a_window_that_is_only_llamaindexs_default_excludes_nobody():
     long = "word " * 6000
     assert MockLLM().metadata.context_window == 3900
@@ -89,6 +99,30 @@ def test_the_fuser_is_one_whose_window_holds_the_answers():
     assert report.text == f"{words} more"
     assert "nobody can fuse this: little: the prompt is too long" in report.raw["blend"]["decision"]
     assert not report.raw["blend"]["degraded"]
+
+
+async def test_a_server_that_does_not_tell_its_window_holds_up_only_its_own_member():
+    told = threading.Event()
+
+    class Server(ScriptedLLM):
+        @property
+        def metadata(self):
+            if made:
+                told.wait(20)
+            return super().metadata
+
+    made = False
+    members = [Server(model="mute", context_window=8192), model(8192), model(8192)]
+    llm = BlendedLLM(llms=members, fuser=None, timeout=0.3, quorum=2)
+    made = True
+    turns = asyncio.create_task(asyncio.sleep(0.1))
+    try:
+        response = await llm.achat([ChatMessage("short")])
+        # other tasks of the event loop went on
+        assert turns.done()
+        assert response.raw["blend"]["candidates"][0]["reason"] == "no answer within 0.3 s"
+    finally:
+        told.set()
 
 
 # -- images -------------------------------------------------------------------------------------------
@@ -148,6 +182,5 @@ def test_nesting_reads_each_members_metadata_once():
     llm = BlendedLLM(llms=[Counted()], fuser=None)
     for _ in range(12):
         llm = BlendedLLM(llms=[llm, ScriptedLLM()], fuser=None, ranker="longest")
-    read.clear()
     assert llm.metadata.is_function_calling_model
     assert len(read) == 1

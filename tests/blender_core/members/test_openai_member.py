@@ -257,11 +257,12 @@ def test_tool_arguments_as_an_object(serve, streamed):
 
 @pytest.mark.parametrize("way", ["generate", "stream", "astream"])
 @pytest.mark.parametrize(
-    ("parts", "text"),
+    ("parts", "text", "thoughts"),
     [
         (
             [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Four."}],
             "Four.",
+            "hm",
         ),
         (
             [
@@ -270,17 +271,23 @@ def test_tool_arguments_as_an_object(serve, streamed):
                 {"type": "text", "text": "it is"},
             ],
             "Lima it is",
+            "",
         ),
-        (["<think>hm</think>", "Four", {"type": "output_text", "text": "."}, {"type": "text", "text": None}], "Four."),
+        (
+            ["<think>hm</think>", "Four", {"type": "output_text", "text": "."}, {"type": "text", "text": None}],
+            "Four.",
+            "hm",
+        ),
     ],
 )
-def test_content_in_parts(serve, way, parts, text):
+def test_content_in_parts(serve, way, parts, text, thoughts):
     asked = member(serve(m=[Reply(parts=parts)]))
     if way == "generate":
-        assert asked.generate(PROMPT).text == text
-        return
-    *pieces, answer = list(asked.stream(PROMPT)) if way == "stream" else asyncio.run(collect(asked.astream(PROMPT)))
-    assert ("".join(piece for piece in pieces if isinstance(piece, str)), answer.text) == (text, text)
+        answer = asked.generate(PROMPT)
+    else:
+        *pieces, answer = list(asked.stream(PROMPT)) if way == "stream" else asyncio.run(collect(asked.astream(PROMPT)))
+        assert "".join(piece for piece in pieces if isinstance(piece, str)) == text
+    assert (answer.text, answer.thoughts) == (text, thoughts)
 
 
 @pytest.mark.parametrize("arguments", ['{"city": ', '["Oslo"]'])

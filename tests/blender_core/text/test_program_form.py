@@ -17,6 +17,7 @@ ASKS = [
     "Name the inner planets. Return only the names.",
     "Your response should be a markdown list, eg: `- foo`",
     "List the planets without numbering.",
+    "Extract the facts. Output in the format: subject -> relation -> object",
 ]
 LISTS = [
     (WORDS, "a list of equal lines"),
@@ -27,6 +28,8 @@ LISTS = [
     ("(mercury, is, small)\n(venus, is, hot)", "a list of tuples"),
     ("name: mercury\nplace: first", "a list of Key: value"),
     ("mercury; venus; the earth", "a list of values"),
+    ("mercury is a planet near the sun", "one bare line"),
+    ("- mercury\n- venus\nLet me know if you need more planets.", "a bulleted list"),
 ]
 
 
@@ -58,6 +61,7 @@ def test_a_list_that_only_one_model_wrote_is_for_people(best):
         "O Venus, bright and near,\nyou shine for all to see.",
         "Mercury, Venus, and the earth",
         "Dear Ada,\nI saw Venus last night.\nYours\nGrace",
+        "Mars has two moons [[1]], and both are small [[2]].",
         "Sets use {} and lists use [] in Python.",
         PROSE,
     ],
@@ -74,9 +78,21 @@ def test_what_people_read(text):
         ("```json\n[1, 2]\n```", "JSON"),
         ("<planets><one>Mars</one></planets>", "XML"),
         ("Thought: I look it up.\nAction: search", "an agent's step"),
+        ('{"planet": "mars"}\n{"planet": "venus"}', "JSON"),
         ("no", "a verdict"),
+        ("It is the better one. Rating: [[7]]", "a verdict"),
+        ("SELECT name, moons\nFROM planets\nWHERE moons > 1;", "a database query"),
+        ("MATCH (p:Planet)-[:HAS]->(m)\nRETURN p.name, count(m)", "a database query"),
         ("SYNONYMS: mars, red planet", "a labelled value"),
     ],
 )
 def test_forms_that_show_themselves(text, form):
     assert program_form("Mars?", [text, PROSE]) == form
+
+
+def test_a_label_that_was_asked_for():
+    request = "Rate the text. Use the following format:\n\nReason: [why]\nGrade: [0 to 9]"
+    text = f"{PROSE}\nGrade: 7"
+    assert program_form(request, [text, PROSE]) == "an answer with the label 'Grade' that was asked for"
+    assert program_form("Rate the text.\n\nGrade:", [text, PROSE]) is None
+    assert program_form(request, [f"{PROSE}\nNote: bright", PROSE]) is None
