@@ -11,6 +11,7 @@ from tiny_models import save_t5
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+pytest.importorskip("sentence_transformers")
 
 from blender_core import GenFuser, PairRanker  # noqa: E402
 from blender_core.compat import Blender  # noqa: E402
