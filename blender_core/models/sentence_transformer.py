@@ -30,26 +30,7 @@ def load_sentence_transformer(
     file_name: str | None,
     quantization: str | None,
 ) -> Any:
-    """Load a ``SentenceTransformer``; see ``TextEncoder.from_pretrained``.
-
-    Args:
-        name_or_path: A folder or a hub repository.
-        load: All ``LoadOptions``, as filled in by ``takes_load_options``.
-        prompts: Instructions by name; ``None`` for the checkpoint's.
-        max_tokens: Context window in tokens; ``None`` for the checkpoint's.
-        backend: ``"torch"``, ``"onnx"`` or ``"openvino"``.
-        file_name: File of an ONNX or OpenVINO backend.
-        quantization: ``"8bit"``, ``"4bit"`` or ``None``.
-
-    Returns:
-        The model, on its device.
-
-    Raises:
-        CheckpointError: It is no text encoder, or weights are missing.
-        ConfigurationError: An argument is unknown or too small.
-        DownloadError: It cannot be downloaded.
-        MissingExtraError: A package is not installed.
-    """
+    """Load a ``SentenceTransformer``; the arguments and errors are those of ``TextEncoder.from_pretrained``."""
     library = require("sentence_transformers", feature="TextEncoder.from_pretrained", extra="encoders")
     from blender_core.models.devices import resolve_device, resolve_dtype
 
