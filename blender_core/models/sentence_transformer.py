@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from blender_core.errors import CheckpointError, ConfigurationError
@@ -45,6 +46,9 @@ def load_sentence_transformer(
         )
     device = resolve_device(load["device"])
     with loading(name_or_path, _PURPOSE):
+        if "/" not in name_or_path and not Path(name_or_path).is_dir():
+            # the library's own models go by their bare names
+            name_or_path = f"sentence-transformers/{name_or_path}"
         path = cached_folder(name_or_path, hub_options(load))
         config, modules = _check_kind(path, load)
         made_in = config.get("dtype") or config.get("torch_dtype")

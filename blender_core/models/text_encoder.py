@@ -54,8 +54,8 @@ def unit_vectors(vectors: Vectors) -> Vectors:
 class TextEncoder:
     """Encodes texts with whatever encoder you have.
 
-    Everything that takes an encoder makes one of these from what it is given. Safe to call from several threads, if
-    your own function is.
+    Everything that takes an encoder makes one of these from what it is given. Safe to call from several threads, and
+    pickles, if your own encoder is and does.
 
     Args:
         encoder: What encodes:
@@ -82,7 +82,8 @@ class TextEncoder:
         True
     """
 
-    def __init__(self, encoder: Any = None, *, queries: Any = None) -> None:
+    def __init__(self, encoder: Any = None, queries: Any = None) -> None:
+        self._given = encoder, queries
         self.name, self._texts, self._queries, self._documents = _read(encoder)
         if queries is not None:
             self._queries = TextEncoder(queries)._queries
@@ -160,6 +161,9 @@ class TextEncoder:
     def documents(self, texts: Sequence[str]) -> Vectors:
         """Encode answers and passages that queries are compared with; see `__call__`."""
         return _vectors(self._documents, texts)
+
+    def __reduce__(self) -> tuple[type[TextEncoder], tuple[Any, Any]]:
+        return type(self), self._given
 
     def __repr__(self) -> str:
         return f"TextEncoder({self.name!r})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -301,6 +302,14 @@ def test_any_encoder_embeds_for_both_frameworks(kind):
         assert np.array(many) == pytest.approx(np.array(letters([*texts[:2], "?"])))
         # one stands in for the other
         assert TextEncoder(embedding).queries(["abc"])[0] == pytest.approx(query)
+
+
+@pytest.mark.parametrize("given", [(), (letters,)])
+def test_an_encoder_is_sent_to_other_processes(given):
+    encoder = TextEncoder(*given)
+    again = pickle.loads(pickle.dumps(encoder))
+    assert again.name == encoder.name
+    assert (again(["sea", "sun"]) == encoder(["sea", "sun"])).all()
 
 
 @pytest.mark.parametrize("nothing", [7, [letters], BiEncoderRanker, object()])
