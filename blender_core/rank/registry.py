@@ -25,6 +25,18 @@ def _consensus() -> Ranker:
     return LexicalConsensusRanker()
 
 
+def _bi_encoder() -> Ranker:
+    from blender_core.rank.embedding_rankers import BiEncoderRanker
+
+    return BiEncoderRanker()
+
+
+def _embedding_consensus() -> Ranker:
+    from blender_core.rank.embedding_rankers import EmbeddingConsensusRanker
+
+    return EmbeddingConsensusRanker()
+
+
 def _longest() -> Ranker:
     from blender_core.rank.baselines import LongestRanker
 
@@ -44,8 +56,10 @@ def _reward_head() -> Ranker:
 
 
 _MAKERS: dict[str, Callable[[], Ranker]] = {
+    "bi-encoder": _bi_encoder,
     "consensus": _consensus,
     "embedded": _embedded,
+    "embedding-consensus": _embedding_consensus,
     "longest": _longest,
     "random": _random,
     "reward-head": _reward_head,
@@ -61,9 +75,10 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
 
     Args:
         ranker: A ranker; ``"embedded"`` (the shipped cross-encoder), ``"reward-head"`` (a head on a small language
-            model, needs torch), ``"consensus"`` (word overlap and final answers), ``"longest"`` or ``"random"``
-            (baselines). Or the folder of an exported ranker or reward head, or the path or hub name of a PairRanker
-            checkpoint such as ``"llm-blender/PairRM"``.
+            model, needs torch), ``"consensus"`` (word overlap and final answers), ``"embedding-consensus"`` (agreement
+            in meaning), ``"bi-encoder"`` (likeness to the prompt), ``"longest"`` or ``"random"`` (baselines). Or the
+            folder of an exported ranker or reward head, or the path or hub name of a PairRanker checkpoint such as
+            ``"llm-blender/PairRM"``.
 
     Returns:
         The ranker.

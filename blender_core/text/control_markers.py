@@ -17,7 +17,7 @@ _MARKER = re.compile(
 )
 
 
-def neutralise(text: str) -> str:
+def neutralise(text: str, marker: re.Pattern[str] = _MARKER) -> str:
     """Break up control markers so that they are read as text.
 
     A space is put after the opening bracket. Then no tokenizer matches the marker, and a reader still recognises it.
@@ -25,6 +25,7 @@ def neutralise(text: str) -> str:
 
     Args:
         text: A prompt or a candidate.
+        marker: What a marker looks like; default those of common tokenizers and templates.
 
     Returns:
         The text without live markers. Text without markers is returned unchanged.
@@ -36,5 +37,5 @@ def neutralise(text: str) -> str:
     previous = None
     # a nested marker such as <<|x|>> may surface after the first pass
     while previous != text:
-        previous, text = text, _MARKER.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+        previous, text = text, marker.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
     return text

@@ -16,7 +16,7 @@ __all__ = ["Encoder", "MaxTokens", "add_blend_command"]
 
 Encoder = Annotated[
     str | None,
-    typer.Option(help="Text encoder of bi-encoder and embedding-consensus.", show_default="all-MiniLM-L6-v2"),
+    typer.Option(help="Text encoder of bi-encoder and embedding-consensus.", show_default="the one in the package"),
 ]
 """The option of every command that takes rankers by name."""
 

@@ -11,6 +11,7 @@ from tiny_models import save_t5
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+pytest.importorskip("sentence_transformers")
 
 from blender_core import GenFuser, PairRanker  # noqa: E402
 from blender_core.compat import Blender  # noqa: E402
@@ -53,18 +54,21 @@ def test_local_files_only_asks_no_host(kind, tmp_path, looked_up):
     assert looked_up == []
 
 
-def test_a_cached_repository_loads_without_a_host(tmp_path, word_tokenizer, save, looked_up):
-    repository = tmp_path / "models--some--encoder"
-    snapshot = repository / "snapshots" / ("a1" * 20)
+@pytest.mark.parametrize(
+    ("repository", "name"), [("some--encoder", "some/encoder"), ("sentence-transformers--tiny", "tiny")]
+)
+def test_a_cached_repository_loads_without_a_host(repository, name, tmp_path, word_tokenizer, save, looked_up):
+    folder = tmp_path / f"models--{repository}"
+    snapshot = folder / "snapshots" / ("a1" * 20)
     snapshot.mkdir(parents=True)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("a1" * 20)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("a1" * 20)
     word_tokenizer(snapshot)
     save(snapshot, "AutoModel")
-    cached = TextEncoder.from_pretrained("some/encoder", device="cpu", cache_dir=tmp_path, local_files_only=True)
+    cached = TextEncoder.from_pretrained(name, device="cpu", cache_dir=tmp_path, local_files_only=True)
     assert cached(["sun moon"]) == pytest.approx(TextEncoder.from_pretrained(snapshot, device="cpu")(["sun moon"]))
-    with pytest.raises(DownloadError, match="some/encoder"):
-        TextEncoder.from_pretrained("some/encoder", revision="v9", cache_dir=tmp_path, local_files_only=True)
+    with pytest.raises(DownloadError, match=name):
+        TextEncoder.from_pretrained(name, revision="v9", cache_dir=tmp_path, local_files_only=True)
     assert looked_up == []
 
 
