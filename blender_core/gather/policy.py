@@ -12,9 +12,9 @@ __all__ = ["Budget", "GatherPolicy", "RetryPolicy"]
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Decides how often a member is retried, and after which wait.
+    """Decides how often a member, or a ranker behind HTTP, is asked again, and after which wait.
 
-    The engine has no other retry loop. Only errors that may pass are retried: rate limits, connection errors, a
+    Only errors that may pass are retried: rate limits, connection errors, a
     provider's 5xx errors and timeouts. A retry whose wait is longer than the time left does not happen.
 
     Attributes:

@@ -37,6 +37,12 @@ def _random() -> Ranker:
     return RandomRanker()
 
 
+def _behind_http(address: str) -> Ranker:
+    from blender_core.rank.http_ranker import HTTPRanker
+
+    return HTTPRanker.parse(address)
+
+
 def _reward_head() -> Ranker:
     from blender_core.rank.reward_head import RewardHeadRanker
 
@@ -51,6 +57,8 @@ _MAKERS: dict[str, Callable[[], Ranker]] = {
     "reward-head": _reward_head,
 }
 
+_SCHEMES = ("http://", "https://")
+
 RANKER_NAMES: tuple[str, ...] = tuple(sorted(_MAKERS))
 
 
@@ -62,8 +70,9 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
     Args:
         ranker: A ranker; ``"embedded"`` (the shipped cross-encoder), ``"reward-head"`` (a head on a small language
             model, needs torch), ``"consensus"`` (word overlap and final answers), ``"longest"`` or ``"random"``
-            (baselines). Or the folder of an exported ranker or reward head, or the path or hub name of a PairRanker
-            checkpoint such as ``"llm-blender/PairRM"``.
+            (baselines). Or ``"URL"`` or ``"URL:MODEL"`` of an endpoint that ranks, see ``HTTPRanker``; the folder of an
+            exported ranker or reward head; or the path or hub name of a PairRanker checkpoint such as
+            ``"llm-blender/PairRM"``.
 
     Returns:
         The ranker.
@@ -87,12 +96,14 @@ def check_ranker(ranker: Ranker | str) -> None:
     """Reject an invalid ranker, without loading anything.
 
     Args:
-        ranker: A ranker, a name, or a checkpoint's path or hub name.
+        ranker: A ranker, a name, an endpoint, or a checkpoint's path or hub name.
 
     Raises:
         ConfigurationError: Neither a ranker nor a known name.
     """
-    if isinstance(ranker, str):
+    if isinstance(ranker, str) and ranker.startswith(_SCHEMES):
+        _behind_http(ranker)
+    elif isinstance(ranker, str):
         if ranker not in _MAKERS and "/" not in ranker and not (ranker and Path(ranker).is_dir()):
             raise ConfigurationError(
                 f"no ranker is called {ranker!r}; use one of {', '.join(RANKER_NAMES)}, or a checkpoint's path or "
@@ -114,6 +125,8 @@ def _lock_of(_name: str) -> threading.Lock:
 def _named(name: str) -> Ranker:
     if name in _MAKERS:
         return _MAKERS[name]()
+    if name.startswith(_SCHEMES):
+        return _behind_http(name)
     if (Path(name) / "ranker.json").is_file():
         from blender_core.rank.embedded import EmbeddedRanker
 
