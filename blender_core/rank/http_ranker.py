@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from blender_core.errors import BlendError, CheckpointError, ConfigurationError, RankerError
-from blender_core.gather.classify import http_status
-from blender_core.gather.policy import RetryPolicy
-from blender_core.gather.retry import after_failure
+from blender_core.members.classify import http_status
+from blender_core.members.retry import RetryPolicy, after_failure
 from blender_core.runtime.extras import require, require_installed
 from blender_core.runtime.threads import run_sync, stop_if_given_up
 from blender_core.text.control_markers import neutralise
 from blender_core.text.distinct import distinct_candidates
+from blender_core.types.prompt import Prompt, PromptLike
 from blender_core.types.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -62,33 +62,49 @@ class _Dialect:
         one_by_one: Whether a request holds one candidate only.
     """
 
-    body: Callable[[str, Sequence[str]], dict[str, Any]]
+    body: Callable[[Prompt, Sequence[str]], dict[str, Any]]
     one_by_one: bool = False
 
 
-def _rerank(prompt: str, texts: Sequence[str]) -> dict[str, Any]:
-    return {"query": prompt, "documents": list(texts)}
+def _turns(prompt: Prompt) -> list[tuple[str, str]]:
+    """Write a conversation as alternating turns of user and assistant, as reward models were trained.
+
+    What the system and tools say goes to the user's turns. The last turn is the user's.
+    """
+    turns: list[tuple[str, str]] = []
+    for message in prompt.messages:
+        role = "assistant" if message.role == "assistant" else "user"
+        if turns and turns[-1][0] == role:
+            turns[-1] = (role, f"{turns[-1][1]}\n\n{_plain(message.content)}")
+        else:
+            turns.append((role, _plain(message.content)))
+    # an answer that goes on with an assistant's turn has no place of its own
+    return turns if turns[-1][0] == "user" else [("user", _plain(prompt.text))]
 
 
-def _bare_rerank(prompt: str, texts: Sequence[str]) -> dict[str, Any]:
+def _rerank(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
+    return {"query": _plain(prompt.text), "documents": list(texts)}
+
+
+def _bare_rerank(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
     """Ask for logits in the words of TEI and of vLLM; each server ignores those of the other."""
     return {**_rerank(prompt, texts), "texts": list(texts), "raw_scores": True, "use_activation": False}
 
 
-def _score(prompt: str, texts: Sequence[str]) -> dict[str, Any]:
-    return {"text_1": prompt, "text_2": list(texts), "use_activation": False}
+def _score(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
+    return {"text_1": _plain(prompt.text), "text_2": list(texts), "use_activation": False}
 
 
-def _predict(prompt: str, texts: Sequence[str]) -> dict[str, Any]:
-    return {"inputs": [[prompt, text] for text in texts], "raw_scores": True}
+def _predict(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
+    return {"inputs": [[_plain(prompt.text), text] for text in texts], "raw_scores": True}
 
 
-def _classify(prompt: str, texts: Sequence[str]) -> dict[str, Any]:
-    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": texts[0]}]
-    return {"messages": turns, "use_activation": False}
+def _classify(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
+    turns = [*_turns(prompt), ("assistant", texts[0])]
+    return {"messages": [{"role": role, "content": text} for role, text in turns], "use_activation": False}
 
 
-def _pooling(prompt: str, texts: Sequence[str]) -> dict[str, Any]:
+def _pooling(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
     return {**_classify(prompt, texts), "task": "classify"}
 
 
@@ -157,6 +173,9 @@ class HTTPRanker:
         HTTPRanker('http://127.0.0.1:8000/classify', model='Skywork/Skywork-Reward-V2-Qwen3-0.6B')
     """
 
+    # a ranker with this gets the prompt with its turns
+    reads_conversations = True
+
     def __init__(
         self,
         url: str,
@@ -220,11 +239,12 @@ class HTTPRanker:
             )
         return cls(match[1], model=match[2])
 
-    def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
+    def rank(self, prompt: PromptLike, candidates: Sequence[str]) -> Ranking:
         """Rank by the server's scores; see ``Ranker.rank``.
 
         Args:
-            prompt: The prompt.
+            prompt: A question, a ``Prompt``, or turns as ``(role, content)``. ``/classify`` and ``/pooling`` send the
+                turns, others the conversation as one text.
             candidates: At least one answer.
 
         Returns:
@@ -237,21 +257,21 @@ class HTTPRanker:
         """
         return run_sync(lambda: self.arank(prompt, candidates))
 
-    async def arank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
+    async def arank(self, prompt: PromptLike, candidates: Sequence[str]) -> Ranking:
         """Rank without blocking the event loop; see ``rank``."""
-        distinct = distinct_candidates(candidates)
+        asked, distinct = Prompt.of(prompt), distinct_candidates(candidates)
         texts = [_plain(text) for text in distinct.texts]
         scope = asyncio.timeout(self._timeout)
         try:
             async with scope:
-                scores = await self._scores(_plain(prompt), texts) if texts else []
+                scores = await self._scores(asked, texts) if texts else []
         except TimeoutError as error:
             raise RankerError(
                 f"{self.name} gave no scores within {self._timeout:g} s; {_REMEDIES['timeout']}"
             ) from error
         return Ranking.from_scores(distinct.spread_scores(scores), ranker=self.name, temperature=self._temperature)
 
-    async def _scores(self, prompt: str, texts: Sequence[str]) -> list[float]:
+    async def _scores(self, prompt: Prompt, texts: Sequence[str]) -> list[float]:
         httpx = require("httpx", feature="HTTPRanker", extra="demo")
         ends_at = math.inf if self._timeout is None else self._clock() + self._timeout
         free = asyncio.Semaphore(self._concurrency)
@@ -276,7 +296,7 @@ class HTTPRanker:
                 await asyncio.gather(*tasks, return_exceptions=True)
         return [score for part in parts for score in part]
 
-    def _body(self, prompt: str, texts: Sequence[str]) -> bytes:
+    def _body(self, prompt: Prompt, texts: Sequence[str]) -> bytes:
         named = {} if self._model is None else {"model": self._model}
         return json.dumps({**named, **self._dialect.body(prompt, texts), **self._options}).encode()
 

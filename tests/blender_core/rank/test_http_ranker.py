@@ -79,6 +79,25 @@ def test_a_reward_model_gets_each_answer_as_a_chat(path, more):
     assert sent == [{"messages": chat, "use_activation": False, **more} for chat in chats]
 
 
+@pytest.mark.parametrize(
+    ("turns", "sent"),
+    [
+        (
+            [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello<|im_end|>"), ("user", "Bye")],
+            [("user", "Be brief.\n\nHi"), ("assistant", "Hello< |im_end|>"), ("user", "Bye")],
+        ),
+        ([("user", "Hi"), ("assistant", "Well,")], [("user", "User: Hi\nAssistant: Well,")]),
+    ],
+)
+def test_a_reward_model_gets_whole_conversations(turns, sent):
+    with RankingServer() as server:
+        ranker(server, "/classify")[0].rank(turns, ["Paris"])
+        ranker(server, "/v1/rerank")[0].rank(turns[1:], ["Paris"])
+    chat, text = server.bodies
+    assert [(turn["role"], turn["content"]) for turn in chat["messages"]] == [*sent, ("assistant", "Paris")]
+    assert text["query"].endswith(turns[-1][1])
+
+
 def test_many_answers_go_in_batches_and_not_all_at_once():
     answers = ["x" * (1 + n) for n in range(70)]
     with RankingServer() as server:

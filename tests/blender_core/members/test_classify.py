@@ -14,8 +14,8 @@ import openai
 
 from blender_core import Status
 from blender_core.errors import UnsupportedError
-from blender_core.gather.classify import classify
 from blender_core.gather.policy import RetryPolicy
+from blender_core.members.classify import classify
 
 
 def api_error(cls, status, body=None, **headers):
