@@ -165,7 +165,7 @@ class HTTPRanker:
         sleep: Waits the given seconds before a retry.
 
     Raises:
-        ConfigurationError: The URL names no known endpoint, holds a password, or a number is out of range.
+        ConfigurationError: The URL names no known endpoint, holds a password, or a setting cannot work.
         MissingExtraError: httpx is not installed.
 
     Examples:
@@ -210,9 +210,10 @@ class HTTPRanker:
         self._batch_size = 1 if self._dialect.one_by_one else batch_size
         self._concurrency = concurrency
         self._temperature = temperature
-        self._options = dict(options or {})
+        self._options = _sendable(options or {})
         self._clock = clock
         self._sleep = sleep
+        self._has_worked = False
 
     @classmethod
     def parse(cls, text: str) -> HTTPRanker:
@@ -252,8 +253,9 @@ class HTTPRanker:
 
         Raises:
             CheckpointError: The served model gives several numbers for one answer, such as a classifier's labels.
-            ConfigurationError: The server refuses the key, the path or the model's name.
-            RankerError: It is overloaded, unreachable or too slow, or its reply is no list of scores.
+            ConfigurationError: The server refuses the key, the path or the model's name, and has ranked nothing before.
+            RankerError: It is overloaded, unreachable or too slow, its reply is no list of scores, or it refuses what
+                it took before.
         """
         return run_sync(lambda: self.arank(prompt, candidates))
 
@@ -269,6 +271,7 @@ class HTTPRanker:
             raise RankerError(
                 f"{self.name} gave no scores within {self._timeout:g} s; {_REMEDIES['timeout']}"
             ) from error
+        self._has_worked = self._has_worked or bool(texts)
         return Ranking.from_scores(distinct.spread_scores(scores), ranker=self.name, temperature=self._temperature)
 
     async def _scores(self, prompt: Prompt, texts: Sequence[str]) -> list[float]:
@@ -336,7 +339,8 @@ class HTTPRanker:
         tries = ("1 try" if attempts == 1 else f"{attempts} tries") + (f", HTTP {code}" if code else "")
         what = f"{self.name} failed ({status}, {tries}): {reason.removeprefix(_Refused.__name__).lstrip(': ')}"
         if code in _NEVER:
-            return ConfigurationError(f"{what}; {_NEVER[code]}")
+            # what has worked was no mistake of the caller's
+            return (RankerError if self._has_worked else ConfigurationError)(f"{what}; {_NEVER[code]}")
         return RankerError(f"{what}; {_REMEDIES.get(status, 'see the log of the server at ' + _shown(self._url))}")
 
     def __repr__(self) -> str:
@@ -452,6 +456,15 @@ def _usable_key(key: str) -> str:
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ConfigurationError("the api_key holds a space, a line break or a letter that no HTTP header can; mend it")
     return key
+
+
+def _sendable(options: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return dict(json.loads(json.dumps(dict(options))))
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"the options are no JSON ({error}); give texts, numbers, lists and mappings"
+        ) from error
 
 
 def _plain(text: str) -> str:

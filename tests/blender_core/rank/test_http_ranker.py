@@ -196,7 +196,8 @@ def test_the_key_is_sent_and_never_shown(by, monkeypatch):
     with RankingServer({"results": [{"index": 0, "relevance_score": 1}]}, refused) as server:
         chosen, _ = ranker(server, "/v1/rerank?code=hidden", api_key=key if by == "argument" else None)
         ranking = chosen.rank(PROMPT, ["Paris"])
-        with pytest.raises(ConfigurationError) as caught:
+        # a key that has worked was no mistake of the caller's
+        with pytest.raises(RankerError, match="HTTP 401") as caught:
             chosen.rank(PROMPT, ["Paris"])
     assert server.requests[0][1]["Authorization"] == f"Bearer {key}"
     for shown in (repr(chosen), chosen.name, json.dumps(ranking.to_dict()), str(caught.value)):
@@ -219,6 +220,7 @@ def test_the_key_is_sent_and_never_shown(by, monkeypatch):
         ("http://host/rerank", {"batch_size": 0}, "batch_size is 0"),
         ("http://host/rerank", {"concurrency": 0}, "concurrency is 0"),
         ("http://host/rerank", {"temperature": 0}, "temperature is 0"),
+        ("http://host/rerank", {"options": {"a": {1}}}, "options are no JSON"),
     ],
 )
 def test_a_setting_that_cannot_work(url, settings, said):
