@@ -92,3 +92,50 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments):
         pass
+
+
+def save_rank_gguf(file):
+    """Write a tiny random BERT with a reranker's head for llama.cpp."""
+    import gguf
+    import numpy as np
+
+    width, inner, context, rng = 32, 64, 128, np.random.default_rng(0)
+    control = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    words = [f"\u2581{word}" for word in ("capital", "of", "france", "?", "paris", "rome", "is", "a", "city", "berlin")]
+    writer = gguf.GGUFWriter(str(file), "bert")
+    writer.add_context_length(context)
+    writer.add_embedding_length(width)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(2)
+    writer.add_layer_norm_eps(1e-12)
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(gguf.PoolingType.RANK)
+    writer.add_tokenizer_model("bert")
+    writer.add_token_list([*control, *words])
+    writer.add_token_types([gguf.TokenType.CONTROL] * len(control) + [gguf.TokenType.NORMAL] * len(words))
+    writer.add_token_type_count(2)
+    for place, name in enumerate(("pad", "unk", "bos", "sep", "mask")):
+        getattr(writer, f"add_{name}_token_id")(place)
+    writer.add_eos_token_id(control.index("[SEP]"))
+    writer.add_add_sep_token(True)
+    norms = ("token_embd_norm", "blk.0.attn_output_norm", "blk.0.layer_output_norm")
+    for name in norms:
+        writer.add_tensor(f"{name}.weight", np.ones(width, np.float32))
+    square = {f"blk.0.{name}": (width, width) for name in ("attn_q", "attn_k", "attn_v", "attn_output")}
+    layers = {
+        **square,
+        "blk.0.ffn_up": (inner, width),
+        "blk.0.ffn_down": (width, inner),
+        "cls": (width, width),
+        "cls.output": (1, width),
+    }
+    embeddings = {"token_embd": (len(control) + len(words), width), "position_embd": (context, width)}
+    for name, shape in {**layers, **embeddings, "token_types": (2, width)}.items():
+        writer.add_tensor(f"{name}.weight", rng.normal(0.0, 0.3, shape).astype(np.float32))
+    for name, size in {**{name: shape[0] for name, shape in layers.items()}, **dict.fromkeys(norms, width)}.items():
+        writer.add_tensor(f"{name}.bias", np.zeros(size, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

@@ -25,6 +25,12 @@ def _consensus() -> Ranker:
     return LexicalConsensusRanker()
 
 
+def _behind_http(address: str) -> Ranker:
+    from blender_core.rank.http_ranker import HTTPRanker
+
+    return HTTPRanker.parse(address)
+
+
 def _longest() -> Ranker:
     from blender_core.rank.baselines import LongestRanker
 
@@ -37,17 +43,14 @@ def _random() -> Ranker:
     return RandomRanker()
 
 
-def _behind_http(address: str) -> Ranker:
-    from blender_core.rank.http_ranker import HTTPRanker
-
-    return HTTPRanker.parse(address)
-
-
 def _reward_head() -> Ranker:
     from blender_core.rank.reward_head import RewardHeadRanker
 
     return RewardHeadRanker.load()
 
+
+# what the name of a ranker behind HTTP begins with
+_SCHEMES = ("http://", "https://")
 
 _MAKERS: dict[str, Callable[[], Ranker]] = {
     "consensus": _consensus,
@@ -57,22 +60,20 @@ _MAKERS: dict[str, Callable[[], Ranker]] = {
     "reward-head": _reward_head,
 }
 
-_SCHEMES = ("http://", "https://")
-
 RANKER_NAMES: tuple[str, ...] = tuple(sorted(_MAKERS))
 
 
 def resolve_ranker(ranker: Ranker | str) -> Ranker:
     """Find a ranker by name; return a ranker object unchanged.
 
-    A named ranker is loaded once in a process and shared, because rankers keep no state between calls.
+    A named ranker is loaded once in a process and shared, because rankers keep no state between calls. The address of
+    an endpoint that ranks, as ``"URL"`` or ``"URL:MODEL"``, is a name, too: of an ``HTTPRanker``.
 
     Args:
         ranker: A ranker; ``"embedded"`` (the shipped cross-encoder), ``"reward-head"`` (a head on a small language
             model, needs torch), ``"consensus"`` (word overlap and final answers), ``"longest"`` or ``"random"``
-            (baselines). Or ``"URL"`` or ``"URL:MODEL"`` of an endpoint that ranks, see ``HTTPRanker``; the folder of an
-            exported ranker or reward head; or the path or hub name of a PairRanker checkpoint such as
-            ``"llm-blender/PairRM"``.
+            (baselines). Or the folder of an exported ranker or reward head, or the path or hub name of a PairRanker
+            checkpoint such as ``"llm-blender/PairRM"``.
 
     Returns:
         The ranker.
@@ -96,14 +97,15 @@ def check_ranker(ranker: Ranker | str) -> None:
     """Reject an invalid ranker, without loading anything.
 
     Args:
-        ranker: A ranker, a name, an endpoint, or a checkpoint's path or hub name.
+        ranker: A ranker, a name, or a checkpoint's path or hub name.
 
     Raises:
         ConfigurationError: Neither a ranker nor a known name.
     """
     if isinstance(ranker, str) and ranker.startswith(_SCHEMES):
         _behind_http(ranker)
-    elif isinstance(ranker, str):
+        return
+    if isinstance(ranker, str):
         if ranker not in _MAKERS and "/" not in ranker and not (ranker and Path(ranker).is_dir()):
             raise ConfigurationError(
                 f"no ranker is called {ranker!r}; use one of {', '.join(RANKER_NAMES)}, or a checkpoint's path or "
@@ -123,10 +125,10 @@ def _lock_of(_name: str) -> threading.Lock:
 
 @functools.lru_cache(maxsize=8)
 def _named(name: str) -> Ranker:
-    if name in _MAKERS:
-        return _MAKERS[name]()
     if name.startswith(_SCHEMES):
         return _behind_http(name)
+    if name in _MAKERS:
+        return _MAKERS[name]()
     if (Path(name) / "ranker.json").is_file():
         from blender_core.rank.embedded import EmbeddedRanker
 

@@ -9,8 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from ranking_server import RankingServer
-from tiny_models import save_rank_gguf
+from ranking_server import RankingServer, save_rank_gguf
 from typer.testing import CliRunner
 
 import langchain_blender
