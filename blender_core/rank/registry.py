@@ -25,12 +25,6 @@ def _consensus() -> Ranker:
     return LexicalConsensusRanker()
 
 
-def _behind_http(address: str) -> Ranker:
-    from blender_core.rank.http_ranker import HTTPRanker
-
-    return HTTPRanker.parse(address)
-
-
 def _longest() -> Ranker:
     from blender_core.rank.baselines import LongestRanker
 
@@ -116,6 +110,12 @@ def check_ranker(ranker: Ranker | str) -> None:
             f"ranker is {type(ranker).__name__}; use one of {', '.join(RANKER_NAMES)}, a checkpoint's path or hub "
             "name, or an object with a name and rank(prompt, candidates)"
         )
+
+
+def _behind_http(address: str) -> Ranker:
+    from blender_core.rank.http_ranker import HTTPRanker
+
+    return HTTPRanker.parse(address)
 
 
 @functools.lru_cache(maxsize=64)
