@@ -112,12 +112,6 @@ def check_ranker(ranker: Ranker | str) -> None:
         )
 
 
-def _behind_http(address: str) -> Ranker:
-    from blender_core.rank.http_ranker import HTTPRanker
-
-    return HTTPRanker.parse(address)
-
-
 @functools.lru_cache(maxsize=64)
 def _lock_of(_name: str) -> threading.Lock:
     return threading.Lock()
@@ -140,3 +134,9 @@ def _named(name: str) -> Ranker:
     from blender_core.rank.pair_ranker import PairRanker
 
     return PairRanker.from_pretrained(name)
+
+
+def _behind_http(address: str) -> Ranker:
+    from blender_core.rank.http_ranker import HTTPRanker
+
+    return HTTPRanker.parse(address)
