@@ -19,6 +19,12 @@ def _embedded() -> Ranker:
     return EmbeddedRanker.load()
 
 
+def _behind_http(address: str) -> Ranker:
+    from blender_core.rank.http_ranker import HTTPRanker
+
+    return HTTPRanker.parse(address)
+
+
 def _consensus() -> Ranker:
     from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 
@@ -134,9 +140,3 @@ def _named(name: str) -> Ranker:
     from blender_core.rank.pair_ranker import PairRanker
 
     return PairRanker.from_pretrained(name)
-
-
-def _behind_http(address: str) -> Ranker:
-    from blender_core.rank.http_ranker import HTTPRanker
-
-    return HTTPRanker.parse(address)
