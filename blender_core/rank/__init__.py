@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from blender_core.rank.cross_encoder import CrossEncoderRanker
     from blender_core.rank.embedded import EmbeddedRanker
     from blender_core.rank.embedding_rankers import BiEncoderRanker, EmbeddingConsensusRanker
+    from blender_core.rank.http_ranker import HTTPRanker
     from blender_core.rank.lexical_consensus import LexicalConsensusRanker
     from blender_core.rank.llm_judge import Judgement, LLMJudge
     from blender_core.rank.member_strength import MemberStrength
@@ -31,6 +32,7 @@ _HOMES = {
     "blender_core.rank.cross_encoder": "CrossEncoderRanker",
     "blender_core.rank.embedded": "EmbeddedRanker",
     "blender_core.rank.embedding_rankers": "BiEncoderRanker EmbeddingConsensusRanker",
+    "blender_core.rank.http_ranker": "HTTPRanker",
     "blender_core.rank.lexical_consensus": "LexicalConsensusRanker",
     "blender_core.rank.llm_judge": "Judgement LLMJudge",
     "blender_core.rank.member_strength": "MemberStrength",
@@ -48,6 +50,7 @@ __all__ = [
     "EmbeddedRanker",
     "EmbeddingConsensusRanker",
     "EncoderOptions",
+    "HTTPRanker",
     "Judgement",
     "LLMJudge",
     "LexicalConsensusRanker",

@@ -19,6 +19,12 @@ def _embedded() -> Ranker:
     return EmbeddedRanker.load()
 
 
+def _behind_http(address: str) -> Ranker:
+    from blender_core.rank.http_ranker import HTTPRanker
+
+    return HTTPRanker.parse(address)
+
+
 def _consensus() -> Ranker:
     from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 
@@ -55,6 +61,9 @@ def _reward_head() -> Ranker:
     return RewardHeadRanker.load()
 
 
+# what the name of a ranker behind HTTP begins with
+_SCHEMES = ("http://", "https://")
+
 _MAKERS: dict[str, Callable[[], Ranker]] = {
     "bi-encoder": _bi_encoder,
     "consensus": _consensus,
@@ -71,7 +80,8 @@ RANKER_NAMES: tuple[str, ...] = tuple(sorted(_MAKERS))
 def resolve_ranker(ranker: Ranker | str) -> Ranker:
     """Find a ranker by name; return a ranker object unchanged.
 
-    A named ranker is loaded once in a process and shared, because rankers keep no state between calls.
+    A named ranker is loaded once in a process and shared, because rankers keep no state between calls. The address of
+    an endpoint that ranks, as ``"URL"`` or ``"URL:MODEL"``, is a name, too: of an ``HTTPRanker``.
 
     Args:
         ranker: A ranker; ``"embedded"`` (the shipped cross-encoder), ``"reward-head"`` (a head on a small language
@@ -107,6 +117,9 @@ def check_ranker(ranker: Ranker | str) -> None:
     Raises:
         ConfigurationError: Neither a ranker nor a known name.
     """
+    if isinstance(ranker, str) and ranker.startswith(_SCHEMES):
+        _behind_http(ranker)
+        return
     if isinstance(ranker, str):
         if ranker not in _MAKERS and "/" not in ranker and not (ranker and Path(ranker).is_dir()):
             raise ConfigurationError(
@@ -127,6 +140,8 @@ def _lock_of(_name: str) -> threading.Lock:
 
 @functools.lru_cache(maxsize=8)
 def _named(name: str) -> Ranker:
+    if name.startswith(_SCHEMES):
+        return _behind_http(name)
     if name in _MAKERS:
         return _MAKERS[name]()
     if (Path(name) / "ranker.json").is_file():

@@ -30,7 +30,8 @@ def ranker(
         str,
         typer.Option(
             help="embedded, reward-head, consensus, longest, random, bi-encoder, embedding-consensus, a folder or hub "
-            "name of a trained ranker, cross-encoder:MODEL, mlm-scoring:MODEL or judge:URL:MODEL."
+            "name of a trained ranker, URL:MODEL of an endpoint that ranks, cross-encoder:MODEL, mlm-scoring:MODEL or "
+            "judge:URL:MODEL."
         ),
     ] = "embedded",
     sets: Annotated[
