@@ -18,7 +18,7 @@ from blender_core.errors import ConfigurationError, MemberError
 from blender_core.members.member import Member
 from blender_core.runtime.extras import require
 from blender_core.text.thinking import ThinkingFilter, split_thinking
-from blender_core.types.answer import Answer, Price, ToolCall, Usage
+from blender_core.types.answer import Answer, Price, ToolCall, Usage, token_logprobs
 from blender_core.types.media import Media
 from blender_core.types.prompt import Message, Prompt, unreadable
 
@@ -90,6 +90,7 @@ def _sendable(text: str) -> str:
 _KNOWN_OPTIONS = frozenset(
     {
         "frequency_penalty",
+        "logprobs",
         "max_tokens",
         "parallel_tool_calls",
         "presence_penalty",
@@ -99,6 +100,7 @@ _KNOWN_OPTIONS = frozenset(
         "temperature",
         "tool_choice",
         "tools",
+        "top_logprobs",
         "top_p",
     }
 )
@@ -411,6 +413,7 @@ def _answer(completion: Any) -> Answer:
         model=completion.model,
         finish_reason=choice.finish_reason,
         refusal=_refusal(getattr(message, "refusal", None), choice.finish_reason),
+        logprobs=token_logprobs(getattr(getattr(choice, "logprobs", None), "content", None)),
     )
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from blender_core import FunctionMember
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.rank import LLMJudge, Ranker
-from blender_core.rank.llm_judge import judge_prompt
+from blender_core.rank.judge_prompts import judge_prompt
 from blender_core.testing import FakeMember
 from blender_core.types.answer import Usage
 
@@ -28,7 +28,7 @@ def longer_is_better(prompt):
 
 
 def test_the_order_is_the_judge_s():
-    judge = LLMJudge(FakeMember("j", longer_is_better))
+    judge = LLMJudge(FakeMember("j", longer_is_better), mode="pairwise")
     ranking = judge.rank("?", ["aa", "a", "aaaa", "aaa"])
     assert ranking.order == (2, 3, 0, 1)
     assert ranking.ranker == "judge:j"
@@ -39,7 +39,7 @@ def test_the_order_is_the_judge_s():
 
 @given(st.lists(st.text("ab", min_size=1, max_size=5), min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_scores_stay_with_their_texts(candidates, random):
-    judge = LLMJudge(FakeMember("j", longer_is_better))
+    judge = LLMJudge(FakeMember("j", longer_is_better), mode="pairwise")
     scores = judge.rank("?", candidates).scores
     order = list(range(len(candidates)))
     random.shuffle(order)
@@ -81,7 +81,7 @@ def test_calls_for_each_pair_in_both_orders_but_not_for_copies():
 
 def test_one_order_is_half_the_work():
     member = FakeMember("j", longer_is_better)
-    ranking = LLMJudge(member, both_orders=False).rank("?", ["aa", "a", "aaaa", "aaa"])
+    ranking = LLMJudge(member, mode="pairwise", both_orders=False).rank("?", ["aa", "a", "aaaa", "aaa"])
     assert ranking.order == (2, 3, 0, 1)
     assert member.calls == 6
 
@@ -116,7 +116,7 @@ def test_no_more_calls_at_once_than_allowed():
             running.remove(text)
         return "Better: A"
 
-    LLMJudge(FunctionMember(judge), concurrency=3).rank("?", list("abcd"))
+    LLMJudge(FunctionMember(judge), mode="pairwise", concurrency=3).rank("?", list("abcd"))
     assert max(most) == 3
 
 

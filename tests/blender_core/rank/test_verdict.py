@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_core.rank.llm_judge import read_verdict
+from blender_core.rank.verdicts import read_verdict
 
 A, B, TIE, NOTHING = 1, -1, 0, None
 
