@@ -32,6 +32,7 @@ class Recorded(Member):
         self._live = live
 
     def generate(self, prompt: Prompt) -> Answer:
+        """Replay the answer, or judge."""
         return self._live.generate(prompt) if prompt.purpose == "judge" else Answer(self._texts[prompt.text])
 
 
@@ -87,8 +88,9 @@ def main() -> None:
             picks = [right(record, result.winner_index) for record, result in zip(records, results, strict=True)]
             interval = bootstrap_mean(picks)
             tokens = [0 if result.ranker_usage is None else result.ranker_usage.total_tokens for result in results]
+            seconds = [result.timings.rank for result in results]
             console.print(
-                f"{way}: {fmean(tokens):.0f} tokens and {fmean(result.timings.rank for result in results):.2f} s a prompt, "
+                f"{way}: {fmean(tokens):.0f} tokens and {fmean(seconds):.2f} s a prompt, "
                 f"{sum(result.is_degraded for result in results)} degraded, "
                 f"right {interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})"
             )

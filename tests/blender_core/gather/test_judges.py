@@ -281,6 +281,22 @@ def test_groundedness_by_an_llm_counts_and_guards_the_fusion(call, fused):
     assert set(result.candidates[0].evidence) == {"longest", "groundedness"}
 
 
+@pytest.mark.parametrize("ranker", ["peers", "judge:chief"])
+def test_engines_with_sources_judge_through_their_llm(ranker):
+    def first(name, text):
+        llm = FakeMember("llm", longest, usage=USED)
+        source = Source("The server listens on port 8080.")
+        return SourcedMember(name, lambda prompt: GroundedCandidate(text, (source,)), llm=llm)
+
+    texts = {"chief": "Port 8080.", "b": "The server listens on port 8080.", "c": "8080"}
+    engines = [first(name, text) for name, text in texts.items()]
+    result = GroundedBlender(engines, ranker=GroundedRanker(ranker, groundedness=None), fuser=None).blend("Which port?")
+    assert (result.winner, result.is_degraded) == ("b", False)
+    assert result.ranker_usage == (Usage(3000, 30) if ranker == "peers" else USED)
+    with pytest.raises(ConfigurationError, match=r"chief|3 members"):
+        GroundedBlender(engines[1:], ranker=ranker)
+
+
 def test_groundedness_that_does_not_fit_the_budget():
     llm = judge(support)
     blender = GroundedBlender(
