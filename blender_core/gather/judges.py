@@ -99,9 +99,13 @@ class BlendAsking(Asking):
             return super().ask(ranker, requests, concurrency=concurrency, all_needed=all_needed)
         work = self._ask(ranker, requests, concurrency, all_needed)
         try:
-            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-        except (concurrent.futures.CancelledError, RuntimeError) as error:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError as error:
             work.close()
+            raise RankerError(f"{ranker} was not asked: the call has ended") from error
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError as error:
             raise RankerError(f"{ranker} was stopped: {self._closed or 'the call has ended'}") from error
 
     async def _ask(self, ranker: str, requests: Sequence[Request], concurrency: int, all_needed: bool) -> list[Any]:

@@ -118,7 +118,8 @@ class SourcedMember(Member):
     def _writer(self, prompt: Prompt) -> Member:
         if self._llm is None:
             raise MemberError(
-                f"{self.name} has no LLM that could {prompt.purpose}; give it one, or give the blend a fuser or ranker of its own"
+                f"{self.name} has no LLM that could {prompt.purpose}; give it one, or give the blend a fuser and a "
+                "ranker of their own"
             )
         return self._llm
 
