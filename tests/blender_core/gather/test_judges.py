@@ -288,13 +288,13 @@ def test_engines_with_sources_judge_through_their_llm(ranker):
         source = Source("The server listens on port 8080.")
         return SourcedMember(name, lambda prompt: GroundedCandidate(text, (source,)), llm=llm)
 
-    texts = {"chief": "Port 8080.", "b": "The server listens on port 8080.", "c": "8080"}
+    texts = {"chief": "Port 8080.", "b": "The server listens on port 8080.", "c": "8080", "d": "80"}
     engines = [first(name, text) for name, text in texts.items()]
     result = GroundedBlender(engines, ranker=GroundedRanker(ranker, groundedness=None), fuser=None).blend("Which port?")
     assert (result.winner, result.is_degraded) == ("b", False)
-    assert result.ranker_usage == (Usage(3000, 30) if ranker == "peers" else USED)
+    assert result.ranker_usage == (Usage(4000, 40) if ranker == "peers" else USED)
     with pytest.raises(ConfigurationError, match=r"chief|3 members"):
-        GroundedBlender(engines[1:], ranker=ranker)
+        GroundedBlender(engines[2:], ranker=ranker)
 
 
 def test_groundedness_that_does_not_fit_the_budget():
