@@ -24,7 +24,7 @@ from blender_core.members.member import Member
 from blender_core.pipeline import BlendCall, BlendPlan
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.member_prior import MemberPrior
-from blender_core.rank.registry import check_ranker, resolve_ranker
+from blender_core.rank.registry import check_members, check_ranker, resolve_ranker
 from blender_core.runtime.keywords import takes_keywords
 from blender_core.runtime.threads import ComputingThread, compute_in_thread, run_sync, stream_sync
 from blender_core.selection import Accept
@@ -85,6 +85,7 @@ class Blender:
         # a budget that cannot be kept is refused here, not at the first call
         Spending(policy.budget, self._adapted)
         check_ranker(self._settings["ranker"])
+        check_members(self._settings["ranker"], _unique_names(self._adapted))
         if self._settings["semaphore"] is None and policy.max_concurrency is not None:
             # copies share it
             self._settings["semaphore"] = SharedSemaphore(policy.max_concurrency)

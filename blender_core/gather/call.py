@@ -13,8 +13,9 @@ from blender_core.errors import EmptyAnswerError, MemberError, RefusedError, Uns
 from blender_core.events import BlendEvent, MemberRetrying, MemberStarted
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
-from blender_core.gather.spending import Spending, cost_of
+from blender_core.gather.spending import Spending
 from blender_core.members.classify import Failure, classify, http_status
+from blender_core.members.costs import cost_of
 from blender_core.members.member import Member
 from blender_core.members.retry import after_failure
 from blender_core.runtime.closed_loops import past_closed_loops

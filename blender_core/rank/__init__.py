@@ -9,6 +9,7 @@ from blender_core.runtime.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from blender_core.models.loading import EncoderOptions, LoadOptions
     from blender_core.models.text_encoder import TextEncoder
+    from blender_core.rank.asking import ask_llms
     from blender_core.rank.baselines import LongestRanker, RandomRanker
     from blender_core.rank.combination import CombinedRanker
     from blender_core.rank.cross_encoder import CrossEncoderRanker
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from blender_core.rank.member_strength import MemberStrength
     from blender_core.rank.mlm_scoring import MLMScoringRanker
     from blender_core.rank.pair_ranker import PairRanker
+    from blender_core.rank.peers import PeerRanker
     from blender_core.rank.protocol import Ranker
     from blender_core.rank.registry import resolve_ranker
     from blender_core.rank.reward_head import ReaderSettings, RewardHeadRanker
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "blender_core.models.loading": "EncoderOptions LoadOptions",
     "blender_core.models.text_encoder": "TextEncoder",
+    "blender_core.rank.asking": "ask_llms",
     "blender_core.rank.baselines": "LongestRanker RandomRanker",
     "blender_core.rank.combination": "CombinedRanker",
     "blender_core.rank.cross_encoder": "CrossEncoderRanker",
@@ -38,6 +41,7 @@ _HOMES = {
     "blender_core.rank.member_strength": "MemberStrength",
     "blender_core.rank.mlm_scoring": "MLMScoringRanker",
     "blender_core.rank.pair_ranker": "PairRanker",
+    "blender_core.rank.peers": "PeerRanker",
     "blender_core.rank.protocol": "Ranker",
     "blender_core.rank.registry": "resolve_ranker",
     "blender_core.rank.reward_head": "ReaderSettings RewardHeadRanker",
@@ -59,11 +63,13 @@ __all__ = [
     "MLMScoringRanker",
     "MemberStrength",
     "PairRanker",
+    "PeerRanker",
     "RandomRanker",
     "Ranker",
     "ReaderSettings",
     "RewardHeadRanker",
     "TextEncoder",
+    "ask_llms",
     "resolve_ranker",
 ]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.protocol import Ranker
 
-__all__ = ["RANKER_NAMES", "check_ranker", "resolve_ranker"]
+__all__ = ["RANKER_NAMES", "check_members", "check_ranker", "resolve_ranker"]
 
 
 def _embedded() -> Ranker:
@@ -49,6 +49,12 @@ def _longest() -> Ranker:
     return LongestRanker()
 
 
+def _peers() -> Ranker:
+    from blender_core.rank.peers import PeerRanker
+
+    return PeerRanker()
+
+
 def _random() -> Ranker:
     from blender_core.rank.baselines import RandomRanker
 
@@ -70,9 +76,13 @@ _MAKERS: dict[str, Callable[[], Ranker]] = {
     "embedded": _embedded,
     "embedding-consensus": _embedding_consensus,
     "longest": _longest,
+    "peers": _peers,
     "random": _random,
     "reward-head": _reward_head,
 }
+
+# "judge:" and the name of a member of the blend
+_JUDGE = "judge:"
 
 RANKER_NAMES: tuple[str, ...] = tuple(sorted(_MAKERS))
 
@@ -86,7 +96,8 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
     Args:
         ranker: A ranker; ``"embedded"`` (the shipped cross-encoder), ``"reward-head"`` (a head on a small language
             model, needs torch), ``"consensus"`` (word overlap and final answers), ``"embedding-consensus"`` (agreement
-            in meaning), ``"bi-encoder"`` (likeness to the prompt), ``"longest"`` or ``"random"`` (baselines). Or the
+            in meaning), ``"bi-encoder"`` (likeness to the prompt), ``"longest"`` or ``"random"`` (baselines),
+            ``"peers"`` (the members of a blend judge each other), or ``"judge:<member>"`` (one of them judges). Or the
             folder of an exported ranker or reward head, or the path or hub name of a PairRanker checkpoint such as
             ``"llm-blender/PairRM"``.
 
@@ -121,15 +132,42 @@ def check_ranker(ranker: Ranker | str) -> None:
         _behind_http(ranker)
         return
     if isinstance(ranker, str):
+        if ranker.startswith(_JUDGE) and ranker != _JUDGE:
+            return
         if ranker not in _MAKERS and "/" not in ranker and not (ranker and Path(ranker).is_dir()):
             raise ConfigurationError(
-                f"no ranker is called {ranker!r}; use one of {', '.join(RANKER_NAMES)}, or a checkpoint's path or "
-                "hub name"
+                f"no ranker is called {ranker!r}; use one of {', '.join(RANKER_NAMES)}, judge:<member>, or a "
+                "checkpoint's path or hub name"
             )
     elif not isinstance(ranker, Ranker):
         raise ConfigurationError(
             f"ranker is {type(ranker).__name__}; use one of {', '.join(RANKER_NAMES)}, a checkpoint's path or hub "
             "name, or an object with a name and rank(prompt, candidates)"
+        )
+
+
+def check_members(ranker: object, names: Sequence[str]) -> None:
+    """Refuse a ranker that needs members which a blend does not have; nothing is loaded.
+
+    Args:
+        ranker: A ranker that passed ``check_ranker``, or its name.
+        names: Names of the members.
+
+    Raises:
+        ConfigurationError: It names another member, or needs more of them.
+    """
+    if isinstance(ranker, str) and (ranker == "peers" or ranker.startswith(_JUDGE)):
+        ranker = resolve_ranker(ranker)
+    missing = [name for name in getattr(ranker, "named_members", ()) if name not in names]
+    if missing:
+        raise ConfigurationError(
+            f"no member is called {missing[0]!r} that could judge: the members are {', '.join(names)}"
+        )
+    needed = getattr(ranker, "needs_members", 0)
+    if len(names) < needed:
+        raise ConfigurationError(
+            f"{getattr(ranker, 'name', ranker)} needs {needed} members and there are {len(names)}: each judges two "
+            'answers of others; use ranker="judge:<member>", or add members'
         )
 
 
@@ -144,6 +182,10 @@ def _named(name: str) -> Ranker:
         return _behind_http(name)
     if name in _MAKERS:
         return _MAKERS[name]()
+    if name.startswith(_JUDGE):
+        from blender_core.rank.llm_judge import LLMJudge
+
+        return LLMJudge(name.removeprefix(_JUDGE))
     if (Path(name) / "ranker.json").is_file():
         from blender_core.rank.embedded import EmbeddedRanker
 

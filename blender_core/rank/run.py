@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blender_core.errors import RankerError
 from blender_core.rank.protocol import Ranker
@@ -32,7 +32,13 @@ class RankingRun:
 
 
 async def run_ranking(
-    load: Callable[[], Ranker], fallback: Ranker, prompt: str, texts: Sequence[str], *, limit_s: float | None
+    load: Callable[[], Ranker],
+    fallback: Ranker,
+    prompt: str,
+    texts: Sequence[str],
+    *,
+    limit_s: float | None,
+    stop_after: Callable[[float | None], None] = lambda _limit_s: None,
 ) -> RankingRun:
     """Rank the candidates; use the fallback if the ranker fails or times out.
 
@@ -44,12 +50,14 @@ async def run_ranking(
         prompt: The prompt.
         texts: The candidates.
         limit_s: Seconds for both; ``None`` is no limit.
+        stop_after: Told the seconds that the ranker has, before it begins.
 
     Returns:
         The ranking, and the problem if there was one.
     """
     reserve = 0.0 if limit_s is None else min(max(limit_s * _FALLBACK_SHARE, _FALLBACK_LEAST_S), _FALLBACK_MOST_S)
     first_limit = None if limit_s is None else max(0.0, limit_s - reserve)
+    stop_after(first_limit)
     scope = asyncio.timeout(first_limit)
     try:
         async with scope:
@@ -77,7 +85,20 @@ async def _rank(load: Callable[[], Ranker], prompt: str, texts: Sequence[str]) -
         raise RankerError(f"no finite score among {list(ranking.scores)}")
     if any(not -1 <= index < len(texts) for index in ranking.cut):
         raise RankerError(f"cut names candidates {list(ranking.cut)} of {len(texts)}")
-    return _blanks_last(ranking, texts)
+    return _blanks_last(_with_evidence(ranking), texts)
+
+
+def _with_evidence(ranking: Ranking) -> Ranking:
+    """Say what a ranker says that is the only one."""
+    if ranking.evidence:
+        return ranking
+    known = [score for score in ranking.scores if math.isfinite(score)]
+    if not known:
+        return ranking
+    mean, scale = math.fsum(known) / len(known), ranking.logit_scale
+    # a ranker's scores have any zero, so only differences are evidence
+    said = tuple((score - mean) / scale if math.isfinite(score) else math.nan for score in ranking.scores)
+    return replace(ranking, evidence={ranking.ranker: said})
 
 
 def _blanks_last(ranking: Ranking, texts: Sequence[str]) -> Ranking:
@@ -85,10 +106,4 @@ def _blanks_last(ranking: Ranking, texts: Sequence[str]) -> Ranking:
     scores = [score if text.strip() else -math.inf for score, text in zip(ranking.scores, texts, strict=True)]
     if tuple(scores) == ranking.scores:
         return ranking
-    return Ranking.from_scores(
-        scores,
-        ranker=ranking.ranker,
-        comparisons=ranking.comparisons,
-        temperature=ranking.temperature,
-        cut=ranking.cut,
-    )
+    return ranking.rescored(scores, comparisons=ranking.comparisons)

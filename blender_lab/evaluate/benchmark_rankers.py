@@ -18,11 +18,11 @@ EMBEDDING_CONSENSUS = "embedding-consensus"
 ENCODER_RANKERS = ("bi-encoder", EMBEDDING_CONSENSUS)
 """Rankers that take another text encoder."""
 
-# a language model that reads every answer takes minutes for a benchmark: only on request
-_QUICK = tuple(name for name in RANKER_NAMES if name != "reward-head")
+# a language model that reads every answer takes minutes for a benchmark: only on request. Members judge in a blend only
+_QUICK = tuple(name for name in RANKER_NAMES if name not in ("peers", "reward-head"))
 
-# a verdict is one short line
-_VERDICT_TOKENS = 16
+# a short reason and a ranking
+_VERDICT_TOKENS = 256
 
 
 def _cross_encoder(model: str, max_tokens: int | None) -> Ranker:
