@@ -230,7 +230,7 @@ class BlendCall:
     async def _rank(self, outcomes: Sequence[MemberOutcome]) -> Ranking:
         texts = [_ranked_text(outcome) for outcome in outcomes]
         plan = self._plan
-        run = await run_ranking(plan.ranker, plan.fallback_ranker, self._prompt.text, texts, limit_s=self._time_left())
+        run = await run_ranking(plan.ranker, plan.fallback_ranker, self._prompt, texts, limit_s=self._time_left())
         if run.problem is not None:
             self._degraded.append(run.problem)
         if run.ranking.cut:

@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from blender_core.errors import RankerError
-from blender_core.rank.protocol import Ranker
+from blender_core.errors import CheckpointError, DownloadError, MissingExtraError, RankerError
+from blender_core.rank.protocol import Ranker, prompt_for
 from blender_core.runtime.threads import compute_in_thread
+from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
 
 __all__ = ["RankingRun", "run_ranking"]
@@ -32,7 +33,7 @@ class RankingRun:
 
 
 async def run_ranking(
-    load: Callable[[], Ranker], fallback: Ranker, prompt: str, texts: Sequence[str], *, limit_s: float | None
+    load: Callable[[], Ranker], fallback: Ranker, prompt: str | Prompt, texts: Sequence[str], *, limit_s: float | None
 ) -> RankingRun:
     """Rank the candidates; use the fallback if the ranker fails or times out.
 
@@ -41,12 +42,16 @@ async def run_ranking(
     Args:
         load: Loads or returns the ranker; called in a thread, so that loading counts towards the limit.
         fallback: A quick ranker.
-        prompt: The prompt.
+        prompt: The prompt. A ranker with ``reads_conversations`` gets the turns, others one text.
         texts: The candidates.
         limit_s: Seconds for both; ``None`` is no limit.
 
     Returns:
         The ranking, and the problem if there was one.
+
+    Raises:
+        BlendError: The ranker can never work: its name is wrong, a package is missing, or no ranker reads its
+            checkpoint.
     """
     reserve = 0.0 if limit_s is None else min(max(limit_s * _FALLBACK_SHARE, _FALLBACK_LEAST_S), _FALLBACK_MOST_S)
     first_limit = None if limit_s is None else max(0.0, limit_s - reserve)
@@ -55,6 +60,10 @@ async def run_ranking(
         async with scope:
             return RankingRun(await _rank(load, prompt, texts))
     except Exception as error:
+        if isinstance(error, CheckpointError | MissingExtraError):
+            raise
+        if isinstance(error, DownloadError) and not error.may_pass:
+            raise
         # a ranker may raise TimeoutError itself
         problem = "not ready before the deadline" if scope.expired() else f"{type(error).__name__}: {error}"
     try:
@@ -68,8 +77,12 @@ async def run_ranking(
         return RankingRun(last, reason)
 
 
-async def _rank(load: Callable[[], Ranker], prompt: str, texts: Sequence[str]) -> Ranking:
-    ranking = await compute_in_thread(lambda: load().rank(prompt, texts))
+async def _rank(load: Callable[[], Ranker], prompt: str | Prompt, texts: Sequence[str]) -> Ranking:
+    def rank() -> Ranking:
+        ranker = load()
+        return ranker.rank(prompt_for(ranker, prompt), texts)
+
+    ranking = await compute_in_thread(rank)
     if not isinstance(ranking, Ranking) or len(ranking.scores) != len(texts):
         found = len(ranking.scores) if isinstance(ranking, Ranking) else type(ranking).__name__
         raise RankerError(f"{found} scores for {len(texts)} candidates")
