@@ -126,11 +126,11 @@ def checkpoint_config(
     found = [folder / one for one in _CONFIGS] if folder.is_dir() else _fetched_configs(name, source)
     path = next((one for one in found if one.is_file()), None)
     if path is None:
-        raise CheckpointError(f"{name} has no config.json; pass the folder or hub name of a whole checkpoint")
+        raise CheckpointError(f"{name} cannot be loaded: it has no config.json; pass the place of a whole checkpoint")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} holds no object, but a JSON {type(config).__name__}")
     return config

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EncoderOptions",
     "LoadOptions",
+    "check_placement",
     "checkpoint_file",
     "has_chat_template",
     "hub_options",
@@ -211,6 +212,17 @@ Check the name and the connection, or pass a folder.
         raise CheckpointError(message) from error
 
 
+def check_placement(load: LoadOptions) -> None:
+    """Check device and dtype, so that nothing is fetched in vain.
+
+    Raises:
+        ConfigurationError: One of them is unknown or unavailable.
+    """
+    from blender_core.models.devices import resolve_device, resolve_dtype
+
+    resolve_dtype(load.get("dtype", _DEFAULTS["dtype"]), resolve_device(load.get("device", _DEFAULTS["device"])))
+
+
 def checkpoint_file(name_or_path: str, filename: str, load: LoadOptions) -> Path:
     """Find one file of a folder, or fetch it from a repository.
 
@@ -317,6 +329,7 @@ def load_model(
             cached_folder(name_or_path, hub_options(load)),
             dtype=dtype,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,
             trust_remote_code=False,
             weights_only=True,
             **placed,
@@ -328,6 +341,12 @@ def load_model(
             raise CheckpointError(
                 f"{name_or_path} cannot be loaded {purpose}: it has no weights for {', '.join(missing[:4])} "
                 f"({len(missing)} missing); it is damaged, or no checkpoint for {family}"
+            )
+        wrong = [f"{key} is {list(found)}, not {list(size)}" for key, found, size in report["mismatched_keys"]]
+        if wrong:
+            raise CheckpointError(
+                f"{name_or_path} cannot be loaded {purpose}: {', '.join(sorted(wrong)[:4])} ({len(wrong)} of another "
+                "size); its config.json belongs to another checkpoint"
             )
         # accelerate and bitsandbytes have already placed the model
         return (model if placed else model.to(device)).eval()

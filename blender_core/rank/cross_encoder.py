@@ -17,6 +17,7 @@ from blender_core.models.encoder_inputs import tokens_cut
 from blender_core.models.hub import checkpoint_config
 from blender_core.models.loading import (
     EncoderOptions,
+    check_placement,
     has_chat_template,
     hub_options,
     load_conversation_model,
@@ -113,6 +114,7 @@ class CrossEncoderRanker:
             BlendError: It cannot be downloaded or loaded; see ``blender_core.models.loading.load_encoder``.
         """
         require_transformers("CrossEncoderRanker.from_pretrained")
+        check_placement(load)
         path = os.fspath(name_or_path)
         with loading(path, "as a ranker"):
             config = checkpoint_config(path, **hub_options(load))

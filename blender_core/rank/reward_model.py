@@ -45,9 +45,11 @@ class RewardModel:
         self._token_budget = token_budget
         self._causal = is_causal(network)
         config = network.config.get_text_config()
+        # a template of another kind shows here, not at the first call
+        row = tokenizer.encode([("user", "a")], "a", 2**31)
         if config.pad_token_id is None:
             # the network reads it to find the end of a row
-            config.pad_token_id = tokenizer.pad_outside(tokenizer.encode([("user", "a")], "a", 2**31))
+            config.pad_token_id = tokenizer.pad_outside(row)
         self._pad: int | None = config.pad_token_id
 
     def score(self, prompt: Prompt, answers: Sequence[str]) -> tuple[list[float], dict[int, int]]:

@@ -13,7 +13,7 @@ from blender_core.runtime.threads import compute_in_thread
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
 
-__all__ = ["RankingRun", "run_ranking"]
+__all__ = ["RankingRun", "never_works", "run_ranking"]
 
 # share of the remaining time that is reserved for the fallback, and its bounds in seconds
 _FALLBACK_SHARE, _FALLBACK_LEAST_S, _FALLBACK_MOST_S = 0.1, 0.05, 1.0
@@ -60,9 +60,7 @@ async def run_ranking(
         async with scope:
             return RankingRun(await _rank(load, prompt, texts))
     except Exception as error:
-        if isinstance(error, CheckpointError | MissingExtraError):
-            raise
-        if isinstance(error, DownloadError) and not error.may_pass:
+        if never_works(error):
             raise
         # a ranker may raise TimeoutError itself
         problem = "not ready before the deadline" if scope.expired() else f"{type(error).__name__}: {error}"
@@ -75,6 +73,24 @@ async def run_ranking(
         last = _blanks_last(Ranking.from_scores([0.0] * len(texts), ranker="none"), texts)
         reason = f"ranker: {problem}; agreement in words: {type(error).__name__}; kept the order of the members"
         return RankingRun(last, reason)
+
+
+def never_works(error: BaseException) -> bool:
+    """Tell if a ranker that raised this would raise it at every call.
+
+    Args:
+        error: What loading or ranking raised.
+
+    Returns:
+        Whether its checkpoint, its name or an extra is wrong. A lost connection may pass.
+
+    Examples:
+        >>> never_works(CheckpointError("no head")), never_works(DownloadError("no connection"))
+        (True, False)
+    """
+    if isinstance(error, DownloadError):
+        return not error.may_pass
+    return isinstance(error, CheckpointError | MissingExtraError)
 
 
 async def _rank(load: Callable[[], Ranker], prompt: str | Prompt, texts: Sequence[str]) -> Ranking:
