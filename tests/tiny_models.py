@@ -186,7 +186,7 @@ REWARD_TEMPLATES = {
     "chatml": CHAT_TEMPLATE,
     # as Llama 3 and Gemma: a begin token, texts are stripped, and roles must alternate
     "trimmed": "{{ bos_token }}{% for message in messages %}"
-    "{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{% if (message.role == 'user') == (loop.index0 % 2 == 1) %}{{ raise_exception('no alternation') }}{% endif %}"
     "<|im_start|>{{ 'model' if message.role == 'assistant' else 'user' }}\n" + _TRIMMED + "<|im_end|>\n{% endfor %}",
     # as Qwen3: thoughts before the last answer, in tokens that are not marked as special
     "thinking": "{% for message in messages %}<|im_start|>{{ message.role }}\n"

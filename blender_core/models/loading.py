@@ -420,7 +420,7 @@ def load_conversation_model(
     from blender_core.models.conversations import ConversationTokenizer
 
     path, purpose = os.fspath(name_or_path), "as a reward model"
-    options = {} if labels is None else {"num_labels": labels}
+    options: dict[str, Any] = {} if labels is None else {"num_labels": labels}
     with loading(path, purpose):
         found = load_tokenizer(path, load)
         tokenizer = ConversationTokenizer(found, path)

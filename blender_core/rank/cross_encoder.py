@@ -244,7 +244,8 @@ class _Conversations(_Scorer):
 
 def _conversations_of(model: Any) -> _Conversations | None:
     """Take over a reward model in a ``sentence_transformers.CrossEncoder``, which would leave out its chat template."""
-    network, tokenizer = getattr(model, "model", None), getattr(model, "tokenizer", None)
+    network: Any = getattr(model, "model", None)
+    tokenizer: Any = getattr(model, "tokenizer", None)
     if not getattr(tokenizer, "chat_template", None) or not type(network).__name__.endswith(
         "ForSequenceClassification"
     ):

@@ -358,6 +358,7 @@ def _heat_map(ranking: Ranking, names: Sequence[str]) -> str:
 
 
 def _cell(ranking: Ranking, row_index: int, column_index: int, labels: Sequence[str], with_number: bool) -> str:
+    assert ranking.comparisons is not None
     row, column, logit = labels[row_index], labels[column_index], ranking.comparisons[row_index][column_index]
     probability = ranking.preference(row_index, column_index)
     if math.isnan(probability):

@@ -16,7 +16,12 @@ from blender_core.rank import CrossEncoderRanker, resolve_ranker  # noqa: E402
 from blender_core.testing import FakeMember  # noqa: E402
 
 QUESTION = "Which rights does the licence grant to a user of the work? " * 3
-ANSWERS = ["\n  Rights to copy and to modify it. ", "None", "None at all; see the notice. " * 5, "\u00dcber 9 \U0001f600\n"]
+ANSWERS = [
+    "\n  Rights to copy and to modify it. ",
+    "None",
+    "None at all; see the notice. " * 5,
+    "\u00dcber 9 \U0001f600\n",
+]
 TURNS = [("user", " May I sell it?\n"), ("assistant", "Yes,\nif you keep the notice. "), ("user", QUESTION)]
 
 
