@@ -16,7 +16,7 @@ _MAYBE_MARKS = re.compile(r"(?:[^\w\s\x00-\x7f]|[\uff9e\uff9f])" f"{{{_MOST_MARK
 
 
 def without_surrogates(text: str) -> str:
-    """Replace lone surrogates, which no tokenizer and no JSON can encode, by question marks.
+    r"""Replace lone surrogates, which no tokenizer and no JSON can encode, by question marks.
 
     Args:
         text: Any text; a cut-off JSON escape may have left half of a character in it.
