@@ -112,5 +112,11 @@ class RewardModel:
             return {}, 0
         # one token before the answer stays, so that no row is left empty
         start = min(shared_length([row.ids for row in rows]), *(row.head for row in rows)) - 1
-        read = read_prefix(self._network, rows[0].ids[:start]) if start > 0 else {}
+        try:
+            read = read_prefix(self._network, rows[0].ids[:start]) if start > 0 else {}
+        except (IndexError, RuntimeError, ValueError) as error:
+            raise RankerError(
+                f"the reward model failed on a prompt of {start} tokens on {self._network.device}: {error}; if its "
+                "memory is too small, lower max_tokens"
+            ) from error
         return read, start if read else 0
