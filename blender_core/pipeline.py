@@ -259,7 +259,7 @@ class BlendCall:
         run = await run_ranking(
             plan.ranker,
             plan.fallback_ranker,
-            self._prompt.text,
+            self._prompt,
             texts,
             limit_s=self._time_left(),
             stop_after=judges.stop_after,

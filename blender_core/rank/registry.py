@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blender_core.errors import ConfigurationError
+from blender_core.models.hub import checkpoint_config, is_repository
 from blender_core.rank.protocol import Ranker
+from blender_core.runtime.extras import require_installed
 
 __all__ = ["RANKER_NAMES", "check_members", "check_ranker", "resolve_ranker"]
 
@@ -98,14 +100,18 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
             model, needs torch), ``"consensus"`` (word overlap and final answers), ``"embedding-consensus"`` (agreement
             in meaning), ``"bi-encoder"`` (likeness to the prompt), ``"longest"`` or ``"random"`` (baselines),
             ``"peers"`` (the members of a blend judge each other), or ``"judge:<member>"`` (one of them judges). Or the
-            folder of an exported ranker or reward head, or the path or hub name of a PairRanker checkpoint such as
-            ``"llm-blender/PairRM"``.
+            folder of an exported ranker or reward head. Or the folder or hub name of a reward model such as
+            ``"Skywork/Skywork-Reward-V2-Qwen3-0.6B"``, or of a PairRanker such as ``"llm-blender/PairRM"``; its
+            ``config.json`` says which.
 
     Returns:
         The ranker.
 
     Raises:
+        CheckpointError: No ranker reads this checkpoint.
         ConfigurationError: Neither a ranker nor a known name.
+        DownloadError: The repository cannot be downloaded.
+        MissingExtraError: The ranker needs a package that is not installed.
 
     Examples:
         >>> resolve_ranker("consensus").rank("Capital of France?", ["Paris", "Paris!", "Rome"]).best in (0, 1)
@@ -120,13 +126,15 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
 
 
 def check_ranker(ranker: Ranker | str) -> None:
-    """Reject an invalid ranker, without loading anything.
+    """Reject a ranker that can never work, without loading weights or asking the hub.
 
     Args:
         ranker: A ranker, a name, or a checkpoint's path or hub name.
 
     Raises:
+        CheckpointError: A folder holds no checkpoint that a ranker reads.
         ConfigurationError: Neither a ranker nor a known name.
+        MissingExtraError: The ranker needs torch, which is not installed.
     """
     if isinstance(ranker, str) and ranker.startswith(_SCHEMES):
         _behind_http(ranker)
@@ -134,11 +142,17 @@ def check_ranker(ranker: Ranker | str) -> None:
     if isinstance(ranker, str):
         if ranker.startswith(_JUDGE) and ranker != _JUDGE:
             return
-        if ranker not in _MAKERS and "/" not in ranker and not (ranker and Path(ranker).is_dir()):
+        folder = bool(ranker) and Path(ranker).is_dir()
+        if ranker not in _MAKERS and not folder and not is_repository(ranker):
             raise ConfigurationError(
-                f"no ranker is called {ranker!r}; use one of {', '.join(RANKER_NAMES)}, judge:<member>, or a "
-                "checkpoint's path or hub name"
+                f"no ranker is called {ranker!r}, and there is no such folder; use one of {', '.join(RANKER_NAMES)}, "
+                "judge:<member>, or a checkpoint's path or hub name"
             )
+        if ranker == "reward-head" or (ranker not in _MAKERS and not _has(ranker, "ranker.json")):
+            for module in ("torch", "transformers"):
+                require_installed(module, feature=f"ranker={ranker!r}", extra="torch")
+        if folder and not (_has(ranker, "ranker.json") or _has(ranker, "reward_head.json")):
+            _kind(ranker)
     elif not isinstance(ranker, Ranker):
         raise ConfigurationError(
             f"ranker is {type(ranker).__name__}; use one of {', '.join(RANKER_NAMES)}, a checkpoint's path or hub "
@@ -186,14 +200,44 @@ def _named(name: str) -> Ranker:
         from blender_core.rank.llm_judge import LLMJudge
 
         return LLMJudge(name.removeprefix(_JUDGE))
-    if (Path(name) / "ranker.json").is_file():
+    if _has(name, "ranker.json"):
         from blender_core.rank.embedded import EmbeddedRanker
 
         return EmbeddedRanker.load(name)
-    if (Path(name) / "reward_head.json").is_file():
+    if _has(name, "reward_head.json"):
         from blender_core.rank.reward_head import RewardHeadRanker
 
         return RewardHeadRanker.load(name)
+    return _kind(name)(name)
+
+
+def _has(name: str, file: str) -> bool:
+    return (Path(name) / file).is_file()
+
+
+def _kind(name: str) -> Callable[[str], Ranker]:
+    """Choose what loads a checkpoint, by its config.
+
+    Raises:
+        CheckpointError: Nothing does.
+    """
+    from blender_core.rank.cross_encoder import check_one_logit
+    from blender_core.rank.pairrm.settings import is_pair_ranker
+
+    config = checkpoint_config(name)
+    if is_pair_ranker(config):
+        return _pair_ranker
+    check_one_logit(config, name)
+    return _cross_encoder
+
+
+def _pair_ranker(name: str) -> Ranker:
     from blender_core.rank.pair_ranker import PairRanker
 
     return PairRanker.from_pretrained(name)
+
+
+def _cross_encoder(name: str) -> Ranker:
+    from blender_core.rank.cross_encoder import CrossEncoderRanker
+
+    return CrossEncoderRanker.from_pretrained(name, name=Path(name).resolve().name)

@@ -190,6 +190,25 @@ class Ranking:
             problems=self.problems,
         )
 
+    def preference(self, index: int, other: int) -> float:
+        """Turn a comparison into a probability.
+
+        Args:
+            index: A candidate.
+            other: Another candidate.
+
+        Returns:
+            The probability that the first is better, ``sigmoid(comparisons[index][other] / temperature)``; ``nan`` if
+            the two were not compared.
+
+        Examples:
+            >>> ranking = Ranking.from_scores([1, -1], ranker="x", comparisons=[[0, 2], [-2, 0]], temperature=2)
+            >>> round(ranking.preference(0, 1), 4)
+            0.7311
+        """
+        logit = math.nan if self.comparisons is None else self.comparisons[index][other] / self.logit_scale
+        return math.nan if math.isnan(logit) else 1.0 / (1.0 + math.exp(-min(max(logit, -700.0), 700.0)))
+
     @property
     def best(self) -> int:
         """Index of the best candidate."""

@@ -16,12 +16,16 @@ pytest.importorskip("sentence_transformers")
 from blender_core import GenFuser, PairRanker  # noqa: E402
 from blender_core.compat import Blender  # noqa: E402
 from blender_core.errors import CheckpointError, ConfigurationError, DownloadError  # noqa: E402
+from blender_core.models.devices import resolve_dtype  # noqa: E402
 from blender_core.rag import NLIGroundedness  # noqa: E402
 from blender_core.rank import CrossEncoderRanker, MLMScoringRanker, TextEncoder  # noqa: E402
 from blender_core.rank.reward_head import FeatureExtractor, ReaderSettings  # noqa: E402
 from blender_lab.evaluate.metrics.bart_score import BartScore  # noqa: E402
 from blender_lab.evaluate.metrics.bert_score import BertScore  # noqa: E402
 from blender_lab.evaluate.metrics.bleurt import Bleurt  # noqa: E402
+from blender_lab.fuser.base_model import load_base_model  # noqa: E402
+from blender_lab.fuser.config import FuserTrainingConfig  # noqa: E402
+from blender_lab.ranker.one_pass import load_encoder  # noqa: E402
 
 RANKING = [CrossEncoderRanker, MLMScoringRanker, TextEncoder, NLIGroundedness]
 METRICS = [BartScore, BertScore, Bleurt]
@@ -75,11 +79,15 @@ def test_a_cached_repository_loads_without_a_host(repository, name, tmp_path, wo
 @pytest.fixture
 def opened(tmp_path, word_tokenizer, save):
     """A folder that the named loader opens, and a function that opens it."""
+    training = {"model": str(tmp_path), "output": "out", "files": ("mix.jsonl",)}
     loaders = {
         "feature extractor": lambda: FeatureExtractor.load(ReaderSettings(str(tmp_path)), device="cpu"),
         "fuser": lambda: GenFuser.from_pretrained(tmp_path, device="cpu"),
         "old fuser": lambda: Blender().loadfuser(tmp_path, device="cpu"),
         "text encoder": lambda: TextEncoder.from_pretrained(tmp_path, device="cpu"),
+        "metric fuser": lambda: BartScore.from_pretrained(tmp_path, device="cpu"),
+        "trained fuser": lambda: load_base_model(FuserTrainingConfig(**training)),
+        "trained encoder": lambda: load_encoder(tmp_path),
     }
 
     def make(kind):
@@ -99,7 +107,7 @@ def opened(tmp_path, word_tokenizer, save):
 LOADERS = ["feature extractor", "fuser", "old fuser", "text encoder"]
 
 
-@pytest.mark.parametrize("kind", LOADERS)
+@pytest.mark.parametrize("kind", [*LOADERS, "metric fuser", "trained fuser", "trained encoder"])
 def test_a_checkpoint_that_lacks_weights_is_refused(kind, opened):
     from safetensors.torch import load_file, save_file
 
@@ -111,6 +119,36 @@ def test_a_checkpoint_that_lacks_weights_is_refused(kind, opened):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=rf"no weights for {lost} \(1 missing\)"):
         load()
+
+
+@pytest.mark.parametrize(
+    ("made_in", "capability", "expected"),
+    [
+        ("bfloat16", (9, 0), torch.bfloat16),
+        ("bfloat16", (7, 5), torch.float32),
+        ("float16", (9, 0), torch.float16),
+        (None, (9, 0), torch.float16),
+    ],
+)
+def test_a_model_made_in_bfloat16_never_runs_in_float16_unasked(made_in, capability, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    assert resolve_dtype("auto", torch.device("cuda"), made_in=made_in) == expected
+    assert resolve_dtype("auto", torch.device("cpu"), made_in=made_in) == torch.float32
+    assert resolve_dtype("float16", torch.device("cuda"), made_in=made_in) == torch.float16
+
+
+def test_the_checkpoint_says_what_it_was_made_in(tmp_path, word_tokenizer, save, monkeypatch):
+    word_tokenizer(tmp_path)
+    save(tmp_path, "AutoModel").to(torch.bfloat16).save_pretrained(tmp_path)
+    asked = []
+
+    def watched(name, device, *, made_in=None):
+        asked.append((name, made_in))
+        return torch.float32
+
+    monkeypatch.setattr("blender_core.models.devices.resolve_dtype", watched)
+    TextEncoder.from_pretrained(tmp_path, device="cpu")
+    assert asked == [("auto", "bfloat16")]
 
 
 @pytest.mark.parametrize("kind", LOADERS)

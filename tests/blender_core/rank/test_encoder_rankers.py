@@ -205,9 +205,11 @@ def test_a_classifier_with_two_labels(folder, word_tokenizer, save):
 def test_no_head_is_made_up(folder, word_tokenizer, save):
     word_tokenizer(folder)
     config = json.loads((save(folder, "AutoModel"), (folder / "config.json").read_text())[1])
-    (folder / "config.json").write_text(json.dumps({**config, "id2label": {"0": "LABEL_0"}}))
-    with pytest.raises(CheckpointError, match=r"no weights for .*classifier"):
-        CrossEncoderRanker.from_pretrained(folder, device="cpu")
+    for claim, refusal in ((["BertModel"], "no head that scores"), ([], r"no weights for .*classifier")):
+        config |= {"id2label": {"0": "LABEL_0"}, "architectures": claim}
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(CheckpointError, match=refusal):
+            CrossEncoderRanker.from_pretrained(folder, device="cpu")
     with pytest.raises(CheckpointError, match="no weights for"):
         MLMScoringRanker.from_pretrained(folder, device="cpu")
 
