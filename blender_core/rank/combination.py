@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from blender_core.errors import ConfigurationError, RankerError
-from blender_core.rank.protocol import Ranker
+from blender_core.rank.protocol import Ranker, prompt_for
 from blender_core.rank.registry import resolve_ranker
 from blender_core.text.distinct import distinct_candidates
+from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
 
 __all__ = ["CombinedRanker", "Gate"]
@@ -51,6 +52,9 @@ class CombinedRanker:
         {'fake': [2.0, -1.0, -1.0], 'longest': [0.0, -0.5, 0.5]}
     """
 
+    reads_conversations = True
+    """Parts that read conversations get the turns."""
+
     def __init__(
         self,
         rankers: Sequence[Ranker | str],
@@ -75,7 +79,7 @@ class CombinedRanker:
         except RankerError as error:
             raise ConfigurationError(str(error)) from error
 
-    def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
+    def rank(self, prompt: str | Prompt, candidates: Sequence[str]) -> Ranking:
         """Rank by the weighted sum; see ``Ranker.rank``.
 
         Raises:
@@ -84,7 +88,8 @@ class CombinedRanker:
         distinct = distinct_candidates(candidates)
         if not distinct.texts:
             return Ranking.from_scores(distinct.spread_scores([]), ranker=self.name)
-        weights = self._weights if self._gate is None else self._checked(self._gate(prompt, distinct.texts))
+        text = prompt if isinstance(prompt, str) else prompt.text
+        weights = self._weights if self._gate is None else self._checked(self._gate(text, distinct.texts))
         total = [0.0] * len(candidates)
         cut: dict[int, int] = {}
         evidence: dict[str, list[float]] = {}
@@ -95,7 +100,7 @@ class CombinedRanker:
                 continue
             try:
                 # all candidates, not the distinct ones: consensus rankers count copies as votes
-                ranking = ranker.rank(prompt, candidates)
+                ranking = ranker.rank(prompt_for(ranker, prompt), candidates)
             except RankerError as error:
                 problems.append(f"{ranker.name} was left out: {error}")
                 continue

@@ -19,10 +19,13 @@ from urllib.parse import SplitResult, urlsplit
 from blender_core.errors import BlendError, CheckpointError, ConfigurationError, RankerError
 from blender_core.members.classify import http_status
 from blender_core.members.retry import RetryPolicy, after_failure
+from blender_core.models.conversations import user_and_assistant_turns
+from blender_core.rank.asking import asking_now
 from blender_core.runtime.extras import require, require_installed
 from blender_core.runtime.threads import run_sync, stop_if_given_up
 from blender_core.text.control_markers import neutralise
 from blender_core.text.distinct import distinct_candidates
+from blender_core.types.answer import Usage
 from blender_core.types.prompt import Prompt, PromptLike
 from blender_core.types.ranking import Ranking
 
@@ -66,24 +69,8 @@ class _Dialect:
     one_by_one: bool = False
 
 
-def _turns(prompt: Prompt) -> list[tuple[str, str]]:
-    """Write a conversation as alternating turns of user and assistant, as reward models were trained.
-
-    What the system and tools say goes to the user's turns. The last turn is the user's.
-    """
-    turns: list[tuple[str, str]] = []
-    for message in prompt.messages:
-        role = "assistant" if message.role == "assistant" else "user"
-        if turns and turns[-1][0] == role:
-            turns[-1] = (role, f"{turns[-1][1]}\n\n{_plain(message.content)}")
-        else:
-            turns.append((role, _plain(message.content)))
-    # an answer that goes on with an assistant's turn has no place of its own
-    return turns if turns[-1][0] == "user" else [("user", _plain(prompt.text))]
-
-
 def _rerank(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
-    return {"query": _plain(prompt.text), "documents": list(texts)}
+    return {"query": neutralise(prompt.text), "documents": list(texts)}
 
 
 def _bare_rerank(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
@@ -92,16 +79,17 @@ def _bare_rerank(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _score(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
-    return {"text_1": _plain(prompt.text), "text_2": list(texts), "use_activation": False}
+    return {"text_1": neutralise(prompt.text), "text_2": list(texts), "use_activation": False}
 
 
 def _predict(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
-    return {"inputs": [[_plain(prompt.text), text] for text in texts], "raw_scores": True}
+    return {"inputs": [[neutralise(prompt.text), text] for text in texts], "raw_scores": True}
 
 
 def _classify(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
-    turns = [*_turns(prompt), ("assistant", texts[0])]
-    return {"messages": [{"role": role, "content": text} for role, text in turns], "use_activation": False}
+    turns = [(role, neutralise(text)) for role, text in user_and_assistant_turns(prompt)]
+    messages = [{"role": role, "content": text} for role, text in [*turns, ("assistant", texts[0])]]
+    return {"messages": messages, "use_activation": False}
 
 
 def _pooling(prompt: Prompt, texts: Sequence[str]) -> dict[str, Any]:
@@ -262,7 +250,7 @@ class HTTPRanker:
     async def arank(self, prompt: PromptLike, candidates: Sequence[str]) -> Ranking:
         """Rank without blocking the event loop; see ``rank``."""
         asked, distinct = Prompt.of(prompt), distinct_candidates(candidates)
-        texts = [_plain(text) for text in distinct.texts]
+        texts = [neutralise(text) for text in distinct.texts]
         scope = asyncio.timeout(self._timeout)
         try:
             async with scope:
@@ -278,6 +266,7 @@ class HTTPRanker:
         httpx = require("httpx", feature="HTTPRanker", extra="demo")
         ends_at = math.inf if self._timeout is None else self._clock() + self._timeout
         free = asyncio.Semaphore(self._concurrency)
+        tally = asking_now().tally
         key = _usable_key(os.environ.get(RANKER_KEY_VARIABLE, "")) if self._key is None else self._key
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         # a client of one ranking: its connections belong to one event loop, and the limit above bounds all waiting
@@ -286,6 +275,8 @@ class HTTPRanker:
             async def batch(part: Sequence[str]) -> list[float]:
                 async with free:
                     reply = await self._ask(client, self._body(prompt, part), ends_at)
+                    if (tokens := _stated_tokens(reply)) is not None:
+                        tally.count(Usage(tokens, 0), None)
                     return _read(reply, len(part), self.name)
 
             starts = range(0, len(texts), self._batch_size)
@@ -467,9 +458,11 @@ def _sendable(options: Mapping[str, Any]) -> dict[str, Any]:
         ) from error
 
 
-def _plain(text: str) -> str:
-    # a lone surrogate cannot be sent
-    return neutralise(text.encode("utf-8", "replace").decode())
+def _stated_tokens(reply: Any) -> int | None:
+    """Return the tokens that a reply says were read."""
+    usage = reply.get("usage") if isinstance(reply, Mapping) else None
+    stated = [usage.get(key) for key in ("prompt_tokens", "total_tokens")] if isinstance(usage, Mapping) else []
+    return next((count for count in stated if type(count) is int and count >= 0), None)
 
 
 def _short(text: str) -> str:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from blender_core.errors import CheckpointError, DownloadError, MissingExtraError, RankerError
+from blender_core.errors import CheckpointError, ConfigurationError, DownloadError, MissingExtraError, RankerError
 from blender_core.rank.protocol import Ranker, prompt_for
 from blender_core.runtime.threads import compute_in_thread
 from blender_core.types.prompt import Prompt
@@ -98,7 +98,7 @@ def never_works(error: BaseException) -> bool:
     """
     if isinstance(error, DownloadError):
         return not error.may_pass
-    return isinstance(error, CheckpointError | MissingExtraError)
+    return isinstance(error, CheckpointError | ConfigurationError | MissingExtraError)
 
 
 async def _rank(load: Callable[[], Ranker], prompt: str | Prompt, texts: Sequence[str]) -> Ranking:

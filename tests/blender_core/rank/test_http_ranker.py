@@ -284,6 +284,14 @@ def test_a_server_that_is_down_degrades_the_blend():
     assert "bad luck" in result.degraded[0]
 
 
+def test_tokens_that_a_server_states_are_in_the_usage():
+    members = [FakeMember(f"m{n}", text) for n, text in enumerate(ANSWERS)]
+    scores = [{"index": index, "relevance_score": index / 10} for index in range(3)]
+    with RankingServer((200, {}, {"results": scores, "usage": {"prompt_tokens": 41}})) as server:
+        result = Blender(members, ranker=f"{server.url}/v1/rerank", fuser=None).blend(PROMPT)
+    assert (result.text, result.ranker_usage.input_tokens) == ("Paris", 41)
+
+
 LLAMA_CPP = """
 import os, sys, xllamacpp
 
@@ -329,3 +337,12 @@ def test_llama_cpp_s_own_server(llama_cpp, path):
         HTTPRanker(llama_cpp + path, api_key="wrong").rank(PROMPT, answers)
     with pytest.raises(RankerError, match="406 tokens do not fit its window of 128"):
         chosen.rank(PROMPT, ["Paris " * 400])
+
+
+@pytest.mark.parametrize("fault", [(401, {}, "no key"), [[{"score": 0.2}, {"score": 0.8}]] * 3])
+def test_a_server_that_can_never_rank_ends_the_first_blend(fault):
+    members = [FakeMember(f"m{n}", text) for n, text in enumerate(ANSWERS)]
+    with RankingServer(*[fault] * 3) as server:
+        chosen, _ = ranker(server, "/predict")
+        with pytest.raises((ConfigurationError, CheckpointError)):
+            Blender(members, ranker=chosen, fuser=None).blend(PROMPT)
