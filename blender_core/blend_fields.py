@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from blender_core.blender import Blender
+from blender_core.errors import ConfigurationError
 from blender_core.fuse.guard import FusionGuard
+from blender_core.fuse.policy import unless_read_by_program
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SemaphoresByLimit, SharedSemaphore
 from blender_core.members.member import Member
@@ -51,6 +53,12 @@ class BlendFields(BaseModel):
 
     _engine: "_Engine" = PrivateAttr(default_factory=lambda: _Engine())
 
+    def __init__(self, *given: Any, **settings: Any) -> None:
+        if given:
+            name = type(self).__name__
+            raise ConfigurationError(f"{name} takes keywords only; write {name}(llms=[a, b, ...])")
+        super().__init__(**settings)
+
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, values: Any) -> Any:
@@ -59,6 +67,10 @@ class BlendFields(BaseModel):
             aliases = {field.alias for field in cls.model_fields.values() if field.alias}
             given = [name for name in values if name not in cls._ignored_names]
             check_keywords(given, {*cls.model_fields, *aliases}, cls.__name__)
+            llms = values.get("llms", [])
+            # pydantic would make a list of the fields of a single model
+            if not isinstance(llms, list | tuple):
+                raise ConfigurationError(f"llms is one {type(llms).__name__}; give a list, such as llms=[a, b]")
         return values
 
     @model_validator(mode="after")
@@ -85,6 +97,11 @@ class BlendFields(BaseModel):
         settings = (*self.llms, *(getattr(self, name) for name in DEFAULTS))
         built = self._engine.built
         if built is None or not _same(built[0], settings):
+            if _holds(self, self):
+                raise ConfigurationError(
+                    f"this {type(self).__name__} contains itself, so a call would never end; take it out of its "
+                    "llms or fuser, or add a copy of it"
+                )
             built = (settings, self._build())
             self._engine.built = built
         return built[1]
@@ -94,7 +111,7 @@ class BlendFields(BaseModel):
         settings: dict[str, Any] = {name: getattr(self, name) for name in DEFAULTS if name not in IN_POLICY}
         settings |= {
             "fuser": self._as_fuser(),
-            "fuse_when": self._as_fuse_when(),
+            "fuse_when": unless_read_by_program(self.fuse_when),
             "policy": policy,
             "semaphore": self.semaphore or self.limits.of(policy.max_concurrency),
         }
@@ -117,11 +134,10 @@ class BlendFields(BaseModel):
         """Convert the fuser for the engine; adapters override this."""
         return self.fuser
 
-    def _as_fuse_when(self) -> Any:
-        """Convert the fuse policy for the engine; adapters override this."""
-        return self.fuse_when
-
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        if _holds(self, self):
+            yield "llms", "(contains itself)"
+            return
         blender = self._blender()
         yield "llms", [name for name, _ in self.members]
         yield "ranker", self.ranker if isinstance(self.ranker, str) else getattr(self.ranker, "name", self.ranker)
@@ -148,6 +164,29 @@ class _Engine:
 
     def __reduce__(self) -> tuple[Callable[[], "_Engine"], tuple[()]]:
         return _Engine, ()
+
+
+# where LLMs, members, fusers and runnables keep the LLMs inside them
+_INSIDE = ("llms", "fuser", "llm", "member", "_member", "runnable", "bound", "fallbacks", "first", "middle", "last")
+
+
+def _holds(blend: BaseModel, sought: object) -> bool:
+    """Tell whether an object is somewhere inside a blend."""
+    waiting: list[Any] = [blend]
+    seen: set[int] = set()
+    while waiting:
+        held = waiting.pop()
+        if id(held) in seen:
+            continue
+        seen.add(id(held))
+        # attributes only: a property could do anything
+        values = getattr(held, "__dict__", {})
+        parts = [values[name] for name in _INSIDE if name in values]
+        inside = [part for one in parts for part in (one if isinstance(one, list | tuple) else [one])]
+        if any(part is sought for part in inside):
+            return True
+        waiting += inside
+    return False
 
 
 def _from_environment(name: str) -> Any:

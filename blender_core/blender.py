@@ -17,6 +17,7 @@ from blender_core.fuse.protocol import Fuser
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
+from blender_core.gather.spending import Spending
 from blender_core.local.catalog import MODELS
 from blender_core.members.adapters import as_members
 from blender_core.members.member import Member
@@ -81,6 +82,8 @@ class Blender:
             raise ConfigurationError(
                 f"the quorum is {policy.quorum} but there are {len(self._adapted)} members; lower it or add members"
             )
+        # a budget that cannot be kept is refused here, not at the first call
+        Spending(policy.budget, self._adapted)
         check_ranker(self._settings["ranker"])
         if self._settings["semaphore"] is None and policy.max_concurrency is not None:
             # copies share it

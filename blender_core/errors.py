@@ -81,7 +81,13 @@ class DownloadError(BlendError):
 
 
 class MemberError(BlendError):
-    """Raised if a member gives no usable answer."""
+    """Raised if a member gives no usable answer.
+
+    Attributes:
+        may_pass: Whether asking again may help.
+    """
+
+    may_pass = False
 
 
 class EmptyAnswerError(MemberError):
@@ -100,6 +106,8 @@ class RateLimitedError(MemberError):
         retry_after: Seconds the member asked us to wait, if it said so.
     """
 
+    may_pass = True
+
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
@@ -111,6 +119,8 @@ class UnsupportedError(MemberError):
 
 class MemberTimeoutError(MemberError):
     """Raised if a member does not answer in time."""
+
+    may_pass = True
 
 
 class _Outcome(Protocol):
@@ -125,6 +135,10 @@ class _Outcome(Protocol):
     def reason(self) -> str | None: ...
     @property
     def error(self) -> BaseException | None: ...
+    @property
+    def http_status(self) -> int | None: ...
+    @property
+    def retry_after(self) -> float | None: ...
 
 
 class QuorumError(BlendError):
@@ -133,6 +147,9 @@ class QuorumError(BlendError):
     Args:
         needed: The quorum.
         outcomes: One ``MemberOutcome`` for every member.
+
+    Attributes:
+        retry_after: Seconds after which enough members may answer, if their providers said so; else ``None``.
     """
 
     def __init__(self, needed: int, outcomes: Sequence[_Outcome]) -> None:
@@ -147,6 +164,9 @@ class QuorumError(BlendError):
         )
         self.needed = needed
         self.outcomes = tuple(outcomes)
+        waits = sorted(outcome.retry_after for outcome in outcomes if outcome.retry_after is not None)
+        missing = needed - answered
+        self.retry_after = waits[missing - 1] if 0 < missing <= len(waits) else None
         first_error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
         self.__cause__ = first_error
 
@@ -154,13 +174,23 @@ class QuorumError(BlendError):
         return type(self), (self.needed, self.outcomes)
 
 
+_REMEDIES: dict[str | int, str] = {
+    401: "Give these members a valid API key.",
+    403: "Use a key that may call these models.",
+    404: "Mend the model's name or the server's URL.",
+    "rate_limited": "Wait, raise max_retries, or add a member of another provider.",
+    "refused": "They refused: change the prompt, or add a member that answers it.",
+    "timeout": "Raise the timeout.",
+    "too_long": "Shorten the prompt or the answer, or add a member with a larger window.",
+}
+_OTHER_REMEDY = "Mend these members, or lower the quorum."
+
+
 def _remedy(outcomes: Sequence[_Outcome]) -> str:
-    failed = {outcome.status.value for outcome in outcomes if not outcome.ok}
-    shorten = "Shorten the prompt or the answer, or add a member with a larger window."
-    mend = "Lower the quorum, raise the timeout, or mend these members."
-    if failed == {"too_long"}:
-        return shorten
-    return f"{shorten} {mend}" if "too_long" in failed else mend
+    """One sentence for each kind of failure."""
+    failed = [outcome for outcome in outcomes if not outcome.ok]
+    kinds = [outcome.http_status if outcome.http_status in _REMEDIES else outcome.status.value for outcome in failed]
+    return " ".join(dict.fromkeys(_REMEDIES.get(kind, _OTHER_REMEDY) for kind in kinds))
 
 
 class RankerError(BlendError):

@@ -3,8 +3,8 @@
 ```
 MemberStarted ─ MemberRetrying* ─ MemberAnswered | MemberFailed      once for each member, interleaved
 Ranked                                                               from here the best candidate is known
-FusionStarted ─ Token* ─ FusionRejected?                             only if answers are fused
-Token*                                                               the picked answer, if they are not
+FusionStarted ─ (Thought | Token)* ─ FusionRejected?                 only if answers are fused
+Thought? ─ Token*                                                    the picked answer, if they are not
 Finished                                                             last, exactly once
 ```
 """
@@ -30,6 +30,7 @@ __all__ = [
     "MemberRetrying",
     "MemberStarted",
     "Ranked",
+    "Thought",
     "Token",
 ]
 
@@ -119,6 +120,17 @@ class FusionStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class Thought:
+    """Carries a piece of what the model thinks before it writes the final text.
+
+    Attributes:
+        text: The piece; it is no part of ``BlendResult.text``.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """Carries a piece of the final text.
 
@@ -162,6 +174,7 @@ BlendEvent = (
     | MemberFailed
     | Ranked
     | FusionStarted
+    | Thought
     | Token
     | FusionRejected
     | Finished

@@ -12,19 +12,20 @@ reason is ``BlendResult.fusion_refused``.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from blender_core.errors import FusionError, QuorumError, RankerError
-from blender_core.events import FusionRejected, FusionStarted, Ranked, Token
+from blender_core.events import FusionRejected, FusionStarted, Ranked, Thought, Token
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import Decision, FuseContext
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
 from blender_core.fuse.run import RejectedFusionError, run_fusion
 from blender_core.gather.call import CallRuntime
-from blender_core.gather.gatherer import gather
+from blender_core.gather.gatherer import gather, quorum_of
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
@@ -33,6 +34,7 @@ from blender_core.rank.flaws import Flaw, find_flaws, move_behind
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.run import run_ranking
 from blender_core.rank.strength import Prior, preference, strongest_first
+from blender_core.runtime.threads import call_in_thread
 from blender_core.selection import Accept, Selection, check_answer, set_aside
 from blender_core.text.distinct import distinct_candidates
 from blender_core.text.refusal import is_refusal
@@ -128,7 +130,6 @@ class BlendCall:
         self._runtime = runtime
         self._accept = accept
         self._streaming = streaming
-        self._policy = _policy_of_call(plan, prompt)
         self._spending = Spending(plan.policy.budget, [member for _, member in plan.members])
         self._began = runtime.clock()
         self._degraded: list[str] = []
@@ -169,11 +170,13 @@ class BlendCall:
         if ranking is not None and not selection.reason:
             material = self._material(selection.outcomes, ranking, self._strongest_first(outcomes))
             sources = material.sources
-            decision = self._decide(ranking, material)
+            decision = await self._decide(ranking, material)
             if decision.fuse:
                 fused = await self._fuse(material)
         text = fused.text if fused is not None else _text_of(winner)
         if self._streaming and fused is None:
+            if thoughts := _answer_of(winner).thoughts:
+                self._runtime.emit(Thought(thoughts))
             for piece in _pieces(text):
                 self._runtime.emit(Token(piece))
         ended = clock()
@@ -204,7 +207,7 @@ class BlendCall:
         outcomes = await gather(
             plan.members,
             self._prompt,
-            self._policy,
+            plan.policy,
             semaphore=plan.semaphore,
             spending=self._spending,
             runtime=self._runtime,
@@ -212,8 +215,9 @@ class BlendCall:
             hard_limit_s=hard,
             counts=self._counts,
         )
-        if sum(outcome.ok for outcome in outcomes) < self._policy.quorum:
-            raise QuorumError(self._policy.quorum, outcomes)
+        quorum = quorum_of(plan.policy.quorum, len(plan.members), outcomes)
+        if sum(outcome.ok for outcome in outcomes) < quorum:
+            raise QuorumError(quorum, outcomes)
         return outcomes
 
     def _counts(self, outcome: MemberOutcome) -> bool:
@@ -299,8 +303,8 @@ class BlendCall:
         )
         return _Material(sources, request, positions.count(positions[0]) / len(outcomes), alone, order[0])
 
-    def _decide(self, ranking: Ranking, material: _Material) -> Decision:
-        reason = self._never_fused(material) or self._no_means()
+    async def _decide(self, ranking: Ranking, material: _Material) -> Decision:
+        reason = self._never_fused(material) or await self._fuser_unable(material.request) or self._no_means()
         if reason:
             return Decision(False, reason)
         ahead, ahead_of_fuser = self._ahead(material)
@@ -326,6 +330,18 @@ class BlendCall:
         if strongest.answer is None or is_refusal(strongest.answer.text):
             return f"{strongest.member}, the strongest member, refused"
         return material.alone
+
+    async def _fuser_unable(self, request: FusionInput) -> str:
+        """Why the fuser cannot take the prompt; empty if it can, or does not say."""
+        why_not = getattr(self._plan.fuser, "why_not", None)
+        if why_not is None:
+            return ""
+        try:
+            # it may ask a server for its window, or count a long prompt
+            return await asyncio.wait_for(call_in_thread(why_not, request), self._time_left()) or ""
+        except Exception as error:
+            self._degraded.append(f"the fuser's why_not raised {type(error).__name__}: {error}")
+            return ""
 
     def _no_means(self) -> str:
         """Why no fusion can be paid or be ready in time; empty if one can."""
@@ -368,7 +384,7 @@ class BlendCall:
                 request,
                 guard=plan.guard,
                 limit_s=min(limits) if limits else None,
-                emit_token=(lambda text: self._runtime.emit(Token(text))) if self._streaming else None,
+                emit=self._runtime.emit if self._streaming else None,
                 in_threads=self._runtime.in_threads,
                 semaphore=plan.semaphore,
                 may_be_cut=ended_by_length(_answer_of(sources[0]).finish_reason),
@@ -418,13 +434,15 @@ class BlendCall:
                 )
             )
         # a member that cannot do the call asks no model
-        called = [outcome for outcome in outcomes if outcome.attempts and outcome.status is not Status.UNSUPPORTED]
+        unable = (Status.UNSUPPORTED, Status.TOO_LONG)
+        called = [outcome for outcome in outcomes if outcome.attempts and outcome.status not in unable]
         used = [outcome.usage for outcome in called]
         costs = [outcome.cost for outcome in called]
+        wrote = self._fuser_wrote
+        fuser_usage, fuser_cost = (None, None) if wrote is None else (wrote.usage, wrote.cost)
         if decision.fuse:
-            wrote = self._fuser_wrote
-            used.append(None if wrote is None else wrote.usage)
-            costs.append(None if wrote is None else wrote.cost)
+            used.append(fuser_usage)
+            costs.append(fuser_cost)
         known_costs = [cost for cost in costs if cost is not None]
         return BlendResult(
             text=fused.text if fused is not None else _text_of(winner),
@@ -434,31 +452,32 @@ class BlendCall:
             candidates=tuple(records),
             ranking=ranking,
             fused=tuple(outcome.member for outcome in sources),
-            decision=decision.reason,
+            decision=self._told(decision, fused),
             degraded=tuple(self._degraded),
             timings=timings,
             usage=sum((usage for usage in used if usage is not None), Usage()),
-            usage_known=all(usage is not None for usage in used) and all(o.attempts <= 1 for o in outcomes),
+            usage_known=all(usage is not None and not usage.estimated for usage in used)
+            and all(o.attempts <= 1 for o in outcomes),
             cost=sum(known_costs) if known_costs else None,
             fuser=None if fused is None else fused.fuser,
             cut=self._cut,
             fusion_refused=self._fusion_refused,
             finish_reason=_answer_of(winner).finish_reason if fused is None else fused.finish_reason,
+            thoughts=_answer_of(winner).thoughts if fused is None else fused.thoughts,
+            fuser_usage=fuser_usage,
+            fuser_cost=fuser_cost,
         )
+
+    def _told(self, decision: Decision, fused: FusedText | None) -> str:
+        if fused is not None or not decision.fuse:
+            return f"{'picked' if fused is None else 'fused'}: {decision.reason}"
+        failed = "could not be made" if self._fusion_refused is None else "was refused"
+        return f"picked: the fused text {failed} (it was tried: {decision.reason})"
 
     def _time_left(self) -> float | None:
         if self._plan.deadline is None:
             return None
         return max(0.0, self._plan.deadline - _MARGIN_S - (self._runtime.clock() - self._began))
-
-
-def _policy_of_call(plan: BlendPlan, prompt: Prompt) -> GatherPolicy:
-    """The policy. With tools the quorum is at most the number of members that can call them, and at least 1."""
-    tools = prompt.options.get("tools")
-    if not tools or plan.policy.quorum == 1:
-        return plan.policy
-    able = sum(member.can_call_tools(list(tools)) for _, member in plan.members)
-    return replace(plan.policy, quorum=max(1, min(plan.policy.quorum, able)))
 
 
 def _answer_of(outcome: MemberOutcome) -> Answer:

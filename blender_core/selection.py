@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -24,7 +24,7 @@ class Selection:
 
     Attributes:
         outcomes: The members that wrote them, in the ensemble's order; at least one.
-        set_aside: Member's index -> why its answer is no candidate.
+        set_aside: Member's index -> why its answer is no candidate, or would be none if any answer were acceptable.
         decided: The winner, if nothing is left to rank; else ``None``.
         reason: Why nothing will be fused, in words; empty if that is still open.
         problem: What degrades the result, in words; ``None`` if nothing does.
@@ -116,34 +116,38 @@ def set_aside(answered: Sequence[MemberOutcome], problems: Mapping[int, str]) ->
 
     Args:
         answered: The members that answered, in the ensemble's order; at least one.
-        problems: Member's index -> why its answer was not accepted. If no answer was accepted, all stay.
+        problems: Member's index -> why its answer was not accepted. If no answer was accepted, all stay, each with its
+            reason.
 
     Returns:
         The answers that stay.
     """
-    aside = dict(problems)
-    problem = None
-    if len(aside) == len(answered):
-        problem = f"no answer was acceptable: {next(iter(aside.values()))}"
-        aside = {}
-    left = tuple(outcome for outcome in answered if outcome.index not in aside)
+    if len(problems) < len(answered):
+        return _voted([outcome for outcome in answered if outcome.index not in problems], problems)
+    selection = _voted(answered, {})
+    reasons = "; ".join(f"{outcome.member}: {problems[outcome.index]}" for outcome in answered)
+    problem = f"no answer was acceptable: {reasons}"
+    return replace(selection, set_aside={**selection.set_aside, **problems}, problem=problem)
+
+
+def _voted(left: Sequence[MemberOutcome], aside: Mapping[int, str]) -> Selection:
+    """Let answers vote on tool calls; ``aside`` is kept."""
     vote = vote_on_tool_calls([_answer(outcome) for outcome in left])
     if vote is not None:
         winners = {left[position].index for position in vote.tied or vote.winners}
-        aside |= {outcome.index: "outvoted on tool calls" for outcome in left if outcome.index not in winners}
+        outvoted = {outcome.index: "outvoted on tool calls" for outcome in left if outcome.index not in winners}
         # tied calls are ranked, and never fused
         chosen = None if vote.tied else left[vote.winners[0]]
         selection = tuple(outcome for outcome in left if outcome.index in winners)
-        return Selection(selection, aside, chosen, vote.reason, problem)
+        return Selection(selection, {**aside, **outvoted}, chosen, vote.reason)
     texts = tuple(outcome for outcome in left if not _answer(outcome).tool_calls)
-    aside |= {
-        outcome.index: "outvoted: most members answered in text" for outcome in left if _answer(outcome).tool_calls
-    }
+    called = (outcome for outcome in left if _answer(outcome).tool_calls)
+    aside = {**aside, **{outcome.index: "outvoted: most members answered in text" for outcome in called}}
     if len(texts) == 1:
-        return Selection(texts, aside, texts[0], "a single answer", problem)
+        return Selection(texts, aside, texts[0], "a single answer")
     if not any(_answer(outcome).text.strip() for outcome in texts):
-        return Selection(texts, aside, texts[0], "no answer holds text that could be ranked", problem)
-    return Selection(texts, aside, problem=problem)
+        return Selection(texts, aside, texts[0], "no answer holds text that could be ranked")
+    return Selection(texts, aside)
 
 
 def _answer(outcome: MemberOutcome) -> Answer:

@@ -52,7 +52,8 @@ class SharedSettings(TypedDict, total=False):
             may also be a fuser, any LLM, or ``None`` to return the best answer unchanged.
         top_k: Number of best answers that are fused (default 3, as in the paper).
         fuse_when: ``"auto"`` (default), ``"always"``, ``"never"``, a ``FusePolicy``, or a function of a
-            ``FuseContext``. Tool calls and structured output are never fused.
+            ``FuseContext``. Tool calls and structured output are never fused. A framework's LLM also picks what has
+            a form that a program reads, such as JSON or a query list.
         guard: Checks a fused text; default ``FusionGuard()``.
         timeout: Wall-clock seconds for each member, retries included, and for the fuser (default 60). ``None`` is
             no limit.

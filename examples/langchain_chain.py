@@ -16,7 +16,7 @@ def main() -> None:
     console = Console()
     prompt = ChatPromptTemplate.from_template("Answer in one or two sentences: {question}")
     with open_chat_models() as chat_models:
-        llm = BlendedLLM(llms=chat_models, timeout=120)
+        llm = BlendedLLM(llms=chat_models, timeout=120, report="full")
         chain = prompt | llm | StrOutputParser()
         console.print(chain.invoke({"question": "Why do leaves fall in autumn?"}), markup=False)
 

@@ -45,7 +45,8 @@ def main() -> None:
     with open_chat_models(models=[find_model("qwen2.5-coder-0.5b")], temperature=0.2, max_tokens=64) as chat_models:
         # a single model is asked three times, and its samples vote
         members = chat_models if len(chat_models) > 1 else chat_models * 3
-        agent = create_agent(BlendedLLM(llms=members, fuser=None, timeout=120), tools=[calculate, days_until])
+        llm = BlendedLLM(llms=members, fuser=None, timeout=120, report="full")
+        agent = create_agent(llm, tools=[calculate, days_until])
         for question in ("What is 127 times 49? Use a tool.", "How many days is it until 2030-01-01? Use a tool."):
             console.rule(question)
             for message in agent.invoke({"messages": [("user", question)]}, {"recursion_limit": 12})["messages"]:

@@ -22,7 +22,8 @@ def main() -> None:
     ):
         members = [chat_models[0], llms[-1]]
 
-        message = langchain_blender.BlendedLLM(llms=members, fuser=None).invoke("Name the capital of Japan.")
+        blend = langchain_blender.BlendedLLM(llms=members, fuser=None, report="full")
+        message = blend.invoke("Name the capital of Japan.")
         console.print(f"LangChain: {message.text}", markup=False)
         console.print(blend_table(message.response_metadata["blend"]))
 

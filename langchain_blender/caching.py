@@ -14,15 +14,16 @@ from typing import Any
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.load import dumpd
-from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.outputs import Generation
 from langchain_core.runnables import Runnable, RunnableSequence, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 
 from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.types.outcome import Status
+from blender_core.types.result import BlendResult
 from langchain_blender.members import LangChainMember
 
-__all__ = ["WholeAnswersCache", "identity", "is_whole"]
+__all__ = ["WHOLE", "WholeAnswersCache", "identity", "is_whole"]
 
 _lock = threading.Lock()
 _tokens: dict[int, tuple[Callable[[], Any], str]] = {}
@@ -106,7 +107,9 @@ def _token(part: Any) -> str:
 
 
 # these members would end in the same way again
-_SETTLED = frozenset({Status.OK.value, Status.REFUSED.value, Status.UNSUPPORTED.value, Status.TOO_LONG.value})
+_SETTLED = frozenset({Status.OK, Status.REFUSED, Status.UNSUPPORTED, Status.TOO_LONG})
+WHOLE = "blend_is_whole"
+"""Key of ``generation_info`` that says whether an answer may be stored."""
 
 
 class WholeAnswersCache(BaseCache):
@@ -137,12 +140,12 @@ class WholeAnswersCache(BaseCache):
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """Store an answer if it is whole."""
-        if is_whole(return_val):
+        if _may_be_stored(return_val):
             self._cache.update(prompt, llm_string, return_val)
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """Store an answer if it is whole, without blocking the event loop if the cache can."""
-        if is_whole(return_val):
+        if _may_be_stored(return_val):
             await self._cache.aupdate(prompt, llm_string, return_val)
 
     def clear(self, **kwargs: Any) -> None:
@@ -154,26 +157,20 @@ class WholeAnswersCache(BaseCache):
         await self._cache.aclear(**kwargs)
 
 
-def is_whole(generations: Sequence[Generation]) -> bool:
+def is_whole(result: BlendResult) -> bool:
     """Tell whether an answer was made without a failure.
 
     Args:
-        generations: Generations of a blend.
+        result: The result.
 
     Returns:
         ``True`` if no stage was degraded, no fusion was refused, and every member answered, refused, or could not do
         the call.
-
-    Examples:
-        >>> from langchain_core.messages import AIMessage
-        >>> made = {"degraded": False, "candidates": [{"status": "ok"}, {"status": "timeout"}]}
-        >>> is_whole([ChatGeneration(message=AIMessage("Hi", response_metadata={"blend": made}))])
-        False
     """
-    for generation in generations:
-        if isinstance(generation, ChatGeneration):
-            made = generation.message.response_metadata.get("blend") or {}
-            failed = made.get("degraded") or made.get("fusion_refused")
-            if failed or any(part["status"] not in _SETTLED for part in made.get("candidates", ())):
-                return False
-    return True
+    if result.is_degraded or result.fusion_refused is not None:
+        return False
+    return all(record.status in _SETTLED for record in result.candidates)
+
+
+def _may_be_stored(generations: Sequence[Generation]) -> bool:
+    return all((each.generation_info or {}).get(WHOLE, True) for each in generations)

@@ -22,17 +22,22 @@ from pydantic import BaseModel, Field
 
 from blender_core.blend_fields import BlendFields
 from blender_core.errors import ConfigurationError
+from blender_core.events import Finished
 from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
-from blender_core.types.answer import Answer
+from blender_core.selection import Accept
 from blender_core.types.prompt import Prompt
 from blender_core.types.result import BlendResult
-from langchain_blender.caching import WholeAnswersCache, identity
+from langchain_blender.acceptance import acceptance, wants_structure
+from langchain_blender.caching import WHOLE, WholeAnswersCache, identity, is_whole
 from langchain_blender.composition import model_of
+from langchain_blender.errors import as_model_errors
 from langchain_blender.members import LangChainMember, adapt, why_no_tools
 from langchain_blender.messages import to_prompt
 from langchain_blender.output import ChunkWriter, blended_message
-from langchain_blender.tools import acceptance, convert_tools, normalised_choice, wants_structure
+from langchain_blender.report import Report
+from langchain_blender.structured import AskedSchema, SchemaFormat, SchemaTool, read_by
+from langchain_blender.tools import convert_tools, normalised_choice
 from langchain_blender.tracing import RUN_KEYWORD, BlendRun, ChildRunChatModel, run_of_manager
 from langchain_blender.usage import TokenIds, count_messages, count_text, counters_of
 
@@ -42,6 +47,8 @@ __all__ = [
 
 _Manager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
 _PROVIDER = "blended-llm"
+# members are gathered whole, and refuse what a stream alone may be asked for
+_OF_STREAMS = frozenset({"stream", "stream_options", "stream_usage"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +57,17 @@ class PreparedCall:
 
     Attributes:
         prompt: The prompt.
-        accept: The check of members' answers, or ``None``.
+        accept: The check of members' answers.
         context: The context in which the call runs.
         stop: Stop sequences.
+        run: The run.
     """
 
     prompt: Prompt
-    accept: Callable[[Answer], str | None] | None
+    accept: Accept
     context: contextvars.Context
     stop: tuple[str, ...]
+    run: BlendRun
 
 
 def prepare_call(
@@ -83,13 +92,12 @@ def prepare_call(
             f"model={options['model']!r} cannot be set for a call: the members are different models; "
             "bind it to a member, as in BlendedLLM(llms=[llm.bind(model=...), ...])"
         )
-    # LangChain switches between stream and invoke by "stream"; members are gathered whole
-    asked = {key: value for key, value in options.items() if key != "stream" and value is not None}
+    asked = {key: value for key, value in options.items() if key not in _OF_STREAMS and value is not None}
     sequences = (stop,) if stop and isinstance(stop, str) else tuple(stop or ())
     if sequences:
         asked["stop"] = list(sequences)
     prompt = replace(to_prompt(messages, asked), structured=wants_structure(asked, run.schema))
-    return PreparedCall(prompt, acceptance(asked, run.schema), run.context(), sequences)
+    return PreparedCall(prompt, acceptance(asked, run.schema), run.context(), sequences, run)
 
 
 def common_profile(profiles: Sequence[ModelProfile | None]) -> ModelProfile | None:
@@ -147,6 +155,11 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             The blend's own name in traces and metadata (``"blended-llm"``).
 
     Key init args - tracing:
+        report: str
+            How much of the report is in ``response_metadata["blend"]``, and so in histories and checkpoints.
+            ``"slim"`` (default): winner, decision, each member's status, score and rank. ``"full"``:
+            ``BlendResult.to_dict()`` with all texts. ``"none"``: nothing. Callbacks and event streams get the full
+            report of each call as the custom event ``"blend"``.
         trace_candidates: str
             Who sees members as child runs: ``"tracers"`` (default: LangSmith, run collectors), ``"all"`` callback
             handlers, or ``"none"``. With ``"all"``, handlers that count tokens count the members' and the sum.
@@ -182,22 +195,25 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             await llm.abatch(["One?", "Two?"])
 
     Tool calling:
-        Members vote on the calls, which are compared by name and arguments. The winner's calls are returned
-        unchanged. A member that cannot bind tools is not asked in such calls.
+        Members are given the caller's own tools. They vote on the calls, which are compared by name and arguments.
+        The winner's calls are returned unchanged. A member that cannot bind tools is not asked in such calls.
 
         .. code-block:: python
 
             llm.bind_tools([add]).invoke("What is 2 + 3?").tool_calls
 
     Structured output:
-        Each member's answer is checked against the schema. The best that meets it is picked; none is fused.
+        Each member is asked by its own method, and its answer is checked against the schema. The best that meets it is
+        picked; none is fused.
 
         .. code-block:: python
 
             llm.with_structured_output(Joke).invoke("Tell me a joke about cats")
+            llm.with_structured_output(Joke, method="json_schema").invoke("Tell me a joke about cats")
 
     Token usage:
-        The sum of all members and the fuser, reported once.
+        The sum of all members and the fuser, reported once. ``response_metadata`` has ``total_cost``, and the parts
+        as ``member_usage`` and ``fuser_usage``.
 
         .. code-block:: python
 
@@ -205,11 +221,26 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             # {"input_tokens": 28, "output_tokens": 5, "total_tokens": 33}
 
     Response metadata:
-        Who answered, won, was fused, or failed and why: ``BlendResult.to_dict()``.
+        Who answered, won, was fused, or failed and why: see ``report``. Of a picked answer also what its provider
+        said: ``member_response`` (dated model version, request id, fingerprint), and ``logprobs`` if asked for.
 
         .. code-block:: python
 
             llm.invoke("Hi").response_metadata["blend"]["winner"]
+
+    Serialization:
+        As for any model outside langchain-core, the loader names the classes that it allows.
+
+        .. code-block:: python
+
+            from langchain_core.load import dumpd, load
+
+            load(
+                dumpd(llm),
+                allowed_objects=[BlendedLLM, ChatOpenAI],
+                valid_namespaces=["langchain_blender"],
+                secrets_from_env=True,
+            )
 
     Raises:
         pydantic.ValidationError: A setting cannot work; the message is the ``ConfigurationError``'s.
@@ -228,6 +259,7 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
     max_tokens: int | None = None
     stop: list[str] | None = Field(default=None, alias="stop_sequences")
     model_name: str = Field(default=_PROVIDER, alias="model")
+    report: Report = "slim"
     # not False: `configurable_fields` sets every field, and a set False switches streaming off
     streaming: bool | None = None
 
@@ -236,6 +268,20 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
     @property
     def _llm_type(self) -> str:
         return _PROVIDER
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Always ``True``: ``dumpd`` writes it, without secrets, if its members can be written."""
+        return True
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """Settings that LangChain would leave out of the written form."""
+        # ``load`` refuses these objects instead of losing them
+        objects = {name: getattr(self, name) for name in ("guard", "policy", "semaphore", "member_prior")}
+        given = {name: value for name, value in objects.items() if value is not None}
+        # ``None``, no limit, is not their default
+        return {"timeout": self.timeout, "deadline": self.deadline, **given}
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
@@ -319,6 +365,8 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         return counters_of([model_of(runnable) for runnable in members])
 
     def _as_member(self, llm: Any) -> Any:
+        if isinstance(llm, str):
+            raise ConfigurationError(f"{llm!r} is a name; pass the model: init_chat_model({llm!r})")
         member = adapt(llm)
         return llm if member is NotImplemented else member
 
@@ -332,35 +380,46 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
     ) -> ChatResult:
         call = self._prepare(messages, stop, run_manager, kwargs)
         blender = self._blender()
-        return self._chat_result(call, call.context.run(lambda: blender.blend(call.prompt, accept=call.accept)))
+        with as_model_errors():
+            result = call.context.run(lambda: blender.blend(call.prompt, accept=call.accept))
+        call.run.tell(result)
+        return self._chat_result(call, result)
 
     async def _agenerate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: _Manager = None, **kwargs: Any
     ) -> ChatResult:
         call = self._prepare(messages, stop, run_manager, kwargs)
         blend = self._blender().ablend(call.prompt, accept=call.accept)
-        return self._chat_result(call, await asyncio.create_task(blend, context=call.context))
+        with as_model_errors():
+            result = await asyncio.create_task(blend, context=call.context)
+        await call.run.atell(result)
+        return self._chat_result(call, result)
 
     def _stream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: _Manager = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         call = self._prepare(messages, stop, run_manager, kwargs)
-        writer = ChunkWriter(self.model_name, call.stop)
+        writer = ChunkWriter(self.model_name, call.stop, self.report)
         stream = self._blender().stream(call.prompt, accept=call.accept)
-        with contextlib.closing(iterate_in_context(stream, call.context)) as events:
+        with as_model_errors(), contextlib.closing(iterate_in_context(stream, call.context)) as events:
             for event in events:
+                if isinstance(event, Finished):
+                    call.run.tell(event.result)
                 yield from writer.chunks(event)
 
     async def _astream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: _Manager = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         call = self._prepare(messages, stop, run_manager, kwargs)
-        writer = ChunkWriter(self.model_name, call.stop)
+        writer = ChunkWriter(self.model_name, call.stop, self.report)
         stream = self._blender().astream(call.prompt, accept=call.accept)
-        async with contextlib.aclosing(aiterate_in_context(stream, call.context)) as events:
-            async for event in events:
-                for chunk in writer.chunks(event):
-                    yield chunk
+        with as_model_errors():
+            async with contextlib.aclosing(aiterate_in_context(stream, call.context)) as events:
+                async for event in events:
+                    if isinstance(event, Finished):
+                        await call.run.atell(event.result)
+                    for chunk in writer.chunks(event):
+                        yield chunk
 
     def _generate_with_cache(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
         return BaseChatModel._generate_with_cache(self._caching_whole_answers(), messages, *args, **kwargs)
@@ -383,8 +442,8 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         return prepare_call(messages, stop if stop is not None else self.stop, options, run)
 
     def _chat_result(self, call: PreparedCall, result: BlendResult) -> ChatResult:
-        message = blended_message(result, model_name=self.model_name, stop=call.stop)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        message = blended_message(result, model_name=self.model_name, stop=call.stop, report=self.report)
+        return ChatResult(generations=[ChatGeneration(message=message, generation_info={WHOLE: is_whole(result)})])
 
     # -- tools -------------------------------------------------------------------------------------------
 
@@ -416,7 +475,9 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         unable = {name: reason for name, reason in reasons if reason is not None}
         why = "; ".join(f"{name}: {reason}" for name, reason in unable.items())
         if len(unable) == len(self.members):
-            raise ConfigurationError(f"no member can call tools: {', '.join(unable)}; add one that can ({why})")
+            schema = any(isinstance(tool, SchemaTool) for tool in converted)
+            remedy = 'add one that can, or pass method="json_schema"' if schema else "add one that can"
+            raise ConfigurationError(f"no member can call tools: {', '.join(unable)}; {remedy} ({why})")
         if unable and converted:
             warnings.warn(
                 f"{', '.join(unable)} cannot call tools and take no part in calls with tools ({why})", stacklevel=2
@@ -427,16 +488,44 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         return self.bind(tools=converted, **kwargs)
 
     def with_structured_output(
-        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
+        self,
+        schema: dict[str, Any] | type | None = None,
+        *,
+        include_raw: bool = False,
+        method: Any = "function_calling",
+        strict: bool | None = None,
+        tools: Sequence[Any] | None = None,
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
-        """Answer in the form of a schema; see ``BaseChatModel.with_structured_output``.
+        """Answer in the form of a schema; each member is asked by its own ``with_structured_output``.
 
         Args:
-            schema: A pydantic class, a ``TypedDict`` or a JSON schema.
+            schema: A pydantic class, a ``TypedDict`` or a JSON schema. ``"json_mode"`` works without one.
             include_raw: Whether to return the message and parsing errors too.
-            **kwargs: Further arguments of the base class.
+            method: ``"function_calling"`` (members that cannot call tools take no part), ``"json_schema"`` or
+                ``"json_mode"``. A member that does not know ``"json_schema"`` is told the schema in words.
+            strict: Whether providers hold the answer to the schema; default is each member's own.
+            tools: Tools that may be called instead; with ``"json_schema"`` only.
+            **kwargs: Call options, such as ``temperature``.
 
         Returns:
             A runnable whose output meets the schema.
+
+        Raises:
+            ConfigurationError: The method is unknown, it needs a schema or its title, or no member can call tools.
         """
-        return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
+        asked = AskedSchema(schema, method, strict)
+        traced = {"ls_structured_output_format": asked.traced()}
+        if asked.method == "function_calling":
+            described = convert_tools([cast(Any, schema)], strict=strict)[0]
+            if "function" not in described:
+                raise ConfigurationError(
+                    f'{schema!r} names no tool: give the JSON schema a "title", or pass method="json_schema"'
+                )
+            tool = SchemaTool(described, asked)
+            return read_by(
+                self.bind_tools([tool], tool_choice="any", **traced, **kwargs), asked, include_raw=include_raw
+            )
+        options = {"response_format": SchemaFormat(asked), **traced, **kwargs}
+        llm = self.bind_tools(tools, **options) if tools else self.bind(**options)
+        return read_by(llm, asked, include_raw=include_raw)

@@ -27,12 +27,13 @@ from blender_core.members.member import Member
 __all__ = [
     "RunnableMember",
     "change_model",
-    "configured_name",
     "first_step",
     "holds_graph",
     "is_async_only",
     "is_native_async",
     "model_of",
+    "models_of",
+    "stated_name",
 ]
 
 Change = Callable[[Runnable[Any, Any]], Runnable[Any, Any]]
@@ -51,20 +52,43 @@ def model_of(runnable: Runnable[Any, Any]) -> BaseLanguageModel[Any] | None:
     return part if isinstance(part, BaseLanguageModel) else None
 
 
-def configured_name(runnable: Runnable[Any, Any]) -> str | None:
-    """Return the name of a model that is made at its call.
-
-    ``init_chat_model(configurable_fields=...)`` makes such models.
+def models_of(runnable: Runnable[Any, Any]) -> list[BaseLanguageModel[Any] | None]:
+    """Find all models that may answer: the one of ``model_of``, and its fallbacks.
 
     Args:
         runnable: Any runnable.
 
     Returns:
-        The name of its default model; ``None`` if it has none, or makes no models.
+        The models, at least one; ``None`` for a branch that shows none.
     """
-    settings = getattr(_answering_part(runnable), "_default_config", None)
+    if isinstance(runnable, RunnableWithFallbacks):
+        return [model for branch in runnable.runnables for model in models_of(branch)]
+    if isinstance(runnable, RunnableBindingBase):
+        return models_of(runnable.bound)
+    return [model_of(runnable)]
+
+
+def stated_name(runnable: Runnable[Any, Any]) -> str:
+    """Return the name of a runnable that shows no model.
+
+    ``init_chat_model`` makes one whose model is made at its call.
+
+    Args:
+        runnable: Any runnable.
+
+    Returns:
+        The name of the model that it makes by default, else its own name.
+    """
+    part = _answering_part(runnable)
+    settings = getattr(part, "_default_config", None)
     name = settings.get("model") if isinstance(settings, Mapping) else None
-    return name if isinstance(name, str) and name else None
+    if isinstance(name, str) and name:
+        return name
+    try:
+        return runnable.get_name()
+    except Exception:
+        # without a model every attribute of such a runnable raises
+        return type(part).__name__
 
 
 def change_model(runnable: Runnable[Any, Any], change: Change, *, verbatim: bool = False) -> Runnable[Any, Any] | None:

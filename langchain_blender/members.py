@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.base import RunnableBindingBase
 
 from blender_core.errors import ConfigurationError, MemberError, UnsupportedError
+from blender_core.events import Thought
 from blender_core.members.member import Member
 from blender_core.runtime.threads import iterate_in_thread
 from blender_core.text.thinking import ThinkingFilter
 from blender_core.types.answer import Answer, Price
 from blender_core.types.prompt import Prompt
+from langchain_blender.capabilities import why_no_model
 from langchain_blender.composition import (
     RunnableMember,
     change_model,
-    configured_name,
     first_step,
     holds_graph,
     model_of,
+    models_of,
+    stated_name,
 )
-from langchain_blender.messages import to_answer, to_messages
+from langchain_blender.messages import thought_blocks, to_answer, to_messages
+from langchain_blender.structured import AskedSchema, asked_schema, in_own_way, told, with_json_text
+from langchain_blender.tools import own_tools
 from langchain_blender.tracing import member_config
 from langchain_blender.usage import UsageCounter
 
@@ -95,30 +100,30 @@ class LangChainMember(RunnableMember):
         if self._async_only:
             return super().generate(prompt)
         counter = UsageCounter()
-        return counter.applied(to_answer(self._ready(prompt).invoke(self._read(prompt), self._config(prompt, counter))))
+        runnable, given = self._ready(prompt)
+        return _answer(runnable.invoke(given, self._config(prompt, counter)), prompt, counter)
 
     async def agenerate(self, prompt: Prompt) -> Answer:
         """Invoke the runnable; it runs in a thread if it would block the event loop."""
         if not self.has_native_async:
             return await super().agenerate(prompt)
         counter = UsageCounter()
-        return counter.applied(
-            to_answer(await self._ready(prompt).ainvoke(self._read(prompt), self._config(prompt, counter)))
-        )
+        runnable, given = self._ready(prompt)
+        return _answer(await runnable.ainvoke(given, self._config(prompt, counter)), prompt, counter)
 
-    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
-        """Stream the runnable, blocking: pieces of text, then the answer."""
+    def stream(self, prompt: Prompt) -> Iterator[str | Thought | Answer]:
+        """Stream the runnable, blocking: pieces of text and thoughts, then the answer."""
         if self._async_only or not self._streams:
             yield from super().stream(prompt)
             return
         counter, stream = UsageCounter(), _TextStream()
-        for piece in self._ready(prompt).stream(self._read(prompt), self._config(prompt, counter)):
-            if text := stream.take(piece):
-                yield text
+        runnable, given = self._ready(prompt)
+        for piece in runnable.stream(given, self._config(prompt, counter)):
+            yield from stream.take(piece)
         yield from stream.end(counter)
 
-    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
-        """Stream the runnable: pieces of text, then the answer."""
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
+        """Stream the runnable: pieces of text and thoughts, then the answer."""
         if not self._streams:
             async for item in super().astream(prompt):
                 yield item
@@ -128,9 +133,10 @@ class LangChainMember(RunnableMember):
                 yield item
             return
         counter, stream = UsageCounter(), _TextStream()
-        async for piece in self._ready(prompt).astream(self._read(prompt), self._config(prompt, counter)):
-            if text := stream.take(piece):
-                yield text
+        runnable, given = self._ready(prompt)
+        async for piece in runnable.astream(given, self._config(prompt, counter)):
+            for item in stream.take(piece):
+                yield item
         for item in stream.end(counter):
             yield item
 
@@ -145,26 +151,60 @@ class LangChainMember(RunnableMember):
         """
         return why_no_tools(self, tools) is None
 
+    def why_not(self, prompt: Prompt) -> str | None:
+        """Tell why the model's profile rules a prompt out: its images, sound, video or PDF files, or its length.
+
+        A chain, an agent, and a member with an ``input`` of its own read the prompt in their own way.
+
+        Args:
+            prompt: The prompt.
+
+        Returns:
+            The reason; ``None`` if it can take it, or if that is unknown.
+        """
+        if self.input not in ("auto", "messages") or not isinstance(first_step(self.runnable), BaseLanguageModel):
+            return None
+        return why_no_model(models_of(self.runnable), prompt)
+
     @property
     def context_window(self) -> int | None:
         """The ``max_input_tokens`` of its model's profile; ``None`` if it has none."""
         limit = (getattr(model_of(self.runnable), "profile", None) or {}).get("max_input_tokens")
         return limit if isinstance(limit, int) else None
 
-    def _ready(self, prompt: Prompt) -> Runnable[Any, Any]:
-        """The runnable with the prompt's tools and options bound to its model."""
+    def _ready(self, prompt: Prompt) -> tuple[Runnable[Any, Any], Any]:
+        """The runnable with the prompt's tools and options bound to its model, and its input."""
         options = {key: value for key, value in prompt.options.items() if value is not None}
         tools, stop = options.pop("tools", None), options.pop("stop", None)
         if stop:
             options["stop"] = [stop] if isinstance(stop, str) else list(stop)
         if tools:
             try:
-                return _with_tools(self.runnable, tools, options)
+                return _with_tools(self.runnable, tools, options), self._read(prompt)
             except UnsupportedError as error:
                 raise UnsupportedError(
                     f"{self.name} cannot call tools ({error}), so it takes no part in calls with tools"
                 ) from error
         options.pop("tool_choice", None)
+        asked = asked_schema(options)
+        if asked is not None:
+            return self._asked(prompt, asked, options)
+        if tools is not None:
+            # an agent without tools binds an empty list, and options that only ``bind_tools`` reads
+            with contextlib.suppress(UnsupportedError):
+                return _with_tools(self.runnable, [], options), self._read(prompt)
+        return self._with_options(options), self._read(prompt)
+
+    def _asked(self, prompt: Prompt, asked: AskedSchema, options: dict[str, Any]) -> tuple[Runnable[Any, Any], Any]:
+        """The runnable asked for structured output as text, and its input."""
+        del options["response_format"]
+        with contextlib.suppress(UnsupportedError):
+            own = change_model(self.runnable, lambda model: _in_own_way(model, asked, options))
+            if own is not None:
+                return own, self._read(prompt)
+        return self._with_options(options), self._read(told(prompt, asked))
+
+    def _with_options(self, options: Mapping[str, Any]) -> Runnable[Any, Any]:
         if not options:
             return self.runnable
         return change_model(self.runnable, lambda model: model.bind(**options)) or self.runnable
@@ -200,9 +240,7 @@ def why_no_tools(member: Member, tools: list[Any]) -> str | None:
 
 
 def _with_tools(runnable: Runnable[Any, Any], tools: list[Any], options: Mapping[str, Any]) -> Runnable[Any, Any]:
-    # a copy, so that members cannot change each other's tools
-    own = copy.deepcopy(tools)
-    bound = change_model(runnable, lambda model: _bind(model, own, options), verbatim=True)
+    bound = change_model(runnable, lambda model: _bind(model, tools, options), verbatim=True)
     if bound is None:
         raise UnsupportedError("it does not end in a model that could")
     return bound
@@ -214,14 +252,33 @@ def _bind(model: Runnable[Any, Any], tools: list[Any], options: Mapping[str, Any
         raise UnsupportedError("it has no bind_tools")
     if isinstance(model, BaseChatModel) and (model.profile or {}).get("tool_calling") is False:
         raise UnsupportedError("its profile says so")
+    asked = asked_schema({"tools": tools})
+    own = None if asked is None else in_own_way(model, asked, _without_tool_options(options))
+    if own is not None:
+        return own
     try:
         of_tools = {key: value for key, value in options.items() if key in _TOOL_OPTIONS}
-        bound: Runnable[Any, Any] = bind_tools(tools, **of_tools)
+        bound: Runnable[Any, Any] = bind_tools(own_tools(tools), **of_tools)
     except NotImplementedError as error:
         raise UnsupportedError("it does not implement bind_tools") from error
     except Exception as error:
         raise UnsupportedError(f"{type(error).__name__}: {error}") from error
-    return bound.bind(**{key: value for key, value in options.items() if key not in _TOOL_OPTIONS})
+    return bound.bind(**_without_tool_options(options))
+
+
+def _without_tool_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in _TOOL_OPTIONS}
+
+
+def _in_own_way(model: Runnable[Any, Any], asked: AskedSchema, options: Mapping[str, Any]) -> Runnable[Any, Any]:
+    own = in_own_way(model, asked, options)
+    if own is None:
+        raise UnsupportedError(f"it does not know {asked.method}")
+    return own
+
+
+def _answer(output: Any, prompt: Prompt, counter: UsageCounter) -> Answer:
+    return counter.applied(with_json_text(to_answer(output), asked_schema(prompt.options)))
 
 
 def _is_model(runnable: Runnable[Any, Any]) -> bool:
@@ -238,7 +295,7 @@ def _metadata_of(runnable: Runnable[Any, Any]) -> Mapping[str, Any]:
 def _name_of(runnable: Runnable[Any, Any]) -> str:
     model = model_of(runnable)
     if model is None:
-        return configured_name(runnable) or runnable.get_name()
+        return stated_name(runnable)
     if model.name:
         return model.name
     stated = model._get_ls_params().get("ls_model_name") if isinstance(model, BaseChatModel) else None
@@ -295,20 +352,33 @@ def _kind(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str | None:
 
 
 class _TextStream:
-    """Collects the pieces of one stream, and removes thoughts from their text."""
+    """Collects the pieces of one stream, and tells thoughts from text."""
 
     def __init__(self) -> None:
         self._pieces: list[Any] = []
         self._filter = ThinkingFilter()
+        self._thought_at: int | str | None = None
 
-    def take(self, piece: Any) -> str:
+    def take(self, piece: Any) -> Iterator[str | Thought]:
         self._pieces.append(piece)
-        return self._filter.take(piece if isinstance(piece, str) else str(getattr(piece, "text", "")))
+        for block in thought_blocks(piece) if isinstance(piece, AIMessage) else ():
+            # the parts of a summary differ in their index
+            apart = "\n\n" if self._thought_at not in (None, block.get("index")) else ""
+            self._thought_at = block.get("index")
+            yield Thought(f"{apart}{block['reasoning']}")
+        text = piece if isinstance(piece, str) else str(getattr(piece, "text", ""))
+        yield from _told(*self._filter.take(text))
 
-    def end(self, counter: UsageCounter) -> Iterator[str | Answer]:
-        if rest := self._filter.rest():
-            yield rest
+    def end(self, counter: UsageCounter) -> Iterator[str | Thought | Answer]:
+        yield from _told(*self._filter.rest())
         yield counter.applied(_joined(self._pieces))
+
+
+def _told(thoughts: str, text: str) -> Iterator[str | Thought]:
+    if thoughts:
+        yield Thought(thoughts)
+    if text:
+        yield text
 
 
 def _joined(pieces: list[Any]) -> Answer:
@@ -316,7 +386,22 @@ def _joined(pieces: list[Any]) -> Answer:
         raise MemberError("the stream ended before it began")
     if isinstance(pieces[0], AIMessageChunk):
         chunks = [piece for piece in pieces if isinstance(piece, AIMessageChunk)]
-        return to_answer(chunks[0] + chunks[1:] if len(chunks) > 1 else chunks[0])
+        whole = chunks[0] + chunks[1:] if len(chunks) > 1 else chunks[0]
+        if _is_unfinished(whole):
+            raise MemberError("the stream ended before the model was done; the server may have been stopped")
+        return to_answer(whole)
     if isinstance(pieces[0], str):
         return to_answer("".join(pieces))
     return to_answer(pieces[-1])
+
+
+# models of these providers state at the end of a stream why it ended
+_STATING = frozenset({"deepseek", "groq", "moonshot", "openai", "openrouter", "xai"})
+
+
+def _is_unfinished(whole: AIMessageChunk) -> bool:
+    """Tell whether the end of a stream is missing: a connection that breaks may end it without an error."""
+    metadata = whole.response_metadata
+    # "status" is that of the Responses API
+    ended = metadata.get("finish_reason") or metadata.get("status") or whole.usage_metadata
+    return metadata.get("model_provider") in _STATING and not ended

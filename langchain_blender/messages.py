@@ -18,6 +18,7 @@ from langchain_core.messages import (
     ToolMessage,
     message_chunk_to_message,
 )
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call as langchain_call
 from langchain_core.prompt_values import ChatPromptValue
 
@@ -26,15 +27,19 @@ from blender_core.text.thinking import split_thinking
 from blender_core.types.answer import Answer, ToolCall, Usage
 from blender_core.types.media import Media, MediaKind
 from blender_core.types.prompt import Message, Prompt
+from langchain_blender.own_turns import OWN_TURNS, is_blended, turn_for
 
 __all__ = [
+    "broken_call",
     "from_turn",
     "message_text",
     "refusal_of",
+    "thought_blocks",
     "to_answer",
     "to_messages",
     "to_prompt",
     "to_turn",
+    "usage_metadata",
     "usage_of",
 ]
 
@@ -194,15 +199,15 @@ def to_messages(prompt: Prompt) -> list[BaseMessage]:
 
     Returns:
         Copies of the original messages, so that members cannot change each other's; else one message for each turn.
-        Tools' artifacts and parts that cannot be copied are shared. Thoughts of members in blended answers are left
-        out, because other providers may refuse them.
+        Tools' artifacts and parts that cannot be copied are shared. In blended answers the member that is asked finds
+        its own thoughts. Those of others are left out, because its provider may refuse them.
 
     Examples:
         >>> to_messages(Prompt.of("Hi"))[0].text
         'Hi'
     """
     if isinstance(prompt.native, ChatPromptValue):
-        return [_without_thoughts(_copied(message)) for message in prompt.native.messages]
+        return [_for_member(_copied(message), prompt.member) for message in prompt.native.messages]
     return [from_turn(turn) for turn in prompt.messages]
 
 
@@ -216,7 +221,7 @@ def to_answer(output: Any) -> Answer:
         The answer without the model's thoughts; ``native`` is the message.
 
     Raises:
-        MemberError: The output is none of these, or its tool calls cannot be parsed.
+        MemberError: The output is none of these.
 
     Examples:
         >>> to_answer(AIMessage("Hi", usage_metadata={"input_tokens": 3, "output_tokens": 1, "total_tokens": 4}))
@@ -224,7 +229,8 @@ def to_answer(output: Any) -> Answer:
 finish_reason=None, refusal=None)
     """
     if isinstance(output, str):
-        return Answer(split_thinking(output)[1], native=AIMessage(content=str(output)))
+        thoughts, text = split_thinking(output)
+        return Answer(text, native=AIMessage(content=str(output)), thoughts=thoughts)
     if isinstance(output, Mapping) and isinstance(output.get("messages"), Sequence) and output["messages"]:
         output = output["messages"][-1]
     if isinstance(output, AIMessageChunk):
@@ -291,6 +297,52 @@ def refusal_of(message: AIMessage) -> str | None:
     return None
 
 
+def thought_blocks(message: AIMessage) -> list[Mapping[str, Any]]:
+    """Return what a model thought: in blocks of the content, or in the keyword ``reasoning_content``.
+
+    Args:
+        message: A model's message, or a chunk of it.
+
+    Returns:
+        Blocks with a ``reasoning`` that is not empty. Thoughts in tags are left in the text.
+
+    Examples:
+        >>> thought_blocks(AIMessage([{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "Hi"}]))
+        [{'type': 'reasoning', 'reasoning': 'hm'}]
+    """
+    stated = message.additional_kwargs.get("reasoning_content")
+    keyword: list[Mapping[str, Any]] = []
+    if isinstance(stated, str) and stated:
+        keyword = [{"type": "reasoning", "reasoning": stated}]
+    if isinstance(message.content, str):
+        return keyword
+    kinds = {block.get("type") for block in message.content if isinstance(block, dict)}
+    # no need to convert the provider's blocks
+    if kinds <= _TEXT_BLOCKS | _MEDIA_BLOCKS:
+        return keyword
+    blocks = cast("list[Mapping[str, Any]]", message.content_blocks)
+    return [block for block in blocks if block["type"] == "reasoning" and block.get("reasoning")] or keyword
+
+
+def broken_call(message: Any) -> str | None:
+    """Return why no tool call of a message can be made, though it holds some.
+
+    Args:
+        message: A model's message; anything else has no calls.
+
+    Returns:
+        The reason; ``None`` if there are calls that can be made, or none at all.
+
+    Examples:
+        >>> broken_call(AIMessage("", invalid_tool_calls=[{"name": "add", "args": "{", "id": "1", "error": "cut off"}]))
+        'a tool call that cannot be parsed: add({): cut off'
+    """
+    if not isinstance(message, AIMessage) or message.tool_calls or not message.invalid_tool_calls:
+        return None
+    broken = message.invalid_tool_calls[0]
+    return f"a tool call that cannot be parsed: {broken.get('name')}({broken.get('args')}): {broken.get('error')}"
+
+
 def usage_of(message: AIMessage) -> tuple[Usage | None, float | None]:
     """Read the usage and cost of a model's call.
 
@@ -307,8 +359,8 @@ def usage_of(message: AIMessage) -> tuple[Usage | None, float | None]:
     if message.usage_metadata is None:
         return None, None
     used: Mapping[str, Any] = message.usage_metadata
-    # langchain-core sets a cost of 0 on a cached answer
-    stated = used.get("total_cost")
+    # langchain-core sets a cost of 0 on a cached answer; a blend's own cost is next to its usage
+    stated = used.get("total_cost", message.response_metadata.get("total_cost"))
     usage = Usage(
         int(used.get("input_tokens") or 0),
         int(used.get("output_tokens") or 0),
@@ -316,6 +368,28 @@ def usage_of(message: AIMessage) -> tuple[Usage | None, float | None]:
         _details(used.get("output_token_details")),
     )
     return usage, float(stated) if isinstance(stated, int | float) else None
+
+
+def usage_metadata(usage: Usage, cost: float | None = None) -> UsageMetadata:
+    """Convert tokens to LangChain's form.
+
+    Args:
+        usage: Tokens.
+        cost: Their cost, as ``total_cost`` of the result; ``None`` leaves it out.
+
+    Returns:
+        The tokens with their details.
+
+    Examples:
+        >>> usage_metadata(Usage(3, 1))
+        {'input_tokens': 3, 'output_tokens': 1, 'total_tokens': 4}
+    """
+    total: Any = usage.to_dict()
+    if usage.input_details:
+        total["input_token_details"] = dict(usage.input_details)
+    if usage.output_details:
+        total["output_token_details"] = dict(usage.output_details)
+    return cast(UsageMetadata, total if cost is None else {**total, "total_cost": cost})
 
 
 def _copied(message: BaseMessage) -> BaseMessage:
@@ -340,9 +414,13 @@ def _copied_part(part: Any) -> Any:
         return part
 
 
-def _without_thoughts(message: BaseMessage) -> BaseMessage:
-    """Remove thoughts from a message of a blend. Changes its argument."""
-    if isinstance(message, AIMessage) and "blend" in message.response_metadata:
+def _for_member(message: BaseMessage, member: str) -> BaseMessage:
+    """A message of a blend as the member wrote it, else without anyone's thoughts. Changes its argument."""
+    if isinstance(message, AIMessage) and is_blended(message):
+        own = turn_for(message, member)
+        if own is not None:
+            return own
+        message.response_metadata.pop(OWN_TURNS, None)
         message.additional_kwargs.pop("reasoning_content", None)
         if not isinstance(message.content, str):
             message.content = [_uncited(block) for block in message.content if not _is_thought(block)]
@@ -361,15 +439,11 @@ def _is_thought(block: str | dict[str, Any]) -> bool:
 
 def _read(message: AIMessage) -> Answer:
     calls = tuple(ToolCall(call["name"], call["args"], call.get("id")) for call in message.tool_calls)
-    if message.invalid_tool_calls and not calls:
-        broken = message.invalid_tool_calls[0]
-        raise MemberError(
-            f"a tool call that cannot be parsed: {broken.get('name')}({broken.get('args')}): {broken.get('error')}"
-        )
     usage, cost = usage_of(message)
     model = message.response_metadata.get("model_name") or message.response_metadata.get("model")
+    tagged, text = split_thinking(str(message.text))
     return Answer(
-        split_thinking(str(message.text))[1],
+        text,
         calls,
         usage,
         cost,
@@ -377,7 +451,8 @@ def _read(message: AIMessage) -> Answer:
         _finish_reason(message),
         refusal_of(message),
         message,
-        _holds_media(message),
+        _holds_media(message) or broken_call(message) is not None,
+        "\n\n".join([*(block["reasoning"] for block in thought_blocks(message)), *([tagged] if tagged else [])]),
     )
 
 

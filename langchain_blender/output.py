@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
+from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import ToolCall as LangChainToolCall
-from langchain_core.messages.tool import tool_call, tool_call_chunk
+from langchain_core.messages.tool import ToolCallChunk, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from blender_core.events import BlendEvent, Finished, FusionRejected, Token
+from blender_core.events import BlendEvent, Finished, FusionRejected, Thought, Token
 from blender_core.text.stop_sequences import StopFilter, cut_at_stop
-from blender_core.text.thinking import split_thinking
 from blender_core.types.result import BlendResult
+from langchain_blender.caching import WHOLE, is_whole
+from langchain_blender.messages import usage_metadata
+from langchain_blender.own_turns import OWN_TURNS, PRIVATE_KEYS, own_turns
+from langchain_blender.report import Report, response_metadata
 
 __all__ = ["ChunkWriter", "blended_message", "summed_usage"]
 
-# keys and blocks that only the provider that made them understands
-_PRIVATE_KEYS = frozenset({"extras", "id", "index"})
+# keys and blocks that only the provider that made them understands, or that belong to a stream
+_PRIVATE_KEYS = PRIVATE_KEYS | {"id", "index"}
 _PRIVATE_BLOCKS = frozenset(
     {
         "invalid_tool_call",
@@ -34,31 +37,35 @@ _PRIVATE_BLOCKS = frozenset(
     }
 )
 _PARAGRAPH = "\n\n"
+_PIECE_CHARACTERS = 24
 
 
-def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]) -> AIMessage:
+def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str], report: Report = "slim") -> AIMessage:
     """Convert the result of a call to a message.
 
-    A fused text is plain text. A picked answer keeps its text, tool calls, standard content blocks and thoughts.
-    Thoughts are reasoning blocks if its content is blocks, else ``reasoning_content`` of ``additional_kwargs``, which
-    ``content_blocks`` reads. Citations stay if the text is exactly the member's. Signatures, ids and keywords that only
-    one provider understands are left out.
+    A picked answer keeps its text, tool calls and standard content blocks; a fused text has none. The thoughts of the
+    model that wrote the text are reasoning blocks if its content is blocks, else ``reasoning_content`` of
+    ``additional_kwargs``, which ``content_blocks`` reads. Citations stay if the text is exactly the member's.
+    Signatures, ids and keywords that only one provider understands are in the metadata, for the member that needs them
+    back (``own_turns``).
 
     Args:
         result: The result.
         model_name: The blend's name.
         stop: Stop sequences; the text ends before the first.
+        report: How much of the report is in ``response_metadata["blend"]``.
 
     Returns:
-        A new message without an id. ``response_metadata["blend"]`` is ``BlendResult.to_dict()``; the usage is the sum
-        of all calls.
+        A new message without an id. The usage is the sum of all calls.
     """
+    text, calls = cut_at_stop(result.text, stop), _tool_calls(result)
     return AIMessage(
-        content=_content(result, cut_at_stop(result.text, stop)),
+        content=_content(result, text),
         additional_kwargs=_thoughts(result),
-        tool_calls=_tool_calls(result),
+        tool_calls=calls,
+        invalid_tool_calls=_broken_calls(result),
         usage_metadata=summed_usage(result),
-        response_metadata=_metadata(result, model_name),
+        response_metadata=response_metadata(result, model_name, report) | _own_turns(result, text, calls),
     )
 
 
@@ -66,19 +73,23 @@ class ChunkWriter:
     """Converts the events of a call to chunks; made for one call.
 
     Only the last chunk has usage and metadata, so that adding chunks counts them once. Streamed text has no
-    citations; whole messages have.
+    citations; whole messages have. Thoughts are ``reasoning_content`` of chunks before the text.
 
     Args:
         model_name: The blend's name.
         stop: Stop sequences; the text ends before the first.
+        report: How much of the report is in the metadata.
     """
 
-    def __init__(self, model_name: str, stop: Sequence[str]) -> None:
+    def __init__(self, model_name: str, stop: Sequence[str], report: Report = "slim") -> None:
         self._model_name = model_name
+        self._report: Report = report
         self._stop = StopFilter(stop)
         self._sequences = stop
         self._sent = 0
         self._taken_back = 0
+        self._thought = False
+        self._gap = ""
 
     def chunks(self, event: BlendEvent) -> Iterator[ChatGenerationChunk]:
         """Yield the chunks of an event.
@@ -89,10 +100,16 @@ class ChunkWriter:
         Yields:
             Chunks of text; at the end other content, tool calls, then the last chunk.
         """
-        if isinstance(event, Token):
+        if isinstance(event, Thought):
+            thoughts, self._gap, self._thought = self._gap + event.text, "", True
+            yield ChatGenerationChunk(
+                message=AIMessageChunk(content="", additional_kwargs={"reasoning_content": thoughts})
+            )
+        elif isinstance(event, Token):
             yield from self._text(self._stop.take(event.text))
         elif isinstance(event, FusionRejected):
             self._stop = StopFilter(self._sequences)
+            self._gap, self._thought = _PARAGRAPH if self._thought else "", False
             if self._sent:
                 # the sent text cannot be undone, so the answer follows as a new paragraph
                 self._taken_back = self._sent
@@ -107,23 +124,28 @@ class ChunkWriter:
             yield ChatGenerationChunk(message=AIMessageChunk(content=text))
 
     def _end(self, result: BlendResult) -> Iterator[ChatGenerationChunk]:
-        blocks = _other_blocks(result)
+        blocks = [block for block in _other_blocks(result) if not (self._thought and block["type"] == "reasoning")]
         if blocks:
             yield ChatGenerationChunk(message=AIMessageChunk(content=[*blocks]))
-        for index, call in enumerate(_tool_calls(result)):
-            arguments = json.dumps(call["args"], ensure_ascii=False)
-            piece = tool_call_chunk(name=call["name"], args=arguments, id=call["id"], index=index)
+        calls = _tool_calls(result)
+        for index, call in enumerate(calls):
+            for piece in _pieces_of_call(call, index):
+                yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[piece]))
+        for index, broken in enumerate(_broken_calls(result)):
+            piece = tool_call_chunk(name=broken["name"], args=broken["args"], id=broken["id"], index=index)
             yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[piece]))
-        metadata = _metadata(result, self._model_name)
-        metadata["blend"]["rejected_characters"] = self._taken_back
+        text = cut_at_stop(result.text, self._sequences)
+        metadata = response_metadata(result, self._model_name, self._report) | _own_turns(result, text, calls)
+        if metadata["blend"]:
+            metadata["blend"]["rejected_characters"] = self._taken_back
         last = AIMessageChunk(
             content="",
-            additional_kwargs=_thoughts(result),
+            additional_kwargs={} if self._thought else _thoughts(result),
             usage_metadata=summed_usage(result),
             response_metadata=metadata,
             chunk_position="last",
         )
-        yield ChatGenerationChunk(message=last)
+        yield ChatGenerationChunk(message=last, generation_info={WHOLE: is_whole(result)})
 
 
 def summed_usage(result: BlendResult) -> UsageMetadata | None:
@@ -135,22 +157,17 @@ def summed_usage(result: BlendResult) -> UsageMetadata | None:
     Returns:
         The sum with its details; ``None`` if no call reported its usage.
     """
-    usage = result.usage
-    if not usage.total_tokens and not result.usage_known:
+    if not result.usage.total_tokens and not result.usage_known:
         return None
-    total = UsageMetadata(
-        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, total_tokens=usage.total_tokens
-    )
-    if usage.input_details:
-        total["input_token_details"] = cast(InputTokenDetails, dict(usage.input_details))
-    if usage.output_details:
-        total["output_token_details"] = cast(OutputTokenDetails, dict(usage.output_details))
-    return total
+    # no cost, which is in the metadata: langchain-core cannot add two usages with a cost
+    return usage_metadata(result.usage)
 
 
-def _metadata(result: BlendResult, model_name: str) -> dict[str, Any]:
-    # no model_provider: the content is standard, and the summed usage is no context size
-    return {"model_name": model_name, "finish_reason": result.finish_reason or "stop", "blend": result.to_dict()}
+def _own_turns(result: BlendResult, text: str, calls: Sequence[LangChainToolCall]) -> dict[str, Any]:
+    turns = own_turns(result, text, calls)
+    # an empty entry still marks thoughts as a blend's, which other members must not get
+    thinks = _thoughts(result) or any(block["type"] == "reasoning" for block in _other_blocks(result))
+    return {OWN_TURNS: turns} if turns or thinks else {}
 
 
 def _tool_calls(result: BlendResult) -> list[LangChainToolCall]:
@@ -160,6 +177,21 @@ def _tool_calls(result: BlendResult) -> list[LangChainToolCall]:
         tool_call(name=call.name, args=dict(call.arguments), id=call.id or f"call_{uuid.uuid4().hex[:24]}")
         for call in result.answer.tool_calls
     ]
+
+
+def _broken_calls(result: BlendResult) -> list[InvalidToolCall]:
+    """Calls of a picked answer that cannot be read; agents tell the model of them."""
+    native = _native(result)
+    return [] if native is None or native.tool_calls else list(native.invalid_tool_calls)
+
+
+def _pieces_of_call(call: LangChainToolCall, index: int) -> Iterator[ToolCallChunk]:
+    """The call in pieces, so that a parser can show a part of the object."""
+    arguments = json.dumps(call["args"], ensure_ascii=False)
+    yield tool_call_chunk(name=call["name"], args=arguments[:_PIECE_CHARACTERS], id=call["id"], index=index)
+    for start in range(_PIECE_CHARACTERS, len(arguments), _PIECE_CHARACTERS):
+        piece = arguments[start : start + _PIECE_CHARACTERS]
+        yield tool_call_chunk(name=None, args=piece, id=None, index=index)
 
 
 def _native(result: BlendResult) -> AIMessage | None:
@@ -214,11 +246,7 @@ def _public(block: Any) -> dict[str, Any]:
 
 
 def _thoughts(result: BlendResult) -> dict[str, Any]:
-    """Thoughts of the member of a picked answer; empty if its content is blocks."""
-    native = _native(result)
-    if native is None or not isinstance(native.content, str):
+    """Thoughts of the model that wrote the text; empty if they are blocks of the content."""
+    if not result.thoughts or any(block["type"] == "reasoning" for block in _other_blocks(result)):
         return {}
-    stated = native.additional_kwargs.get("reasoning_content")
-    parts = [stated if isinstance(stated, str) else "", split_thinking(native.content)[0]]
-    thoughts = "\n\n".join(part for part in parts if part)
-    return {"reasoning_content": thoughts} if thoughts else {}
+    return {"reasoning_content": result.thoughts}

@@ -12,10 +12,10 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from blender_core.testing.script import RecordedCall, Script, words
+from langchain_blender.tools import convert_tools
 
 __all__ = ["FakeCall", "FakeChatModel", "Scripted"]
 
@@ -81,7 +81,8 @@ class FakeChatModel(BaseChatModel):
         if not self.tools:
             raise NotImplementedError
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
-        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **choice, **kwargs)
+        described = convert_tools(tools, strict=kwargs.get("strict"))
+        return self.bind(tools=[dict(tool) for tool in described], **choice, **kwargs)
 
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any

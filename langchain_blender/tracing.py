@@ -7,12 +7,15 @@ import contextvars
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
+from uuid import UUID
 
 from langchain_core.callbacks import (
+    AsyncCallbackManager,
     BaseCallbackHandler,
     BaseCallbackManager,
     CallbackManager,
 )
+from langchain_core.callbacks.base import Callbacks
 from langchain_core.callbacks.manager import BaseRunManager
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -22,6 +25,10 @@ from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2Stre
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 from langchain_core.tracers.context import _configure_hooks, tracing_v2_callback_var
 from langchain_core.utils.uuid import uuid7
+
+from blender_core.types.result import BlendResult
+from langchain_blender.report import REPORT_EVENT
+from langchain_blender.traced_usage import count_once
 
 __all__ = [
     "NO_STREAM_TAG",
@@ -51,11 +58,27 @@ class BlendRun:
         config: The config of the members: callbacks, tags, metadata, ``configurable``.
         mode: Which handlers are told of members.
         schema: The schema of a structured output, or ``None``.
+        handlers: The handlers of the blend's run.
+        run_id: Its id.
     """
 
     config: RunnableConfig
     mode: TraceCandidates = "tracers"
     schema: Any = None
+    handlers: tuple[BaseCallbackHandler, ...] = ()
+    run_id: UUID | None = None
+
+    def tell(self, result: BlendResult) -> None:
+        """Send the whole report to callbacks, as a custom event of the run."""
+        if self.handlers:
+            manager = CallbackManager(list(self.handlers))
+            manager.on_custom_event(REPORT_EVENT, result.to_dict(), run_id=self.run_id)
+
+    async def atell(self, result: BlendResult) -> None:
+        """Send the whole report to callbacks; see ``tell``."""
+        if self.handlers:
+            manager = AsyncCallbackManager(list(self.handlers))
+            await manager.on_custom_event(REPORT_EVENT, result.to_dict(), run_id=self.run_id)
 
     def context(self) -> contextvars.Context:
         """Return a copy of the current context in which ``config`` is the current config.
@@ -70,7 +93,7 @@ class BlendRun:
 
 
 def open_run(
-    config: RunnableConfig | None, mode: TraceCandidates, schema: Any = None
+    config: RunnableConfig | None, mode: TraceCandidates, schema: Any = None, callbacks: Callbacks = None
 ) -> tuple[RunnableConfig, BlendRun]:
     """Set the id and handlers of a run before the base class does.
 
@@ -78,20 +101,22 @@ def open_run(
         config: The caller's config.
         mode: Which handlers are told of members.
         schema: The schema of a structured output, or ``None``.
+        callbacks: The model's own callbacks.
 
     Returns:
         The config for the base class, and the run.
     """
     full = ensure_config(config)
     run_id = full.get("run_id") or uuid7()
-    manager = CallbackManager.configure(full.get("callbacks"))
+    manager = CallbackManager.configure(full.get("callbacks"), callbacks)
     opened = cast(RunnableConfig, {**full, "run_id": run_id, "callbacks": manager})
     tags = [*manager.inheritable_tags, *(full.get("tags") or [])]
     metadata = {**manager.inheritable_metadata, **(full.get("metadata") or {})}
-    callbacks = _child_manager(manager.inheritable_handlers, run_id, tags, metadata, mode)
+    members = _child_manager(manager.inheritable_handlers, run_id, tags, metadata, mode)
+    count_once(manager, members, run_id)
     kept = {key: full[key] for key in ("configurable", "metadata", "recursion_limit") if key in full}
-    child = cast(RunnableConfig, {**kept, "callbacks": callbacks})
-    return opened, BlendRun(child, mode, schema)
+    child = cast(RunnableConfig, {**kept, "callbacks": members})
+    return opened, BlendRun(child, mode, schema, tuple(manager.handlers), run_id)
 
 
 def run_of_manager(manager: BaseRunManager | None, mode: TraceCandidates) -> BlendRun:
@@ -114,7 +139,11 @@ def run_of_manager(manager: BaseRunManager | None, mode: TraceCandidates) -> Ble
             manager.inheritable_metadata,
             mode,
         )
-    return BlendRun(cast(RunnableConfig, {"callbacks": callbacks}), mode)
+    config = cast(RunnableConfig, {"callbacks": callbacks})
+    if manager is None:
+        return BlendRun(config, mode)
+    count_once(manager, callbacks, manager.run_id)
+    return BlendRun(config, mode, None, tuple(manager.handlers), manager.run_id)
 
 
 def in_config(config: RunnableConfig) -> contextvars.Context:
@@ -159,7 +188,7 @@ def _child_manager(
 ) -> BaseCallbackManager:
     manager = CallbackManager(handlers=[], parent_run_id=parent_run_id if mode != "none" else None)
     manager.set_handlers([handler for handler in handlers if _hears(handler, mode)], inherit=True)
-    manager.add_tags([*tags, NO_STREAM_TAG], inherit=True)
+    manager.add_tags(list(dict.fromkeys([*tags, NO_STREAM_TAG])), inherit=True)
     manager.add_metadata(dict(metadata), inherit=True)
     return manager
 
@@ -246,7 +275,7 @@ class ChildRunChatModel(BaseChatModel):
         if RUN_KEYWORD in kwargs:
             return {**kwargs, "config": config or {}}
         structured = kwargs.get("ls_structured_output_format") or kwargs.get("structured_output_format") or {}
-        config, run = open_run(config, self.trace_candidates, structured.get("schema"))
+        config, run = open_run(config, self.trace_candidates, structured.get("schema"), self.callbacks)
         return {**kwargs, "config": config, RUN_KEYWORD: run}
 
     # neither traces nor cache keys may contain the run
@@ -257,7 +286,8 @@ class ChildRunChatModel(BaseChatModel):
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         run = kwargs.pop(RUN_KEYWORD, None)
-        key = super()._get_llm_string(stop=stop, **kwargs)
+        # not the serialized form, which does not tell two rankers or functions apart
+        key = str(sorted({**self._get_invocation_params(stop=stop, **kwargs), **kwargs}.items()))
         # members' answers depend on what is configurable, but not on a thread's id or LangGraph's own entries
         configurable = {} if run is None else run.config.get("configurable", {})
         chosen = sorted((k, v) for k, v in configurable.items() if not k.startswith("__") and k not in _NOT_CHOICES)

@@ -46,6 +46,12 @@ class UsageCounter(BaseCallbackHandler):
         self._cost: float | None = None
 
     @property
+    def usage(self) -> Usage | None:
+        """The sum so far; ``None`` if no call reported its usage."""
+        with self._lock:
+            return self._usage
+
+    @property
     def ignore_chat_model(self) -> bool:
         """Always ``True``: only the ends of calls count."""
         return True

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import dis
 import inspect
+from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
 from llama_index.core.base.llms.base import BaseLLM
+from llama_index.core.llms.custom import CustomLLM
 
-__all__ = ["awaits", "blocks_event_loop"]
+__all__ = ["awaits", "blocks_event_loop", "is_of_custom_llm", "predicts_in_thread"]
 
 _MAX_DEPTH = 8
 
 
-def blocks_event_loop(llm: BaseLLM) -> bool:
-    """Tell whether ``achat`` blocks the event loop.
+def blocks_event_loop(llm: BaseLLM, method: str = "achat") -> bool:
+    """Tell whether an asynchronous method blocks the event loop.
 
     Core's ``CustomLLM``, its mocks, and integrations built on them call ``chat`` inside ``achat``. A coroutine
     function that never awaits blocks the loop, and its compiled code shows that.
 
     Args:
         llm: Any LLM.
+        method: ``"achat"``, ``"acomplete"``, ``"astream_chat"`` or ``"astream_complete"``.
 
     Returns:
         ``True`` if it blocks; ``False`` if it does not, or if its code cannot be inspected.
@@ -31,10 +34,7 @@ def blocks_event_loop(llm: BaseLLM) -> bool:
         >>> blocks_event_loop(MockLLM())
         True
     """
-    for cls in type(llm).__mro__:
-        function = _written("achat", cls.__dict__.get("achat"), 0)
-        if function is None:
-            continue
+    for function in _definitions(llm, method):
         if not inspect.iscoroutinefunction(function):
             return False
         if not awaits(function.__code__):
@@ -43,6 +43,49 @@ def blocks_event_loop(llm: BaseLLM) -> bool:
             return False
         # it awaits the method of the base class
     return False
+
+
+def is_of_custom_llm(llm: BaseLLM, method: str) -> bool:
+    """Tell whether an LLM has a method from ``CustomLLM``, where chat methods call completion methods.
+
+    Args:
+        llm: Any LLM.
+        method: The method's name.
+
+    Returns:
+        Whether it does; core wraps methods anew in each class, so their code is compared.
+
+    Examples:
+        >>> from llama_index.core.llms import MockLLM
+        >>> is_of_custom_llm(MockLLM(), "chat"), is_of_custom_llm(MockLLM(), "complete")
+        (True, False)
+    """
+    own, base = _written(method, getattr(type(llm), method, None), 0), _written(method, getattr(CustomLLM, method), 0)
+    return isinstance(llm, CustomLLM) and own is not None and base is not None and own.__code__ is base.__code__
+
+
+def predicts_in_thread(llm: BaseLLM) -> bool:
+    """Tell whether ``apredict`` blocks the event loop; it calls ``achat`` or ``acomplete``.
+
+    Args:
+        llm: Any LLM.
+
+    Returns:
+        Whether it blocks.
+    """
+    try:
+        chats = llm.metadata.is_chat_model
+    except Exception:
+        # it asks its server, which may be down
+        chats = True
+    return blocks_event_loop(llm, "achat" if chats else "acomplete")
+
+
+def _definitions(llm: BaseLLM, method: str) -> Iterator[FunctionType]:
+    for cls in type(llm).__mro__:
+        function = _written(method, cls.__dict__.get(method), 0)
+        if function is not None:
+            yield function
 
 
 def _written(name: str, method: Any, depth: int) -> FunctionType | None:
@@ -76,6 +119,8 @@ def awaits(code: CodeType) -> bool:
         code: The ``__code__`` of a coroutine function.
 
     Returns:
-        ``True`` if it awaits, or iterates asynchronously.
+        ``True`` if it awaits, or iterates asynchronously; the functions inside it count too.
     """
-    return any(instruction.opname in ("GET_AWAITABLE", "GET_ANEXT") for instruction in dis.get_instructions(code))
+    inner = any(isinstance(part, CodeType) and awaits(part) for part in code.co_consts)
+    opcodes = ("GET_AWAITABLE", "GET_ANEXT")
+    return inner or any(instruction.opname in opcodes for instruction in dis.get_instructions(code))

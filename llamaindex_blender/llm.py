@@ -5,7 +5,6 @@
 import asyncio
 import contextlib
 import contextvars
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -17,16 +16,14 @@ from llama_index.core.base.llms.types import (
     ChatResponseGen,
     LLMMetadata,
 )
-from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
+from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
+from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
-from llama_index.core.llms.loading import load_llm
-from llama_index.core.schema import BaseComponent
-from pydantic import field_serializer, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from blender_core.blend_fields import BlendFields
 from blender_core.errors import ConfigurationError
 from blender_core.fuse.llm_fuser import LLMFuser
-from blender_core.fuse.policy import Decision, FuseContext, FuseWhen, is_json, resolve_fuse_when
 from blender_core.fuse.protocol import Fuser
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
@@ -34,11 +31,14 @@ from blender_core.runtime.contexts import aiterate_in_context, iterate_in_contex
 from blender_core.types.answer import Answer
 from blender_core.types.prompt import Prompt
 from llamaindex_blender.chat_llm import ChatLLM
+from llamaindex_blender.counting import handlers_of_blend
 from llamaindex_blender.members import KNOWN_OPTIONS, LlamaIndexMember
 from llamaindex_blender.messages import calls_of_message, to_prompt
 from llamaindex_blender.output import ResponseWriter, blended_response
+from llamaindex_blender.serialisation import load_part, write_part
 from llamaindex_blender.spans import TracedMember
 from llamaindex_blender.tools import acceptance, describe, normalised_choice
+from llamaindex_blender.windows import fusing_reserve, shared_window
 
 if TYPE_CHECKING:
     from llama_index.core.tools import BaseTool
@@ -47,16 +47,6 @@ __all__ = ["BlendedLLM"]
 
 # options that members of every framework understand
 _SHARED_OPTIONS = frozenset({"frequency_penalty", "max_tokens", "presence_penalty", "seed", "temperature", "top_p"})
-_FENCED = re.compile(r"```(?:json)?(.*?)```", re.DOTALL)
-_AGENT_STEP = re.compile(r"^[ \t]*(?:Thought|Action|Action Input)[ \t]*:", re.MULTILINE)
-_VERDICT = re.compile(r"\[\[\w+\]\]|\A\W*(?:yes|no|true|false|pass|fail)\W*\Z", re.IGNORECASE)
-# forms of answers that prompts of LlamaIndex ask for
-_PARSED = {
-    "a verdict": re.compile(r"\A\s*(?:YES|NO)\b"),
-    "a score": re.compile(r"\A\s*\d+(?:\.\d+)?[ \t]*\n|\[RESULT\]"),
-    "a ranking": re.compile(r"^Doc: ?\d+, Relevance: ?\d+|\[\d+\] ?> ?\[\d+\]", re.MULTILINE),
-    "a labelled value": re.compile(r"^(?:ANSWER|JSONPath|KEYWORDS|SQLQuery):", re.MULTILINE),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,48 +107,18 @@ def prepare_call(messages: Sequence[ChatMessage], options: Mapping[str, Any]) ->
     return PreparedCall(prompt, acceptance(tools, choice), contextvars.copy_context(), stop, parallel)
 
 
-def unless_read_by_machine(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
-    """Make the fuse policy of a blend: answers that a program reads are never fused.
-
-    In plain prompts LlamaIndex asks for JSON, steps of a ReAct agent, verdicts, scores and rankings, and parses the
-    answer. A fused text would lose that form.
-
-    Args:
-        fuse_when: The policy for all other answers.
-
-    Returns:
-        A function that decides.
-
-    Raises:
-        ConfigurationError: ``fuse_when`` is no policy; the message lists them.
-    """
-    decide = resolve_fuse_when(fuse_when)
-
-    def call(context: FuseContext) -> Decision:
-        form = _machine_form(context.candidates[0])
-        if form is not None:
-            return Decision(False, f"the best answer is {form}, which is picked and never fused")
-        return decide(context)
-
-    return call
-
-
-def _machine_form(text: str) -> str | None:
-    fenced = _FENCED.search(text)
-    # LlamaIndex's parser takes an object out of the text around it
-    inside = text[text.find("{") : text.rfind("}") + 1]
-    if any(is_json(part) for part in (text, inside, *(fenced.groups() if fenced else ()))):
-        return "JSON"
-    if _AGENT_STEP.search(text):
-        return "an agent's step"
-    if _VERDICT.search(text):
-        return "a verdict"
-    return next((name for name, form in _PARSED.items() if form.search(text)), None)
-
-
 _NAME = "blended-llm"
-# tokens of the fusing instruction, without prompt and answers
-_FUSING_TOKENS = 256
+
+
+def _stated(member: Member) -> LLMMetadata | None:
+    # LlamaIndex reads a blend's metadata in each call, on the event loop
+    return member.known_metadata if isinstance(member, LlamaIndexMember) else None
+
+
+def _calls_tools(member: Member, stated: LLMMetadata | None) -> bool:
+    if not isinstance(member, LlamaIndexMember) or stated is None:
+        return member.can_call_tools([])
+    return isinstance(member.llm, FunctionCallingLLM) and stated.is_function_calling_model
 
 
 def _traced(member: Member) -> TracedMember:
@@ -167,27 +127,6 @@ def _traced(member: Member) -> TracedMember:
 
 def _is_list(llms: Any) -> bool:
     return isinstance(llms, Sequence) and not isinstance(llms, str)
-
-
-def _loaded(llm: Any) -> Any:
-    """Make an LLM from its serialised form; return anything else unchanged."""
-    if not isinstance(llm, dict):
-        return llm
-    try:
-        return load_llm(llm)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{llm.get('class_name')!r} cannot be made from its serialised form ({error}); make it yourself and pass "
-            "it in llms=[...] or fuser=..."
-        ) from error
-
-
-def _plain(part: Any) -> dict[str, Any]:
-    """Convert a part of the blend to plain JSON types; a part without a serialised form becomes its name."""
-    if isinstance(part, BaseComponent):
-        return part.to_dict()
-    name = getattr(part, "name", None) or getattr(part, "__name__", None)
-    return {"class_name": type(part).__name__, **({"name": str(name)} if name else {})}
 
 
 class BlendedLLM(BlendFields, ChatLLM):
@@ -199,14 +138,17 @@ class BlendedLLM(BlendFields, ChatLLM):
         llms: The members: LlamaIndex LLMs, LangChain models and runnables, ``blender_core`` members, functions from
             text to text.
         ranker, fuser, top_k, fuse_when, guard, member_prior: Who ranks, who fuses, how many answers, when; see
-            ``blender_core.BlendSettings``. JSON, an agent's steps, verdicts, scores and rankings are never fused.
+            ``blender_core.BlendSettings``. What a program reads is never fused: JSON, query lists, verdicts, ...
         timeout, deadline, quorum, max_retries, max_concurrency, policy, semaphore, gather_share: Time and failure; see
             ``blender_core.BlendSettings``.
         temperature: Sampling temperature, sent to every member if given.
         max_tokens: Longest answer in tokens, sent to every member if given.
         stop: Stop sequences, sent to every member if given. They end the fused text too.
         model: The blend's own name in metadata (``"blended-llm"``).
-        callback_manager: Is told of the blend's calls, with the summed usage. Members keep their own managers.
+        context_window: Tokens of prompt and answer in metadata, by which query engines size their prompts. Default: see
+            ``metadata``. A member whose window is too small for a call takes no part in it.
+        callback_manager: Is told of the blend's calls, with the summed usage. Members keep their own managers; a
+            handler of both hears of the blend's call only.
 
     Other arguments are those of every LLM (``system_prompt``, ``pydantic_program_mode``, ...).
 
@@ -237,16 +179,17 @@ class BlendedLLM(BlendFields, ChatLLM):
     max_tokens: int | None = None
     stop: list[str] | None = None
     model: str = _NAME
+    context_window: int | None = Field(default=None, gt=0)
 
     @model_validator(mode="before")
     @classmethod
     def _load_llms(cls, values: Any) -> Any:
-        """Accept LLMs in their serialised form."""
+        """Accept LLMs, ranker, fuser and fuse policy in their serialised form."""
         if not isinstance(values, dict):
             return values
-        loaded = {name: _loaded(values[name]) for name in ("fuser",) if name in values}
+        loaded = {name: load_part(values[name], name) for name in ("ranker", "fuser", "fuse_when") if name in values}
         if _is_list(values.get("llms")):
-            loaded["llms"] = [_loaded(llm) for llm in values["llms"]]
+            loaded["llms"] = [load_part(llm, "llms") for llm in values["llms"]]
         return {**values, **loaded}
 
     # -- what the blend is -------------------------------------------------------------------------------
@@ -262,25 +205,31 @@ class BlendedLLM(BlendFields, ChatLLM):
         """What the blend can do, whichever member answers.
 
         Returns:
-            The smallest context window and output in tokens of the members that report them. An LLM that fuses also
-            reads the answers, so their length is subtracted (at most half of the window). It is a chat model. It
-            calls functions if as many members as the quorum do.
+            ``context_window``, if it is given. Else a window that half of the members have, and at least as many as
+            the quorum. An LLM that fuses also reads the answers, so their length is subtracted, as far as room for a
+            prompt is left. The output is the smallest that a member reports. It is a chat model. It calls functions
+            if as many members as the quorum do.
         """
-        members = [member for _, member in self.members]
-        windows = [window for window in (member.context_window for member in members) if window]
-        stated = [member.metadata.num_output for member in members if isinstance(member, LlamaIndexMember)]
-        output = self.max_tokens or min((tokens for tokens in stated if tokens > 0), default=DEFAULT_NUM_OUTPUTS)
-        window = min(windows, default=DEFAULT_CONTEXT_WINDOW)
-        if isinstance(self._blender().fuser, LLMFuser) and self.fuse_when != "never":
-            window -= min(window // 2, min(self.top_k, len(members)) * output + _FUSING_TOKENS)
-        needed = max(1, self._blender().policy.quorum)
+        # each member's metadata is read once: a nested blend reads those of all its members
+        members = [(member, _stated(member)) for _, member in self.members]
+        outputs = [stated.num_output for _, stated in members if stated and stated.num_output > 0]
+        output = self.max_tokens or min(outputs, default=DEFAULT_NUM_OUTPUTS)
+        quorum = max(1, self._blender().policy.quorum)
+        callers = [_calls_tools(member, stated) for member, stated in members]
         return LLMMetadata(
-            context_window=window,
+            context_window=self.context_window or self._window(members, output, quorum),
             num_output=output,
             is_chat_model=True,
-            is_function_calling_model=sum(member.can_call_tools([]) for member in members) >= needed,
+            is_function_calling_model=sum(callers) >= quorum,
             model_name=self.model,
         )
+
+    def _window(self, members: Sequence[tuple[Member, LLMMetadata | None]], output: int, quorum: int) -> int:
+        known = [stated.context_window if stated else member.context_window for member, stated in members]
+        window = shared_window([window for window in known if window and window > 0], quorum)
+        if isinstance(self._blender().fuser, LLMFuser) and self.fuse_when != "never":
+            window -= fusing_reserve(window, output, min(self.top_k, len(members)))
+        return window
 
     def _as_member(self, llm: Any) -> Any:
         return _traced(as_member(llm))
@@ -291,18 +240,15 @@ class BlendedLLM(BlendFields, ChatLLM):
             return fuser
         return LLMFuser(_traced(as_member(fuser)))
 
-    def _as_fuse_when(self) -> Any:
-        return unless_read_by_machine(self.fuse_when)
-
     # -- serialisation -----------------------------------------------------------------------------------
 
     @field_serializer("llms")
     def _serialise_llms(self, llms: list[Any]) -> list[dict[str, Any]]:
-        return [_plain(llm) for llm in llms]
+        return [write_part(llm) for llm in llms]
 
     @field_serializer("ranker", "fuser", "fuse_when")
     def _serialise_part(self, part: Any) -> Any:
-        return part if part is None or isinstance(part, str) else _plain(part)
+        return write_part(part)
 
     def __getstate__(self) -> dict[str, Any]:
         # the base class removes what cannot be pickled, so the copy would use default settings
@@ -397,4 +343,7 @@ class BlendedLLM(BlendFields, ChatLLM):
 
     def _prepared(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> PreparedCall:
         options = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop, **kwargs}
-        return prepare_call(messages, options)
+        call = prepare_call(messages, options)
+        told = (*handlers_of_blend.get(), *self.callback_manager.handlers)
+        call.context.run(handlers_of_blend.set, told)
+        return call

@@ -31,21 +31,21 @@ from blender_core.text.thinking import split_thinking
 from blender_core.types.answer import Answer, ToolCall, Usage
 from blender_core.types.media import Media, MediaKind
 from blender_core.types.prompt import Message, Prompt
+from llamaindex_blender.own_turns import turn_for
 from llamaindex_blender.tools import read_arguments
 
 __all__ = [
-    "MEMBER_KEY",
     "NativeInput",
     "calls_of_message",
+    "finish_reason_of",
+    "is_unfinished",
     "other_blocks",
+    "thoughts_of",
     "to_answer",
     "to_messages",
     "to_prompt",
     "usage_of",
 ]
-
-# marks a thought of a member in the blend's response
-MEMBER_KEY = "blended_llm_member"
 
 _ROLES = {
     MessageRole.SYSTEM: "system",
@@ -120,15 +120,15 @@ def to_messages(prompt: Prompt) -> list[ChatMessage]:
         prompt: A prompt, made from LlamaIndex messages or not.
 
     Returns:
-        Copies of the original messages, so that members cannot change each other's, without thoughts of members in
-        earlier turns. Else one message for each turn, with its images and tool calls.
+        Copies of the original messages, so that members cannot change each other's. Thoughts of earlier turns are
+        those of ``prompt.member``. Else one message for each turn, with its images and tool calls.
 
     Examples:
         >>> to_messages(Prompt.of("Hi"))[0].content
         'Hi'
     """
     if isinstance(prompt.native, NativeInput):
-        return [_for_any_provider(message.model_copy(deep=True)) for message in prompt.native.messages]
+        return [turn_for(message, prompt.member) for message in prompt.native.messages]
     return [_message(turn) for turn in prompt.messages]
 
 
@@ -165,22 +165,6 @@ def _read_past_arguments(arguments: Any, name: str) -> dict[str, Any]:
         return read_arguments(arguments, name)
     except MemberError:
         return {}
-
-
-def _for_any_provider(message: ChatMessage) -> ChatMessage:
-    """Remove what only one provider understands. Changes its argument."""
-    # another member would take these thoughts for its own
-    if any(_is_members_thought(block) for block in message.blocks):
-        kept = [block for block in message.blocks if not _is_members_thought(block)]
-        message.blocks = kept or [TextBlock(text="")]
-    # the blocks have the tool calls; their second form belongs to the provider that wrote it
-    if any(isinstance(block, ToolCallBlock) for block in message.blocks):
-        message.additional_kwargs.pop("tool_calls", None)
-    return message
-
-
-def _is_members_thought(block: ContentBlock) -> bool:
-    return isinstance(block, ThinkingBlock) and MEMBER_KEY in block.additional_information
 
 
 def _turn(message: ChatMessage) -> Message:
@@ -306,7 +290,7 @@ def to_answer(response: ChatResponse, tool_calls: Sequence[ToolCall] = ()) -> An
         >>> to_answer(ChatResponse(message=ChatMessage(role="assistant", content="Hi"), raw=raw)).usage
         Usage(input_tokens=3, output_tokens=1)
     """
-    reason = _finish_reason(response)
+    reason = finish_reason_of(response)
     model = _get(response.raw, "model")
     return Answer(
         split_thinking(response.message.content or "")[1],
@@ -317,7 +301,29 @@ def to_answer(response: ChatResponse, tool_calls: Sequence[ToolCall] = ()) -> An
         refusal=_refusal(response, reason),
         native=response,
         has_other_content=bool(other_blocks(response.message)),
+        thoughts=thoughts_of(response.message),
     )
+
+
+def thoughts_of(message: ChatMessage) -> str:
+    """Return what a model thought before its answer: in blocks, in ``reasoning_content``, or in ``<think>`` tags.
+
+    Args:
+        message: An LLM's message.
+
+    Returns:
+        The thoughts as one text; empty if there are none.
+
+    Examples:
+        >>> thoughts_of(ChatMessage(role="assistant", content="<think>Easy.</think>Paris"))
+        'Easy.'
+    """
+    stated = [block.content for block in message.blocks if isinstance(block, ThinkingBlock)]
+    keyword = message.additional_kwargs.get("reasoning_content")
+    if isinstance(keyword, str) and not stated:
+        stated = [keyword]
+    parts = [*stated, split_thinking(message.content or "")[0]]
+    return "\n\n".join(part for part in parts if part)
 
 
 def other_blocks(message: ChatMessage) -> list[ContentBlock]:
@@ -356,7 +362,8 @@ def usage_of(response: ChatResponse) -> Usage | None:
     return None
 
 
-def _finish_reason(response: ChatResponse) -> str | None:
+def finish_reason_of(response: ChatResponse) -> str | None:
+    """Return why an LLM stopped, as its provider calls it; ``None`` if the response does not say."""
     choices = _get(response.raw, "choices")
     first = choices[0] if isinstance(choices, list | tuple) and choices else None
     for source in (first, response.raw, response.additional_kwargs, response.message.additional_kwargs):
@@ -367,6 +374,30 @@ def _finish_reason(response: ChatResponse) -> str | None:
     # OpenAI's Responses API
     missing = _get(_get(response.raw, "incomplete_details"), "reason")
     return missing if isinstance(missing, str) and missing else None
+
+
+def is_unfinished(response: ChatResponse, before: bool) -> bool:
+    """Tell whether a stream in OpenAI's form is still open after a piece.
+
+    Its last pieces have a finish reason, or usage without a choice. A connection that breaks may end without an error;
+    then both are missing. Other forms do not say whether more comes.
+
+    Args:
+        response: The next piece.
+        before: Whether it was open before; ``False`` at its start.
+
+    Returns:
+        Whether more must come.
+    """
+    choices = _get(response.raw, "choices")
+    if not isinstance(choices, list | tuple):
+        return before
+    # the chunk with the usage has no choice
+    return bool(choices) and finish_reason_of(response) is None and (before or _is_chunk(choices[0]))
+
+
+def _is_chunk(choice: Any) -> bool:
+    return any(_get(choice, name) is not None for name in ("delta", "text"))
 
 
 def _refusal(response: ChatResponse, reason: str | None) -> str | None:

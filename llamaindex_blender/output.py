@@ -17,11 +17,11 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from blender_core.events import BlendEvent, Finished, FusionRejected, Token
+from blender_core.events import BlendEvent, Finished, FusionRejected, Thought, Token
 from blender_core.text.stop_sequences import StopFilter, cut_at_stop
-from blender_core.text.thinking import split_thinking
 from blender_core.types.result import BlendResult
-from llamaindex_blender.messages import MEMBER_KEY, other_blocks
+from llamaindex_blender.messages import other_blocks
+from llamaindex_blender.own_turns import MEMBER_KEY, OWN_TURNS, own_turns
 
 __all__ = ["ResponseWriter", "blended_response"]
 
@@ -33,9 +33,9 @@ def blended_response(
 ) -> ChatResponse:
     """Convert the result of a call to a response.
 
-    A fused text is plain text. A picked answer keeps its text, tool calls and other content. Its thoughts become a
-    ``ThinkingBlock``, which members do not get in the next turn. Signatures, cache points and additional keywords are
-    left out, because only one provider understands them.
+    A fused text is plain text. A picked answer keeps its text, tool calls and other content. The thoughts of the model
+    that wrote the text become a ``ThinkingBlock``. What only one provider understands, such as signatures, goes back to
+    its own member in the next turn and to no other; ``own_turns`` keeps it.
 
     Args:
         result: The result.
@@ -79,7 +79,9 @@ class ResponseWriter:
         Yields:
             Pieces of text; at the end the whole response with an empty ``delta``.
         """
-        if isinstance(event, Token):
+        if isinstance(event, Thought):
+            yield self._piece("", {"thinking_delta": event.text})
+        elif isinstance(event, Token):
             yield from self._send(self._stop.take(event.text))
         elif isinstance(event, FusionRejected):
             self._stop = StopFilter(self._sequences)
@@ -97,7 +99,11 @@ class ResponseWriter:
     def _send(self, text: str) -> Iterator[ChatResponse]:
         if text:
             self._text += text
-            yield ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=self._text), delta=text)
+            yield self._piece(text, {})
+
+    def _piece(self, delta: str, keywords: dict[str, Any]) -> ChatResponse:
+        message = ChatMessage(role=MessageRole.ASSISTANT, content=self._text)
+        return ChatResponse(message=message, delta=delta, additional_kwargs=keywords)
 
 
 def _response(result: BlendResult, text: str, model: str, parallel: bool) -> ChatResponse:
@@ -106,7 +112,9 @@ def _response(result: BlendResult, text: str, model: str, parallel: bool) -> Cha
     blocks: list[Any] = [*_content(result, text), *calls]
     blocks = [*_thoughts(result), *(blocks or [TextBlock(text=text)])]
     # core's streamed structured output reads the calls here, not in the blocks
-    keywords = {"tool_calls": [_openai_form(call) for call in calls]} if calls else {}
+    keywords: dict[str, Any] = {"tool_calls": [_openai_form(call) for call in calls]} if calls else {}
+    if own := own_turns(result):
+        keywords[OWN_TURNS] = own
     report = result.to_dict()
     usage = _usage(result)
     return ChatResponse(
@@ -156,18 +164,9 @@ def _openai_form(call: ToolCallBlock) -> dict[str, Any]:
 
 
 def _thoughts(result: BlendResult) -> list[ThinkingBlock]:
-    """Thoughts of the member of a picked answer, without its provider's signature."""
-    native = _native(result)
-    if native is None:
-        return []
-    stated = [block.content for block in native.message.blocks if isinstance(block, ThinkingBlock)]
-    keyword = native.message.additional_kwargs.get("reasoning_content")
-    if isinstance(keyword, str) and not stated:
-        stated = [keyword]
-    parts = [*stated, split_thinking(native.message.content or "")[0]]
-    thoughts = "\n\n".join(part for part in parts if part)
-    mark = {MEMBER_KEY: result.winner}
-    return [ThinkingBlock(content=thoughts, additional_information=mark)] if thoughts else []
+    """Thoughts of the model that wrote the text, without its provider's signature."""
+    mark = {MEMBER_KEY: result.fuser or result.winner}
+    return [ThinkingBlock(content=result.thoughts, additional_information=mark)] if result.thoughts else []
 
 
 def _content(result: BlendResult, text: str) -> list[ContentBlock]:

@@ -13,6 +13,7 @@ from llama_index.core.instrumentation.span import active_span_id
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import active_instrument_tags
 
+from blender_core.events import Thought
 from blender_core.members.member import Member
 from blender_core.types.answer import Answer
 from blender_core.types.prompt import Prompt
@@ -62,6 +63,10 @@ class TracedMember(Member):
         """As of the member, in tokens."""
         return self.member.context_window
 
+    def why_not(self, prompt: Prompt) -> str | None:
+        """As of the member."""
+        return self.member.why_not(prompt)
+
     def can_call_tools(self, tools: list[object]) -> bool:
         """Tell whether the member takes the tools."""
         return self.member.can_call_tools(tools)
@@ -76,13 +81,13 @@ class TracedMember(Member):
         with self._span("agenerate", prompt) as finished:
             return finished(await self.member.agenerate(prompt))
 
-    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
+    def stream(self, prompt: Prompt) -> Iterator[str | Thought | Answer]:
         """Stream the member inside its span."""
         with self._span("stream", prompt) as finished:
             for item in self.member.stream(prompt):
                 yield finished(item)
 
-    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
         """Stream the member inside its span."""
         with self._span("astream", prompt) as finished:
             async for item in self.member.astream(prompt):

@@ -367,3 +367,11 @@ def test_a_subclass_keeps_what_it_holds(copied):
     assert (type(twin), twin.tag, twin.blend("Hi").text) == (Tagged, "mine", original.blend("Hi").text)
     # within the process the copies share the limit
     assert (engine_of(twin)._plan.semaphore is original._plan.semaphore) is (copied is not pickled)
+
+
+@pytest.mark.parametrize("face", [LangChainBlend, LlamaIndexBlend])
+def test_members_without_their_keyword_or_list_are_refused_in_one_line(face):
+    with pytest.raises(ConfigurationError, match=r"^BlendedLLM takes keywords only; write BlendedLLM\(llms=\[a, b"):
+        face([str.upper, str.lower])
+    with pytest.raises(ValueError, match=r"llms is one FakeListChatModel; give a list, such as llms=\[a, b\]"):
+        face(llms=FakeListChatModel(responses=["Hi"]))

@@ -28,6 +28,7 @@ from blender_core.models.loading import (
 from blender_core.models.tokenizers import SealedTokenizer
 from blender_core.runtime.threads import stop_if_given_up
 from blender_core.types.answer import Usage
+from blender_core.types.prompt import unreadable
 
 __all__ = [
     "SETTINGS_FILE",
@@ -274,6 +275,10 @@ class GenFuser:
 
     def __repr__(self) -> str:
         return f"GenFuser(name={self._name!r}, max_length={self._max_length}, generation={self._generation})"
+
+    def why_not(self, request: FusionInput) -> str | None:
+        """Tell why it cannot fuse answers: it reads no images, sound and files."""
+        return None if request.conversation is None else unreadable(request.conversation)
 
     def fuse(self, request: FusionInput) -> FusedText:
         """Write one text from the candidates.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blender_core.text.loops import loops
-from blender_core.text.refusal import is_refusal
+from blender_core.text.refusal import is_refusal, may_become_refusal
 
 __all__ = ["FusionGuard"]
 
@@ -15,6 +15,9 @@ _TALKS_ABOUT_CANDIDATES = re.compile(
     r"^\W*(here is|here['\u2019]s|this is|the) (the )?(final|fused|combined|merged) answer\b.{0,80}candidate"
     r"|<\s?/?candidate\b|\bcandidates? (number )?\d\b",
     re.IGNORECASE,
+)
+_MAY_TALK_ABOUT_CANDIDATES = re.compile(
+    r"\W*(here is|here['\u2019]s|this is|the) (the )?(final|fused|combined|merged)\b", re.IGNORECASE
 )
 _WORD = re.compile(r"\w")
 # a huge text must not block the event loop
@@ -70,3 +73,19 @@ class FusionGuard:
         if loops(stripped):
             return "it repeats itself"
         return None
+
+    def suspects(self, beginning: str) -> bool:
+        """Tell whether a text may yet turn out to be refused, by its first words.
+
+        Args:
+            beginning: The beginning of a fused text, at least its first two words.
+
+        Returns:
+            Whether it begins as a refusal does, or as a text about the candidates.
+
+        Examples:
+            >>> FusionGuard().suspects("I'm sorry, the sky"), FusionGuard().suspects("The sky is blue")
+            (True, False)
+        """
+        opening = beginning.strip()
+        return may_become_refusal(opening) or _MAY_TALK_ABOUT_CANDIDATES.match(opening) is not None

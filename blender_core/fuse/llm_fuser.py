@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from blender_core.errors import ConfigurationError, FusionError
+from blender_core.events import Thought
 from blender_core.fuse.protocol import FusedText, FusionInput
 from blender_core.gather.spending import cost_of
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
+from blender_core.runtime.closed_loops import past_closed_loops, stream_past_closed_loops
 from blender_core.text.control_markers import neutralise
-from blender_core.types.answer import Answer
+from blender_core.types.answer import Answer, ended_by_error
 from blender_core.types.prompt import Message, Prompt
 
 __all__ = ["LLMFuser", "fusion_prompt"]
@@ -41,7 +43,7 @@ def fusion_prompt(
         max_candidate_characters: Longer candidates keep their beginning and end; ``None`` keeps all.
 
     Returns:
-        The prompt, and the characters cut by candidate position.
+        The prompt, with the images and files of the request, and the characters cut by candidate position.
 
     Examples:
         >>> prompt, cut = fusion_prompt(FusionInput("2+2?", ("4", "It is four.")))
@@ -70,7 +72,9 @@ def fusion_prompt(
     options: dict[str, Any] = {}
     if request.conversation is not None:
         options = {key: value for key, value in request.conversation.options.items() if key in _KEPT_OPTIONS}
-    messages = (Message("system", _INSTRUCTION), Message("user", "\n".join(blocks)))
+    text = "\n".join(blocks)
+    media = () if request.conversation is None else request.conversation.media
+    messages = (Message("system", _INSTRUCTION), Message("user", text, (*media, text) if media else ()))
     return Prompt(messages, options=options, purpose="fuse"), cut
 
 
@@ -115,23 +119,24 @@ class LLMFuser:
     async def afuse(self, request: FusionInput) -> FusedText:
         """Ask the LLM without blocking the event loop."""
         member, prompt, cut = self._prepare(request)
-        answer = await (member.agenerate(prompt) if member.has_native_async else Member.agenerate(member, prompt))
-        return self._result(member, answer, cut)
+        if not member.has_native_async:
+            return self._result(member, await Member.agenerate(member, prompt), cut)
+        return self._result(member, await past_closed_loops(lambda: member.agenerate(prompt)), cut)
 
-    def stream(self, request: FusionInput) -> Iterator[str | FusedText]:
+    def stream(self, request: FusionInput) -> Iterator[str | Thought | FusedText]:
         """Ask the LLM, blocking; yield pieces of text, then the whole result."""
         member, prompt, cut = self._prepare(request)
         for item in member.stream(prompt):
             yield self._result(member, item, cut) if isinstance(item, Answer) else item
 
-    async def astream(self, request: FusionInput) -> AsyncIterator[str | FusedText]:
+    async def astream(self, request: FusionInput) -> AsyncIterator[str | Thought | FusedText]:
         """Ask the LLM without blocking the event loop; see ``stream``."""
         member, prompt, cut = self._prepare(request)
-        async for item in member.astream(prompt):
+        async for item in stream_past_closed_loops(lambda: member.astream(prompt)):
             yield self._result(member, item, cut) if isinstance(item, Answer) else item
 
     def writer(self, request: FusionInput) -> Member:
-        """Choose who writes: the fuser's own LLM, else the strongest member that can.
+        """Choose who writes: the fuser's own LLM, else the strongest member that can read the request.
 
         Args:
             request: The prompt and the candidates.
@@ -146,25 +151,52 @@ class LLMFuser:
             return self._member
         if not request.writers:
             raise FusionError("no LLM to fuse with: give LLMFuser an llm, or call it through a Blender")
-        able = next((member for member in request.writers if member.follows_instructions), None)
-        if able is None:
+        able = _able(request)
+        if not able:
             names = ", ".join(member.name for member in request.writers)
             raise FusionError(f"none of {names} follows instructions; give LLMFuser an llm that does")
-        return able
+        prompt = self._written(request)[0]
+        return next((member for member in able if member.why_not(prompt) is None), able[0])
+
+    def why_not(self, request: FusionInput) -> str | None:
+        """Tell why no LLM can fuse these answers, for example because none sees the request's images.
+
+        Args:
+            request: The prompt and the candidates.
+
+        Returns:
+            The reason; ``None`` if one can.
+        """
+        prompt = self._written(request)[0]
+        able = _able(request) if self._member is None else [self._member]
+        reasons = [(member.name, member.why_not(prompt)) for member in able]
+        if not reasons or any(reason is None for _, reason in reasons):
+            return None
+        return "nobody can fuse this: " + "; ".join(f"{name}: {reason}" for name, reason in reasons)
 
     def _prepare(self, request: FusionInput) -> tuple[Member, Prompt, dict[int, int]]:
-        prompt, cut = fusion_prompt(request, max_candidate_characters=self.max_candidate_characters)
+        prompt, cut = self._written(request)
         return self.writer(request), prompt, cut
+
+    def _written(self, request: FusionInput) -> tuple[Prompt, dict[int, int]]:
+        return fusion_prompt(request, max_candidate_characters=self.max_candidate_characters)
 
     def _result(self, member: Member, answer: Answer, cut: dict[int, int]) -> FusedText:
         if answer.refusal is not None:
             raise FusionError(f"{member.name} refused to fuse: {answer.refusal}")
+        if ended_by_error(answer.finish_reason):
+            raise FusionError(f"{member.name}'s provider broke the text off (finish reason {answer.finish_reason!r})")
         tokens = {position: max(1, characters // 4) for position, characters in cut.items()}
         cost = cost_of(member, answer)
-        return FusedText(answer.text, f"llm:{member.name}", answer.usage, cost, tokens, answer.finish_reason)
+        name = f"llm:{member.name}"
+        return FusedText(answer.text, name, answer.usage, cost, tokens, answer.finish_reason, answer.thoughts)
 
     def __repr__(self) -> str:
         return f"LLMFuser({self.name!r})"
+
+
+def _able(request: FusionInput) -> list[Member]:
+    return [member for member in request.writers if member.follows_instructions]
 
 
 def _framed(text: str) -> str:

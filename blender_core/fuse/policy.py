@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from blender_core.errors import ConfigurationError
 from blender_core.text.final_answer import short_answer
+from blender_core.text.program_form import program_form
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
 
-__all__ = ["Decision", "FuseContext", "FusePolicy", "FuseWhen", "is_json", "resolve_fuse_when"]
+__all__ = ["Decision", "FuseContext", "FusePolicy", "FuseWhen", "resolve_fuse_when", "unless_read_by_program"]
 
 _CODE_FENCE = re.compile(r"^[ \t]*(```|~~~)", re.MULTILINE)
 _CODE_LINE = re.compile(
@@ -70,7 +70,8 @@ class FusePolicy:
             each other one. At the default it wins twice as often as it loses; above 1 switches the rule off.
         majority: Do not fuse if more than this share of the answers equal the best; 1 switches the rule off.
         fuse_code: Fuse if the best answer contains code.
-        fuse_json: Fuse if the best answer is JSON.
+        fuse_forms: Fuse answers in a form that a program reads: JSON, ``Key: value``, lists of equal lines, ...
+            (``docs/fusers.md`` has all).
         fuse_short: Fuse if the best answer is a number, a letter or a few words. It helps only if the fuser knows
             more than the members.
 
@@ -84,7 +85,7 @@ class FusePolicy:
     far_ahead: float = 2 / 3
     majority: float = 0.5
     fuse_code: bool = False
-    fuse_json: bool = False
+    fuse_forms: bool = False
     fuse_short: bool = False
 
     def __post_init__(self) -> None:
@@ -111,8 +112,8 @@ class FusePolicy:
             return Decision(False, f"the fuser is weaker than the winner (probability {context.ahead_of_fuser:.2f})")
         if context.agreement > self.majority:
             return Decision(False, f"{context.agreement:.0%} of the answers are the same")
-        if not self.fuse_json and is_json(best):
-            return Decision(False, "the best answer is JSON")
+        if not self.fuse_forms and (form := _form(context)) is not None:
+            return Decision(False, f"the best answer is {form}")
         if not self.fuse_code and _holds_code(best):
             return Decision(False, "the best answer holds code")
         if not self.fuse_short and short_answer(best) is not None:
@@ -155,16 +156,39 @@ def resolve_fuse_when(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
     )
 
 
-def is_json(text: str) -> bool:
-    """Tell whether a text is a JSON object or list."""
-    stripped = text.strip()
-    if stripped[:1] not in ("{", "["):
-        return False
-    try:
-        json.loads(stripped)
-    except ValueError:
-        return False
-    return True
+def unless_read_by_program(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
+    """Make the fuse policy of a framework's LLM: answers in a form that a program reads are picked.
+
+    Frameworks ask plain prompts for JSON, query lists or verdicts, and parse the answer. A fused text would lose that
+    form. Such answers are picked under every policy but a ``FusePolicy`` with ``fuse_forms``.
+
+    Args:
+        fuse_when: The policy for all other answers.
+
+    Returns:
+        A function that decides.
+
+    Raises:
+        ConfigurationError: ``fuse_when`` is no policy; the message lists them.
+    """
+    decide = resolve_fuse_when(fuse_when)
+    if isinstance(fuse_when, FusePolicy) and fuse_when.fuse_forms:
+        return decide
+
+    def call(context: FuseContext) -> Decision:
+        form = _form(context)
+        if form is not None:
+            return Decision(False, f"the best answer is {form}, which is picked and never fused")
+        return decide(context)
+
+    return call
+
+
+def _form(context: FuseContext) -> str | None:
+    turns = context.prompt.messages
+    asked = [turn.content for turn in turns if turn.role == "user"][-1:]
+    request = "\n".join([*(turn.content for turn in turns if turn.role == "system"), *asked])
+    return program_form(request, context.candidates)
 
 
 def _holds_code(text: str) -> bool:

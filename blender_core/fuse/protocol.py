@@ -44,6 +44,7 @@ class FusedText:
         cost: Cost, in the currency of the member's price; ``None`` if unknown.
         cut: Candidate position -> tokens that did not fit the fuser's window; -1 is the prompt.
         finish_reason: Why the text ended, as the provider calls it; ``None`` if unknown.
+        thoughts: What the model thought before it wrote.
     """
 
     text: str
@@ -52,6 +53,7 @@ class FusedText:
     cost: float | None = None
     cut: Mapping[int, int] = field(default_factory=dict)
     finish_reason: str | None = None
+    thoughts: str = field(default="", repr=False)
 
 
 @runtime_checkable
@@ -59,8 +61,8 @@ class Fuser(Protocol):
     """Merges candidates into one text.
 
     ``fuse`` is required. These methods are used if they exist: ``afuse(request)`` is awaited in asynchronous calls;
-    ``stream(request)`` and ``astream(request)`` yield pieces of text, then one ``FusedText``. Several threads may call
-    a fuser at once.
+    ``stream(request)`` and ``astream(request)`` yield pieces of text and ``Thought``, then one ``FusedText``. If
+    ``why_not(request)`` returns a reason, nothing is fused. Several threads may call a fuser at once.
 
     A fuser that computes in this process sets ``computes_locally = True``. If nobody waits for its result,
     ``stop_if_given_up`` of ``blender_core.runtime.threads`` raises in its thread. Killing such threads at exit crashes

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from blender_core.errors import FusionError
+from blender_core.events import Thought, Token
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
 from blender_core.gather.classify import classify
@@ -19,7 +20,8 @@ from blender_core.types.answer import Answer, ended_by_length
 
 __all__ = ["RejectedFusionError", "run_fusion"]
 
-# a stream is held back until this much can be checked
+# a stream is held back until this much can be checked; longer if its first words may begin a text that is refused
+_OPENING_CHARACTERS = 24
 _HOLD_CHARACTERS = 120
 
 
@@ -47,7 +49,7 @@ async def run_fusion(
     *,
     guard: FusionGuard,
     limit_s: float | None,
-    emit_token: Callable[[str], None] | None,
+    emit: Callable[[Thought | Token], None] | None,
     in_threads: bool,
     semaphore: SharedSemaphore | None = None,
     may_be_cut: bool = False,
@@ -59,7 +61,7 @@ async def run_fusion(
         request: The prompt and the candidates.
         guard: Checks the text.
         limit_s: Seconds for the fuser, waiting for the semaphore included; ``None`` is no limit.
-        emit_token: Called with each piece of text; ``None`` asks for the whole text.
+        emit: Called with each piece of text and thoughts; ``None`` asks for the whole text.
         in_threads: Whether the caller is synchronous. Then the fuser's synchronous methods are preferred.
         semaphore: Limits how many members and fusers run at once.
         may_be_cut: Whether to accept a text that a token limit cut off, because the best candidate was cut off too.
@@ -71,8 +73,8 @@ async def run_fusion(
         RejectedFusionError: The fuser failed or timed out, or the guard rejected its text.
     """
     check = _Check(guard, request, may_be_cut)
-    streamed = _Streamed(check, emit_token)
-    pieces = None if emit_token is None else _pieces(fuser, request, in_threads)
+    streamed = _Streamed(check, emit)
+    pieces = None if emit is None else _pieces(fuser, request, in_threads)
     work = _whole(fuser, request, check, in_threads) if pieces is None else streamed.collect(pieces)
     task = asyncio.create_task(_in_slot(work, semaphore))
     # nobody else reads the task's error if this call is cancelled while the task ends
@@ -93,8 +95,10 @@ async def run_fusion(
         raise
     except (Exception, asyncio.CancelledError) as error:
         raise RejectedFusionError(f"{fuser.name}: {classify(error).reason}", streamed.sent, fault=True) from error
-    if emit_token is not None and pieces is None:
-        emit_token(fused.text)
+    if emit is not None and pieces is None:
+        if fused.thoughts:
+            emit(Thought(fused.thoughts))
+        emit(Token(fused.text))
     return fused
 
 
@@ -151,7 +155,7 @@ async def _whole(fuser: Fuser, request: FusionInput, check: _Check, in_threads: 
     return fused
 
 
-def _pieces(fuser: Fuser, request: FusionInput, in_threads: bool) -> AsyncIterator[str | FusedText] | None:
+def _pieces(fuser: Fuser, request: FusionInput, in_threads: bool) -> AsyncIterator[str | Thought | FusedText] | None:
     astream: Any = getattr(fuser, "astream", None)
     stream: Any = getattr(fuser, "stream", None)
     if astream is not None and not (in_threads and stream is not None):
@@ -168,20 +172,22 @@ def _computes(fuser: Fuser) -> bool:
 class _Streamed:
     """Collects a streamed text and sends on the part that passed the check."""
 
-    def __init__(self, check: _Check, emit_token: Callable[[str], None] | None) -> None:
+    def __init__(self, check: _Check, emit: Callable[[Thought | Token], None] | None) -> None:
         self._check = check
-        self._emit = emit_token
+        self._emit = emit
         self._text = ""
         self._checked = 0
         self.sent = 0
         self.closed = False
 
-    async def collect(self, pieces: AsyncIterator[str | FusedText]) -> FusedText:
+    async def collect(self, pieces: AsyncIterator[str | Thought | FusedText]) -> FusedText:
         result: FusedText | None = None
         async with aclosing(pieces):  # type: ignore[type-var]
             async for piece in pieces:
                 if isinstance(piece, FusedText):
                     result = piece
+                elif isinstance(piece, Thought):
+                    self._send(piece)
                 elif piece:
                     self._take(piece)
         if result is None:
@@ -196,17 +202,26 @@ class _Streamed:
         # white space at the start of a model's text is not part of the answer
         self._text += piece if self._text else piece.lstrip()
         # the step grows with the text, so that all checks together stay linear
-        if len(self._text) - self._checked >= max(_HOLD_CHARACTERS, self._checked // 2):
+        due = len(self._text) - self._checked >= max(_HOLD_CHARACTERS, self._checked // 2)
+        if due or (not self._checked and self._opens_well()):
             self._reject_if(self._check.beginning(self._text))
             self._checked = len(self._text)
         if self._checked:
             self._release()
+
+    def _opens_well(self) -> bool:
+        return len(self._text) >= _OPENING_CHARACTERS and not self._check.guard.suspects(self._text)
 
     def _reject_if(self, problem: str | None, fused: FusedText | None = None) -> None:
         if problem is not None:
             raise RejectedFusionError(f"the guard rejected the fused text: {problem}", self.sent, fused)
 
     def _release(self) -> None:
-        if self._emit is not None and not self.closed and len(self._text) > self.sent:
-            self._emit(self._text[self.sent :])
+        if len(self._text) > self.sent and self._send(Token(self._text[self.sent :])):
             self.sent = len(self._text)
+
+    def _send(self, event: Thought | Token) -> bool:
+        if self._emit is None or self.closed:
+            return False
+        self._emit(event)
+        return True

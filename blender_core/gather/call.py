@@ -7,17 +7,18 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from blender_core.errors import EmptyAnswerError, MemberError, RefusedError
+from blender_core.errors import EmptyAnswerError, MemberError, RefusedError, UnsupportedError
 from blender_core.events import BlendEvent, MemberRetrying, MemberStarted
-from blender_core.gather.classify import Failure, classify
+from blender_core.gather.classify import Failure, classify, http_status
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending, cost_of
 from blender_core.members.member import Member
+from blender_core.runtime.closed_loops import past_closed_loops
 from blender_core.runtime.threads import call_in_thread
-from blender_core.types.answer import Answer, ToolCall
+from blender_core.types.answer import Answer, ToolCall, ended_by_error
 from blender_core.types.outcome import MemberOutcome, Status
 from blender_core.types.prompt import Prompt
 from blender_core.types.votes import normalised_call
@@ -58,7 +59,15 @@ async def ask(member: Member, prompt: Prompt, *, in_threads: bool) -> Answer:
     """
     if member.has_native_sync and (in_threads or not member.has_native_async):
         return await call_in_thread(member.generate, prompt)
-    return await member.agenerate(prompt)
+    # no time passes and nothing was sent, so this is no retry
+    return await past_closed_loops(lambda: member.agenerate(prompt))
+
+
+async def _why_not(member: Member, prompt: Prompt) -> str | None:
+    if type(member).why_not is Member.why_not:
+        return None
+    # it may ask a server for its window, or count a long prompt
+    return await call_in_thread(member.why_not, prompt)
 
 
 @dataclass(slots=True)
@@ -116,6 +125,8 @@ class MemberCall:
             error=error,
             attempts=self.attempts,
             latency_s=self._elapsed(),
+            http_status=None if error is None else http_status(error),
+            retry_after=None if error is None else classify(error).retry_after,
         )
 
     async def _turn(self) -> tuple[MemberOutcome | None, float]:
@@ -147,13 +158,25 @@ class MemberCall:
         return self.ended(failure.status, f"{failure.reason} (no retry: {exhausted})", error)
 
     async def _attempt(self) -> MemberOutcome:
+        reason = await _why_not(self.member, self.prompt)
+        if reason is not None:
+            raise UnsupportedError(f"{reason}, so it takes no part in this call")
+        # other members may have spent the budget meanwhile
+        exhausted = self.spending.exhausted()
+        if exhausted is not None:
+            return self._too_dear(exhausted)
         reserved = self.spending.reserve(self.member, self.prompt.text)
-        answer = await ask(self.member, self.prompt, in_threads=self.runtime.in_threads)
+        prompt = replace(self.prompt, member=self.name)
+        answer = await ask(self.member, prompt, in_threads=self.runtime.in_threads)
         if not isinstance(answer, Answer):
             raise MemberError(
                 f"{self.member!r} returned {type(answer).__name__} instead of an Answer; mend its generate method"
             )
         self.spending.settle(self.member, reserved, answer)
+        if ended_by_error(answer.finish_reason):
+            broken = MemberError(f"the provider broke the answer off (finish reason {answer.finish_reason!r})")
+            broken.may_pass = True
+            raise broken
         error = _unusable(answer)
         failure = None if error is None else classify(error)
         return MemberOutcome(

@@ -1,7 +1,8 @@
 """Classify a provider's exception: the kind of failure, and whether a retry can help.
 
 Providers' packages are not imported. Their exceptions share these features: an HTTP status, also of the response, a
-Retry-After header, the names of the exception's classes, and Python's built-in exception types.
+Retry-After header, the names of the exception's classes, and Python's built-in exception types. Some gateways answer
+with HTTP status 200 and an error object, which has a code; it counts as the status.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from blender_core.errors import (
-    EmptyAnswerError,
     MemberError,
     MemberTimeoutError,
     RateLimitedError,
     RefusedError,
     UnsupportedError,
 )
+from blender_core.runtime.closed_loops import foreign_loop
 from blender_core.types.outcome import Status
 
-__all__ = ["Failure", "classify"]
+__all__ = ["Failure", "classify", "http_status"]
 
 _RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 _REFUSAL_WORDS = (
@@ -38,7 +39,14 @@ _REFUSAL_WORDS = (
 )
 _RATE_WORDS = ("ratelimit", "toomanyrequests", "resourceexhausted", "throttl", "quotaexceeded")
 _TIMEOUT_WORDS = ("timeout", "deadlineexceeded")
-_PASSING_WORDS = ("connect", "overloaded", "unavailable", "internalserver", "remoteprotocol", "badgateway")
+_PASSING_WORDS = (
+    "connect",
+    "overloaded",
+    "unavailable",
+    "servererror",
+    "remoteprotocol",
+    "badgateway",
+)
 # how servers and clients say that prompt and answer do not fit the model's window
 _TOO_LONG = re.compile(
     r"exceed_context_size|context_?length_?exceeded|context_?window_?exceeded|contextoverflow"
@@ -56,6 +64,16 @@ _WINDOWS = tuple(
         r"context (?:length|size|window|limit)\D{0,30}([\d,]+)",
     )
 )
+_FOREIGN_LOOP = (
+    "its client belongs to another event loop; make the model inside the coroutine that asyncio.run gets, "
+    "or use one asyncio.run for all calls"
+)
+_OWN: dict[type[MemberError], Status] = {
+    RateLimitedError: Status.RATE_LIMITED,
+    RefusedError: Status.REFUSED,
+    MemberTimeoutError: Status.TIMEOUT,
+    UnsupportedError: Status.UNSUPPORTED,
+}
 _NEVER_WORDS = ("authentication", "permission", "badrequest", "notfound", "invalidrequest", "unprocessable")
 
 
@@ -91,22 +109,27 @@ def classify(error: BaseException) -> Failure:
         >>> classify(ValueError("bad key")).retryable
         False
     """
-    text = _text(error)
+    stated = _stated(error)
+    text = _text(error, stated)
     name = type(error).__name__
     reason = f"{name}: {text[:300]}" if text else name
     retry_after = _retry_after(error)
     own = _classify_own(error)
-    if own is not None:
-        return Failure(own[0], own[1], retry_after, reason)
-    names = " ".join(cls.__name__.lower() for cls in type(error).__mro__)
-    code = _http_status(error)
-    if _has(names, _REFUSAL_WORDS) or "content_filter" in _provider_code(error):
+    # a member may know its window itself, before it asks
+    if own is not None and not (own is Status.UNSUPPORTED and _TOO_LONG.search(text)):
+        return Failure(own, isinstance(error, MemberError) and error.may_pass, retry_after, reason)
+    if foreign_loop(error) is not None:
+        return Failure(Status.ERROR, False, None, _FOREIGN_LOOP)
+    said = _provider_code(error, stated)
+    names = " ".join([*(cls.__name__.lower() for cls in type(error).__mro__), said.replace("_", "")])
+    code = http_status(error)
+    if _has(names, _REFUSAL_WORDS) or "flagged_input" in _metadata(stated):
         return Failure(Status.REFUSED, False, None, reason)
-    if code in (None, 400, 413, 422) and _TOO_LONG.search(f"{names} {_provider_code(error)} {text}"):
+    if code in (None, 400, 413, 422) and _TOO_LONG.search(f"{names} {said} {text}"):
         return Failure(Status.TOO_LONG, False, None, _too_long(text))
     if code == 429 or _has(names, _RATE_WORDS):
         # an exhausted quota does not come back within a call
-        return Failure(Status.RATE_LIMITED, "insufficient_quota" not in _provider_code(error), retry_after, reason)
+        return Failure(Status.RATE_LIMITED, "insufficient_quota" not in said, retry_after, reason)
     if code is not None:
         status = Status.TIMEOUT if code in (408, 504) else Status.ERROR
         return Failure(status, code in _RETRYABLE_STATUS, retry_after, reason)
@@ -118,19 +141,11 @@ def classify(error: BaseException) -> Failure:
     return Failure(Status.ERROR, passing, retry_after, reason)
 
 
-def _classify_own(error: BaseException) -> tuple[Status, bool] | None:
+def _classify_own(error: BaseException) -> Status | None:
     if isinstance(error, asyncio.CancelledError):
-        return Status.CANCELLED, False
-    if isinstance(error, RateLimitedError):
-        return Status.RATE_LIMITED, True
-    if isinstance(error, RefusedError):
-        return Status.REFUSED, False
-    if isinstance(error, MemberTimeoutError):
-        return Status.TIMEOUT, True
-    if isinstance(error, UnsupportedError):
-        return Status.UNSUPPORTED, False
-    if isinstance(error, EmptyAnswerError | MemberError):
-        return Status.ERROR, False
+        return Status.CANCELLED
+    if isinstance(error, MemberError):
+        return next((status for kind, status in _OWN.items() if isinstance(error, kind)), Status.ERROR)
     return None
 
 
@@ -138,10 +153,45 @@ def _has(text: str, words: tuple[str, ...]) -> bool:
     return any(word in text for word in words)
 
 
-def _text(error: BaseException) -> str:
-    """Return the message in one line, at most 2,000 characters."""
+def _stated(error: BaseException) -> Mapping[str, Any]:
+    """Return the error object of the provider's reply; empty if the exception holds none."""
+    for held in (getattr(error, "body", None), *error.args[:1], _reply_without_choices(error)):
+        if isinstance(held, Mapping):
+            inner = held.get("error")
+            return inner if isinstance(inner, Mapping) else held
+    return {}
+
+
+def _reply_without_choices(error: BaseException) -> Any:
+    """Return the error object of a reply that a client took for an answer.
+
+    LlamaIndex's OpenAI LLMs read ``response.choices[0]`` of any reply with HTTP status 200. If that is an error, only
+    the frame of the failed line still holds it.
+    """
+    trace = error.__traceback__ if isinstance(error, TypeError) else None
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    reply = None if trace is None else trace.tb_frame.f_locals.get("response")
+    return None if reply is None or getattr(reply, "choices", None) else getattr(reply, "error", None)
+
+
+def _metadata(stated: Mapping[str, Any]) -> Mapping[str, Any]:
+    metadata = stated.get("metadata")
+    return metadata if isinstance(metadata, Mapping) else {}
+
+
+def _text(error: BaseException, stated: Mapping[str, Any]) -> str:
+    """Return the provider's words in one line, at most 2,000 characters."""
     try:
-        return " ".join(str(error)[:2000].split())
+        # the text of an exception around an error object is Python's form of the object, or says nothing of it
+        around = isinstance(error, TypeError) or (bool(error.args) and isinstance(error.args[0], Mapping))
+        text = str(stated["message"]) if around and stated.get("message") else str(error)
+        # a gateway passes on what the server behind it said
+        metadata = _metadata(stated)
+        behind = ": ".join(str(metadata[key]) for key in ("provider_name", "raw") if metadata.get(key))
+        if behind and behind not in text:
+            text = f"{text} ({behind})"
+        return " ".join(text[:2000].split())
     except Exception as broken:
         return f"(its message cannot be read: {type(broken).__name__})"
 
@@ -161,20 +211,29 @@ def _number(digits: str) -> int:
     return int(digits.replace(",", "") or 0)
 
 
-def _http_status(error: BaseException) -> int | None:
-    for holder in (error, getattr(error, "response", None)):
-        for attribute in ("status_code", "status", "code", "http_status"):
-            value = getattr(holder, attribute, None)
-            if isinstance(value, int) and 100 <= value <= 599:
-                return value
+def http_status(error: BaseException) -> int | None:
+    """Read the HTTP status of a member's exception.
+
+    Args:
+        error: The exception.
+
+    Returns:
+        The status, also that of its response or of the error object in its reply; ``None`` if it has none.
+    """
+    attributes = ("status_code", "status", "code", "http_status")
+    values = [
+        getattr(holder, name, None) for holder in (error, getattr(error, "response", None)) for name in attributes
+    ]
+    stated = _stated(error)
+    for value in (*values, stated.get("code"), stated.get("status")):
+        code = int(value) if isinstance(value, str) and re.fullmatch("[1-5][0-9][0-9]", value) else value
+        if isinstance(code, int) and 100 <= code <= 599:
+            return code
     return None
 
 
-def _provider_code(error: BaseException) -> str:
-    parts: list[Any] = [getattr(error, "code", ""), getattr(error, "type", "")]
-    body = getattr(error, "body", None)
-    if isinstance(body, Mapping):
-        parts += [body.get("code"), body.get("type")]
+def _provider_code(error: BaseException, stated: Mapping[str, Any]) -> str:
+    parts = (getattr(error, "code", ""), getattr(error, "type", ""), stated.get("code"), stated.get("type"))
     return " ".join(str(part) for part in parts if part).lower()
 
 

@@ -7,9 +7,10 @@ caller can end it early. An answer that arrives during a cancellation is kept.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from blender_core.errors import MemberTimeoutError
+from blender_core.errors import MemberTimeoutError, UnsupportedError
 from blender_core.events import MemberAnswered, MemberFailed
 from blender_core.gather.call import CallRuntime, MemberCall
 from blender_core.gather.policy import GatherPolicy
@@ -20,7 +21,7 @@ from blender_core.runtime.threads import drain
 from blender_core.types.outcome import MemberOutcome, Status
 from blender_core.types.prompt import Prompt
 
-__all__ = ["gather"]
+__all__ = ["gather", "quorum_of"]
 
 # turns of the event loop in which a finished answer can still arrive
 _LAST_TURNS = 3
@@ -61,6 +62,21 @@ async def gather(
     ]
     run = _Gathering(calls, policy, runtime, soft_limit_s, hard_limit_s, counts)
     return await run.outcomes()
+
+
+def quorum_of(quorum: int, members: int, outcomes: Iterable[MemberOutcome]) -> int:
+    """Count the answers that a call needs: members that take no part in it are not waited for.
+
+    Args:
+        quorum: The quorum of the policy.
+        members: Members of the ensemble.
+        outcomes: The outcomes so far.
+
+    Returns:
+        The quorum out of the members that take part, at least 1.
+    """
+    unable = sum(isinstance(outcome.error, UnsupportedError) for outcome in outcomes)
+    return max(1, min(quorum, members - unable))
 
 
 class _Gathering:
@@ -132,6 +148,9 @@ class _Gathering:
         event = MemberAnswered if outcome.ok else MemberFailed
         self._runtime.emit(event(outcome))
         self._answers += self._counts(outcome)
+        if isinstance(outcome.error, UnsupportedError):
+            needed = quorum_of(self._policy.quorum, len(self._calls), self._outcomes.values())
+            self._policy = replace(self._policy, quorum=needed)
         if self._enough_at is None and self._answers >= self._policy.enough_answers:
             self._enough_at = self._runtime.clock()
 

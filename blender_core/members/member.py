@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 from blender_core.errors import ConfigurationError, UnsupportedError
+from blender_core.events import Thought
+from blender_core.runtime.closed_loops import past_closed_loops
 from blender_core.runtime.threads import call_in_thread, run_sync
 from blender_core.types.answer import Answer, Price
-from blender_core.types.prompt import Prompt
+from blender_core.types.prompt import Prompt, unreadable
 
 __all__ = ["FunctionMember", "Member"]
 
@@ -18,7 +21,8 @@ class Member:
 
     Write ``generate``, ``agenerate`` or both; the missing one calls the other. Errors that they raise are recorded
     in the member's outcome. Raise ``RateLimitedError``, ``RefusedError`` or ``MemberTimeoutError`` if one fits. A
-    provider's exceptions are classified too (see ``blender_core.gather.classify``).
+    ``MemberError`` whose ``may_pass`` is true is retried. A provider's exceptions are classified too (see
+    ``blender_core.gather.classify``).
     Members do not retry: the engine has the only retry loop.
 
     Args:
@@ -49,7 +53,7 @@ class Member:
         Returns:
             The answer.
         """
-        return run_sync(lambda: self.agenerate(prompt))
+        return run_sync(lambda: past_closed_loops(lambda: self.agenerate(prompt)))
 
     async def agenerate(self, prompt: Prompt) -> Answer:
         """Answer the prompt without blocking the event loop.
@@ -62,36 +66,33 @@ class Member:
         """
         return await call_in_thread(self.generate, prompt)
 
-    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
+    def stream(self, prompt: Prompt) -> Iterator[str | Thought | Answer]:
         """Stream the answer, blocking: pieces of text, then one ``Answer``.
 
         Args:
             prompt: The prompt; do not change it.
 
         Yields:
-            Text as it comes, then the whole answer. Without native streaming the text is one piece.
+            Text as it comes, thoughts as ``Thought``, then the whole answer. Without native streaming the text is one
+            piece.
         """
-        answer = self.generate(prompt)
-        if answer.text:
-            yield answer.text
-        yield answer
+        yield from _in_pieces(self.generate(prompt))
 
-    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
         """Stream the answer without blocking the event loop; see ``stream``.
 
         Args:
             prompt: The prompt; do not change it.
 
         Yields:
-            Text as it comes, then the whole answer.
+            Text and thoughts as they come, then the whole answer.
         """
         if self.has_native_async:
             answer = await self.agenerate(prompt)
         else:
             answer = await call_in_thread(self.generate, prompt)
-        if answer.text:
-            yield answer.text
-        yield answer
+        for piece in _in_pieces(answer):
+            yield piece
 
     def can_call_tools(self, tools: list[Any]) -> bool:
         """Decide if the member takes part in a call with these tools.
@@ -103,6 +104,19 @@ class Member:
             ``True`` if it does, or if that is unknown.
         """
         return True
+
+    def why_not(self, prompt: Prompt) -> str | None:
+        """Tell why the member cannot take a prompt, for example because it holds images or is too long.
+
+        The engine asks this before each call, in a thread. A member with a reason takes no part; its record says why.
+
+        Args:
+            prompt: The prompt.
+
+        Returns:
+            The reason, as in ``"it reads no images"``; ``None`` if it can take it, or if that is unknown.
+        """
+        return None
 
     @property
     def context_window(self) -> int | None:
@@ -123,11 +137,19 @@ class Member:
         return f"{type(self).__name__}({self.name!r})"
 
 
+def _in_pieces(answer: Answer) -> Iterator[str | Thought | Answer]:
+    if answer.thoughts:
+        yield Thought(answer.thoughts)
+    if answer.text:
+        yield answer.text
+    yield answer
+
+
 class FunctionMember(Member):
     """Answers with a function from text to text.
 
     Args:
-        function: Takes the flattened prompt, returns the answer.
+        function: Takes the flattened prompt, returns the answer; may be asynchronous.
         name: Shown in results; default is the function's name.
         price: Price of its tokens, if cost matters.
 
@@ -136,13 +158,21 @@ class FunctionMember(Member):
         'HI'
     """
 
-    def __init__(self, function: Callable[[str], str], *, name: str | None = None, price: Price | None = None) -> None:
+    def __init__(
+        self, function: Callable[[str], str | Awaitable[str]], *, name: str | None = None, price: Price | None = None
+    ) -> None:
         super().__init__(str(name or getattr(function, "__name__", "function")), price=price)
-        self._function = function
+        self._function: Callable[[str], Any] = function
+        called = getattr(function, "__call__", None)  # noqa: B004
+        self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
     def can_call_tools(self, tools: list[Any]) -> bool:
         """Return ``False``: a function of text cannot call tools."""
         return False
+
+    def why_not(self, prompt: Prompt) -> str | None:
+        """Refuse images, sound and files: the function gets text."""
+        return unreadable(prompt)
 
     def generate(self, prompt: Prompt) -> Answer:
         """Call the function with the flattened prompt.
@@ -150,6 +180,24 @@ class FunctionMember(Member):
         Raises:
             UnsupportedError: The call has tools, which a function of text cannot call.
         """
+        self._refuse_tools(prompt)
+        return super().generate(prompt) if self._is_async else Answer(self._function(prompt.text))
+
+    async def agenerate(self, prompt: Prompt) -> Answer:
+        """Call the function with the flattened prompt; see ``generate``."""
+        self._refuse_tools(prompt)
+        return Answer(await self._function(prompt.text)) if self._is_async else await super().agenerate(prompt)
+
+    @property
+    def has_native_async(self) -> bool:
+        """Whether the function is asynchronous."""
+        return self._is_async
+
+    @property
+    def has_native_sync(self) -> bool:
+        """Whether the function is not asynchronous."""
+        return not self._is_async
+
+    def _refuse_tools(self, prompt: Prompt) -> None:
         if prompt.options.get("tools"):
             raise UnsupportedError(f"{self.name} is a function of text and cannot call tools; it takes no part here")
-        return Answer(self._function(prompt.text))

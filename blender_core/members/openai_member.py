@@ -15,12 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from blender_core.errors import ConfigurationError, MemberError
+from blender_core.events import Thought
 from blender_core.members.member import Member
 from blender_core.runtime.extras import require
 from blender_core.text.thinking import ThinkingFilter, split_thinking
 from blender_core.types.answer import Answer, Price, ToolCall, Usage
 from blender_core.types.media import Media
-from blender_core.types.prompt import Message, Prompt
+from blender_core.types.prompt import Message, Prompt, unreadable
 
 __all__ = [
     "OpenAIMember",
@@ -109,6 +110,9 @@ class OpenAIMember(Member):
 
     It never retries: the engine has the only retry loop. Any number of threads and event loops can
     share one object; each loop has its own client, which is closed with the loop.
+
+    Thoughts before the answer are not part of it: in ``<think>`` tags, in parts of type ``thinking``, or where servers
+    put them beside the content (``reasoning_content``, ``reasoning``).
 
     Args:
         model: The model's name at the server.
@@ -201,7 +205,8 @@ class OpenAIMember(Member):
 
         Raises:
             MemberError: The reply cannot be read.
-            openai.OpenAIError: The request failed; the engine classifies these errors.
+            openai.OpenAIError: The request failed, or the reply is an error with HTTP status 200. The engine
+                classifies these errors.
         """
         return _answer(self._sync().chat.completions.create(**self._request(prompt)))
 
@@ -210,8 +215,8 @@ class OpenAIMember(Member):
         client = await self._async()
         return _answer(await client.chat.completions.create(**self._request(prompt)))
 
-    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
-        """Ask the model; yield the text as it comes, then the whole ``Answer``.
+    def stream(self, prompt: Prompt) -> Iterator[str | Thought | Answer]:
+        """Ask the model; yield text and thoughts as they come, then the whole ``Answer``.
 
         Raises:
             MemberError: The stream ended early, with neither a finish reason nor usage.
@@ -220,22 +225,23 @@ class OpenAIMember(Member):
         parts = _StreamParts()
         with self._sync().chat.completions.create(**self._request(prompt, stream=True)) as chunks:
             for chunk in chunks:
-                text = parts.take(chunk)
-                if text:
-                    yield text
+                yield from parts.take(chunk)
         yield from parts.end()
 
-    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
         """Stream without blocking the event loop; see ``stream``."""
         client = await self._async()
         parts = _StreamParts()
         async with await client.chat.completions.create(**self._request(prompt, stream=True)) as chunks:
             async for chunk in chunks:
-                text = parts.take(chunk)
-                if text:
-                    yield text
+                for piece in parts.take(chunk):
+                    yield piece
         for part in parts.end():
             yield part
+
+    def why_not(self, prompt: Prompt) -> str | None:
+        """Refuse sound and files, which are not sent to the server."""
+        return unreadable(prompt, "image")
 
     def close(self) -> None:
         """Close the connections of blocking calls; those of an event loop close with the loop."""
@@ -298,6 +304,7 @@ class _StreamParts:
 
     def __init__(self) -> None:
         self._text: list[str] = []
+        self._thoughts: list[str] = []
         self._refusal: list[str] = []
         self._calls: dict[int, dict[str, str]] = {}
         self._usage: Usage | None = None
@@ -306,38 +313,42 @@ class _StreamParts:
         self._counted = False
         self._filter = ThinkingFilter()
 
-    def take(self, chunk: Any) -> str:
-        """Take one chunk and return its text, without thinking."""
+    def take(self, chunk: Any) -> Iterator[str | Thought]:
+        """Take one chunk, and yield its thoughts and its text."""
         self._model = chunk.model or self._model
         self._usage = _usage(chunk.usage) or self._usage
         if not chunk.choices:
             self._counted = chunk.usage is not None
-            return ""
+            return
         choice = chunk.choices[0]
+        _raise_stated_error(chunk, choice)
         self._finish_reason = choice.finish_reason or self._finish_reason
         delta = choice.delta
         if delta is None:
-            return ""
+            return
         self._refusal.append(getattr(delta, "refusal", None) or "")
         for part in delta.tool_calls or []:
             call = self._calls.setdefault(part.index, {"id": "", "name": "", "arguments": ""})
             call["id"] = part.id or call["id"]
             if part.function is not None:
                 call["name"] += part.function.name or ""
-                call["arguments"] += part.function.arguments or ""
-        text = delta.content or ""
+                call["arguments"] += _as_json(part.function.arguments)
+        if stated := _stated_thoughts(delta):
+            self._thoughts.append(stated)
+            yield Thought(stated)
+        text = _text(delta.content)
         self._text.append(text)
-        return self._filter.take(text)
+        yield from _told(*self._filter.take(text))
 
-    def end(self) -> Iterator[str | Answer]:
-        """Yield the text that the thinking filter held back, then the answer."""
-        if rest := self._filter.rest():
-            yield rest
+    def end(self) -> Iterator[str | Thought | Answer]:
+        """Yield what the thinking filter held back, then the answer."""
+        yield from _told(*self._filter.rest())
         # the client hides the stream's end mark; usage comes after all text
         if self._finish_reason is None and not self._counted:
             raise MemberError("the stream ended before the model was done; the server may have been stopped")
+        thoughts, text = split_thinking("".join(self._text))
         yield Answer(
-            split_thinking("".join(self._text))[1],
+            text,
             tool_calls=tuple(
                 _tool_call(call["name"], call["arguments"], call["id"]) for _, call in sorted(self._calls.items())
             ),
@@ -345,7 +356,15 @@ class _StreamParts:
             model=self._model,
             finish_reason=self._finish_reason,
             refusal=_refusal("".join(self._refusal), self._finish_reason),
+            thoughts="".join(self._thoughts) or thoughts,
         )
+
+
+def _told(thoughts: str, text: str) -> Iterator[str | Thought]:
+    if thoughts:
+        yield Thought(thoughts)
+    if text:
+        yield text
 
 
 @functools.cache
@@ -392,19 +411,61 @@ def _tool_choice(choice: Any) -> Any:
 
 def _answer(completion: Any) -> Answer:
     choices = getattr(completion, "choices", None)
+    _raise_stated_error(completion, *(choices or ())[:1])
     if not choices:
         raise MemberError(f"the server's reply has no choices: {str(completion)[:200]!r}")
     choice = choices[0]
     message = choice.message
     calls = [call for call in message.tool_calls or [] if getattr(call, "function", None) is not None]
+    thoughts, text = split_thinking(_text(message.content))
     return Answer(
-        split_thinking(message.content or "")[1],
-        tool_calls=tuple(_tool_call(call.function.name, call.function.arguments, call.id) for call in calls),
+        text,
+        tool_calls=tuple(_tool_call(call.function.name, _as_json(call.function.arguments), call.id) for call in calls),
         usage=_usage(completion.usage),
         model=completion.model,
         finish_reason=choice.finish_reason,
         refusal=_refusal(getattr(message, "refusal", None), choice.finish_reason),
+        thoughts=_stated_thoughts(message) or thoughts,
     )
+
+
+def _raise_stated_error(*parts: Any) -> None:
+    """Raise the error that a reply with HTTP status 200 states, at its top or in its choice."""
+    for part in parts:
+        error = getattr(part, "error", None)
+        if error:
+            openai = require("openai", feature="OpenAIMember", extra="demo")
+            message = error.get("message") if isinstance(error, Mapping) else error
+            raise openai.APIError(str(message or error), None, body=error)
+
+
+def _text(content: Any) -> str:
+    """Return the text of a message's content, which some servers give as a list of typed parts."""
+    if not isinstance(content, list):
+        return content or ""
+    # parts of other types are thoughts, references, or media
+    return "".join(
+        part if isinstance(part, str) else part.get("text") or ""
+        for part in content
+        if isinstance(part, str) or (isinstance(part, Mapping) and part.get("type") in ("text", "output_text"))
+    )
+
+
+def _stated_thoughts(message: Any) -> str:
+    """Return the thoughts beside a message's text; servers differ in where they put them."""
+    for name in ("reasoning_content", "reasoning"):
+        stated = getattr(message, name, None)
+        if isinstance(stated, str) and stated:
+            return stated
+    if not isinstance(message.content, list):
+        return ""
+    parts = (part.get("thinking") for part in message.content if isinstance(part, Mapping))
+    return "".join(part if isinstance(part, str) else _text(part) for part in parts if part)
+
+
+def _as_json(arguments: Any) -> str:
+    """Return a tool call's arguments as JSON; some servers give the object itself."""
+    return arguments or "" if isinstance(arguments, str | None) else json.dumps(arguments)
 
 
 def _tool_call(name: str, arguments: str, call_id: str | None) -> ToolCall:

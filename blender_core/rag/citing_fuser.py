@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
+from blender_core.events import Thought
 from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
 from blender_core.fuse.run import RejectedFusionError
@@ -59,8 +60,9 @@ class CitingFuser:
         for method in ("afuse", "stream", "astream"):
             if hasattr(fuser, method):
                 setattr(self, method, getattr(self, f"_{method}"))
-        if hasattr(fuser, "writer"):
-            self.writer = fuser.writer
+        for method in ("writer", "why_not"):
+            if hasattr(fuser, method):
+                setattr(self, method, getattr(fuser, method))
 
     def fuse(self, request: FusionInput) -> FusedText:
         """Fuse, blocking.
@@ -75,16 +77,16 @@ class CitingFuser:
         inner, union, kept = self._prepare(request)
         return self._checked(await self._fuser.afuse(inner), request, union, kept)
 
-    def _stream(self, request: FusionInput) -> Iterator[str | FusedText]:
+    def _stream(self, request: FusionInput) -> Iterator[str | Thought | FusedText]:
         inner, union, kept = self._prepare(request)
         rewriting = StreamedCitations(_numbers(union))
         for item in self._fuser.stream(inner):
             if isinstance(item, FusedText):
                 yield from self._last(item, rewriting, request, union, kept)
             else:
-                yield rewriting.feed(item) if self._citations else item
+                yield rewriting.feed(item) if self._citations and isinstance(item, str) else item
 
-    async def _astream(self, request: FusionInput) -> AsyncIterator[str | FusedText]:
+    async def _astream(self, request: FusionInput) -> AsyncIterator[str | Thought | FusedText]:
         inner, union, kept = self._prepare(request)
         rewriting = StreamedCitations(_numbers(union))
         async with aclosing(self._fuser.astream(inner)) as items:
@@ -93,7 +95,7 @@ class CitingFuser:
                     for last in self._last(item, rewriting, request, union, kept):
                         yield last
                 else:
-                    yield rewriting.feed(item) if self._citations else item
+                    yield rewriting.feed(item) if self._citations and isinstance(item, str) else item
 
     def _last(
         self,

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from blender_core.errors import ConfigurationError, MemberError
+from blender_core.events import Thought
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
 from blender_core.rag.sources import GroundedCandidate
@@ -83,9 +84,7 @@ class SourcedMember(Member):
         if prompt.purpose != "answer":
             return self._writer(prompt).generate(prompt)
         if self._answer is None:
-            from blender_core.runtime.threads import run_sync
-
-            return run_sync(lambda: self.agenerate(prompt))
+            return super().generate(prompt)
         return self._wrap(self._answer(prompt))
 
     async def agenerate(self, prompt: Prompt) -> Answer:
@@ -98,19 +97,23 @@ class SourcedMember(Member):
             return await Member.agenerate(self, prompt)
         return self._wrap(await self._aanswer(prompt))
 
-    def stream(self, prompt: Prompt) -> Iterator[str | Answer]:
+    def stream(self, prompt: Prompt) -> Iterator[str | Thought | Answer]:
         """Stream the LLM if it fuses or judges; the engine's own answer is one piece."""
         if prompt.purpose != "answer":
             yield from self._writer(prompt).stream(prompt)
         else:
             yield from super().stream(prompt)
 
-    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Answer]:
+    async def astream(self, prompt: Prompt) -> AsyncIterator[str | Thought | Answer]:
         """Stream without blocking the event loop; see ``stream``."""
         items = super().astream(prompt) if prompt.purpose == "answer" else self._writer(prompt).astream(prompt)
         async with aclosing(cast(Any, items)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    def why_not(self, prompt: Prompt) -> str | None:
+        """As of the LLM, if it is to fuse or to judge."""
+        return None if prompt.purpose == "answer" or self._llm is None else self._llm.why_not(prompt)
 
     def _writer(self, prompt: Prompt) -> Member:
         if self._llm is None:

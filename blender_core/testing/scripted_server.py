@@ -28,11 +28,16 @@ class Reply:
         between_s: Seconds between the words of a stream.
         finish_reason: Why the model stopped; ``None`` for a server that does not report it.
         refusal: The model's refusal.
-        tool_calls: Name and JSON arguments of each tool call.
+        tool_calls: Name and JSON arguments of each tool call. A mapping is sent as an object, as some servers do.
         usage: Tokens read and written, or the API's own mapping; ``None`` sends no usage.
         hang: Never answer.
         breaks_off: End a stream after its words, as if the server had stopped.
         code: The ``code`` of an error body.
+        parts: The content as a list of typed parts, in place of ``text``.
+        thoughts: What the model thought before, as ``reasoning_content`` beside the content.
+        error: An error object that comes with status 200, in a stream after the words. It is at the top, or in the
+            choice if ``finish_reason`` is ``"error"``.
+        choices: Whether the body of such an error has choices too.
     """
 
     text: str = ""
@@ -42,11 +47,15 @@ class Reply:
     between_s: float = 0.0
     finish_reason: str | None = "stop"
     refusal: str | None = None
-    tool_calls: tuple[tuple[str, str], ...] = ()
+    tool_calls: tuple[tuple[str, str | Mapping[str, Any]], ...] = ()
     usage: tuple[int, int] | Mapping[str, Any] | None = (7, 3)
     hang: bool = False
     breaks_off: bool = False
     code: str | None = None
+    parts: Sequence[Mapping[str, Any] | str] = ()
+    thoughts: str = ""
+    error: Mapping[str, Any] | None = None
+    choices: bool = True
 
 
 class ScriptedServer:
@@ -127,6 +136,8 @@ def _replies(model: str, steps: Reply | str | Sequence[Reply | str]) -> list[Rep
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    # many members connect at once
+    request_queue_size = 128
     scripted: ScriptedServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -150,11 +161,16 @@ class _Handler(BaseHTTPRequestHandler):
         elif request.get("stream"):
             self._stream(request, reply)
         else:
-            message = {"role": "assistant", "content": reply.text or None, "refusal": reply.refusal}
+            content = list(reply.parts) or reply.text or None
+            message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": reply.refusal}
+            if reply.thoughts:
+                message["reasoning_content"] = reply.thoughts
             if reply.tool_calls:
-                message["tool_calls"] = _tool_calls(reply)  # type: ignore[assignment]
-            choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}
-            self._send(reply, _envelope(request, "chat.completion", [choice]) | _usage(reply))
+                message["tool_calls"] = _tool_calls(reply)
+            in_choice, at_top = _errors(reply)
+            choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason} | in_choice
+            whole = _envelope(request, "chat.completion", [choice]) | _usage(reply)
+            self._send(reply, whole | at_top if reply.choices else at_top)
 
     def _send(self, reply: Reply, body: dict[str, Any]) -> None:
         data = json.dumps(body).encode()
@@ -172,10 +188,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
-        deltas: list[dict[str, Any]] = [{"content": piece} for piece in words(reply.text)]
+        deltas: list[dict[str, Any]] = [{"reasoning_content": piece} for piece in words(reply.thoughts)]
+        deltas += [{"content": piece} for piece in words(reply.text)]
+        deltas += [{"content": [part]} for part in reply.parts]
         if reply.refusal:
             deltas.append({"refusal": reply.refusal})
         for index, call in enumerate(_tool_calls(reply)):
+            if not isinstance(call["function"]["arguments"], str):
+                deltas.append({"tool_calls": [{**call, "index": index}]})
+                continue
             half = len(call["function"]["arguments"]) // 2
             head = {**call["function"], "arguments": call["function"]["arguments"][:half]}
             deltas.append({"tool_calls": [{**call, "index": index, "function": head}]})
@@ -186,7 +207,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.scripted.wait(reply.between_s)
         if reply.breaks_off:
             return
-        self._event(request, [{"index": 0, "delta": {}, "finish_reason": reply.finish_reason}])
+        in_choice, at_top = _errors(reply)
+        self._event(request, [{"index": 0, "delta": {}, "finish_reason": reply.finish_reason} | in_choice], at_top)
         if (request.get("stream_options") or {}).get("include_usage"):
             self._event(request, [], _usage(reply))
         self.wfile.write(b"data: [DONE]\n\n")
@@ -210,6 +232,14 @@ def _envelope(request: dict[str, Any], kind: str, choices: list[dict[str, Any]])
         "model": request["model"],
         "choices": choices,
     }
+
+
+def _errors(reply: Reply) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Make the fields of a choice, and of the reply, that state its error."""
+    if reply.error is None:
+        return {}, {}
+    stated = {"error": dict(reply.error)}
+    return (stated, {}) if reply.finish_reason == "error" else ({}, stated)
 
 
 def _usage(reply: Reply) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["is_refusal"]
+__all__ = ["is_refusal", "may_become_refusal"]
 
 # what begins with a refusal and goes on for long mostly answers after all, the more so after a "but"
 _READ, _LONGEST, _LONGEST_WITH_BUT = 300, 1_200, 600
@@ -54,6 +54,30 @@ _MISSING = re.compile(
     re.IGNORECASE,
 )
 _BUT = re.compile(r"\b(?:but|however|instead|aber|jedoch|stattdessen|mais|cependant|pero|sin embargo)\b", re.IGNORECASE)
+
+
+# the first word of a refusal without an apology; of an Eastern one the first character
+_BEGINS = re.compile(
+    rf"\W*(?:(?:{'|'.join(_SORRY)}|i|i'?m|as|but|ich|je|nous|yo|lo|me|no|non|não)\b"
+    r"|[我抱很非十对對]|申し|すみ|ごめ)",
+    re.IGNORECASE,
+)
+
+
+def may_become_refusal(beginning: str) -> bool:
+    """Tell whether a text may turn out to refuse, by its first words.
+
+    Args:
+        beginning: The beginning of an answer, at least its first two words.
+
+    Returns:
+        Whether it begins as refusals do.
+
+    Examples:
+        >>> may_become_refusal("I am afraid"), may_become_refusal("Blue light")
+        (True, False)
+    """
+    return _BEGINS.match(beginning.replace("\u2019", "'")) is not None
 
 
 def is_refusal(text: str) -> bool:

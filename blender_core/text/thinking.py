@@ -47,14 +47,16 @@ def split_thinking(text: str) -> tuple[str, str]:
 
 
 class ThinkingFilter:
-    r"""Removes ``<think>`` blocks at the start of one stream.
+    r"""Separates the ``<think>`` blocks at the start of one stream from its text.
 
-    A block without an opening tag is recognised too late, and stays.
+    A block without an opening tag is recognised too late, and stays in the text.
 
     Examples:
         >>> stream = ThinkingFilter()
-        >>> [stream.take(piece) for piece in ("<thi", "nk>hm</think>", "\n\nBecause", " of")] + [stream.rest()]
-        ['', '', 'Because', ' of', '']
+        >>> [stream.take(piece) for piece in ("<thi", "nk>Rayleigh, of course", "...</think>", "\n\nBecause")]
+        [('', ''), ('Rayleigh, of', ''), (' course...', ''), ('', 'Because')]
+        >>> stream.rest()
+        ('', '')
     """
 
     def __init__(self) -> None:
@@ -63,34 +65,51 @@ class ThinkingFilter:
         self._opening = ""
         self._thought = False
         self._through = False
+        # stands before the next thought; white space around thoughts is none of theirs
+        self._gap = ""
+        self._blank = True
 
-    def take(self, text: str) -> str:
-        """Take a piece; return the text that can be sent now."""
+    def take(self, text: str) -> tuple[str, str]:
+        """Take a piece; return the thoughts and the text that can be sent now."""
         if self._through:
-            return text
+            return "", text
         self._pending += text
+        thoughts = ""
         while True:
             if self._opening:
                 closed = _CLOSING[self._opening].search(self._pending)
                 if closed is None:
-                    self._pending = self._pending[-len(self._opening) :]
-                    return ""
+                    # the end may be the beginning of the closing tag
+                    sure = max(0, len(self._pending) - len(self._opening))
+                    thoughts += self._shown(self._pending[:sure])
+                    self._pending = self._pending[sure:]
+                    return thoughts, ""
+                thoughts += self._shown(self._pending[: closed.start()])
                 self._pending = self._pending[closed.end() :]
-                self._opening = ""
+                self._opening, self._blank = "", True
             start = self._pending.lstrip()[: len(_TAGS[1])].translate(_LOWER)
             opened = next((tag for tag in _TAGS if start.startswith(tag)), None)
             if opened is not None:
                 self._pending = self._pending.lstrip()[len(opened) :]
                 self._opening, self._thought = opened, True
             elif any(tag.startswith(start) for tag in _TAGS):
-                return ""
+                return thoughts, ""
             else:
                 self._through = True
-                return self._rest()
+                return thoughts, self._rest()
 
-    def rest(self) -> str:
-        """Return the text that was held back and belongs to the answer."""
-        return "" if self._opening else self._rest()
+    def rest(self) -> tuple[str, str]:
+        """Return the thoughts and the text that were held back."""
+        return (self._shown(self._pending), "") if self._opening else ("", self._rest())
+
+    def _shown(self, thought: str) -> str:
+        """The thought as it goes on after those that were shown."""
+        if self._blank:
+            thought = thought.lstrip()
+            thought = f"{self._gap}{thought}" if thought else ""
+        if thought:
+            self._gap, self._blank = "\n\n", False
+        return thought
 
     def _rest(self) -> str:
         rest, self._pending = self._pending, ""

@@ -9,7 +9,7 @@ from typing import Any
 
 from blender_core.errors import ConfigurationError
 
-__all__ = ["Answer", "Price", "ToolCall", "Usage", "ended_by_length"]
+__all__ = ["Answer", "Price", "ToolCall", "Usage", "ended_by_error", "ended_by_length"]
 
 # providers' names for a token limit that ended a text
 _LENGTH_REASONS = frozenset(
@@ -36,6 +36,7 @@ class Usage:
         input_details: Parts of the tokens read, as (name, tokens) sorted by name, if the member reports them:
             from a cache, audio, ...
         output_details: Parts of the tokens written: reasoning, audio, ...
+        estimated: Whether a tokenizer counted some of them, because a call did not report its usage.
 
     Examples:
         >>> Usage(10, 5) + Usage(1, 2)
@@ -48,6 +49,7 @@ class Usage:
     output_tokens: int = 0
     input_details: tuple[tuple[str, int], ...] = field(default=(), repr=False)
     output_details: tuple[tuple[str, int], ...] = field(default=(), repr=False)
+    estimated: bool = field(default=False, repr=False)
 
     @property
     def total_tokens(self) -> int:
@@ -60,6 +62,7 @@ class Usage:
             self.output_tokens + other.output_tokens,
             _summed(self.input_details, other.input_details),
             _summed(self.output_details, other.output_details),
+            self.estimated or other.estimated,
         )
 
     def to_dict(self) -> dict[str, int]:
@@ -127,6 +130,7 @@ class Answer:
         native: The framework's own message, returned unchanged if this answer is picked.
         has_other_content: Whether ``native`` holds other content: an image, audio, a file. Such an answer may
             have no text; it then ranks last.
+        thoughts: What the model thought before it answered, as text; neither ranked nor fused.
     """
 
     text: str
@@ -138,6 +142,7 @@ class Answer:
     refusal: str | None = None
     native: Any = field(default=None, repr=False, compare=False)
     has_other_content: bool = field(default=False, repr=False)
+    thoughts: str = field(default="", repr=False)
 
 
 def ended_by_length(finish_reason: str | None) -> bool:
@@ -153,8 +158,22 @@ def ended_by_length(finish_reason: str | None) -> bool:
         >>> ended_by_length("MAX_TOKENS"), ended_by_length("stop")
         (True, False)
     """
+    return _plain_reason(finish_reason) in _LENGTH_REASONS
+
+
+def ended_by_error(finish_reason: str | None) -> bool:
+    """Tell whether an error of the provider broke a text off.
+
+    Examples:
+        >>> ended_by_error("error"), ended_by_error("stop")
+        (True, False)
+    """
+    return _plain_reason(finish_reason) == "error"
+
+
+def _plain_reason(finish_reason: str | None) -> str:
     # an enumeration's member is written as "FinishReason.MAX_TOKENS"
-    return str(finish_reason or "").rpartition(".")[2].lower() in _LENGTH_REASONS
+    return str(finish_reason or "").rpartition(".")[2].lower()
 
 
 def _summed(one: tuple[tuple[str, int], ...], other: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:

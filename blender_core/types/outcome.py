@@ -41,6 +41,8 @@ class MemberOutcome:
         latency_s: Seconds from its start to its end, on a monotonic clock; 0.0 if it was never started.
         usage: Tokens used, ``None`` if unknown (a cancelled call may still have cost something).
         cost: Cost in the price's currency, ``None`` if unknown.
+        http_status: The HTTP status of a failure, ``None`` without one.
+        retry_after: Seconds that the provider asked to wait, ``None`` if it did not.
 
     Examples:
         >>> MemberOutcome("a", 0, Status.TIMEOUT, reason="no answer within 2 s").ok
@@ -57,6 +59,8 @@ class MemberOutcome:
     latency_s: float = 0.0
     usage: Usage | None = None
     cost: float | None = None
+    http_status: int | None = None
+    retry_after: float | None = None
 
     @property
     def ok(self) -> bool:

@@ -10,10 +10,10 @@ from typing import Any
 
 from blender_core.errors import ConfigurationError
 from blender_core.types.answer import ToolCall
-from blender_core.types.media import Media
+from blender_core.types.media import Media, MediaKind
 from blender_core.types.votes import normalised_call
 
-__all__ = ["Message", "Prompt", "PromptLike"]
+__all__ = ["Message", "Prompt", "PromptLike", "unreadable"]
 
 _ROLES = ("system", "user", "assistant", "tool")
 _SPEAKERS = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
@@ -58,6 +58,7 @@ class Prompt:
         purpose: The member's task: ``"answer"``, ``"fuse"`` or ``"judge"``. Traces show it.
         structured: Whether a program reads the answer, for example by a schema. Such answers are picked, never
             fused.
+        member: Name of the member that is asked, unique in its ensemble; empty before the call.
 
     Examples:
         >>> Prompt.of("Why is the sky blue?").text
@@ -71,6 +72,7 @@ class Prompt:
     options: Mapping[str, Any] = field(default_factory=dict)
     purpose: str = "answer"
     structured: bool = False
+    member: str = field(default="", repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -81,6 +83,11 @@ class Prompt:
                 f"a prompt is made of messages, not of {type(wrong).__name__}; Prompt.of(...) takes text and turns"
             )
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+
+    @property
+    def media(self) -> tuple[Media, ...]:
+        """The images, sounds and files of all turns, in order."""
+        return tuple(part for turn in self.messages for part in turn.parts if isinstance(part, Media))
 
     @property
     def text(self) -> str:
@@ -125,7 +132,25 @@ class Prompt:
 
     def __reduce__(self) -> tuple[type[Prompt], tuple[Any, ...]]:
         # the read-only view of the options cannot be pickled
-        return type(self), (self.messages, self.native, dict(self.options), self.purpose, self.structured)
+        return type(self), (self.messages, self.native, dict(self.options), self.purpose, self.structured, self.member)
+
+
+def unreadable(prompt: Prompt, *readable: MediaKind) -> str | None:
+    """Tell why a member that reads some kinds of content only cannot take a prompt.
+
+    Args:
+        prompt: The prompt.
+        readable: The kinds that it reads besides text.
+
+    Returns:
+        The reason; ``None`` if it can read everything.
+
+    Examples:
+        >>> unreadable(Prompt.of([{"role": "user", "content": [{"type": "image_url", "image_url": "https://x/y"}]}]))
+        'it reads no image'
+    """
+    kind = next((media.kind for media in prompt.media if media.kind not in readable), None)
+    return None if kind is None else f"it reads no {kind}"
 
 
 PromptLike = str | Prompt | Sequence[Message | tuple[str, str] | Mapping[str, Any]]

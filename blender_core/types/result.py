@@ -45,7 +45,8 @@ class CandidateRecord:
         score: The ranker's score of its answer, higher is better; ``None`` without one.
         rank: Its rank, 1 is best, ``None`` if it was not ranked.
         fused: Whether its answer went into the fused text.
-        invalid: Why the answer was excluded from ranking: it misses a schema, or lost a vote on tool calls.
+        invalid: Why the answer cannot be used: it misses a schema, or lost a vote on tool calls. It has a rank only if
+            no answer can be used.
         flaw: What is wrong with the answer, whatever it says: ``"cut off"``, ``"repeats itself"``, or its language.
             Flawed answers rank last. ``None`` if nothing was found.
     """
@@ -92,6 +93,7 @@ class CandidateRecord:
         outcome, answer = self.outcome, self.outcome.answer
         return {
             "model": outcome.member,
+            "served_by": None if answer is None else answer.model,
             "text": self.text,
             "status": outcome.status.value,
             "reason": outcome.reason,
@@ -133,18 +135,21 @@ class BlendResult:
         ranking: The ranking over the members that answered and were not excluded; ``None`` with a single one
             or a vote on tool calls.
         fused: Names of the members whose answers were fused, best first; empty if nothing was fused.
-        decision: Why it was fused or not.
+        decision: Whether it was fused or picked, and why.
         degraded: Faults of the call; empty if there were none. Failed members alone do not degrade a result.
         timings: Seconds by stage.
         usage: Tokens of all calls that reported them.
         usage_known: Whether every call that was started reported its usage.
         cost: Sum of all known costs, ``None`` if none is known.
         fuser: Name of the fuser that wrote the text, if it is fused.
+        fuser_usage: Tokens of the fuser, also if its text was refused; ``None`` if it was not asked or did not say.
+        fuser_cost: Their cost, ``None`` if it is unknown.
         cut: Tokens that did not fit a window: ``"ranker"`` or ``"fuser"`` -> candidate's member name or
             ``"prompt"`` -> tokens.
         fusion_refused: Why the best answer was kept instead of the text that the fuser wrote; ``None`` if no fusion was
             refused. It is no fault: the guard did its work.
         finish_reason: Why the final text ended, as the provider calls it; ``None`` if unknown.
+        thoughts: What the model thought that wrote the final text; not in ``to_dict``.
     """
 
     text: str
@@ -164,6 +169,9 @@ class BlendResult:
     cut: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     fusion_refused: str | None = None
     finish_reason: str | None = None
+    thoughts: str = field(default="", repr=False)
+    fuser_usage: Usage | None = None
+    fuser_cost: float | None = None
 
     @property
     def is_degraded(self) -> bool:
@@ -189,6 +197,8 @@ class BlendResult:
             "confidence": None if self.ranking is None else self.ranking.confidence,
             "fused": list(self.fused),
             "fuser": self.fuser,
+            "fuser_usage": None if self.fuser_usage is None else self.fuser_usage.to_dict(),
+            "fuser_cost": self.fuser_cost,
             "timings_s": {stage: round(seconds, 4) for stage, seconds in self.timings.to_dict().items()},
             "usage": self.usage.to_dict(),
             "usage_known": self.usage_known,

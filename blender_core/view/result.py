@@ -66,7 +66,7 @@ def result_html(result: BlendResult) -> str:
     notes.append(_note("time", wording.timings(result)))
     heat_map = ""
     if result.ranking is not None:
-        names = [record.outcome.member for record in result.candidates if record.outcome.ok and not record.invalid]
+        names = [record.outcome.member for record in result.candidates if record.rank is not None]
         heat_map = _heat_map(result.ranking, _labels(result.ranking, names))
     return html_block(
         f'<div class="note"><b>{escape(wording.headline(result))}</b></div>',
@@ -166,14 +166,14 @@ def summary(result: BlendResult) -> RenderableType:
     Returns:
         A few lines.
     """
-    how = f"by {result.fuser}: {result.decision}" if result.fused else _decision(result)
+    how = f"by {result.fuser}{_why_fused(result)}" if result.fused else result.decision
     told = f"{wording.headline(result)}, {how} \u00b7 {wording.timings(result)}"
     lines: list[tuple[str, str, str]] = [("done", "dim", told)]
     lines += [("kept", "cyan", why) for why in _kept(result)]
     lines += [("degraded", "yellow", why) for why in result.degraded]
     for one in wording.by_rank(result.to_dict()):
         why = wording.reason(one)
-        if why is not None:
+        if why is not None and one["rank"] is None:
             lines.append(("left out", "red", f"{one['model']}: {why}"))
     lines += [("cut", "yellow", f"{stage}: {_cut(cut)}") for stage, cut in result.cut.items()]
     return _labelled(lines)
@@ -252,11 +252,11 @@ def _members(blend: Mapping[str, Any], *, bars: bool) -> Table:
 
 
 def _answer(one: Mapping[str, Any], why: str | None) -> Cell:
-    text = wording.printable(one["text"] or "").strip()
+    text = wording.printable(one.get("text") or "").strip()
     if why is not None:
         return Cell(why, "warning" if one["invalid"] else "error", more=text)
     if not text:
-        return Cell(wording.one_line(", ".join(map(_call, one["tool_calls"]))))
+        return Cell(wording.one_line(", ".join(map(_call, one.get("tool_calls", ())))))
     shown = wording.one_line(text, _PREVIEW)
     return Cell(shown, more="" if shown == text else text)
 
@@ -323,10 +323,11 @@ def _final_text(result: BlendResult) -> str:
 
 
 def _decision(result: BlendResult) -> str:
-    if result.fused:
-        return f"fused with {result.fuser}: {result.decision}"
-    tried = result.degraded or result.fusion_refused
-    return result.decision if tried else f"not fused: {result.decision}"
+    return f"fused with {result.fuser}{_why_fused(result)}" if result.fused else result.decision
+
+
+def _why_fused(result: BlendResult) -> str:
+    return result.decision.removeprefix("fused")
 
 
 def _kept(result: BlendResult) -> list[str]:

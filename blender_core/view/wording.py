@@ -116,7 +116,7 @@ def reason(candidate: Mapping[str, Any]) -> str | None:
         'rate limited: quota exceeded'
     """
     if candidate["invalid"]:
-        return f"set aside: {one_line(candidate['invalid'])}"
+        return f"{'set aside' if candidate['rank'] is None else 'not usable'}: {one_line(candidate['invalid'])}"
     if candidate["status"] == Status.OK.value:
         return None
     status = str(candidate["status"]).replace("_", " ")

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from blender_core.errors import ConfigurationError, DownloadError
 from blender_core.runtime.extras import require
+from blender_core.types.prompt import Prompt
 from blender_lab.data.json_lines import json_lines
 from blender_lab.data.mixinstruct import MixRecord, Verdict
 from blender_lab.data.preferences import PreferenceRecord
@@ -190,7 +191,7 @@ def _prompt_and_answers(prompt: Any, answers: Sequence[Any]) -> tuple[str, list[
     if prompt is not None:
         return _text(prompt), [_last_answer(answer, prompt) for answer in answers]
     if all(_is_chat(answer) for answer in answers):
-        return _conversation(answers[0][:-1]), [str(answer[-1]["content"]) for answer in answers]
+        return _conversation(answers[0][:-1]), [_content(answer[-1]) for answer in answers]
     heads, tails = zip(*(str(answer).rpartition(_LAST_TURN)[::2] for answer in answers), strict=True)
     if not heads[0].strip():
         raise ConfigurationError("no prompt, and the answers are no conversations; name the column of the prompt")
@@ -199,7 +200,7 @@ def _prompt_and_answers(prompt: Any, answers: Sequence[Any]) -> tuple[str, list[
 
 def _last_answer(answer: Any, prompt: Any) -> str:
     if _is_chat(answer):
-        return str(answer[-1]["content"])
+        return _content(answer[-1])
     if not isinstance(answer, str):
         raise ConfigurationError(f"an answer is {type(answer).__name__}; give a text or a list of messages")
     return answer
@@ -220,8 +221,17 @@ def _is_chat(value: Any) -> bool:
 def _conversation(messages: Sequence[Mapping[str, Any]]) -> str:
     """One user message is the prompt itself, more become ``User:`` and ``Assistant:`` blocks."""
     if len(messages) == 1:
-        return str(messages[0]["content"])
-    return "\n\n".join(f"{str(m['role']).capitalize()}: {m['content']}" for m in messages)
+        return _content(messages[0])
+    return "\n\n".join(f"{str(m['role']).capitalize()}: {_content(m)}" for m in messages)
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    """Return a message's content as a ranker reads it in a call: typed parts and tool calls as text."""
+    content = message["content"]
+    if isinstance(content, str):
+        return content
+    turn = {"role": "assistant", "content": content, "tool_calls": message.get("tool_calls")}
+    return Prompt.of([turn]).messages[0].content
 
 
 _READERS: dict[str, Callable[[Mapping[str, Any]], PreferenceRecord]] = {

@@ -21,6 +21,7 @@ from blender_core.rag import GroundedBlender, GroundedResult, GroundedSettings
 from blender_core.rag.blend import GROUNDED_DEFAULTS, check_fusing_llm
 from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
 from blender_core.runtime.keywords import takes_keywords
+from langchain_blender.errors import as_model_errors
 from langchain_blender.members import LangChainMember
 from langchain_blender.rag.chain_member import RetrievalChainMember
 from langchain_blender.rag.documents import linked_document
@@ -163,18 +164,20 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
 
     def _invoke(self, given: str | dict[str, Any]) -> dict[str, Any]:
         prompt = question_prompt(given)
-        return _output(given, _context().run(lambda: self._blender.blend(prompt)))
+        with as_model_errors():
+            return _output(given, _context().run(lambda: self._blender.blend(prompt)))
 
     async def _ainvoke(self, given: str | dict[str, Any]) -> dict[str, Any]:
         blend = self._blender.ablend(question_prompt(given))
-        return _output(given, await asyncio.create_task(blend, context=_context()))
+        with as_model_errors():
+            return _output(given, await asyncio.create_task(blend, context=_context()))
 
     def _transform(self, pieces: Iterator[str | dict[str, Any]]) -> Iterator[dict[str, Any]]:
         given = _added([*pieces])
         writer = _Writer(given)
         stream = self._blender.stream(question_prompt(given))
         yield writer.first()
-        with contextlib.closing(iterate_in_context(stream, _context())) as events:
+        with as_model_errors(), contextlib.closing(iterate_in_context(stream, _context())) as events:
             for event in events:
                 yield from writer.pieces(event)
 
@@ -183,10 +186,11 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
         writer = _Writer(given)
         stream = self._blender.astream(question_prompt(given))
         yield writer.first()
-        async with contextlib.aclosing(aiterate_in_context(stream, _context())) as events:
-            async for event in events:
-                for piece in writer.pieces(event):
-                    yield piece
+        with as_model_errors():
+            async with contextlib.aclosing(aiterate_in_context(stream, _context())) as events:
+                async for event in events:
+                    for piece in writer.pieces(event):
+                        yield piece
 
     def __repr__(self) -> str:
         return f"BlendedRAG({self._blender!r})"

@@ -25,7 +25,7 @@ from blender_core.rag import GroundedCandidate, SourcedMember
 from blender_core.runtime.threads import run_sync
 from blender_core.types.answer import Usage
 from blender_core.types.prompt import Prompt
-from langchain_blender.composition import RunnableMember
+from langchain_blender.composition import RunnableMember, stated_name
 from langchain_blender.members import LangChainMember
 from langchain_blender.messages import to_answer
 from langchain_blender.rag.documents import to_source
@@ -159,7 +159,7 @@ class RetrievalChainMember(RunnableMember, SourcedMember):
             raise ConfigurationError(f'input is {input!r}; use "auto" or a function of the prompt')
         writer = _writer(runnable) if llm is None else llm
         named = LangChainMember(writer, input="messages").name if isinstance(writer, Runnable) else None
-        super().__init__(name or named or runnable.get_name(), llm=writer)
+        super().__init__(name or named or stated_name(runnable), llm=writer)
         self.runnable = runnable
         self._runs(runnable)
         self._read = input if callable(input) else input_reader(runnable, self.name)

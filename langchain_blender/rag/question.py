@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.runnables import Runnable
 
 from blender_core.errors import ConfigurationError
@@ -16,7 +16,7 @@ from blender_core.types.prompt import Prompt
 from langchain_blender.composition import first_step
 from langchain_blender.messages import to_prompt
 
-__all__ = ["Asked", "input_reader", "question_prompt"]
+__all__ = ["Asked", "as_given", "earlier_turns", "input_reader", "question_only", "question_prompt"]
 
 _QUESTION_KEYS = ("input", "question", "query")
 _HISTORY_KEY = "chat_history"
@@ -55,39 +55,74 @@ def question_prompt(given: Any) -> Prompt:
         'Which port?'
     """
     question = _question(given)
-    history = given.get(_HISTORY_KEY) if isinstance(given, Mapping) else None
-    turns = [turn for turn in history or () if isinstance(turn, BaseMessage)]
-    read = to_prompt([*turns, HumanMessage(question)], {})
+    read = to_prompt([*earlier_turns(given), HumanMessage(question)], {})
     return Prompt(read.messages, native=Asked(given, question))
 
 
-def input_reader(runnable: Runnable[Any, Any], name: str) -> Callable[[Prompt], Any]:
+def earlier_turns(given: Any) -> list[BaseMessage]:
+    """Return the conversation before the question.
+
+    Args:
+        given: A caller's input; see ``question_prompt``.
+
+    Returns:
+        Copies of the turns under ``chat_history``, else of those before the last of ``messages``; oldest first. A
+        history that is a text has no turns.
+
+    Examples:
+        >>> earlier_turns({"question": "Which port?", "chat_history": [("user", "Hi"), ("ai", "Hello")]})[1].text
+        'Hello'
+    """
+    turns: Any = given.get(_HISTORY_KEY) if isinstance(given, Mapping) else None
+    if not turns:
+        asked = given.get("messages") if isinstance(given, Mapping) else given
+        turns = asked[:-1] if isinstance(asked, Sequence) else ()
+    if isinstance(turns, str) or not isinstance(turns, Sequence):
+        return []
+    return [turn.model_copy(deep=True) for turn in convert_to_messages(list(turns))]
+
+
+def as_given(prompt: Prompt) -> Any:
+    """Return the caller's input of a prompt."""
+    given = _asked(prompt).input
+    return dict(given) if isinstance(given, Mapping) else given
+
+
+def question_only(prompt: Prompt) -> str:
+    """Return the question of a prompt."""
+    return _asked(prompt).question
+
+
+def input_reader(
+    runnable: Runnable[Any, Any], name: str, *, otherwise: Callable[[Prompt], Any] = as_given
+) -> Callable[[Prompt], Any]:
     """Make the function from prompts to a chain's input, by the chain's input schema.
 
     Args:
         runnable: The chain.
         name: Its name, for messages.
+        otherwise: What a chain without a schema gets; default is the caller's input.
 
     Returns:
         A function that can be pickled. A chain that takes a text or starts with a model gets the question. One that
         takes a dict gets the caller's dict, or the question under the one key that it asks for. An agent gets a list
-        of messages. Without a schema, the chain gets the caller's input.
+        of messages.
 
     Raises:
         ConfigurationError: The chain asks for several keys, and none is known to be the question's. Pass
             ``RetrievalChainMember(chain, input=function)``.
     """
     if isinstance(first_step(runnable), BaseLanguageModel):
-        return _text
+        return question_only
     try:
         schema = runnable.get_input_jsonschema()
     except Exception:
         # some runnables cannot describe their input
-        return _as_given
+        return otherwise
     if schema.get("type") == "string":
-        return _text
+        return question_only
     if schema.get("type") != "object":
-        return _as_given
+        return otherwise
     properties = schema.get("properties") or {}
     wanted = [key for key in schema.get("required") or properties if key not in _OTHER_KEYS]
     if "messages" in properties and set(wanted) <= {"messages"}:
@@ -111,19 +146,9 @@ def _under(key: str, prompt: Prompt) -> dict[str, Any]:
     return given if key in given else {**given, key: asked.question}
 
 
-def _text(prompt: Prompt) -> str:
-    return _asked(prompt).question
-
-
-def _as_given(prompt: Prompt) -> Any:
-    given = _asked(prompt).input
-    return dict(given) if isinstance(given, Mapping) else given
-
-
 def _messages(prompt: Prompt) -> list[BaseMessage]:
     asked = _asked(prompt)
-    history = asked.input.get(_HISTORY_KEY) if isinstance(asked.input, Mapping) else None
-    return [turn.model_copy(deep=True) for turn in (*(history or ()), HumanMessage(asked.question))]
+    return [*earlier_turns(asked.input), HumanMessage(asked.question)]
 
 
 def _asked(prompt: Prompt) -> Asked:

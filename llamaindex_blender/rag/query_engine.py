@@ -46,7 +46,7 @@ from blender_core.rag import (
 from blender_core.rag.blend import GROUNDED_DEFAULTS, check_fusing_llm
 from blender_core.runtime.keywords import takes_keywords
 from blender_core.types.prompt import Prompt
-from llamaindex_blender.blocking import awaits, blocks_event_loop
+from llamaindex_blender.blocking import awaits, predicts_in_thread
 from llamaindex_blender.rag.text_stream import StreamedText, astream_text, stream_text
 from llamaindex_blender.spans import TracedMember
 
@@ -227,7 +227,7 @@ def _is_asynchronous(part: Any, depth: int) -> bool:
     if depth > _MAX_DEPTH:
         return False
     if isinstance(part, BaseLLM):
-        return not blocks_event_loop(part)
+        return not predicts_in_thread(part)
     if isinstance(part, BaseQueryEngine):
         if isinstance(part, BlendedQueryEngine):
             # it runs blocking engines in threads

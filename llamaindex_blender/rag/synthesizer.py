@@ -26,7 +26,7 @@ from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedResult,
 from blender_core.rag.blend import GROUNDED_DEFAULTS
 from blender_core.runtime.keywords import takes_keywords
 from blender_core.types.prompt import Prompt
-from llamaindex_blender.blocking import blocks_event_loop
+from llamaindex_blender.blocking import predicts_in_thread
 from llamaindex_blender.members import LlamaIndexMember
 from llamaindex_blender.rag.text_stream import StreamedText, astream_text, stream_text
 from llamaindex_blender.spans import TracedMember
@@ -202,7 +202,7 @@ class _SynthesizerMember(SourcedMember):
         super().__init__(name, llm=llm)
         self._synthesizer = synthesizer
         self._output_cls = output_cls
-        self.blocks_event_loop = blocks_event_loop(llm)
+        self.blocks_event_loop = predicts_in_thread(llm)
 
     def answer(self, prompt: Prompt) -> GroundedCandidate:
         query, chunks, options = _read.get()

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from blender_core import Answer, Blender, FusePolicy, GatherPolicy, Prompt, Ranking, ToolCall, Usage
+from blender_core import Answer, Blender, Budget, FusePolicy, GatherPolicy, Prompt, Ranking, ToolCall, Usage
 from blender_core.errors import ConfigurationError
 from blender_core.events import Finished, FusionRejected, FusionStarted, MemberStarted, Ranked, Token
 from blender_core.rank.registry import resolve_ranker
@@ -38,6 +38,24 @@ def test_the_best_is_picked_without_a_fuser():
     assert result.answer.text == result.text
     assert [record.rank for record in result.candidates] == [3, 2, 1]
     assert result.fused == ()
+
+
+async def spelled(text):
+    await asyncio.sleep(0)
+    return f"{text} is spelled out"
+
+
+class Speller:
+    async def __call__(self, text):
+        return await spelled(text)
+
+
+@pytest.mark.parametrize("function", [spelled, Speller()], ids=["function", "object"])
+def test_an_asynchronous_function_is_a_member(function):
+    blender = Blender([function, lambda text: text], ranker=FakeRanker(), fuser=function, fuse_when="always")
+    for result in (blender.blend("q"), asyncio.run(blender.ablend("q"))):
+        assert [record.outcome.answer.text for record in result.candidates] == ["q is spelled out", "q"]
+        assert result.text.endswith("is spelled out")
 
 
 def test_top_k_answers_are_fused_best_first():
@@ -89,7 +107,7 @@ def test_a_majority_for_the_best_answer_is_not_fused():
     members = [FakeMember("a", "Paris!"), FakeMember("b", " Paris!"), FakeMember("c", "Rome")]
     same = Blender(members, ranker=close_ranker(), fuser=FakeFuser("fused")).blend("q")
     assert same.text.strip() == "Paris!"
-    assert same.decision == "67% of the answers are the same"
+    assert same.decision == "picked: 67% of the answers are the same"
     off = FusePolicy(majority=1, fuse_short=True)
     assert Blender(members, ranker=close_ranker(), fuser=FakeFuser("fused"), fuse_when=off).blend("q").text == "fused"
 
@@ -102,16 +120,16 @@ def test_a_short_answer_is_not_fused_unless_the_policy_says_so(best):
         shortest_first = FakeRanker(lambda text: -len(text), temperature=1000)
         return Blender(members, ranker=shortest_first, fuser=FakeFuser("fused"), **settings).blend("q")
 
-    assert (blend().text, blend().decision) == (best, "the best answer is short")
+    assert (blend().text, blend().decision) == (best, "picked: the best answer is short")
     assert blend(fuse_when=FusePolicy(fuse_short=True)).fused == ("b", "a")
 
 
 def test_one_answer_or_equal_answers_are_not_fused():
     fuser = FakeFuser(error=AssertionError("asked to fuse"))
     one = Blender([FakeMember("a", "x"), FakeMember("b", ValueError())], ranker=close_ranker(), fuser=fuser).blend("q")
-    assert (one.text, one.degraded, one.ranking, one.decision) == ("x", (), None, "a single answer")
+    assert (one.text, one.degraded, one.ranking, one.decision) == ("x", (), None, "picked: a single answer")
     same = Blender([FakeMember("a", "x y"), FakeMember("b", "x\ty")], ranker=close_ranker(), fuser=fuser).blend("q")
-    assert (same.text, same.decision) == ("x y", "all answers agree")
+    assert (same.text, same.decision) == ("x y", "picked: all answers agree")
 
 
 @pytest.mark.parametrize(
@@ -247,6 +265,35 @@ def test_answers_that_are_not_accepted_are_set_aside():
     none = Blender(three(), ranker=FakeRanker(), fuser=None).blend("q", accept=lambda answer: "never")
     assert none.winner == "c"
     assert "no answer was acceptable" in none.degraded[0]
+
+
+@pytest.mark.parametrize("calls", [(0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 2, 3)], ids=str)
+def test_if_no_answer_is_acceptable_each_says_its_own_reason(calls):
+    """Also if some were outvoted on tool calls: that is not why they cannot be used."""
+    answers = [Answer(f"text {i}", (ToolCall("add", {"a": call}),) if call else ()) for i, call in enumerate(calls)]
+    members = [FakeMember(name, answer) for name, answer in zip("abc", answers, strict=True)]
+    result = Blender(members, ranker=FakeRanker(), fuser=None).blend("q", accept=lambda answer: f"no {answer.text}")
+    assert [record.invalid for record in result.candidates] == ["no text 0", "no text 1", "no text 2"]
+    assert result.degraded == ("no answer was acceptable: a: no text 0; b: no text 1; c: no text 2",)
+    assert result.candidates[result.winner_index].rank == 1
+    assert "not usable: no text" in result._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("settings", "decision"),
+    [
+        ({"fuse_when": "always"}, 'fused: fuse_when="always"'),
+        ({"fuse_when": "never"}, 'picked: fuse_when="never"'),
+        ({"fuser": FakeFuser("  ")}, "picked: the fused text was refused (it was tried: "),
+        ({"fuser": FakeFuser(error=ValueError("down"))}, "picked: the fused text could not be made (it was tried: "),
+    ],
+    ids=["fused", "picked", "refused", "failed"],
+)
+def test_the_decision_says_whether_it_was_fused(settings, decision):
+    given = {"ranker": close_ranker(), "fuser": FakeFuser("one two three"), "fuse_when": "always", **settings}
+    result = Blender(three(), **given).blend("q")
+    assert result.decision.startswith(decision)
+    assert result.decision.startswith("fused") is bool(result.fused)
 
 
 def test_events_in_order_and_tokens_add_up():
@@ -405,6 +452,7 @@ def test_conversations_are_flattened_for_the_ranker():
         ({"fuser": "magic"}, "fuser is 'magic'"),
         ({"ranker": 3}, "ranker is int"),
         ({"gather_share": 1}, "gather_share is 1"),
+        ({"policy": GatherPolicy(budget=Budget(max_cost=1))}, "max_cost=1 cannot be kept: no price for"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_the_remedy(kwargs, message):
@@ -447,6 +495,6 @@ def test_what_a_program_reads_is_picked_whatever_the_policy(structured, fused):
     members = [FakeMember("a", '{"n": 1}'), FakeMember("b", '{"n": 2}')]
     result = Blender(members, ranker="consensus", fuser=FakeFuser("fused"), fuse_when=always).blend(prompt)
     assert set(result.fused) == set(fused)
-    assert (result.decision == "structured output is picked, never fused") is structured
+    assert (result.decision == "picked: structured output is picked, never fused") is structured
     # the policy sees the whole prompt
     assert seen == ([] if structured else [prompt])

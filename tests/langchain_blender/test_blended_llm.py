@@ -9,12 +9,17 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import FakeListLLM
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-from langchain_core.output_parsers import StrOutputParser
+from langchain_core.output_parsers import (
+    CommaSeparatedListOutputParser,
+    MarkdownListOutputParser,
+    NumberedListOutputParser,
+    StrOutputParser,
+)
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from pydantic import ValidationError
 
-from blender_core import Blender, Budget, FunctionMember, GatherPolicy, Message, Price, Prompt
+from blender_core import Blender, Budget, FunctionMember, FusePolicy, GatherPolicy, Message, Price, Prompt
 from blender_core.errors import ConfigurationError, QuorumError
 from blender_core.testing import FakeFuser, FakeMember, FakeRanker
 from langchain_blender import BlendedLLM, LangChainMember
@@ -26,7 +31,7 @@ def model(*script, name: str = "m", **settings) -> FakeChatModel:
 
 
 def blend(*members, **settings) -> BlendedLLM:
-    return BlendedLLM(llms=list(members), **{"ranker": FakeRanker(), "fuser": None, **settings})
+    return BlendedLLM(llms=list(members), **{"report": "full", "ranker": FakeRanker(), "fuser": None, **settings})
 
 
 def record(message: AIMessage, name: str) -> dict:
@@ -206,6 +211,7 @@ def test_the_default_ranker_is_not_loaded_before_it_is_needed():
     [
         ({"llms": []}, "has no members"),
         ({"llms": [object()]}, "not an LLM"),
+        ({"llms": ["openai:gpt-4.1"]}, r"pass the model: init_chat_model\('openai:gpt-4.1'\)"),
         ({"llms": [model("x")], "quorum": 2}, "quorum is 2"),
         ({"llms": [model("x")], "top_k": 0}, "top_k is 0"),
         ({"llms": [model("x")], "ranke": "embedded"}, "did you mean ranker"),
@@ -519,3 +525,49 @@ def test_one_stop_sequence_may_be_a_plain_text():
     assert member.calls[0].options["stop"] == ["END"]
     LangChainMember(member).generate(Prompt((Message("user", "q"),), options={"stop": "END"}))
     assert member.calls[1].options["stop"] == ["END"]
+
+
+# -- forms that a program reads ----------------------------------------------------------------------------------
+
+
+def parsed(text: str, parser, request: str, way: str, **settings) -> list[str]:
+    prompt = ChatPromptTemplate.from_messages([("system", parser.get_format_instructions()), ("user", "{request}")])
+    members = [model(text, name="a"), model("Well, I would say this.", name="b")]
+    fuser = FakeFuser("One would boil rice in water. Then one would drain it.")
+    chain = prompt | blend(*members, fuser=fuser, fuse_when="always", **settings) | parser
+    given = {"request": request}
+    if way == "ainvoke":
+        return asyncio.run(chain.ainvoke(given))
+    if way == "stream":
+        return [item for items in chain.stream(given) for item in items]
+    return chain.invoke(given)
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream"])
+@pytest.mark.parametrize(
+    ("parser", "text"),
+    [
+        (CommaSeparatedListOutputParser(), "pilaf, paella, rice pudding"),
+        (NumberedListOutputParser(), "1. pilaf\n\n2. paella\n\n3. rice pudding"),
+        (MarkdownListOutputParser(), "- pilaf\n- paella\n- rice pudding"),
+    ],
+)
+def test_a_list_that_a_parser_reads_is_picked(parser, text, way):
+    assert parsed(text, parser, "Dishes of rice?", way) == ["pilaf", "paella", "rice pudding"]
+
+
+@pytest.mark.parametrize(("fuse_when", "fused"), [("always", False), (FusePolicy(fuse_forms=True), True)])
+def test_the_policy_may_fuse_such_lists(fuse_when, fused):
+    queries = "how is rice boiled\nhow long does rice take\nrice cooking time"
+    members = [model(queries, name="a"), model("boil rice\ncook rice", name="b")]
+    ranker = FakeRanker(temperature=1000)
+    message = blend(*members, ranker=ranker, fuser=FakeFuser("Boil it."), fuse_when=fuse_when).invoke(
+        "Rewrite the question in other words, separated by newlines: how do I boil rice?"
+    )
+    assert message.text == ("Boil it." if fused else queries)
+
+
+def test_a_question_of_people_is_fused_though_one_model_wrote_a_list():
+    members = [model("1. Boil water in a large pot\n2. Add rice", name="a"), model("Rinse it, then boil it.", name="b")]
+    message = blend(*members, fuser=FakeFuser("Rinse and boil it."), fuse_when="always").invoke("How do I boil rice?")
+    assert message.text == "Rinse and boil it."

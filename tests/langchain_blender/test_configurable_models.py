@@ -71,3 +71,26 @@ def test_it_is_named_after_the_model_it_stands_for_by_default(server):
     chain = ChatPromptTemplate.from_template("{question}") | configurable(server, "large")
     assert LangChainMember(chain.with_retry()).name == "large"
     assert blend(chain).bind_tools([add]).invoke("1 and 2").tool_calls
+
+
+@pytest.mark.parametrize("wrap", ["itself", "retry", "bind", "chain", "fallbacks"])
+async def test_a_model_that_only_the_call_names_is_a_member_and_a_fuser(server, wrap):
+    late = chat_models.init_chat_model(temperature=0, base_url=server.base_url, api_key="k", max_retries=0)
+    member = {
+        "itself": late,
+        "retry": late.with_retry(),
+        "bind": late.bind(seed=1),
+        "chain": ChatPromptTemplate.from_template("{question}") | late,
+        "fallbacks": late.with_fallbacks([configurable(server)]),
+    }[wrap]
+    chosen = {"configurable": {"model": "small", "model_provider": "openai"}}
+    other = configurable(server)
+    picked = blend(member, other, max_tokens=9)
+    for message in (picked.invoke("Hi", chosen), await picked.ainvoke("Hi", chosen)):
+        assert {part["status"] for part in message.response_metadata["blend"]["candidates"]} == {"ok"}
+    fuser = late if wrap == "chain" else member
+    fused = BlendedLLM(llms=[str.upper, str.lower], ranker=FakeRanker(), fuser=fuser, fuse_when="always")
+    assert fused.invoke("Hi", chosen).text == "In words."
+    assert 0 in [request.get("temperature") for request in server.requests]
+    large = {"configurable": {"model": "large", "model_provider": "openai"}}
+    assert picked.bind_tools([add]).invoke("1 and 2", large).tool_calls

@@ -7,6 +7,7 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from blender_core import LLMFuser
 from blender_core.testing import FakeRanker
@@ -44,9 +45,11 @@ def test_a_member_cannot_change_anothers_tools():
         """Add two numbers."""
         return a + b
 
-    bound = blend(Vandal(script=["x"]), FakeChatModel(script=["y"])).bind_tools([add])
+    other, tool = FakeChatModel(script=["y"]), convert_to_openai_tool(add)
+    bound = blend(Vandal(script=["x"]), other).bind_tools([tool])
     bound.invoke("1 + 2?")
-    assert bound.kwargs["tools"][0]["function"]["description"] == "Add two numbers."
+    assert tool["function"]["description"] == "Add two numbers."
+    assert [*other.calls[0].options["tools"], *bound.kwargs["tools"]] == [tool, tool]
 
 
 def test_functions_take_no_part_in_calls_with_tools():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -19,9 +20,9 @@ from langchain_core.messages import (
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 
-from blender_core import Prompt
+from blender_core import Blender, GatherPolicy, Prompt, RetryPolicy
 from blender_core.errors import ConfigurationError, MemberError
-from blender_core.testing import FakeRanker
+from blender_core.testing import FakeRanker, Reply, ScriptedServer
 from langchain_blender import BlendedLLM, LangChainMember
 from langchain_blender.members import adapt
 from langchain_blender.messages import refusal_of, to_answer, to_messages, to_prompt
@@ -228,3 +229,55 @@ def test_base_models_are_not_asked_to_fuse(metadata, given, follows):
     chat = FakeChatModel(script=["a", "fused by chat"], model_name="chat")
     llm = BlendedLLM(llms=[member, chat], ranker=FakeRanker(), fuse_when="always")
     assert llm.invoke("Hi").response_metadata["blend"]["fuser"] == ("llm:base" if follows else "llm:chat")
+
+
+# -- errors with HTTP status 200 -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("choices", [True, False])
+def test_an_error_with_status_200(way, choices):
+    openai = pytest.importorskip("langchain_openai", reason="comes with the extra all")
+    reply = Reply("Half", error={"code": "502", "message": "upstream is down"}, choices=choices)
+    with ScriptedServer({"m": reply}) as server:
+        client = openai.ChatOpenAI(model="m", base_url=server.base_url, api_key="x", max_retries=0)
+
+        async def ask(blender: Blender) -> Any:
+            result = await blender.ablend("Q")
+            await client.root_async_client.close()
+            return result
+
+        policy = GatherPolicy(retry=RetryPolicy(retries=1, first_wait_s=0.01))
+        blender = Blender([client, lambda _: "Lima"], ranker=FakeRanker(), fuser=None, policy=policy)
+        record = (blender.blend("Q") if way == "sync" else asyncio.run(ask(blender))).candidates[0]
+        assert record.attempts == 2
+        assert "upstream is down" in record.reason
+
+
+# -- event loops -----------------------------------------------------------------------------------------------
+
+
+# connections of a loop that has ended are closed by the garbage collector
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_one_client_in_several_event_loops():
+    openai = pytest.importorskip("langchain_openai", reason="comes with the extra all")
+    with ScriptedServer({"m": "Lima it is"}) as server:
+        client = openai.ChatOpenAI(model="m", base_url=server.base_url, api_key="x", max_retries=0)
+        members = [client, FakeChatModel(script=["Lima"] * 3)]
+        blend = BlendedLLM(llms=members, fuser=client, fuse_when="always", max_retries=0)
+
+        async def whole() -> Any:
+            return await blend.ainvoke("Capital of Peru?")
+
+        async def streamed() -> Any:
+            return [piece async for piece in blend.astream("Capital of Peru?")][-1]
+
+        async def last() -> Any:
+            message = await whole()
+            await client.root_async_client.close()
+            return message
+
+        for call in (whole, streamed, last):
+            report = asyncio.run(call()).response_metadata["blend"]
+            gc.collect()
+            assert ([one["attempts"] for one in report["candidates"]], report["degraded"]) == ([1, 1], False)

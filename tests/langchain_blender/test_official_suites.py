@@ -60,6 +60,10 @@ class TestUnit(EveryFlag, ChatModelUnitTests):
         expected = {"ranker": "consensus", "top_k": 2, "timeout": 12.5, "deadline": 30.0}
         return environment, {"llms": [FakeChatModel()]}, expected
 
+    @pytest.mark.xfail(reason="it allows classes of langchain-core's own list only; see test_serialization.py")
+    def test_serdes(self, model: BaseChatModel, snapshot: Any) -> None:
+        super().test_serdes(model, snapshot)
+
 
 @pytest.fixture
 def offline(monkeypatch):

@@ -13,7 +13,7 @@ from langchain_blender.testing import FakeChatModel
 
 BEST = "The sky is blue since air scatters blue light far more than red light."
 OTHER = "Blue light is scattered the most of all colours."
-CUT = "The sky is blue since air scatters the short"
+CUT = "The sky is blue as a"
 IMAGE = {"type": "image", "url": "http://x/a.png", "mime_type": "image/png"}
 CITED = {
     "type": "text",
@@ -28,7 +28,7 @@ def model(*script, name: str = "m") -> FakeChatModel:
 
 def blend(*members, **settings) -> BlendedLLM:
     llms = [member if isinstance(member, FakeChatModel) else model(member) for member in members]
-    return BlendedLLM(llms=llms, **{"ranker": FakeRanker(), "fuser": None, **settings})
+    return BlendedLLM(llms=llms, **{"report": "full", "ranker": FakeRanker(), "fuser": None, **settings})
 
 
 def said(text, **metadata) -> AIMessage:
@@ -103,7 +103,7 @@ def test_a_fusion_of_answers_that_were_cut_off_says_how_it_ended(call):
 def test_what_is_wrong_with_an_answer_is_in_the_report_and_refusals_stand(call):
     message = call(blend(said(CUT, finish_reason="length"), BEST, fuser=model("fused"), fuse_when="always"))
     report = message.response_metadata["blend"]
-    assert (message.text, report["decision"]) == (BEST, "the others are flawed")
+    assert (message.text, report["decision"]) == (BEST, "picked: the others are flawed")
     assert [candidate["flaw"] for candidate in report["candidates"]] == ["cut off", None]
     refusal = "I'm sorry, but I can't help with that."
     assert call(blend(refusal, "Yes.", fuser=model("fused"), fuse_when="always")).text == refusal

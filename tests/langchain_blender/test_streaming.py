@@ -14,7 +14,7 @@ PARTIAL = " ".join(f"word{number}" for number in range(30))
 
 def blend(**settings) -> BlendedLLM:
     members = [FakeChatModel(script=[text], model_name=text) for text in ("a short one", "the best answer of all")]
-    return BlendedLLM(llms=members, **{"ranker": FakeRanker(), "fuse_when": "always", **settings})
+    return BlendedLLM(llms=members, **{"report": "full", "ranker": FakeRanker(), "fuse_when": "always", **settings})
 
 
 def joined(chunks):
@@ -98,3 +98,11 @@ def test_typed_events_carry_text_and_metadata():
 
 def test_streaming_can_be_switched_off():
     assert len(list(blend(fuser=FakeFuser(PARTIAL), disable_streaming=True).stream("Hi"))) == 1
+
+
+@pytest.mark.parametrize("option", [{"stream_usage": True}, {"stream_options": {"include_usage": True}}])
+def test_what_only_a_stream_may_be_asked_for_does_not_reach_members(option):
+    member = FakeChatModel(script=["the answer"])
+    llm = BlendedLLM(llms=[member])
+    assert joined(list(llm.stream("Hi", **option))).text == llm.bind(**option).invoke("Hi").text == "the answer"
+    assert [call.options.keys() & option.keys() for call in member.calls] == [set(), set()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import typing
 import warnings
 from typing import TypedDict
@@ -17,8 +19,9 @@ from pydantic import BaseModel, Field, field_validator
 from blender_core.errors import ConfigurationError, QuorumError
 from blender_core.testing import FakeFuser, FakeMember, FakeRanker
 from langchain_blender import BlendedLLM
+from langchain_blender.acceptance import violation
 from langchain_blender.testing import FakeChatModel
-from langchain_blender.tools import convert_tools, normalised_choice, violation
+from langchain_blender.tools import convert_tools, normalised_choice
 
 
 @tool
@@ -36,7 +39,9 @@ def model(*script, name: str = "m", **settings) -> FakeChatModel:
 
 
 def blend(*members, **settings) -> BlendedLLM:
-    return BlendedLLM(llms=list(members), **{"ranker": FakeRanker(), "fuser": FakeFuser("fused"), **settings})
+    return BlendedLLM(
+        llms=list(members), **{"report": "full", "ranker": FakeRanker(), "fuser": FakeFuser("fused"), **settings}
+    )
 
 
 def record(message: AIMessage, name: str) -> dict:
@@ -90,10 +95,30 @@ def test_text_is_set_aside_where_a_call_is_required():
     assert "tool call was required" in record(message, "a")["invalid"]
 
 
-def test_a_tool_call_that_cannot_be_parsed_is_an_error():
-    broken = AIMessage("", invalid_tool_calls=[{"name": "add", "args": "{", "id": "1", "error": "not JSON"}])
-    message = blend(model(broken, name="a"), model("x", name="b")).bind_tools([add]).invoke("Hi")
-    assert "cannot be parsed" in record(message, "a")["reason"]
+def broken_call(text: str = "") -> AIMessage:
+    return AIMessage(text, invalid_tool_calls=[{"name": "add", "args": "a is 1", "id": "1", "error": "not JSON"}])
+
+
+@pytest.mark.parametrize("text", ["", "Let me add them, that is easy."])
+def test_a_tool_call_that_cannot_be_parsed_is_set_aside(text):
+    message = blend(model(broken_call(text), name="a"), model("x", name="b")).bind_tools([add]).invoke("Hi")
+    assert "cannot be parsed" in record(message, "a")["invalid"]
+    assert (message.text, message.invalid_tool_calls) == ("x", [])
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_if_no_tool_call_can_be_parsed_the_agent_sees_it_as_of_one_model(streamed):
+    """A model's agent goes on, and tells the model of the call in the next turn."""
+    steps = broken_call("Let me see."), "Sorry, it is 3."
+    llm = blend(model(*steps, name="a"), model(*steps, name="b")).bind_tools([add])
+    if streamed:
+        chunks = list(llm.stream("1 and 2"))
+        message = chunks[0] + chunks[1:]
+    else:
+        message = llm.invoke("1 and 2")
+    assert [(call["name"], call["args"], call["id"]) for call in message.invalid_tool_calls] == [("add", "a is 1", "1")]
+    assert message.response_metadata["blend"]["degraded"]
+    assert llm.invoke([HumanMessage("1 and 2"), message, ToolMessage("broken", tool_call_id="1")]).text == steps[1]
 
 
 def test_members_bind_tools_in_their_own_way():
@@ -107,6 +132,61 @@ def test_members_bind_tools_in_their_own_way():
         assert options["tool_choice"] == "any"
         assert options["strict"] is True
         assert options["temperature"] == 0.5
+
+
+class Receiver(FakeChatModel):
+    """Keeps what it was given to bind."""
+
+    given: list = Field(default_factory=list)
+
+    def bind_tools(self, tools, **kwargs):
+        self.given.append((list(tools), kwargs))
+        return super().bind_tools(tools, **kwargs)
+
+
+def divide(a: int, b: int) -> float:
+    """Divide two numbers."""
+    return a / b
+
+
+class Multiply(BaseModel):
+    """Multiply two numbers."""
+
+    a: int
+    b: int
+
+
+ANTHROPIC_FORM = {"name": "power", "description": "Raise.", "input_schema": {"type": "object", "properties": {}}}
+WITH_EXTRAS = add.model_copy(update={"extras": {"cache_control": {"type": "ephemeral"}, "defer_loading": True}})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [WITH_EXTRAS, divide, Multiply, ANTHROPIC_FORM, {"type": "web_search_20250305", "name": "web_search"}],
+    ids=["tool", "function", "class", "dict", "provider's own"],
+)  # fmt: skip
+@pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
+def test_members_are_given_the_callers_own_tools(given, nested):
+    members = [Receiver(script=["x"]), Receiver(script=["y"])]
+    llm = blend(blend(members[0]), members[1].with_retry()) if nested else blend(*members)
+    bound = llm.bind_tools([given, divide], strict=True, response_format=Multiply)
+    llm.bind(**copy.deepcopy(bound.kwargs)).invoke("x")
+    for member in members:
+        tools, options = member.given[-1]
+        assert tools == [given, divide]
+        assert isinstance(given, dict) or tools[0] is given
+        assert options == {"strict": True, "response_format": Multiply}
+
+
+def test_an_agent_without_tools_binds_options_that_only_bind_tools_reads():
+    member = Receiver(script=['{"a": 1, "b": 2}'])
+    blend(member).bind_tools([], strict=True, response_format=Multiply).invoke("x")
+    assert member.given[-1] == ([], {"strict": True, "response_format": Multiply})
+
+
+def test_a_bound_blend_can_be_pickled():
+    bound = pickle.loads(pickle.dumps(blend(model(calls(a=1, b=2))).bind_tools([divide, add])))
+    assert bound.invoke("1 and 2").tool_calls[0]["args"] == {"a": 1, "b": 2}
 
 
 def test_members_that_cannot_call_tools_take_no_part_and_that_is_said():
@@ -170,6 +250,15 @@ def test_tool_results_in_the_history_reach_members_and_the_ranker():
 
 def test_a_providers_own_tool_is_left_as_it_is():
     assert convert_tools([{"google_search": {}}]) == [{"google_search": {}}]
+
+
+@pytest.mark.parametrize("choice", ["web_search", "any", {"type": "tool", "name": "web_search"}])
+def test_a_providers_own_tool_may_be_required_and_answered_in_text(choice):
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    message = blend(model("It rains, says the web.")).bind_tools([add, search], tool_choice=choice).invoke("Weather?")
+    assert record(message, "m")["invalid"] is None
+    required = blend(model("It is 3.")).bind_tools([add, search], tool_choice="add").invoke("1 and 2")
+    assert "tool call was required" in record(required, "m")["invalid"]
 
 
 @pytest.mark.parametrize("choice", [3, {"type": "something"}])

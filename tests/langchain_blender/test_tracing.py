@@ -16,10 +16,10 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.runnables.config import ensure_config
-from langchain_core.tracers.base import BaseTracer
+from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 from langchain_core.tracers.context import _tracing_v2_is_enabled
 
-from blender_core.testing import FakeRanker
+from blender_core.testing import FakeMember, FakeRanker
 from langchain_blender import BlendedLLM
 from langchain_blender.testing import FakeChatModel
 
@@ -58,7 +58,7 @@ class Starts(BaseCallbackHandler):
 
 def blend(*texts: str, **settings) -> BlendedLLM:
     members = [FakeChatModel(script=[text], model_name=f"m{index}") for index, text in enumerate(texts)]
-    return BlendedLLM(llms=members, **{"ranker": FakeRanker(), "fuse_when": "always", **settings})
+    return BlendedLLM(llms=members, **{"report": "full", "ranker": FakeRanker(), "fuse_when": "always", **settings})
 
 
 THREE = ("one", "one two", "one two three")
@@ -242,3 +242,63 @@ def test_generate_without_invoke_traces_members_too():
     trees = Trees()
     blend(*THREE).generate([[HumanMessage("Hi")]], callbacks=[trees])
     assert _family(trees.only) == FAMILY
+
+
+# -- each token once, each tag once ----------------------------------------------------------------------------
+
+
+def _used(run) -> int:
+    messages = [] if run.run_type == "chain" or not run.outputs else run.outputs.get("generations", [])
+    own = sum((part[0]["message"]["kwargs"].get("usage_metadata") or {}).get("total_tokens", 0) for part in messages)
+    return own + sum(map(_used, run.child_runs))
+
+
+class AsyncTrees(AsyncBaseTracer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.roots = []
+
+    async def _persist_run(self, run) -> None:
+        self.roots.append(run)
+
+    only = Trees.only
+
+
+CALLS = {**SYNC, **ASYNC, "generate": lambda llm, config: llm.generate([[HumanMessage("Hi")]], **config)}
+
+
+@pytest.mark.parametrize("tracer", [Trees, AsyncTrees])
+@pytest.mark.parametrize("entry", CALLS)
+@pytest.mark.parametrize("mode", ["tracers", "all", "none"])
+async def test_a_trace_has_each_token_once(entry, mode, tracer):
+    trees = tracer()
+    made = blend(*THREE, trace_candidates=mode)
+    made = made.model_copy(
+        update={"llms": [*made.llms, BlendedLLM(llms=[FakeChatModel(script=["in"])], report="full")]}
+    )
+    if entry == "bound":
+        used = made.bind(temperature=0.5).invoke("Hi").usage_metadata["total_tokens"]
+    else:
+        used = made.invoke("Hi").usage_metadata["total_tokens"]
+    call = CALLS[entry](made, {"callbacks": [trees]})
+    if asyncio.iscoroutine(call):
+        await call
+    assert _used(trees.only) == used > 0
+
+
+def test_a_trace_has_the_tokens_of_members_that_are_no_child_runs():
+    counted, trees = FakeMember("counted", "three more words"), Trees()
+    message = BlendedLLM(llms=[counted, FakeChatModel(script=["x"])], ranker=FakeRanker(), fuser=None).invoke(
+        "Hi", {"callbacks": [trees]}
+    )
+    own = trees.only.outputs["generations"][0][0]["message"]["kwargs"]["usage_metadata"]
+    assert own["total_tokens"] == message.response_metadata["member_usage"]["counted"]["total_tokens"] > 0
+    assert _used(trees.only) == message.usage_metadata["total_tokens"]
+
+
+def test_a_trace_in_a_chain_has_each_tag_once():
+    trees = Trees()
+    chain = ChatPromptTemplate.from_template("{question}") | blend(*THREE)
+    chain.invoke({"question": "Hi"}, {"callbacks": [trees], "tags": ["mine"]})
+    for run in trees.only.child_runs[1].child_runs:
+        assert run.tags.count("mine") == 1

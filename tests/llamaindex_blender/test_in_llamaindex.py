@@ -12,17 +12,21 @@ from llama_index.core.evaluation import (
     PairwiseComparisonEvaluator,
     RelevancyEvaluator,
 )
+from llama_index.core.extractors import KeywordExtractor
+from llama_index.core.indices.property_graph import SimpleLLMPathExtractor
 from llama_index.core.llms import ChatMessage
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.program import LLMTextCompletionProgram
 from llama_index.core.query_engine import RouterQueryEngine, SubQuestionQueryEngine
 from llama_index.core.question_gen import LLMQuestionGenerator
 from llama_index.core.response_synthesizers import ResponseMode
+from llama_index.core.retrievers import BaseRetriever, QueryFusionRetriever
+from llama_index.core.schema import TextNode
 from llama_index.core.selectors import LLMMultiSelector, LLMSingleSelector, PydanticSingleSelector
 from llama_index.core.tools import FunctionTool, QueryEngineTool
 from pydantic import BaseModel
 
-from blender_core.testing import FakeRanker
+from blender_core.testing import FakeFuser, FakeRanker
 from langchain_blender.testing import FakeChatModel
 from llamaindex_blender import BlendedLLM
 from llamaindex_blender.testing import ScriptedLLM, call_first_tool
@@ -51,6 +55,50 @@ def multiply(a: int = 6, b: int = 7) -> int:
 
 def memory():
     return ChatMemoryBuffer.from_defaults(token_limit=4000)
+
+
+# -- forms that LlamaIndex parses ----------------------------------------------------------------------
+
+
+class Recorder(BaseRetriever):
+    """Records the queries that it is asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.queries = []
+
+    def _retrieve(self, query_bundle):
+        self.queries.append(query_bundle.query_str)
+        return []
+
+
+def fused_queries(llm):
+    recorder = Recorder()
+    QueryFusionRetriever([recorder], llm=llm, num_queries=3, use_async=False).retrieve("Where is the Rhine?")
+    return recorder.queries[1:]
+
+
+def triplets(llm):
+    node = SimpleLLMPathExtractor(llm=llm)([TextNode(text="The Rhine flows through Cologne.")])[0]
+    return [f"{one.source_id} {one.label} {one.target_id}" for one in node.metadata["relations"]]
+
+
+def keywords(llm):
+    node = KeywordExtractor(llm=llm, show_progress=False)([TextNode(text="The Rhine flows through Cologne.")])[0]
+    return node.metadata["excerpt_keywords"].split(", ")
+
+
+@pytest.mark.parametrize(
+    ("read", "best", "other", "items"),
+    [
+        (fused_queries, "Rhine on a map\nwhere does the Rhine flow", "Rhine\nriver", 2),
+        (triplets, "(Rhine, flows through, Cologne)\n(Rhine, is, long)", "(Rhine, is, river)", 2),
+        (keywords, "Rhine, Cologne, river, Germany", "Rhine, river, water", 4),
+    ],
+)
+def test_a_list_that_a_parser_reads_is_picked(read, best, other, items):
+    llm = blend(best, other, fuser=FakeFuser("The Rhine is a river. It flows through Cologne."))
+    assert len(read(llm)) == items
 
 
 # -- agents -------------------------------------------------------------------------------------------

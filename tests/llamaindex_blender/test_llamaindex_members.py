@@ -1,15 +1,16 @@
 """LlamaIndex LLMs as members, alone and inside the engine."""
 
 import asyncio
+import gc
 
 import pytest
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 from llama_index.core.llms import MockLLM
 
-from blender_core import Blender, Prompt, Usage, as_member
+from blender_core import Blender, GatherPolicy, Prompt, RetryPolicy, Status, Usage, as_member
 from blender_core.errors import MemberError
-from blender_core.testing import FakeRanker, ScriptedServer
-from llamaindex_blender import LlamaIndexMember, local_llms
+from blender_core.testing import FakeRanker, Reply, ScriptedServer
+from llamaindex_blender import BlendedLLM, LlamaIndexMember, local_llms
 
 PROMPT = Prompt.of([("system", "Be brief."), ("user", "Why?")])
 
@@ -69,6 +70,49 @@ def test_a_real_client_over_http():
         assert member.has_native_async
         assert member.generate(PROMPT).text == asyncio.run(member.agenerate(PROMPT)).text == "over the wire"
         assert member.generate(PROMPT).usage is not None
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_an_error_with_status_200(way):
+    openai_like = pytest.importorskip("llama_index.llms.openai_like", reason="comes with the extra all")
+    stated = {"code": 429, "message": "too many free calls", "metadata": {"raw": "wait a minute"}}
+    with ScriptedServer({"m": [Reply(error=stated, choices=False)]}) as server:
+        llm = openai_like.OpenAILike(
+            model="m", api_base=server.base_url, api_key="x", is_chat_model=True, reuse_client=False, max_retries=0
+        )
+        policy = GatherPolicy(retry=RetryPolicy(retries=1, first_wait_s=0.01))
+        blender = Blender([llm, lambda text: "Lima"], fuser=None, policy=policy)
+        result = blender.blend("Q") if way == "sync" else asyncio.run(blender.ablend("Q"))
+    record = result.candidates[0]
+    assert (record.status, record.attempts) == (Status.RATE_LIMITED, 2)
+    assert "too many free calls (wait a minute)" in record.reason
+
+
+# connections of a loop that has ended are closed by the garbage collector
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_one_client_in_several_event_loops():
+    openai_like = pytest.importorskip("llama_index.llms.openai_like", reason="comes with the extra all")
+    with ScriptedServer({"m": "Lima it is"}) as server:
+        llm = openai_like.OpenAILike(
+            model="m", api_base=server.base_url, api_key="x", is_chat_model=True, max_retries=0
+        )
+        blend = BlendedLLM(llms=[llm, MockLLM(max_tokens=1)], fuser=llm, fuse_when="always", max_retries=0)
+
+        async def whole():
+            return await blend.acomplete("Capital of Peru?")
+
+        async def streamed():
+            return [piece async for piece in await blend.astream_complete("Capital of Peru?")][-1]
+
+        async def last():
+            response = await whole()
+            await llm._get_aclient().close()
+            return response
+
+        for call in (whole, streamed, last):
+            report = asyncio.run(call()).raw["blend"]
+            gc.collect()
+            assert ([one["attempts"] for one in report["candidates"]], report["degraded"]) == ([1, 1], False)
 
 
 @pytest.mark.local_models

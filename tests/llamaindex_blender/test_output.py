@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDepre
 QUESTION = [ChatMessage(content="Why is the sky blue?")]
 BEST = "The sky is blue since air scatters blue light far more than red light."
 OTHER = "Blue light is scattered the most of all colours."
-CUT = "The sky is blue since air scatters the short"
+CUT = "The sky is blue as a"
 IMAGE = ImageBlock(url="http://x/a.png")
 CITATION = CitationBlock(cited_content="Paris, France", source="e.org", title="E", additional_location_info={"page": 1})
 
@@ -101,7 +101,7 @@ def test_a_blend_in_a_blend_hands_the_reason_on():
 def test_what_is_wrong_with_an_answer_is_in_the_report_and_refusals_stand(call):
     response = call(blend(message(CUT, finish_reason="length"), BEST, fuser=model("fused"), fuse_when="always"))
     report = response.raw["blend"]
-    assert (response.message.content, report["decision"]) == (BEST, "the others are flawed")
+    assert (response.message.content, report["decision"]) == (BEST, "picked: the others are flawed")
     assert [candidate["flaw"] for candidate in report["candidates"]] == ["cut off", None]
     refusal = "I'm sorry, but I can't help with that."
     assert call(blend(refusal, "Yes.", fuser=model("fused"), fuse_when="always")).message.content == refusal

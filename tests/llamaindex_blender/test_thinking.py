@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import pytest
 from llama_index.core.agent.workflow import FunctionAgent
-from llama_index.core.base.llms.types import ChatMessage, MessageRole, TextBlock, ThinkingBlock, ToolCallBlock
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
 from llama_index.core.tools import FunctionTool
 
 from blender_core.testing import FakeFuser, FakeRanker
 from langchain_blender.testing import FakeChatModel
 from llamaindex_blender import BlendedLLM
-from llamaindex_blender.messages import MEMBER_KEY
+from llamaindex_blender.own_turns import MEMBER_KEY
 from llamaindex_blender.testing import ScriptedLLM
 
 # LlamaIndex's own code calls what pydantic deprecates
@@ -133,7 +140,7 @@ def test_thoughts_of_one_member_are_not_sent_to_the_others():
     assert history == before
 
 
-async def test_an_agent_keeps_thoughts_out_of_its_tool_calls():
+async def test_an_agent_gives_a_member_its_own_thoughts_back():
     def add(a: int, b: int) -> int:
         """Add."""
         return a + b
@@ -147,4 +154,89 @@ async def test_an_agent_keeps_thoughts_out_of_its_tool_calls():
     member = model(step)
     output = await FunctionAgent(tools=[FunctionTool.from_defaults(add)], llm=blend(member)).run("2 + 3?")
     assert output.response.content == "The sum is 5."
-    assert [thoughts(message) for message in member.calls[-1].messages if message.role == "assistant"] == [[]]
+    assert [thoughts(message) for message in member.calls[-1].messages if message.role == "assistant"] == [
+        ["a tool helps"]
+    ]
+
+
+def signed(content, signature, *blocks, **keywords):
+    thought = ThinkingBlock(content=content, additional_information={"signature": signature, "id": content})
+    return assistant(thought, *blocks, **keywords)
+
+
+CALL = ToolCallBlock(tool_name="add", tool_kwargs={"a": 2, "b": 3}, tool_call_id="1")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_each_member_gets_its_own_signed_thoughts_back(streamed):
+    """The second member agrees on the call, the third answers in text."""
+    members = [
+        model(signed("first", "s1", CALL, thought_signatures=["t1"]), "It is 5.", name="same"),
+        model(signed("second", "s2", CALL.model_copy(update={"tool_call_id": "2"})), "5 it is, surely.", name="same"),
+        model(signed("third", "s3", TextBlock(text="Five.")), "Five, as I said.", name="c"),
+    ]
+    llm = blend(*members, fuser=None)
+    tool = FunctionTool.from_defaults(lambda a, b: a + b, name="add", description="Add.")
+    if streamed:
+        response = list(llm.stream_chat_with_tools([tool], user_msg="2 + 3?"))[-1]
+    else:
+        response = llm.chat_with_tools([tool], user_msg="2 + 3?")
+    # a chat store keeps all that is needed
+    message = ChatMessage.model_validate_json(response.message.model_dump_json())
+    assert thoughts(message) == ["first"]
+    result = ChatMessage(role="tool", content="5", additional_kwargs={"tool_call_id": "1"})
+    llm.chat([*QUESTION, message, result])
+    first, second, third = (member.calls[-1].messages[1] for member in members)
+    assert [block.additional_information.get("signature") for block in first.blocks[:1]] == ["s1"]
+    assert first.additional_kwargs == {"thought_signatures": ["t1"]}
+    assert [block.additional_information.get("signature") for block in second.blocks[:1]] == ["s2"]
+    assert second.additional_kwargs == {}
+    assert thoughts(third) == []
+    for turn, others in ((first, ("s2", "s3")), (second, ("s1", "t1", "s3")), (third, ("s1", "t1", "s2", "s3"))):
+        assert [block for block in turn.blocks if isinstance(block, ToolCallBlock)] == [CALL]
+        assert not any(other in turn.model_dump_json() for other in others)
+
+
+@pytest.mark.parametrize("broken", [None, "x", {"same": "x"}, {"same": {"thoughts": ["x"], "keywords": 1}}])
+def test_a_history_from_outside_may_hold_anything(broken):
+    member = model("fine", name="same")
+    turn = ChatMessage(role="assistant", content="Hi", additional_kwargs={"blend_own_turns": broken})
+    assert blend(member).chat([*QUESTION, turn, *QUESTION]).message.content == "fine"
+    assert member.calls[0].messages[1] == ChatMessage(role="assistant", content="Hi")
+
+
+class Thinking(ScriptedLLM):
+    """Streams its thoughts as ``OpenAILike`` does."""
+
+    def _stream_chat(self, messages, **kwargs):
+        *rest, last = super()._stream_chat(messages, **kwargs)
+        for thought in ("Let me ", "see."):
+            yield ChatResponse(message=assistant(), delta="", additional_kwargs={"thinking_delta": thought})
+        yield from rest
+        yield last
+
+    async def _astream_chat(self, messages, **kwargs):
+        async def pieces():
+            for piece in self._stream_chat(messages, **kwargs):
+                yield piece
+
+        return pieces()
+
+
+@pytest.mark.parametrize("settings", [{"fuse_when": "always", "fuser": None}, {"fuser": None, "fuse_when": "never"}])
+async def test_thoughts_are_streamed_before_the_text(settings):
+    answer = assistant(ThinkingBlock(content="Let me see."), TextBlock(text="It is Paris, of course."))
+    members = [Thinking(script=[answer]), model("Rome")]
+    if settings["fuse_when"] == "always":
+        settings = {**settings, "fuser": Thinking(script=["It is Paris, of course."])}
+    llm = blend(*members, **settings)
+    for pieces in (list(llm.stream_chat(QUESTION)), [piece async for piece in await llm.astream_chat(QUESTION)]):
+        told = [(piece.additional_kwargs.get("thinking_delta") or "", piece.delta) for piece in pieces]
+        assert "".join(thought for thought, _ in told) == "Let me see."
+        assert "".join(delta for _, delta in told) == "It is Paris, of course."
+        assert told[0][0]
+        assert thoughts(pieces[-1].message) == ["Let me see."]
+    # the thoughts of a fusion belong to no turn of the conversation
+    if settings["fuse_when"] == "always":
+        llm.chat([*QUESTION, pieces[-1].message, *QUESTION])
+        assert thoughts(members[0].calls[-1].messages[1]) == []

@@ -80,7 +80,7 @@ def test_members_of_both_frameworks_answer_from_both_adapters(local_servers):
     (langchain,) = [model for model in local_chat_models(local_servers, max_tokens=24) if "smollm2" in model.model_name]
     members, question = [llamaindex, langchain], "What is the capital of France? Answer in one sentence."
     response = BlendedLLM(llms=members, timeout=120, fuser=None).complete(question)
-    message = LangChainBlend(llms=members, timeout=120, fuser=None).invoke(question)
+    message = LangChainBlend(llms=members, timeout=120, fuser=None, report="full").invoke(question)
     for text, report in ((response.text, response.raw["blend"]), (message.text, message.response_metadata["blend"])):
         assert "Paris" in text
         assert [record["status"] for record in report["candidates"]] == ["ok", "ok"]

@@ -161,3 +161,50 @@ def test_what_a_fuser_raises_in_its_thread_stays_there(error):
     for result in (whole, streamed.result):
         assert result.text == BEST
         assert type(error).__name__ in result.degraded[0]
+
+
+# -- how much of a stream is held back -----------------------------------------------------------------------
+
+
+def sent(fuser_text):
+    """The pieces that a stream sent, and its events, if the fuser writes word by word."""
+    events = list(blender(BEST, OTHER, fuser=LLMFuser(FakeMember("w", fuser_text))).stream("Why?"))
+    return [event.text for event in events if isinstance(event, Token)], events
+
+
+@pytest.mark.parametrize(
+    "text", ["Air scatters the blue part of the light most.", "Blue light is scattered the most by all the air above."]
+)
+def test_a_fused_text_is_sent_from_its_first_words_on(text):
+    pieces, _ = sent(text)
+    assert "".join(pieces) == text
+    assert len(pieces[0]) < 36
+    assert len(pieces) > 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry, but I can't help with that request about the colour of the sky.",
+        "I will not merge these answers, since that is not what I am here for at all.",
+        "Tut mir leid, dabei kann ich Ihnen leider heute wirklich nicht helfen.",
+        "Je ne peux malheureusement pas vous aider avec cette demande sur le ciel.",
+        "Lo siento, pero no puedo ayudar con esta pregunta sobre el color del cielo.",
+        "Here is the final answer, which is made of what candidate 1 and candidate 2 said.",
+        "The merged answer of both candidates is that air scatters the blue light most.",
+    ],
+)
+def test_nothing_is_sent_of_a_fused_text_whose_first_words_may_be_refused(text):
+    pieces, events = sent(text)
+    rejected = next(event for event in events if isinstance(event, FusionRejected))
+    assert rejected.streamed == 0
+    assert "".join(pieces) == BEST
+
+
+def test_a_text_that_begins_like_a_refusal_and_is_none_arrives_whole():
+    text = (
+        "I see the sky as blue, because air scatters the short waves of light far more than it does the long ones, " * 2
+    )
+    pieces, _ = sent(text)
+    assert "".join(pieces) == text
+    assert len(pieces[0]) >= 120

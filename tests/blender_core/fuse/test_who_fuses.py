@@ -140,7 +140,7 @@ def test_a_policy_of_the_user_sees_how_far_ahead_the_winner_is():
 def test_a_refusal_that_ranks_first_is_returned_as_it_is():
     llms = members(TEXTS[0], REFUSED, "Yes.")
     result = blend(llms)
-    assert (result.text, result.winner, result.decision) == (REFUSED, "b", "the best answer is a refusal")
+    assert (result.text, result.winner, result.decision) == (REFUSED, "b", "picked: the best answer is a refusal")
     assert [llm.calls for llm in llms] == [1, 1, 1]
 
 
@@ -156,7 +156,7 @@ def test_a_refusal_of_a_weaker_member_is_not_merged_into_an_answer():
 def test_if_the_strongest_refuses_nothing_is_fused(refusal, fuser):
     llms = [FakeMember("a", refusal, FUSED), *members()[1:]]
     result = blend(llms, fuser=fuser)
-    assert (result.text, result.fused, result.decision) == (TEXTS[2], (), "a, the strongest member, refused")
+    assert (result.text, result.fused, result.decision) == (TEXTS[2], (), "picked: a, the strongest member, refused")
     assert result.candidates[0].status in (Status.OK, Status.REFUSED)
     assert llms[0].calls == 1
 

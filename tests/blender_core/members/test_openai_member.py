@@ -14,6 +14,7 @@ import openai
 
 from blender_core import Blender, Budget, Price, Prompt, Status, ToolCall, Usage
 from blender_core.errors import ConfigurationError, MemberError, QuorumError
+from blender_core.events import Thought
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
 from blender_core.members.openai_member import OpenAIMember
 from blender_core.testing import FakeMember
@@ -79,14 +80,32 @@ def test_stream_adds_up_to_the_answer(serve, asynchronous):
 
 
 @pytest.mark.parametrize("way", ["generate", "stream", "astream"])
-def test_thoughts_are_no_part_of_the_answer(serve, way):
-    asked = member(serve(m=["<think>\nShort waves scatter more.\n</think>\n\nBecause of scattering."]))
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply("<think>\nShort waves scatter more.\n</think>\n\nBecause of scattering."),
+        Reply("Because of scattering.", thoughts="Short waves scatter more."),
+        Reply(
+            parts=[
+                {"type": "thinking", "thinking": [{"type": "text", "text": "Short waves scatter more."}]},
+                {"type": "text", "text": "Because of scattering."},
+            ]
+        ),
+    ],
+    ids=["tag", "keyword", "part"],
+)
+def test_thoughts_are_told_from_the_answer(serve, reply, way):
+    asked = member(serve(m=[reply]))
     if way == "generate":
-        assert asked.generate(PROMPT).text == "Because of scattering."
-        return
-    pieces = asyncio.run(collect(asked.astream(PROMPT))) if way == "astream" else list(asked.stream(PROMPT))
-    *texts, answer = pieces
-    assert "".join(texts) == answer.text == "Because of scattering."
+        pieces = [asked.generate(PROMPT)]
+    else:
+        pieces = asyncio.run(collect(asked.astream(PROMPT))) if way == "astream" else list(asked.stream(PROMPT))
+    *streamed, answer = pieces
+    assert (answer.text, answer.thoughts) == ("Because of scattering.", "Short waves scatter more.")
+    if way != "generate":
+        assert "".join(piece for piece in streamed if isinstance(piece, str)) == answer.text
+        thoughts = [piece.text for piece in streamed if isinstance(piece, Thought)]
+        assert "".join(thoughts).strip() == answer.thoughts
 
 
 def test_a_short_text_that_might_have_been_a_thought_is_streamed_whole(serve):
@@ -229,6 +248,48 @@ def test_tool_calls(serve, streamed):
     )
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_tool_arguments_as_an_object(serve, streamed):
+    asked = member(serve(m=[Reply(tool_calls=(("weather", {"city": "Lima"}), ("now", {})))]))
+    answer = list(asked.stream(PROMPT))[-1] if streamed else asked.generate(PROMPT)
+    assert [(call.name, call.arguments) for call in answer.tool_calls] == [("weather", {"city": "Lima"}), ("now", {})]
+
+
+@pytest.mark.parametrize("way", ["generate", "stream", "astream"])
+@pytest.mark.parametrize(
+    ("parts", "text", "thoughts"),
+    [
+        (
+            [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Four."}],
+            "Four.",
+            "hm",
+        ),
+        (
+            [
+                {"type": "text", "text": "Lima "},
+                {"type": "reference", "reference_ids": [1]},
+                {"type": "text", "text": "it is"},
+            ],
+            "Lima it is",
+            "",
+        ),
+        (
+            ["<think>hm</think>", "Four", {"type": "output_text", "text": "."}, {"type": "text", "text": None}],
+            "Four.",
+            "hm",
+        ),
+    ],
+)
+def test_content_in_parts(serve, way, parts, text, thoughts):
+    asked = member(serve(m=[Reply(parts=parts)]))
+    if way == "generate":
+        answer = asked.generate(PROMPT)
+    else:
+        *pieces, answer = list(asked.stream(PROMPT)) if way == "stream" else asyncio.run(collect(asked.astream(PROMPT)))
+        assert "".join(piece for piece in pieces if isinstance(piece, str)) == text
+    assert (answer.text, answer.thoughts) == (text, thoughts)
+
+
 @pytest.mark.parametrize("arguments", ['{"city": ', '["Oslo"]'])
 def test_tool_arguments_that_are_no_json_object(serve, arguments):
     with pytest.raises(MemberError, match="weather"):
@@ -266,6 +327,51 @@ def test_the_engine_retries_and_heeds_retry_after(serve):
     outcome = result.candidates[0].outcome
     assert (outcome.attempts, result.text, len(server.requests)) == (3, "ok", 3)
     assert outcome.latency_s >= 0.2
+
+
+BROKEN = {"code": "server_error", "message": "Provider disconnected", "metadata": {"raw": "out of memory"}}
+
+
+@pytest.mark.parametrize("finish_reason", ["stop", "error"], ids=["at the top", "in the choice"])
+@pytest.mark.parametrize(
+    ("stated", "status", "attempts", "reason"),
+    [
+        ({"code": 429, "message": "slow down"}, Status.RATE_LIMITED, 3, "slow down"),
+        ({"code": "503", "message": "no provider"}, Status.ERROR, 3, "no provider"),
+        (BROKEN, Status.ERROR, 3, "Provider disconnected (out of memory)"),
+        ({"code": 402, "message": "no credits"}, Status.ERROR, 1, "no credits"),
+        ({"code": 403, "message": "flagged", "metadata": {"flagged_input": "x"}}, Status.REFUSED, 1, "flagged"),
+    ],
+)
+def test_an_error_with_status_200(serve, finish_reason, stated, status, attempts, reason):
+    server = serve(m=[Reply("Half an ans", error=stated, finish_reason=finish_reason)])
+    result = Blender([member(server), FakeMember("b", "Blue.")], fuser=None, ranker="longest", policy=FAST_RETRY).blend(
+        "Q"
+    )
+    record = result.candidates[0]
+    assert (record.status, record.attempts) == (status, attempts)
+    assert reason in record.reason
+
+
+@pytest.mark.parametrize("finish_reason", ["stop", "error"], ids=["at the top", "in the choice"])
+@pytest.mark.parametrize("way", ["whole", "streamed"])
+def test_a_fuser_that_ends_in_an_error(serve, finish_reason, way):
+    server = serve(m=[Reply("Half an ans", error={"code": 502, "message": "gone away"}, finish_reason=finish_reason)])
+    blender = Blender(
+        [FakeMember("a", "Blue it is."), FakeMember("b", "Blue.")],
+        fuser=member(server),
+        ranker="longest",
+        fuse_when="always",
+    )
+    result = blender.blend("Q") if way == "whole" else list(blender.stream("Q"))[-1].result
+    assert result.text == "Blue it is."
+    assert "gone away" in result.degraded[0]
+
+
+def test_an_answer_that_ends_in_an_error_is_asked_for_again(serve):
+    server = serve(m=[Reply("Half an ans", finish_reason="error"), "A whole answer."])
+    result = Blender([member(server)], fuser=None, policy=FAST_RETRY).blend("Q")
+    assert (result.text, result.candidates[0].attempts) == ("A whole answer.", 2)
 
 
 def test_the_member_itself_does_not_retry(serve):

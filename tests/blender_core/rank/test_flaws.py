@@ -64,7 +64,7 @@ def test_flaws_are_stronger_than_a_member_prior():
 
 def test_flawed_answers_are_not_fused_with_sound_ones():
     result = blend(CUT, LOOPING, SOUND, fuser=NEVER, fuse_when="always")
-    assert (result.text, result.degraded, result.decision) == (SOUND, (), "the others are flawed")
+    assert (result.text, result.degraded, result.decision) == (SOUND, (), "picked: the others are flawed")
     fused = blend(CUT, SHORT, SOUND, fuser=FakeFuser("Blue light is scattered."), fuse_when="always")
     assert (fused.text, fused.fused) == ("Blue light is scattered.", ("m2", "m1"))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blender_core.text.refusal import is_refusal
+from blender_core.text.refusal import is_refusal, may_become_refusal
 
 REFUSALS = [
     "I'm sorry, but I can't help with that.",
@@ -61,3 +61,15 @@ def test_a_refusal_is_seen(text):
 @pytest.mark.parametrize("text", ANSWERS)
 def test_an_answer_is_none(text):
     assert not is_refusal(text)
+
+
+@pytest.mark.parametrize("text", REFUSALS)
+def test_a_refusal_is_suspected_by_its_first_words(text):
+    assert may_become_refusal(text[:24])
+
+
+@pytest.mark.parametrize(
+    "text", ["The sky is blue.", "Isaac Newton found it.", "Astronomers know.", "Nordic lights are green."]
+)
+def test_an_answer_that_begins_in_another_way_is_not(text):
+    assert not may_become_refusal(text)

@@ -43,6 +43,28 @@ def test_any_text_is_kept_as_it_is(prompt, chosen, rejected):
     assert (record.prompt, *record.candidates) == (prompt, chosen, rejected)
 
 
+@pytest.mark.parametrize(
+    ("content", "calls", "text"),
+    [
+        ([{"type": "text", "text": "Four"}, {"type": "text", "text": "4"}], None, "Four\n4"),
+        (None, [{"function": {"name": "add", "arguments": '{"a": 2}'}}], '[calls add({"a": 2})]'),
+    ],
+)
+def test_content_in_parts_and_tool_calls(content, calls, text):
+    said = {"role": "assistant", "content": content, "tool_calls": calls}
+    row = {"prompt": [{"role": "user", "content": "2 + 2?"}, said, said], "chosen": [said], "rejected": "5"}
+    record = record_of_row(row, format="chosen_rejected", name="mine", number=1)
+    assert record.prompt == f"User: 2 + 2?\n\nAssistant: {text}\n\nAssistant: {text}"
+    assert record.candidates == (text, "5")
+
+
+@pytest.mark.parametrize("content", [None, 4, [{"type": "audio"}]])
+def test_content_that_cannot_be_read_is_named_with_its_row(content):
+    row = {"prompt": "2 + 2?", "chosen": [{"role": "assistant", "content": content}], "rejected": "5"}
+    with pytest.raises(ConfigurationError, match="mine, row 7"):
+        record_of_row(row, format="chosen_rejected", name="mine", number=7)
+
+
 def test_other_columns_and_chat_messages(tmp_path):
     user = {"role": "user", "content": "2 + 2?"}
     row = {

@@ -10,7 +10,7 @@ from langchain_classic.chains.combine_documents import create_stuff_documents_ch
 from langchain_classic.chains.retrieval import create_retrieval_chain
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import HumanMessage, convert_to_messages
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
@@ -271,3 +271,53 @@ def test_no_visible_model_to_fuse_is_refused_at_once():
 def test_names_of_a_dict_are_kept():
     members = {"first": RetrievalChainMember(chain("8080", PORT), name="other"), "second": chain("8080", PORT)}
     assert [name for name, _ in rag(members).members] == ["first", "second"]
+
+
+# -- pairs of a retriever and an LLM ---------------------------------------------------------------------------
+
+HISTORY = [("user", "Is it up?"), ("assistant", "Yes.")]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"question": QUESTION, "chat_history": HISTORY},
+        {"input": QUESTION, "chat_history": HISTORY},
+        {"query": QUESTION, "chat_history": HISTORY},
+        {"messages": [*HISTORY, ("user", QUESTION)]},
+    ],
+)
+@every_way
+async def test_a_pair_takes_a_dict_and_its_llm_reads_the_earlier_turns(way, given):
+    queries: list[Any] = []
+    model = FakeChatModel(script=["Port 8080 [1]."])
+
+    class Recorder(BaseRetriever):
+        def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+            queries.append(query)
+            return [PORT]
+
+    given = {**given, "messages": convert_to_messages(given["messages"])} if "messages" in given else given
+    result = await call(rag([(Recorder(), model)]), way, given)
+    assert result["answer"] == "Port 8080 [1]."
+    assert queries == [QUESTION]
+    asked = model.calls[0].messages
+    assert [message.text for message in asked[:-1]] == ["Is it up?", "Yes."]
+    assert QUESTION in asked[-1].text
+
+
+def test_a_retriever_that_reads_the_history_gets_it():
+    def condense(given: dict[str, Any]) -> list[Document]:
+        return [PORT] if len(given["chat_history"]) == 2 and given["input"] == QUESTION else []
+
+    result = rag([(RunnableLambda(condense), FakeChatModel(script=["Port 8080 [1]."]))]).invoke(
+        {"input": QUESTION, "chat_history": HISTORY}
+    )
+    assert [document.id for document in result["context"]] == ["port"]
+
+
+def test_an_answering_chain_of_a_pair_gets_the_other_keys_of_the_caller():
+    prompt = ChatPromptTemplate.from_template("Answer in {language}: {question}\n{context}")
+    model = FakeChatModel(script=["Port 8080 [1]."])
+    rag([(RunnableLambda(lambda _: [PORT]), prompt | model)]).invoke({"question": QUESTION, "language": "Latin"})
+    assert model.calls[0].text.startswith("Answer in Latin")
