@@ -20,7 +20,7 @@ from typing import Any
 
 from rich.console import Console
 
-from blender_core import Blender
+from blender_core import Blender, GatherPolicy
 from blender_core.cli.ask import open_members
 
 LETTER = (
@@ -64,7 +64,8 @@ def ask(out: Path, models: list[str]) -> None:
         open_members(models, [], max_tokens=512, temperature=None, console=console) as members,
         out.open("w", encoding="utf-8") as file,
     ):
-        blender = Blender(members)
+        # a busy machine must not change who answers
+        blender = Blender(members, policy=GatherPolicy(timeout=900))
         blender.warm_up()
         for key, prompt in QUESTIONS.items():
             result = blender.blend(prompt)
