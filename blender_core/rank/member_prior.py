@@ -78,6 +78,9 @@ class MemberPrior:
         1
     """
 
+    # logits that a further answer, not known by its own name, counts less
+    _sampled = 0.0
+
     def __init__(self, *, path: str | Path | None = None, text_reliability: float | None = None) -> None:
         if text_reliability is not None and not 0.0 < text_reliability <= 1.0:
             raise ConfigurationError(f"text_reliability is {text_reliability}; it must be above 0 and at most 1")
@@ -355,7 +358,10 @@ class MemberPrior:
             return ranking
         strength = factor * fit.seen + fit.extra
         places = [_place(fit, name) for name in members]
-        shifts = [0.0 if place is None else float(strength[place]) for place in places]
+        shifts = [
+            0.0 if place is None else float(strength[place]) - (self._sampled if name not in fit.index else 0.0)
+            for name, place in zip(members, places, strict=True)
+        ]
         if not any(shifts):
             return ranking
         if texts is not None:
@@ -453,6 +459,9 @@ class MemberPrior:
 
 class _CataloguePrior(MemberPrior):
     """Knows the local models from checked answers, which say more than the scores of a few prompts."""
+
+    # further answers of a local model are sampled, the first is greedy; chosen on the development half
+    _sampled = 0.4
 
     def observe(self, members: Sequence[str], ranking: Ranking) -> None:
         """Check the names; nothing is learned."""
