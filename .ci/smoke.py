@@ -21,6 +21,7 @@ EXTRAS = {
     "langchain": {"langchain_core", "jsonschema"},
     "llamaindex": {"llama_index"},
     "torch": {"torch", "transformers", "safetensors"},
+    "encoders": {"sentence_transformers"},
     "train": {"accelerate", "datasets", "gguf", "onnx", "peft", "tensorboard"},
     "eval": {"matplotlib", "rouge_score", "sacrebleu", "scipy"},
     "demo": {"openai", "xllamacpp"},

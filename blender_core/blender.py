@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Unpack
@@ -24,7 +23,8 @@ from blender_core.members.member import Member
 from blender_core.pipeline import BlendCall, BlendPlan
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.member_prior import MemberPrior
-from blender_core.rank.registry import check_ranker, resolve_ranker
+from blender_core.rank.registry import check_members, check_ranker, resolve_ranker
+from blender_core.rank.run import never_works
 from blender_core.runtime.keywords import takes_keywords
 from blender_core.runtime.threads import ComputingThread, compute_in_thread, run_sync, stream_sync
 from blender_core.selection import Accept
@@ -40,7 +40,8 @@ class Blender:
 
     Once the quorum has answered, a call does not fail:
 
-    - If the ranker fails or times out, answers are ranked by their agreement in words.
+    - If the ranker fails or times out, answers are ranked by their agreement in words. A ranker that can never work
+      raises: here if that can be seen without loading it, else at the first call.
     - If fusion fails or times out, the top-ranked answer is returned.
 
     ``BlendResult.degraded`` then says so. If the guard refuses the fused text, the top-ranked answer is returned too.
@@ -56,7 +57,9 @@ class Blender:
         **settings: See ``BlendSettings``.
 
     Raises:
+        CheckpointError: ``ranker`` is a folder with a checkpoint that no ranker reads.
         ConfigurationError: A setting cannot work; the message says which values can.
+        MissingExtraError: The ranker needs a package that is not installed.
 
     Examples:
         >>> blender = Blender([lambda q: "Paris", lambda q: "Paris.", lambda q: "Rome"], ranker="consensus")
@@ -85,6 +88,7 @@ class Blender:
         # a budget that cannot be kept is refused here, not at the first call
         Spending(policy.budget, self._adapted)
         check_ranker(self._settings["ranker"])
+        check_members(self._settings["ranker"], _unique_names(self._adapted))
         if self._settings["semaphore"] is None and policy.max_concurrency is not None:
             # copies share it
             self._settings["semaphore"] = SharedSemaphore(policy.max_concurrency)
@@ -92,7 +96,7 @@ class Blender:
         self._sleep = sleep or asyncio.sleep
         self._rng = rng or random.Random()
         self._plan = self._planned()
-        self._loading = False
+        self._loading = self._broken = False
 
     def _planned(self) -> BlendPlan:
         whole = self._settings
@@ -117,12 +121,12 @@ class Blender:
 
     def __getstate__(self) -> dict[str, Any]:
         # the plan holds functions that cannot be pickled; a copy makes its own
-        return {name: value for name, value in self.__dict__.items() if name not in ("_plan", "_loading")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_plan", "_loading", "_broken")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._plan = self._planned()
-        self._loading = False
+        self._loading = self._broken = False
 
     @property
     def members(self) -> tuple[tuple[str, Member], ...]:
@@ -168,8 +172,10 @@ class Blender:
 
         def load() -> None:
             # the call loads it again when it ranks, and tells the failure
-            with contextlib.suppress(Exception):
+            try:
                 self._load_ranker()
+            except Exception as error:
+                self._broken = never_works(error)
 
         ComputingThread(load).start()
 
@@ -245,6 +251,10 @@ class Blender:
         in_threads: bool,
         streaming: bool,
     ) -> BlendResult:
+        if self._broken:
+            # no member is paid for before the ranker is mended
+            await self.awarm_up()
+            self._broken = False
         self._load_in_background()
         clock = self._clock or asyncio.get_running_loop().time
         return await self._call(prompt, accept, CallRuntime(clock, self._sleep, self._rng, emit, in_threads), streaming)

@@ -77,7 +77,16 @@ class CheckpointError(BlendError):
 
 
 class DownloadError(BlendError):
-    """Raised if a model file cannot be downloaded, or its hash is not the catalogue's."""
+    """Raised if a model file cannot be downloaded, or its hash is not the catalogue's.
+
+    Args:
+        message: What failed, and the remedy.
+        may_pass: Whether trying again may help. It may if the network failed; a wrong name stays wrong.
+    """
+
+    def __init__(self, message: str, *, may_pass: bool = True) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
 
 
 class MemberError(BlendError):

@@ -2,6 +2,7 @@
 
 ```
 MemberStarted ─ MemberRetrying* ─ MemberAnswered | MemberFailed      once for each member, interleaved
+Judging*                                                             only if LLMs judge, one more for each reply
 Ranked                                                               from here the best candidate is known
 FusionStarted ─ (Thought | Token)* ─ FusionRejected?                 only if answers are fused
 Thought? ─ Token*                                                    the picked answer, if they are not
@@ -25,6 +26,7 @@ __all__ = [
     "Finished",
     "FusionRejected",
     "FusionStarted",
+    "Judging",
     "MemberAnswered",
     "MemberFailed",
     "MemberRetrying",
@@ -87,6 +89,25 @@ class MemberFailed:
     """
 
     outcome: MemberOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """Reports how far the LLMs are that judge the answers; the first one comes before they are asked.
+
+    Attributes:
+        ranker: Name of the ranker that asks them.
+        done: Calls that have ended.
+        calls: Calls in all.
+        judge: Name of the LLM whose call ended; ``None`` in the first report.
+        problem: Why its call failed; ``None`` if it answered.
+    """
+
+    ranker: str
+    done: int
+    calls: int
+    judge: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +193,7 @@ BlendEvent = (
     | MemberRetrying
     | MemberAnswered
     | MemberFailed
+    | Judging
     | Ranked
     | FusionStarted
     | Thought

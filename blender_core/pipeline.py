@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,10 +27,12 @@ from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
 from blender_core.fuse.run import RejectedFusionError, run_fusion
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.gatherer import gather, quorum_of
+from blender_core.gather.judges import BlendAsking
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
+from blender_core.rank.asking import Tally, asking_for
 from blender_core.rank.flaws import Flaw, find_flaws, move_behind
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.run import run_ranking
@@ -132,6 +135,7 @@ class BlendCall:
         self._streaming = streaming
         self._spending = Spending(plan.policy.budget, [member for _, member in plan.members])
         self._began = runtime.clock()
+        self._judged = Tally()
         self._degraded: list[str] = []
         self._problems: dict[int, str] = {}
         self._cut: dict[str, dict[str, int]] = {}
@@ -157,22 +161,25 @@ class BlendCall:
         found = find_flaws(self._prompt, [_answer_of(outcome) for outcome in selection.outcomes])
         self._flaws = {outcome.index: flaw for outcome, flaw in zip(selection.outcomes, found, strict=True)}
         ranking: Ranking | None = None
+        fused: FusedText | None = None
+        sources: tuple[MemberOutcome, ...] = ()
+        decision = Decision(False, selection.reason)
         if selection.decided is None:
-            ranking = await self._rank(selection.outcomes)
+            async with self._judges(selection.outcomes) as judges:
+                ranking = await self._rank(selection.outcomes, judges)
             winner = selection.outcomes[ranking.best]
         else:
             winner = selection.decided
         ranked = clock()
         self._announce(selection, ranking, winner)
-        fused: FusedText | None = None
-        sources: tuple[MemberOutcome, ...] = ()
-        decision = Decision(False, selection.reason)
         if ranking is not None and not selection.reason:
             material = self._material(selection.outcomes, ranking, self._strongest_first(outcomes))
             sources = material.sources
             decision = await self._decide(ranking, material)
             if decision.fuse:
-                fused = await self._fuse(material)
+                # a measure of groundedness may ask an LLM about the fused text
+                async with self._judges(selection.outcomes):
+                    fused = await self._fuse(material)
         text = fused.text if fused is not None else _text_of(winner)
         if self._streaming and fused is None:
             if thoughts := _answer_of(winner).thoughts:
@@ -229,12 +236,37 @@ class BlendCall:
 
     # -- rank --------------------------------------------------------------------------------------------
 
-    async def _rank(self, outcomes: Sequence[MemberOutcome]) -> Ranking:
+    @asynccontextmanager
+    async def _judges(self, outcomes: Sequence[MemberOutcome]) -> AsyncIterator[BlendAsking]:
+        """Let rankers and measures ask LLMs in this stage, and end with it what they still ask."""
+        plan = self._plan
+        authors: dict[str, frozenset[str]] = {}
+        for outcome in outcomes:
+            text = _ranked_text(outcome)
+            authors[text] = authors.get(text, frozenset()) | {outcome.member}
+        asking = BlendAsking(
+            plan.members, authors, plan.policy, self._spending, self._runtime, plan.semaphore, self._judged
+        )
+        try:
+            with asking_for(asking):
+                yield asking
+        finally:
+            await asking.close("its time was over")
+
+    async def _rank(self, outcomes: Sequence[MemberOutcome], judges: BlendAsking) -> Ranking:
         texts = [_ranked_text(outcome) for outcome in outcomes]
         plan = self._plan
-        run = await run_ranking(plan.ranker, plan.fallback_ranker, self._prompt.text, texts, limit_s=self._time_left())
+        run = await run_ranking(
+            plan.ranker,
+            plan.fallback_ranker,
+            self._prompt,
+            texts,
+            limit_s=self._time_left(),
+            stop_after=judges.stop_after,
+        )
         if run.problem is not None:
             self._degraded.append(run.problem)
+        self._degraded.extend(f"ranker: {problem}" for problem in run.ranking.problems)
         if run.ranking.cut:
             self._cut["ranker"] = _named_cut(run.ranking.cut, outcomes)
         ranking = run.ranking
@@ -431,6 +463,7 @@ class BlendCall:
                     fused=outcome.index in in_fusion,
                     invalid=selection.set_aside.get(outcome.index),
                     flaw=self._flaws[outcome.index].reason or None if outcome.index in self._flaws else None,
+                    evidence=_evidence(ranking, position),
                 )
             )
         # a member that cannot do the call asks no model
@@ -443,6 +476,9 @@ class BlendCall:
         if decision.fuse:
             used.append(fuser_usage)
             costs.append(fuser_cost)
+        if self._judged.calls:
+            used.append(self._judged.usage)
+        costs.append(self._judged.cost)
         known_costs = [cost for cost in costs if cost is not None]
         return BlendResult(
             text=fused.text if fused is not None else _text_of(winner),
@@ -457,7 +493,8 @@ class BlendCall:
             timings=timings,
             usage=sum((usage for usage in used if usage is not None), Usage()),
             usage_known=all(usage is not None and not usage.estimated for usage in used)
-            and all(o.attempts <= 1 for o in outcomes),
+            and all(o.attempts <= 1 for o in outcomes)
+            and self._judged.usage_known,
             cost=sum(known_costs) if known_costs else None,
             fuser=None if fused is None else fused.fuser,
             cut=self._cut,
@@ -466,6 +503,8 @@ class BlendCall:
             thoughts=_answer_of(winner).thoughts if fused is None else fused.thoughts,
             fuser_usage=fuser_usage,
             fuser_cost=fuser_cost,
+            ranker_usage=self._judged.usage,
+            ranker_cost=self._judged.cost,
         )
 
     def _told(self, decision: Decision, fused: FusedText | None) -> str:
@@ -492,6 +531,13 @@ def _text_of(outcome: MemberOutcome) -> str:
 def _ranked_text(outcome: MemberOutcome) -> str:
     calls = (f"{name}({arguments})" for name, arguments in map(normalised_call, _answer_of(outcome).tool_calls))
     return "\n".join([_text_of(outcome), *calls]).lstrip("\n")
+
+
+def _evidence(ranking: Ranking | None, position: int | None) -> dict[str, float]:
+    if ranking is None or position is None:
+        return {}
+    said = {name: values[position] for name, values in ranking.evidence.items()}
+    return {name: round(value, 6) for name, value in said.items() if math.isfinite(value)}
 
 
 def _named_cut(cut: object, outcomes: Sequence[MemberOutcome]) -> dict[str, int]:

@@ -93,7 +93,8 @@ class BlendSettings(SharedSettings, total=False):
 
     Attributes:
         ranker: A ranker, or a name: ``"embedded"`` (default), ``"consensus"``, ``"longest"``, ``"random"``,
-            ``"reward-head"``, or the path or hub name of a PairRanker checkpoint.
+            ``"reward-head"``, ``"peers"`` (the members judge each other), ``"judge:<member>"``, or the path or hub name
+            of a PairRanker checkpoint.
     """
 
     ranker: Ranker | str

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from blender_core.view import blend_table
 from langchain_blender import open_chat_models
-from langchain_blender.rag import BlendedRAG, local_embeddings
+from langchain_blender.rag import BlendedRAG, EncoderEmbeddings
 
 HANDBOOK = """The library opens at nine in the morning and closes at eight in the evening. On Sundays it stays closed.
 
@@ -33,7 +33,7 @@ def retriever(chunk_size: int, embeddings: Embeddings):
 
 def main() -> None:
     console = Console()
-    embeddings = local_embeddings()
+    embeddings = EncoderEmbeddings()
     with open_chat_models(max_tokens=64) as chat_models:
         chains = {
             f"chunks of {size}": (retriever(size, embeddings), model)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from blender_core.view import blend_table
 from llamaindex_blender import open_llms
-from llamaindex_blender.rag import BlendedQueryEngine, local_embedding
+from llamaindex_blender.rag import BlendedQueryEngine, EncoderEmbedding
 
 HANDBOOK = """The library opens at nine in the morning and closes at eight in the evening. On Sundays it stays closed.
 A reader may borrow ten books at a time. Books are lent for four weeks, films for one week.
@@ -23,7 +23,7 @@ There are forty places to work on the second floor. The quiet room beside them h
 
 def main() -> None:
     console = Console()
-    embedding = local_embedding()
+    embedding = EncoderEmbedding()
     with open_llms(max_tokens=64) as llms:
         engines = {}
         for size, llm in zip((55, 90, 160), cycle(llms), strict=False):

@@ -212,8 +212,8 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             llm.with_structured_output(Joke, method="json_schema").invoke("Tell me a joke about cats")
 
     Token usage:
-        The sum of all members and the fuser, reported once. ``response_metadata`` has ``total_cost``, and the parts
-        as ``member_usage`` and ``fuser_usage``.
+        The sum of all members, LLMs that judge, and the fuser, reported once. ``response_metadata`` has
+        ``total_cost``, and the parts as ``member_usage``, ``ranker_usage`` and ``fuser_usage``.
 
         .. code-block:: python
 

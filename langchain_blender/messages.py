@@ -24,7 +24,7 @@ from langchain_core.prompt_values import ChatPromptValue
 
 from blender_core.errors import MemberError
 from blender_core.text.thinking import split_thinking
-from blender_core.types.answer import Answer, ToolCall, Usage
+from blender_core.types.answer import Answer, ToolCall, Usage, token_logprobs
 from blender_core.types.media import Media, MediaKind
 from blender_core.types.prompt import Message, Prompt
 from langchain_blender.own_turns import OWN_TURNS, is_blended, turn_for
@@ -453,7 +453,13 @@ def _read(message: AIMessage) -> Answer:
         message,
         _holds_media(message) or broken_call(message) is not None,
         "\n\n".join([*(block["reasoning"] for block in thought_blocks(message)), *([tagged] if tagged else [])]),
+        logprobs=_logprobs(message),
     )
+
+
+def _logprobs(message: AIMessage) -> tuple[tuple[str, Mapping[str, float]], ...]:
+    stated = message.response_metadata.get("logprobs")
+    return token_logprobs(stated.get("content") if isinstance(stated, Mapping) else None)
 
 
 def _holds_media(message: AIMessage) -> bool:

@@ -149,7 +149,7 @@ class ChunkWriter:
 
 
 def summed_usage(result: BlendResult) -> UsageMetadata | None:
-    """Return the usage of all calls, members and fuser together.
+    """Return the usage of all calls: members, judges and fuser together.
 
     Args:
         result: The result.

@@ -43,9 +43,9 @@ def response_metadata(result: BlendResult, model_name: str, report: Report) -> d
         report: How much of the report is in it.
 
     Returns:
-        ``model_name`` and ``finish_reason``; the report as ``blend``; ``total_cost``, ``member_usage`` and
-        ``fuser_usage`` as far as they are known. For a picked answer also what its provider said of it, as
-        ``member_response``, and its ``logprobs``.
+        ``model_name`` and ``finish_reason``; the report as ``blend``; ``total_cost``, ``member_usage``,
+        ``fuser_usage`` and ``ranker_usage`` as far as they are known. For a picked answer also what its provider said
+        of it, as ``member_response``, and its ``logprobs``.
     """
     # no model_provider: the content is standard, and the summed usage is no context size
     metadata: dict[str, Any] = {
@@ -64,6 +64,8 @@ def response_metadata(result: BlendResult, model_name: str, report: Report) -> d
         metadata["member_usage"] = members
     if result.fuser_usage is not None:
         metadata["fuser_usage"] = usage_metadata(result.fuser_usage, result.fuser_cost)
+    if result.ranker_usage is not None:
+        metadata["ranker_usage"] = usage_metadata(result.ranker_usage, result.ranker_cost)
     return metadata | _of_member(result)
 
 

@@ -48,6 +48,8 @@ TraceCandidates = Literal["all", "none", "tracers"]
 RUN_KEYWORD = "_blend_run"
 # LangGraph does not show runs with this tag in its message stream
 NO_STREAM_TAG = "nostream"
+# purpose of a prompt -> what its member is called in a trace
+_ROLES = {"fuse": "fuser", "judge": "judge"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ def member_config(name: str, purpose: str, listeners: Sequence[BaseCallbackHandl
     Returns:
         The config.
     """
-    config: RunnableConfig = {"run_name": f"{'fuser' if purpose == 'fuse' else 'candidate'}:{name}"}
+    config: RunnableConfig = {"run_name": f"{_ROLES.get(purpose, 'candidate')}:{name}"}
     if listeners:
         # callbacks of a config replace those of the current config, so they are merged first
         merged = merge_configs(ensure_config(), {"callbacks": list(listeners)})

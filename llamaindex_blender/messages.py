@@ -302,7 +302,16 @@ def to_answer(response: ChatResponse, tool_calls: Sequence[ToolCall] = ()) -> An
         native=response,
         has_other_content=bool(other_blocks(response.message)),
         thoughts=thoughts_of(response.message),
+        logprobs=_logprobs(response),
     )
+
+
+def _logprobs(response: ChatResponse) -> tuple[tuple[str, Mapping[str, float]], ...]:
+    # an integration gives the likeliest tokens of each place, not which one was written
+    places = [
+        {each.token: each.logprob for each in place} for place in response.logprobs or () if isinstance(place, list)
+    ]
+    return tuple((max(place, key=lambda token: place[token]), place) for place in places if place)
 
 
 def thoughts_of(message: ChatMessage) -> str:

@@ -32,6 +32,7 @@ else:
         ("llama_index.core", "from llama_index.llms.blender import BlendedLLM", "llamaindex"),
         ("torch", "from blender_core import PairRanker; PairRanker.from_pretrained('x')", "torch"),
         ("torch", "from blender_core import GenFuser; GenFuser.from_pretrained('x')", "torch"),
+        ("httpx", "from blender_core.rank import resolve_ranker; resolve_ranker('http://host/rerank')", "demo"),
         ("xllamacpp", "from blender_core.local import local_ensemble; local_ensemble()", "demo"),
         ("scipy", "from blender_lab.evaluate.statistics import bootstrap_mean; bootstrap_mean([0.0, 1.0])", "eval"),
     ],

@@ -69,7 +69,7 @@ def test_the_public_names_are_those_of_the_snapshot():
     kept = SNAPSHOT.read_text(encoding="utf-8").split()
     new, gone = sorted({*names} - {*kept}), sorted({*kept} - {*names})
     assert names == kept, f"new: {new}, gone: {gone}; if that is meant, change {SNAPSHOT.name}"
-    assert len(names) <= 200
+    assert len(names) <= 210
 
 
 def test_the_api_docs_show_every_public_name():

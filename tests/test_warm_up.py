@@ -84,9 +84,17 @@ def test_the_first_call_loads_the_ranker_while_its_members_answer(in_loop, folde
 
 def test_a_ranker_that_fails_in_the_background_is_told_by_the_call(folder):
     folder.broken = True
-    result = Blender([str.upper, longer], ranker=folder.path, fuser=None).blend("q")
-    (reason,) = result.degraded
-    assert "the weights are cut short" in reason
+    asked = []
+    blender = Blender([asked.append, str.upper, longer], ranker=folder.path, fuser=None, quorum=2)
+    with pytest.raises(CheckpointError, match="the weights are cut short"):
+        blender.blend("q")
+    # later calls ask no member for answers that cannot be ranked
+    count = len(asked)
+    with pytest.raises(CheckpointError, match="the weights are cut short"):
+        asyncio.run(blender.ablend("q"))
+    assert len(asked) == count
+    folder.broken = False
+    assert blender.blend("q").degraded == ()
 
 
 def test_a_single_member_needs_no_ranker(folder):

@@ -179,3 +179,64 @@ def save_frozen(folder, kind):
     torch.manual_seed(0)
     network = BertModel(BertConfig(**shape)) if kind == "encoder" else LlamaModel(LlamaConfig(**shape))
     network.save_pretrained(folder)
+
+
+_TRIMMED = "{{ message.content | trim }}"
+REWARD_TEMPLATES = {
+    "chatml": CHAT_TEMPLATE,
+    # as Llama 3 and Gemma: a begin token, texts are stripped, and roles must alternate
+    "trimmed": "{{ bos_token }}{% for message in messages %}"
+    "{% if (message.role == 'user') == (loop.index0 % 2 == 1) %}{{ raise_exception('no alternation') }}{% endif %}"
+    "<|im_start|>{{ 'model' if message.role == 'assistant' else 'user' }}\n" + _TRIMMED + "<|im_end|>\n{% endfor %}",
+    # as Qwen3: thoughts before the last answer, in tokens that are not marked as special
+    "thinking": "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{{ message.content.lstrip('\n') }}"
+    "{% else %}{{ message.content }}{% endif %}<|im_end|>\n{% endfor %}",
+    # nothing behind the answer
+    "open": "{% for message in messages %}<|im_start|>{{ message.role }} {{ message.content }}{% endfor %}",
+}
+REWARD_FAMILIES = ("Qwen3", "Llama", "Gemma2", "Mistral", "ModernBert")
+
+
+def save_reward_model(folder, family, template="chatml", *, pad="config", labels=1, suffix="ForSequenceClassification"):
+    """Write a random reward model of a family; ``pad`` says who knows its pad token, or that it is the end token."""
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    tokenizer = chat_tokenizer([LICENCE.read_text()], 400, REWARD_TEMPLATES.get(template, template))
+    if template == "thinking":
+        tokenizer.add_tokens(["<think>", "</think>"])
+    if template == "trimmed":
+        from tokenizers import processors
+
+        tokenizer.add_special_tokens({"bos_token": "<|begin|>"})
+        begin = ("<|begin|>", tokenizer.bos_token_id)
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single="<|begin|> $A", special_tokens=[begin]
+        )
+    if pad == "end":
+        tokenizer.pad_token = tokenizer.eos_token
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    if family != "ModernBert":
+        sizes |= {"num_key_value_heads": 2, "head_dim": 8}
+    if family in ("Gemma2", "Mistral"):
+        sizes |= {"sliding_window": 24}
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=512,
+        num_labels=labels,
+        pad_token_id=None if pad == "tokenizer" and family != "ModernBert" else tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+        **sizes,
+    )
+    model = getattr(transformers, family + suffix)(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.25)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

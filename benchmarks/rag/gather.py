@@ -18,7 +18,7 @@ from questions import read_questions
 
 from blender_core import OpenAIMember
 from blender_core.local import MODELS, local_ensemble
-from llamaindex_blender.rag.encoder_embedding import local_embedding
+from llamaindex_blender.rag.encoder_embedding import EncoderEmbedding
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
             )
             for server in servers
         }
-        engines = make_engines(llms, local_embedding())
+        engines = make_engines(llms, EncoderEmbedding())
         with options.out.open("a", encoding="utf-8") as out:
             for question in read_questions()[: options.questions]:
                 for name, engine in engines.items():

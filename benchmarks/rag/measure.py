@@ -20,8 +20,6 @@ from questions import is_correct
 from recorded import HERE, Case, read_cases
 
 from blender_core import Ranking
-from blender_core.local.encoder import local_encoder
-from blender_core.models.text_encoder import TextEncoder
 from blender_core.rag import (
     EmbeddingGroundedness,
     EvidenceGroundedness,
@@ -58,12 +56,6 @@ class Settings:
 DEFAULT = Settings("embedded", 600, "evidence", 16.0, 0.2)
 
 
-@cache
-def encoder() -> TextEncoder:
-    """One encoder for all settings."""
-    return TextEncoder.from_pretrained(local_encoder(), local_files_only=True)
-
-
 class Remembered:
     """A ranker or a measure that is asked once for the same texts, since many settings share them."""
 
@@ -86,8 +78,8 @@ class Remembered:
 
 @cache
 def measure(name: str) -> Remembered:
-    made = {"evidence": EvidenceGroundedness, "words": LexicalGroundedness}.get(name)
-    return Remembered(name, (EmbeddingGroundedness(encoder()) if made is None else made()).score)
+    made = {"evidence": EvidenceGroundedness, "words": LexicalGroundedness, "embedding": EmbeddingGroundedness}[name]
+    return Remembered(name, made().score)
 
 
 @cache

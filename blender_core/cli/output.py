@@ -52,7 +52,11 @@ Endpoints = Annotated[
 """The option ``--endpoint`` of commands that ask an ensemble."""
 
 RankerName = Annotated[
-    str, typer.Option(help="embedded, reward-head, consensus, longest, random, or the folder of a trained ranker.")
+    str,
+    typer.Option(
+        help="embedded, reward-head, consensus, longest, random, the folder of a trained ranker, or the address of an "
+        "endpoint that ranks, as URL:MODEL."
+    ),
 ]
 """The option ``--ranker`` of commands that rank."""
 

@@ -326,7 +326,7 @@ def _judging(name: str, progress: Console) -> Iterator[_Judge]:
 
     models, endpoints = ([name], []) if name in MODELS else ([], [name])
     with open_members(models, endpoints, max_tokens=None, temperature=0.0, console=progress) as members:
-        yield _Judge(LLMJudge(members[0]), progress)
+        yield _Judge(LLMJudge(members[0], mode="pairwise"), progress)
 
 
 def _tell_gain(prior: MemberPrior, rated: int) -> None:

@@ -81,8 +81,8 @@ class Blender(PairComparer):
         name = os.fspath(ranker_path).rstrip("/").replace(os.sep, "/")
         if name.endswith(_REWARD_MODELS):
             raise ConfigurationError(
-                f"{name} is a reward model, and this loads PairRanker checkpoints; use CrossEncoderRanker of "
-                "blender_core.rank: from_pretrained for an encoder with one logit, else any object with predict(pairs)"
+                f"{name} is a reward model, and this loads PairRanker checkpoints; use ranker={name!r} of "
+                "blender_core.Blender, or CrossEncoderRanker.from_pretrained of blender_core.rank"
             )
         config = RankerConfig()
         with_options(config, kwargs)

@@ -14,6 +14,7 @@ from blender_core.errors import CheckpointError, FusionError
 from blender_core.fuse.llm_fuser import fusion_prompt
 from blender_core.fuse.protocol import FusionInput
 from blender_core.models.tokenizers import SealedTokenizer
+from blender_core.text.unicode import without_surrogates
 
 __all__ = ["ChatLayout", "FittedInput", "FusionLayout", "PaperLayout", "PublishedLayout", "fit"]
 
@@ -141,6 +142,7 @@ class ChatLayout:
 
     def harmless(self, text: str) -> str:
         """Put a space into every string that this tokenizer reads as a control token."""
+        text = without_surrogates(text)
         found = True
         while found:
             found = False

@@ -9,8 +9,8 @@ from typing import Any
 from blender_core.errors import ConfigurationError, FusionError
 from blender_core.events import Thought
 from blender_core.fuse.protocol import FusedText, FusionInput
-from blender_core.gather.spending import cost_of
 from blender_core.members.adapters import as_member
+from blender_core.members.costs import cost_of
 from blender_core.members.member import Member
 from blender_core.runtime.closed_loops import past_closed_loops, stream_past_closed_loops
 from blender_core.text.control_markers import neutralise

@@ -12,8 +12,8 @@ from blender_core.errors import FusionError
 from blender_core.events import Thought, Token
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
-from blender_core.gather.classify import classify
 from blender_core.gather.semaphore import SharedSemaphore
+from blender_core.members.classify import classify
 from blender_core.rank.flaws import find_flaws
 from blender_core.runtime.threads import call_in_thread, compute_in_thread, drain, iterate_in_thread, retrieve
 from blender_core.types.answer import Answer, ended_by_length

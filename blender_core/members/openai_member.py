@@ -19,7 +19,7 @@ from blender_core.events import Thought
 from blender_core.members.member import Member
 from blender_core.runtime.extras import require
 from blender_core.text.thinking import ThinkingFilter, split_thinking
-from blender_core.types.answer import Answer, Price, ToolCall, Usage
+from blender_core.types.answer import Answer, Price, ToolCall, Usage, token_logprobs
 from blender_core.types.media import Media
 from blender_core.types.prompt import Message, Prompt, unreadable
 
@@ -91,6 +91,7 @@ def _sendable(text: str) -> str:
 _KNOWN_OPTIONS = frozenset(
     {
         "frequency_penalty",
+        "logprobs",
         "max_tokens",
         "parallel_tool_calls",
         "presence_penalty",
@@ -100,6 +101,7 @@ _KNOWN_OPTIONS = frozenset(
         "temperature",
         "tool_choice",
         "tools",
+        "top_logprobs",
         "top_p",
     }
 )
@@ -426,6 +428,7 @@ def _answer(completion: Any) -> Answer:
         finish_reason=choice.finish_reason,
         refusal=_refusal(getattr(message, "refusal", None), choice.finish_reason),
         thoughts=_stated_thoughts(message) or thoughts,
+        logprobs=token_logprobs(getattr(getattr(choice, "logprobs", None), "content", None)),
     )
 
 

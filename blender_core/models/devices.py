@@ -35,13 +35,15 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+def resolve_dtype(name: str, device: torch.device, *, made_in: str | None = None) -> torch.dtype:
     """Find a dtype by name.
 
     Args:
         name: ``"auto"`` (float32 on a CPU, float16 elsewhere, as in the reference), ``"float32"``, ``"float16"`` or
             ``"bfloat16"``.
         device: Where the model runs.
+        made_in: The dtype that the checkpoint names. One made in bfloat16 may overflow in float16: elsewhere than on a
+            CPU, ``"auto"`` is then bfloat16, or float32 if the device has no bfloat16.
 
     Returns:
         The dtype.
@@ -51,7 +53,21 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     """
     known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     if name == "auto":
-        return torch.float32 if device.type == "cpu" else torch.float16
+        if device.type == "cpu":
+            return torch.float32
+        if made_in == "bfloat16":
+            return torch.bfloat16 if _has_bfloat16(device) else torch.float32
+        return torch.float16
     if name not in known:
         raise ConfigurationError(f"dtype {name!r} is unknown; choose 'auto' or one of {', '.join(sorted(known))}")
     return known[name]
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0) or torch.version.hip is not None
+    try:
+        torch.zeros(1, dtype=torch.bfloat16, device=device)
+    except (RuntimeError, TypeError):
+        return False
+    return True

@@ -68,6 +68,11 @@ class EncoderTokenizer:
         self._single = _frame(plain, 1, path)
         self._pair = _frame(plain, 2, path)
 
+    @property
+    def separates_pairs(self) -> bool:
+        """Whether something stands between the two texts of a pair."""
+        return bool(self._pair.special[1])
+
     def control_id(self, name: str) -> int:
         """Return the id of a special token, such as ``"[MASK]"``.
 
@@ -78,7 +83,7 @@ class EncoderTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Encode a text alone; lone surrogates become question marks."""
-        return self._sealed.encode(text.encode("utf-8", "replace").decode("utf-8"))
+        return self._sealed.encode(text)
 
     def single(self, text: str, max_tokens: int) -> EncoderInput:
         """Encode one text; cut its end if it is too long.

@@ -15,19 +15,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from blender_core.errors import BlendError, CheckpointError, DownloadError
-from blender_core.models.hub import cached_folder
+from blender_core.models.hub import cached_folder, may_pass
 from blender_core.models.placement import model_placement
 from blender_core.runtime.extras import require
 from blender_core.runtime.keywords import takes_keywords
 
 if TYPE_CHECKING:
+    from blender_core.models.conversations import ConversationTokenizer
     from blender_core.models.encoder import EncoderModel
 
 __all__ = [
     "EncoderOptions",
     "LoadOptions",
+    "check_placement",
     "checkpoint_file",
+    "has_chat_template",
     "hub_options",
+    "load_conversation_model",
     "load_encoder",
     "load_model",
     "load_tokenizer",
@@ -100,7 +104,8 @@ class LoadOptions(TypedDict, total=False):
         revision: Branch, tag or commit of the repository; default its main branch.
         device: ``"auto"`` (CUDA, else MPS, else CPU; the default) or a torch device such as ``"cuda:1"``.
         dtype: ``"auto"`` (the default), ``"float32"``, ``"float16"`` or ``"bfloat16"``. ``"auto"`` is float32 on a
-            CPU, else float16. Metrics default to ``"float32"``.
+            CPU, else float16; for a model made in bfloat16 it is bfloat16, or float32 if the device has none. Metrics
+            default to ``"float32"``.
         cache_dir: Cache folder of the hub; default huggingface_hub's.
         local_files_only: Use the cache only, like ``HF_HUB_OFFLINE=1``; default ``False``.
     """
@@ -200,8 +205,22 @@ Check the name and the connection, or pass a folder.
     except Exception as error:  # transformers and the hub raise many types
         message = f"{path} cannot be loaded {purpose}: {type(error).__name__}: {error}"
         if isinstance(error, OSError) and not Path(path).is_dir():
-            raise DownloadError(f"{message}. Check the name and the connection, or pass a folder.") from error
+            raise DownloadError(
+                f"{message}. Check the name and the connection, or pass a folder.",
+                may_pass=may_pass(error),
+            ) from error
         raise CheckpointError(message) from error
+
+
+def check_placement(load: LoadOptions) -> None:
+    """Check device and dtype, so that nothing is fetched in vain.
+
+    Raises:
+        ConfigurationError: One of them is unknown or unavailable.
+    """
+    from blender_core.models.devices import resolve_device, resolve_dtype
+
+    resolve_dtype(load.get("dtype", _DEFAULTS["dtype"]), resolve_device(load.get("device", _DEFAULTS["device"])))
 
 
 def checkpoint_file(name_or_path: str, filename: str, load: LoadOptions) -> Path:
@@ -300,13 +319,17 @@ def load_model(
     from blender_core.models.devices import resolve_device, resolve_dtype
 
     device = resolve_device(load.get("device", _DEFAULTS["device"]))
-    dtype = resolve_dtype(load.get("dtype", _DEFAULTS["dtype"]), device)
+    wanted = load.get("dtype", _DEFAULTS["dtype"])
+    with loading(name_or_path, purpose):
+        made_in = _made_in(name_or_path, load) if wanted == "auto" else None
+    dtype = resolve_dtype(wanted, device, made_in=made_in)
     placed = model_placement(device_map, quantization, device=load.get("device", _DEFAULTS["device"]), dtype=dtype)
     with loading(name_or_path, purpose):
         model, report = getattr(transformers, family).from_pretrained(
             cached_folder(name_or_path, hub_options(load)),
             dtype=dtype,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,
             trust_remote_code=False,
             weights_only=True,
             **placed,
@@ -319,8 +342,23 @@ def load_model(
                 f"{name_or_path} cannot be loaded {purpose}: it has no weights for {', '.join(missing[:4])} "
                 f"({len(missing)} missing); it is damaged, or no checkpoint for {family}"
             )
+        wrong = [f"{key} is {list(found)}, not {list(size)}" for key, found, size in report["mismatched_keys"]]
+        if wrong:
+            raise CheckpointError(
+                f"{name_or_path} cannot be loaded {purpose}: {', '.join(sorted(wrong)[:4])} ({len(wrong)} of another "
+                "size); its config.json belongs to another checkpoint"
+            )
         # accelerate and bitsandbytes have already placed the model
         return (model if placed else model.to(device)).eval()
+
+
+def _made_in(name_or_path: str, load: LoadOptions) -> str | None:
+    """Return the dtype that a checkpoint names."""
+    # a GGUF file has no config.json, and names none
+    found = optional_file(name_or_path, "config.json", load)
+    config = json.loads(found.read_text(encoding="utf-8")) if found is not None else {}
+    named = config.get("dtype") or config.get("torch_dtype") or ""
+    return str(named).removeprefix("torch.") or None
 
 
 def load_encoder(
@@ -361,6 +399,52 @@ def load_encoder(
         if window is None:
             window = _own_window(model.config, optional_file(path, "sentence_bert_config.json", load))
     return EncoderModel(model, tokenizer, max_tokens=window, token_budget=load["token_budget"])
+
+
+def load_conversation_model(
+    name_or_path: str | os.PathLike[str], load: EncoderOptions, *, labels: int | None = None
+) -> tuple[Any, ConversationTokenizer, int]:
+    """Load a classifier whose tokenizer has a chat template.
+
+    Args:
+        name_or_path: A folder or a hub repository.
+        load: All ``EncoderOptions``, as filled in by ``takes_load_options``.
+        labels: Number of labels, if the checkpoint does not name it.
+
+    Returns:
+        The model in evaluation mode on its device, its tokenizer, and the window in tokens.
+
+    Raises:
+        BlendError: As from ``load_encoder``.
+    """
+    from blender_core.models.conversations import ConversationTokenizer
+
+    path, purpose = os.fspath(name_or_path), "as a reward model"
+    options: dict[str, Any] = {} if labels is None else {"num_labels": labels}
+    with loading(path, purpose):
+        found = load_tokenizer(path, load)
+        tokenizer = ConversationTokenizer(found, path)
+        model = load_model("AutoModelForSequenceClassification", path, load, purpose=purpose, **options)
+        window = load["max_tokens"] or min(_own_window(model.config.get_text_config(), None), found.model_max_length)
+    return model, tokenizer, window
+
+
+def has_chat_template(name_or_path: str | os.PathLike[str], load: LoadOptions) -> bool:
+    """Tell if a checkpoint's tokenizer has a chat template, without loading it.
+
+    Args:
+        name_or_path: A folder or a hub repository.
+        load: Load options; revision and cache apply.
+
+    Returns:
+        Whether there is a ``chat_template.jinja``, or one in the ``tokenizer_config.json``.
+    """
+    path = os.fspath(name_or_path)
+    with loading(path, "as a ranker"):
+        if optional_file(path, "chat_template.jinja", load) is not None:
+            return True
+        config = optional_file(path, "tokenizer_config.json", load)
+        return config is not None and bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
 
 
 def _own_window(config: Any, sentence_config: Path | None) -> int:

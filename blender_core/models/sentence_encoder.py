@@ -109,8 +109,7 @@ class SentenceEncoder:
         vectors = np.zeros((len(texts), 384))
         for row, text in enumerate(texts):
             stop_if_given_up()
-            clean = text.encode("utf-8", "replace").decode("utf-8")
-            ids, _ = cut_middle(token_ids(self._tokenizer, clean), _MAX_TOKENS - 2, _CUT_MARKER, _HEAD_SHARE)
+            ids, _ = cut_middle(token_ids(self._tokenizer, text), _MAX_TOKENS - 2, _CUT_MARKER, _HEAD_SHARE)
             vector = self._session.run(None, {"input_ids": np.array([[_CLS, *ids, _SEP]], dtype=np.int64)})[0][0]
             if not np.isfinite(vector).all():
                 raise RankerError(f"the sentence encoder gave numbers that are not finite for {text[:80]!r}")

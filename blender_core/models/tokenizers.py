@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blender_core.errors import CheckpointError
+from blender_core.text.unicode import without_surrogates
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -24,11 +25,12 @@ def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
     Args:
         tokenizer: The tokenizer.
-        text: Any text that can be written as UTF-8.
+        text: Any text; lone surrogates count as question marks.
 
     Returns:
         The ids.
     """
+    text = without_surrogates(text)
     if len(text) <= _SHORT_CHARACTERS:
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
     # same ids; ``encode`` would hold the GIL throughout and block every event loop
@@ -178,7 +180,7 @@ class SealedTokenizer:
         Returns:
             Start and end (exclusive) in characters of each token of ``encode(text)``.
         """
-        return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)
+        return list(self._tokenizer.encode(without_surrogates(text), add_special_tokens=False).offsets)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Decode ids; control tokens are left out.

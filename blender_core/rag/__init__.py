@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         NLIGroundedness,
         is_abstention,
     )
+    from blender_core.rag.llm_groundedness import LLMGroundedness
     from blender_core.rag.member import SourcedMember
     from blender_core.rag.passage_ranking import PassageRanking, rank_passages
     from blender_core.rag.sources import GroundedCandidate, LinkedSource, Source
@@ -52,6 +53,7 @@ _HOMES = {
     "blender_core.rag.grounded_ranker": "GroundedRanker GroundedRanking",
     "blender_core.rag.groundedness": "EmbeddingGroundedness EvidenceGroundedness Groundedness "
     "LexicalGroundedness NLIGroundedness is_abstention",
+    "blender_core.rag.llm_groundedness": "LLMGroundedness",
     "blender_core.rag.member": "SourcedMember",
     "blender_core.rag.passage_ranking": "PassageRanking rank_passages",
     "blender_core.rag.sources": "GroundedCandidate LinkedSource Source",
@@ -68,6 +70,7 @@ __all__ = [
     "GroundedResult",
     "GroundedSettings",
     "Groundedness",
+    "LLMGroundedness",
     "LexicalGroundedness",
     "LinkedSource",
     "NLIGroundedness",

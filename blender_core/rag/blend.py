@@ -23,6 +23,7 @@ from blender_core.rag.sources import GroundedCandidate, LinkedSource, unite_sour
 from blender_core.rank.flaws import move_behind
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
+from blender_core.rank.registry import check_members
 from blender_core.runtime.keywords import takes_keywords
 from blender_core.selection import Accept
 from blender_core.settings import DEFAULTS, SharedSettings, check_settings
@@ -233,16 +234,15 @@ class _BoundPrior:
         self._prior = prior
 
     def blend(self, members: Sequence[str], ranking: Ranking, texts: Sequence[str]) -> Ranking:
-        scaled = replace(ranking, temperature=_LOGIT)
+        said = {name: tuple(value / _LOGIT for value in values) for name, values in ranking.evidence.items()}
+        scaled = replace(ranking, temperature=_LOGIT, evidence=said)
         blended = self._prior.blend(members, scaled, texts)
         grounded = self._call.ranked(ranking)
         if grounded is None or blended is scaled:
             return ranking
         scores = moved_behind(blended.scores, grounded.unsupported)
         if tuple(scores) != blended.scores:
-            blended = Ranking.from_scores(
-                scores, ranker=blended.ranker, temperature=blended.temperature, cut=blended.cut
-            )
+            blended = blended.rescored(scores)
         self._call.remember(replace(grounded, ranking=blended))
         return blended
 
@@ -391,6 +391,7 @@ class GroundedBlender(Blender):
         grounded = ranker if isinstance(ranker, GroundedRanker) else GroundedRanker(ranker)
         plain: dict[str, Any] = {name: value for name, value in settings.items() if name in DEFAULTS}
         super().__init__(members, clock=clock, sleep=sleep, rng=rng, **{**plain, "ranker": "consensus"})
+        check_members(grounded.inner, [name for name, _ in self.members])
         self._member_prior: MemberPrior | None = whole["member_prior"]
         self._grounding = _Grounding(grounded, whole["citations"], whole["source_characters"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from blender_core.events import Thought
@@ -14,6 +15,7 @@ from blender_core.fuse.run import RejectedFusionError
 from blender_core.rag.citations import StreamedCitations, rewrite_citations
 from blender_core.rag.groundedness import Groundedness
 from blender_core.rag.sources import GroundedCandidate, SourceUnion, unite_sources
+from blender_core.runtime.threads import compute_in_thread
 
 __all__ = ["CitingFuser"]
 
@@ -75,14 +77,17 @@ class CitingFuser:
 
     async def _afuse(self, request: FusionInput) -> FusedText:
         inner, union, kept = self._prepare(request)
-        return self._checked(await self._fuser.afuse(inner), request, union, kept)
+        fused = await self._fuser.afuse(inner)
+        # a measure may compute or ask an LLM, which must not stop the event loop
+        return await compute_in_thread(lambda: self._checked(fused, request, union, kept))
 
     def _stream(self, request: FusionInput) -> Iterator[str | Thought | FusedText]:
         inner, union, kept = self._prepare(request)
         rewriting = StreamedCitations(_numbers(union))
         for item in self._fuser.stream(inner):
             if isinstance(item, FusedText):
-                yield from self._last(item, rewriting, request, union, kept)
+                yield self._rest(rewriting)
+                yield self._checked(item, request, union, kept)
             else:
                 yield rewriting.feed(item) if self._citations and isinstance(item, str) else item
 
@@ -92,24 +97,19 @@ class CitingFuser:
         async with aclosing(self._fuser.astream(inner)) as items:
             async for item in items:
                 if isinstance(item, FusedText):
-                    for last in self._last(item, rewriting, request, union, kept):
-                        yield last
+                    yield self._rest(rewriting)
+                    checked = partial(self._checked, item, request, union, kept)
+                    yield await compute_in_thread(checked)
                 else:
                     yield rewriting.feed(item) if self._citations and isinstance(item, str) else item
 
-    def _last(
-        self,
-        fused: FusedText,
-        rewriting: StreamedCitations,
-        request: FusionInput,
-        union: SourceUnion,
-        kept: list[tuple[str, GroundedCandidate]],
-    ) -> Iterator[str | FusedText]:
-        if self._citations:
-            yield rewriting.close()
-            # the streamed text is the result
-            self.dropped = rewriting.rewritten.dropped
-        yield self._checked(fused, request, union, kept)
+    def _rest(self, rewriting: StreamedCitations) -> str:
+        """The end of a streamed text, which is the result."""
+        if not self._citations:
+            return ""
+        rest = rewriting.close()
+        self.dropped = rewriting.rewritten.dropped
+        return rest
 
     def _prepare(self, request: FusionInput) -> tuple[FusionInput, SourceUnion, list[tuple[str, GroundedCandidate]]]:
         kept = self._chosen()

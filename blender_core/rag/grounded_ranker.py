@@ -128,6 +128,11 @@ class GroundedRanker:
         self._context_characters = context_characters
         self.name = name or f"grounded-{ranker if isinstance(ranker, str) else ranker.name}"
 
+    @property
+    def inner(self) -> Ranker | str:
+        """The ranker inside, or its name."""
+        return self._ranker
+
     def load(self) -> None:
         """Load the ranker inside, if it is given by its name."""
         resolve_ranker(self._ranker)
@@ -149,18 +154,28 @@ class GroundedRanker:
         texts = [candidate.answer for candidate in candidates]
         inner = resolve_ranker(self._ranker).rank(self._prompt(question, candidates), texts)
         scores = _standardised(inner.scores)
+        said = {inner.ranker: [score if math.isfinite(score) else math.nan for score in scores]}
         grounded: list[float] = []
         unsupported: tuple[int, ...] = ()
         if self.groundedness is not None:
             grounded = self.groundedness.score(question, candidates)
-            scores = [score + self._groundedness_weight * share for score, share in zip(scores, grounded, strict=True)]
+            support = [self._groundedness_weight * share for share in grounded]
+            scores = [score + more for score, more in zip(scores, support, strict=True)]
+            said["groundedness"] = support
             unsupported = tuple(
                 index
                 for index, share in enumerate(grounded)
                 if scores[index] > -math.inf and (share < self.min_groundedness or is_abstention(texts[index]))
             )
             scores = moved_behind(scores, unsupported)
-        ranking = Ranking.from_scores([round(score, 9) for score in scores], ranker=self.name, cut=inner.cut)
+        ranking = Ranking.from_scores(
+            [round(score, 9) for score in scores],
+            ranker=self.name,
+            cut=inner.cut,
+            evidence=said,
+            reasons=inner.reasons,
+            problems=inner.problems,
+        )
         return GroundedRanking(ranking, tuple(grounded), unsupported)
 
     def _prompt(self, question: str, candidates: Sequence[GroundedCandidate]) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Unpack, runtime_checkable
 
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
 from blender_core.models.loading import EncoderOptions, load_encoder, takes_load_options
-from blender_core.models.text_encoder import Encode, unit_vectors
+from blender_core.models.text_encoder import TextEncoder, unit_vectors
 from blender_core.rag.sources import GroundedCandidate
 
 __all__ = [
@@ -127,7 +127,8 @@ class EmbeddingGroundedness:
     use it with ``LexicalGroundedness``.
 
     Args:
-        encode: Takes texts, returns an array ``[n, size]``: a ``TextEncoder``, or a framework's embedding model.
+        encoder: Any encoder that ``TextEncoder`` takes, an embedding model of LangChain or LlamaIndex among them.
+            Default: the one in the package.
 
     Examples:
         >>> from blender_core.rag import GroundedCandidate, Source
@@ -140,8 +141,8 @@ class EmbeddingGroundedness:
 
     name = "embedding"
 
-    def __init__(self, encode: Encode) -> None:
-        self._encode = encode
+    def __init__(self, encoder: Any = None) -> None:
+        self._encoder = TextEncoder(encoder)
 
     def score(self, question: str, candidates: Sequence[GroundedCandidate]) -> list[float]:
         """Measure; see ``Groundedness.score``.
@@ -155,7 +156,7 @@ class EmbeddingGroundedness:
         if not texts:
             return [0.0] * len(candidates)
         places = {text: place for place, text in enumerate(texts)}
-        vectors = unit_vectors(self._encode, texts)
+        vectors = unit_vectors(self._encoder(texts))
         scores = []
         for said, read in zip(claims, passages, strict=True):
             if not said or not read:

@@ -117,7 +117,10 @@ class SourcedMember(Member):
 
     def _writer(self, prompt: Prompt) -> Member:
         if self._llm is None:
-            raise MemberError(f"{self.name} has no LLM that could {prompt.purpose}; give the blend a fuser")
+            raise MemberError(
+                f"{self.name} has no LLM that could {prompt.purpose}; give it one, or give the blend a fuser and a "
+                "ranker of their own"
+            )
         return self._llm
 
     def _wrap(self, candidate: GroundedCandidate) -> Answer:

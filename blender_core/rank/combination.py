@@ -1,14 +1,16 @@
-"""Combine rankers by a weighted sum of their standardised scores."""
+"""Combine rankers: their weighted log-odds add up, and each part stays readable."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from blender_core.errors import ConfigurationError, RankerError
-from blender_core.rank.protocol import Ranker
+from blender_core.rank.protocol import Ranker, prompt_for
 from blender_core.rank.registry import resolve_ranker
 from blender_core.text.distinct import distinct_candidates
+from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
 
 __all__ = ["CombinedRanker", "Gate"]
@@ -18,18 +20,23 @@ Gate = Callable[[str, Sequence[str]], Sequence[float]]
 
 
 class CombinedRanker:
-    """Ranks by a weighted sum of the scores of several rankers.
+    """Ranks by evidence that adds up: the weighted log-odds of several rankers.
 
-    Rankers use different scales. So each one's scores are standardised over the candidates of the prompt: mean 0,
-    standard deviation 1. A ranker with equal scores adds nothing. Weights are divided by the sum of their absolute
-    values. With ``gate`` the weights depend on the prompt: a mixture of experts (Jacobs et al. 1991). The gate is your
-    function, for example a classifier of prompts.
+    Each ranker's scores are taken as log-odds: the differences to their mean, divided by the ranker's temperature. Of a
+    ranker whose scores have no scale, the best is one logit above the worst. A ranker with equal scores adds nothing. A
+    weight of 1 takes a ranker at its word; weights below 1 suit rankers that judge by the same signs. The result says
+    what each part said about each candidate (``Ranking.evidence``). In a blend ``member_prior`` adds as one more part.
+
+    A part that gives no ranking, for example a judge that does not fit the budget, is left out, and
+    ``Ranking.problems`` says so. With ``gate`` the weights depend on the prompt: a mixture of experts (Jacobs et al.
+    1991). The gate is your function, for example a classifier of prompts.
 
     Args:
         rankers: Rankers, or their names.
-        weights: One for each ranker; a negative one reverses its ranker. Default: all equal.
+        weights: One for each ranker; a negative one reverses its ranker, 0 leaves it out. Default: all 1.
         gate: Chooses the weights for each prompt, instead of ``weights``.
-        temperature: Divides the margin between the first two before the sigmoid of the confidence.
+        temperature: Divides the sum of the log-odds, for the confidence; above 1 if the parts are surer together than
+            they should be.
         name: Shown in results.
 
     Raises:
@@ -38,9 +45,15 @@ class CombinedRanker:
     Examples:
         >>> from blender_core.testing import FakeRanker
         >>> exclaims = FakeRanker(lambda text: text.count("!"))
-        >>> CombinedRanker([exclaims, "longest"], weights=[3.0, 1.0]).rank("?", ["a!", "b", "ccc"]).order
+        >>> ranking = CombinedRanker([exclaims, "longest"], weights=[3.0, 1.0]).rank("?", ["a!", "b", "ccc"])
+        >>> ranking.order
         (0, 2, 1)
+        >>> {name: [round(value, 2) for value in said] for name, said in ranking.evidence.items()}
+        {'fake': [2.0, -1.0, -1.0], 'longest': [0.0, -0.5, 0.5]}
     """
+
+    reads_conversations = True
+    """Parts that read conversations get the turns."""
 
     def __init__(
         self,
@@ -62,11 +75,11 @@ class CombinedRanker:
         self._temperature = temperature
         self.name = name
         try:
-            self._weights = self._shares([1.0] * len(self._rankers) if weights is None else weights)
+            self._weights = self._checked([1.0] * len(self._rankers) if weights is None else weights)
         except RankerError as error:
             raise ConfigurationError(str(error)) from error
 
-    def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
+    def rank(self, prompt: str | Prompt, candidates: Sequence[str]) -> Ranking:
         """Rank by the weighted sum; see ``Ranker.rank``.
 
         Raises:
@@ -75,53 +88,101 @@ class CombinedRanker:
         distinct = distinct_candidates(candidates)
         if not distinct.texts:
             return Ranking.from_scores(distinct.spread_scores([]), ranker=self.name)
-        weights = self._weights if self._gate is None else self._shares(self._gate(prompt, distinct.texts))
+        text = prompt if isinstance(prompt, str) else prompt.text
+        weights = self._weights if self._gate is None else self._checked(self._gate(text, distinct.texts))
         total = [0.0] * len(candidates)
         cut: dict[int, int] = {}
+        evidence: dict[str, list[float]] = {}
+        reasons: list[str] = []
+        problems: list[str] = []
         for ranker, weight in zip(self._rankers, weights, strict=True):
             if weight == 0.0:
                 continue
-            # all candidates, not the distinct ones: consensus rankers count copies as votes
-            ranking = ranker.rank(prompt, candidates)
-            for index, score in enumerate(_standardised(ranking.scores, distinct.positions)):
-                total[index] += weight * score
+            try:
+                # all candidates, not the distinct ones: consensus rankers count copies as votes
+                ranking = ranker.rank(prompt_for(ranker, prompt), candidates)
+            except RankerError as error:
+                problems.append(f"{ranker.name} was left out: {error}")
+                continue
+            said = [weight * value for value in _log_odds(ranking, distinct.positions)]
+            total = [sum(pair) for pair in zip(total, said, strict=True)]
+            evidence[self._unique(ranker.name, evidence)] = said
+            reasons.extend(ranking.reasons)
+            problems.extend(ranking.problems)
             for index, tokens in ranking.cut.items():
                 cut[index] = max(tokens, cut.get(index, 0))
+        if not evidence:
+            raise RankerError(f"no part of {self.name} gave a ranking: {'; '.join(problems)}")
         scores = [
             # rounded, so that equal sums tie
             -math.inf if position is None else round(score, 9)
             for score, position in zip(total, distinct.positions, strict=True)
         ]
-        return Ranking.from_scores(scores, ranker=self.name, temperature=self._temperature, cut=cut)
+        return Ranking.from_scores(
+            scores,
+            ranker=self.name,
+            temperature=self._temperature,
+            cut=cut,
+            evidence={name: [value / self._temperature for value in said] for name, said in evidence.items()},
+            reasons=reasons,
+            problems=problems,
+        )
 
-    def _shares(self, weights: Sequence[float]) -> tuple[float, ...]:
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weight of each ranker by its name; empty if a gate chooses them."""
+        if self._gate is not None:
+            return {}
+        weights: dict[str, float] = {}
+        for ranker, weight in zip(self._rankers, self._weights, strict=True):
+            weights[self._unique(ranker.name, weights)] = weight
+        return weights
+
+    @property
+    def named_members(self) -> tuple[str, ...]:
+        """Names of the members of the blend that its parts need."""
+        return tuple(name for ranker in self._rankers for name in getattr(ranker, "named_members", ()))
+
+    @property
+    def needs_members(self) -> int:
+        """Members of the blend that its parts need."""
+        return max(getattr(ranker, "needs_members", 0) for ranker in self._rankers)
+
+    @staticmethod
+    def _unique(name: str, taken: Mapping[str, object]) -> str:
+        places = (name if place == 1 else f"{name}#{place}" for place in itertools.count(1))
+        return next(each for each in places if each not in taken)
+
+    def _checked(self, weights: Sequence[float]) -> tuple[float, ...]:
         values = tuple(float(weight) for weight in weights)
-        size = math.fsum(map(abs, values))
-        if len(values) != len(self._rankers) or not math.isfinite(size) or size == 0.0:
+        if len(values) != len(self._rankers) or not all(map(math.isfinite, values)) or not any(values):
             raise RankerError(
                 f"the weights {list(values)} do not fit {len(self._rankers)} rankers; give one finite number for each, "
                 "not all zero"
             )
-        return tuple(value / size for value in values)
+        return values
 
     def __repr__(self) -> str:
-        inner = ", ".join(ranker.name for ranker in self._rankers)
-        return f"CombinedRanker({inner})"
+        if self._gate is not None:
+            return f"CombinedRanker({', '.join(ranker.name for ranker in self._rankers)}, gate={self._gate!r})"
+        return f"CombinedRanker({' + '.join(f'{weight:g} * {name}' for name, weight in self.weights.items())})"
 
 
-def _standardised(scores: Sequence[float], positions: Sequence[int | None]) -> list[float]:
-    """Scale to mean 0 and deviation 1; a score that is not finite becomes the lowest."""
+def _log_odds(ranking: Ranking, positions: Sequence[int | None]) -> list[float]:
+    """Differences to the mean in logits; a score that is not finite becomes the lowest, a blank is ``nan``."""
     first: dict[int, float] = {}
-    for position, score in zip(positions, scores, strict=True):
+    for position, score in zip(positions, ranking.scores, strict=True):
         if position is not None:
             # copies share the score of the first, even if a ranker scores them differently
             first.setdefault(position, score)
     finite = [score for score in first.values() if math.isfinite(score)]
     mean = math.fsum(finite) / len(finite) if finite else 0.0
-    deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in finite) / len(finite)) if finite else 0.0
-    # a deviation that comes from rounding counts as none
-    if deviation <= 1e-12 * max(1.0, abs(mean)):
-        deviation = math.inf
-    lowest = min(((score - mean) / deviation for score in finite), default=0.0)
+    spread = max(map(abs, (score - mean for score in finite)), default=0.0)
+    # a spread that comes from rounding counts as none
+    scale = math.inf if spread <= 1e-12 * max(1.0, abs(mean)) else ranking.logit_scale
+    lowest = min(((score - mean) / scale for score in finite), default=0.0)
     shared = [math.nan if position is None else first[position] for position in positions]
-    return [(score - mean) / deviation if math.isfinite(score) else lowest for score in shared]
+    return [
+        math.nan if position is None else (score - mean) / scale if math.isfinite(score) else lowest
+        for score, position in zip(shared, positions, strict=True)
+    ]

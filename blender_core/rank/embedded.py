@@ -271,9 +271,7 @@ class EmbeddedRanker:
 
     def _encode(self, text: str) -> list[int]:
         stop_if_given_up()
-        # surrogates cannot be encoded as UTF-8 and would make the tokenizer fail
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        return token_ids(self._tokenizer, clean)
+        return token_ids(self._tokenizer, text)
 
     def _forward(self, row: SegmentedText) -> float:
         import numpy as np

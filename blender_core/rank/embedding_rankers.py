@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
-from blender_core.models.text_encoder import Encode, unit_vectors
+from blender_core.models.text_encoder import TextEncoder, unit_vectors
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.ranking import Ranking
 
@@ -22,9 +23,9 @@ class BiEncoderRanker:
     Similar is not correct: an encoder that was not trained on answers prefers those that repeat the prompt.
 
     Args:
-        encode: Takes texts, returns an array ``[n, size]``: a ``TextEncoder``, ``SentenceTransformer.encode``, or your
-            own function. It must be safe to call from several threads.
-        encode_prompt: The same for prompts, if they need another prefix or model. Default: ``encode``.
+        encoder: Any encoder that `TextEncoder` takes: a hub name, a ``SentenceTransformer``, an embedding model of
+            LangChain or LlamaIndex, a function. Default: the one in the package. The prompt is encoded as a query,
+            the candidates as documents, so that an encoder uses its own instructions.
         name: Shown in results.
 
     Examples:
@@ -34,9 +35,8 @@ class BiEncoderRanker:
         1
     """
 
-    def __init__(self, encode: Encode, *, encode_prompt: Encode | None = None, name: str = "bi-encoder") -> None:
-        self._encode = encode
-        self._encode_prompt = encode_prompt
+    def __init__(self, encoder: Any = None, *, name: str = "bi-encoder") -> None:
+        self._encoder = TextEncoder(encoder)
         self.name = name
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
@@ -47,12 +47,8 @@ class BiEncoderRanker:
         distinct = distinct_candidates(candidates)
         if not distinct.texts:
             return Ranking.from_scores(distinct.spread_scores([]), ranker=self.name)
-        if self._encode_prompt is None:
-            vectors = unit_vectors(self._encode, [prompt, *distinct.texts])
-            source, answers = vectors[0], vectors[1:]
-        else:
-            source = unit_vectors(self._encode_prompt, [prompt])[0]
-            answers = unit_vectors(self._encode, distinct.texts)
+        source = unit_vectors(self._encoder.queries([prompt]))[0]
+        answers = unit_vectors(self._encoder.documents(distinct.texts))
         # rounded, so that scores that differ only by the order of summing tie
         scores = [round(float(score), 9) for score in answers @ source]
         return Ranking.from_scores(
@@ -69,8 +65,7 @@ class EmbeddingConsensusRanker:
     An answer that several members gave counts once for each of them. Two different candidates always tie.
 
     Args:
-        encode: Takes texts, returns an array ``[n, size]``: a ``TextEncoder``, ``SentenceTransformer.encode``, or your
-            own function. It must be safe to call from several threads.
+        encoder: Any encoder that `TextEncoder` takes. Default: the one in the package.
         name: Shown in results.
 
     Examples:
@@ -80,8 +75,8 @@ class EmbeddingConsensusRanker:
         2
     """
 
-    def __init__(self, encode: Encode, *, name: str = "embedding-consensus") -> None:
-        self._encode = encode
+    def __init__(self, encoder: Any = None, *, name: str = "embedding-consensus") -> None:
+        self._encoder = TextEncoder(encoder)
         self.name = name
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
@@ -94,7 +89,7 @@ class EmbeddingConsensusRanker:
         distinct = distinct_candidates(candidates)
         if len(distinct.texts) < 2:
             return Ranking.from_scores(distinct.spread_scores([0.0] * len(distinct.texts)), ranker=self.name)
-        vectors = unit_vectors(self._encode, distinct.texts)
+        vectors = unit_vectors(self._encoder(distinct.texts))
         copies = Counter(position for position in distinct.positions if position is not None)
         weights = np.array([copies[index] for index in range(len(distinct.texts))], dtype=np.float64)
         similarity = vectors @ vectors.T

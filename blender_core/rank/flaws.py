@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from blender_core.text.language import foreign_language
@@ -102,20 +103,14 @@ def _moved(ranking: Ranking, moves: Sequence[float]) -> Ranking:
             tuple(logit + moves[row] - moves[column] for column, logit in enumerate(logits))
             for row, logits in enumerate(comparisons)
         )
-    moved = Ranking.from_scores(
-        [score + move for score, move in zip(ranking.scores, moves, strict=True)],
-        ranker=ranking.ranker,
-        comparisons=comparisons,
-        temperature=ranking.temperature,
-        cut=ranking.cut,
+    moved = ranking.rescored(
+        [score + move for score, move in zip(ranking.scores, moves, strict=True)], comparisons=comparisons
     )
     if moved.order[:2] == ranking.order[:2] and len({moves[index] for index in moved.order[:2]}) == 1:
         confidence = ranking.confidence
     else:
         confidence = direct_confidence(moved, ranking.logit_scale)
-    return Ranking(
-        moved.order, moved.scores, moved.ranker, confidence, moved.comparisons, moved.ties, moved.cut, moved.temperature
-    )
+    return replace(moved, confidence=confidence)
 
 
 def _flaw(prompt: Prompt, answer: Answer) -> Flaw:

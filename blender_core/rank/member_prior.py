@@ -384,8 +384,9 @@ class MemberPrior:
                 tuple(fit.trust * value + moved[i] - moved[j] for j, value in enumerate(row))
                 for i, row in enumerate(comparisons)
             )
-        return Ranking.from_scores(
-            scores, ranker=ranking.ranker, comparisons=comparisons, temperature=unit, cut=ranking.cut
+        evidence = {name: [fit.trust * value for value in values] for name, values in ranking.evidence.items()}
+        return ranking.rescored(
+            scores, comparisons=comparisons, temperature=unit, evidence={**evidence, "prior": shifts}
         )
 
     def to_dict(self) -> dict[str, Any]:

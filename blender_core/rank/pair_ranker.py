@@ -444,7 +444,12 @@ class PairRanker:
         request = self._encode(prompt, candidates)
         distinct = request.distinct
         if not distinct.texts:
-            return Ranking.from_scores(distinct.spread_scores([]), ranker=self._name, cut=request.cut)
+            return Ranking.from_scores(
+                distinct.spread_scores([]),
+                ranker=self._name,
+                temperature=self._settings.temperature,
+                cut=request.cut,
+            )
         # both orders cancel the bias, so nothing is subtracted
         run = partial(self._run, request, bias=0.0 if self._settings.both_orders else self._settings.position_bias)
         if self._settings.aggregation == "bubble":
@@ -457,6 +462,7 @@ class PairRanker:
             distinct.spread_scores(scores),
             ranker=self._name,
             comparisons=distinct.spread_matrix(symmetrise(ordered)),
+            temperature=self._settings.temperature,
             cut=request.cut,
         )
         return replace(ranking, confidence=direct_confidence(ranking, self._settings.temperature))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
 
-__all__ = ["Ranker"]
+__all__ = ["Ranker", "prompt_for"]
 
 
 @runtime_checkable
@@ -15,7 +16,8 @@ class Ranker(Protocol):
     """Orders the candidate answers to one prompt.
 
     A ranker is a plain synchronous object that may be called from several threads at once. The engine calls
-    it in a thread, within the deadline. Any object with a ``name`` and this method is a ranker.
+    it in a thread, within the deadline. Any object with a ``name`` and this method is a ranker. One with the attribute
+    ``reads_conversations = True`` gets the `Prompt` with its turns in place of a text.
 
     Examples:
         >>> class Shortest:
@@ -46,3 +48,24 @@ class Ranker(Protocol):
         Raises:
             RankerError: No ranking could be made.
         """
+
+
+def prompt_for(ranker: Ranker, prompt: str | Prompt) -> Any:
+    r"""Give a prompt the form that a ranker reads.
+
+    Args:
+        ranker: The ranker.
+        prompt: A text or a conversation.
+
+    Returns:
+        The conversation, if the ranker has ``reads_conversations``; else one text.
+
+    Examples:
+        >>> class Shortest:
+        ...     name = "shortest"
+        >>> prompt_for(Shortest(), Prompt.of([("user", "Hi"), ("assistant", "Hello"), ("user", "Bye")]))
+        'User: Hi\nAssistant: Hello\nUser: Bye'
+    """
+    if isinstance(prompt, str) or getattr(ranker, "reads_conversations", False):
+        return prompt
+    return prompt.text

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blender_core.errors import ConfigurationError
+from blender_core.models.hub import checkpoint_config, is_repository
 from blender_core.rank.protocol import Ranker
+from blender_core.runtime.extras import require_installed
 
-__all__ = ["RANKER_NAMES", "check_ranker", "resolve_ranker"]
+__all__ = ["RANKER_NAMES", "check_members", "check_ranker", "resolve_ranker"]
 
 
 def _embedded() -> Ranker:
@@ -19,16 +21,40 @@ def _embedded() -> Ranker:
     return EmbeddedRanker.load()
 
 
+def _behind_http(address: str) -> Ranker:
+    from blender_core.rank.http_ranker import HTTPRanker
+
+    return HTTPRanker.parse(address)
+
+
 def _consensus() -> Ranker:
     from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 
     return LexicalConsensusRanker()
 
 
+def _bi_encoder() -> Ranker:
+    from blender_core.rank.embedding_rankers import BiEncoderRanker
+
+    return BiEncoderRanker()
+
+
+def _embedding_consensus() -> Ranker:
+    from blender_core.rank.embedding_rankers import EmbeddingConsensusRanker
+
+    return EmbeddingConsensusRanker()
+
+
 def _longest() -> Ranker:
     from blender_core.rank.baselines import LongestRanker
 
     return LongestRanker()
+
+
+def _peers() -> Ranker:
+    from blender_core.rank.peers import PeerRanker
+
+    return PeerRanker()
 
 
 def _random() -> Ranker:
@@ -43,13 +69,22 @@ def _reward_head() -> Ranker:
     return RewardHeadRanker.load()
 
 
+# what the name of a ranker behind HTTP begins with
+_SCHEMES = ("http://", "https://")
+
 _MAKERS: dict[str, Callable[[], Ranker]] = {
+    "bi-encoder": _bi_encoder,
     "consensus": _consensus,
     "embedded": _embedded,
+    "embedding-consensus": _embedding_consensus,
     "longest": _longest,
+    "peers": _peers,
     "random": _random,
     "reward-head": _reward_head,
 }
+
+# "judge:" and the name of a member of the blend
+_JUDGE = "judge:"
 
 RANKER_NAMES: tuple[str, ...] = tuple(sorted(_MAKERS))
 
@@ -57,19 +92,26 @@ RANKER_NAMES: tuple[str, ...] = tuple(sorted(_MAKERS))
 def resolve_ranker(ranker: Ranker | str) -> Ranker:
     """Find a ranker by name; return a ranker object unchanged.
 
-    A named ranker is loaded once in a process and shared, because rankers keep no state between calls.
+    A named ranker is loaded once in a process and shared, because rankers keep no state between calls. The address of
+    an endpoint that ranks, as ``"URL"`` or ``"URL:MODEL"``, is a name, too: of an ``HTTPRanker``.
 
     Args:
         ranker: A ranker; ``"embedded"`` (the shipped cross-encoder), ``"reward-head"`` (a head on a small language
-            model, needs torch), ``"consensus"`` (word overlap and final answers), ``"longest"`` or ``"random"``
-            (baselines). Or the folder of an exported ranker or reward head, or the path or hub name of a PairRanker
-            checkpoint such as ``"llm-blender/PairRM"``.
+            model, needs torch), ``"consensus"`` (word overlap and final answers), ``"embedding-consensus"`` (agreement
+            in meaning), ``"bi-encoder"`` (likeness to the prompt), ``"longest"`` or ``"random"`` (baselines),
+            ``"peers"`` (the members of a blend judge each other), or ``"judge:<member>"`` (one of them judges). Or the
+            folder of an exported ranker or reward head. Or the folder or hub name of a reward model such as
+            ``"Skywork/Skywork-Reward-V2-Qwen3-0.6B"``, or of a PairRanker such as ``"llm-blender/PairRM"``; its
+            ``config.json`` says which.
 
     Returns:
         The ranker.
 
     Raises:
+        CheckpointError: No ranker reads this checkpoint.
         ConfigurationError: Neither a ranker nor a known name.
+        DownloadError: The repository cannot be downloaded.
+        MissingExtraError: The ranker needs a package that is not installed.
 
     Examples:
         >>> resolve_ranker("consensus").rank("Capital of France?", ["Paris", "Paris!", "Rome"]).best in (0, 1)
@@ -84,24 +126,62 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
 
 
 def check_ranker(ranker: Ranker | str) -> None:
-    """Reject an invalid ranker, without loading anything.
+    """Reject a ranker that can never work, without loading weights or asking the hub.
 
     Args:
         ranker: A ranker, a name, or a checkpoint's path or hub name.
 
     Raises:
+        CheckpointError: A folder holds no checkpoint that a ranker reads.
         ConfigurationError: Neither a ranker nor a known name.
+        MissingExtraError: The ranker needs torch, which is not installed.
     """
+    if isinstance(ranker, str) and ranker.startswith(_SCHEMES):
+        _behind_http(ranker)
+        return
     if isinstance(ranker, str):
-        if ranker not in _MAKERS and "/" not in ranker and not (ranker and Path(ranker).is_dir()):
+        if ranker.startswith(_JUDGE) and ranker != _JUDGE:
+            return
+        folder = bool(ranker) and Path(ranker).is_dir()
+        if ranker not in _MAKERS and not folder and not is_repository(ranker):
             raise ConfigurationError(
-                f"no ranker is called {ranker!r}; use one of {', '.join(RANKER_NAMES)}, or a checkpoint's path or "
-                "hub name"
+                f"no ranker is called {ranker!r}, and there is no such folder; use one of {', '.join(RANKER_NAMES)}, "
+                "judge:<member>, or a checkpoint's path or hub name"
             )
+        if ranker == "reward-head" or (ranker not in _MAKERS and not _has(ranker, "ranker.json")):
+            for module in ("torch", "transformers"):
+                require_installed(module, feature=f"ranker={ranker!r}", extra="torch")
+        if folder and not (_has(ranker, "ranker.json") or _has(ranker, "reward_head.json")):
+            _kind(ranker)
     elif not isinstance(ranker, Ranker):
         raise ConfigurationError(
             f"ranker is {type(ranker).__name__}; use one of {', '.join(RANKER_NAMES)}, a checkpoint's path or hub "
             "name, or an object with a name and rank(prompt, candidates)"
+        )
+
+
+def check_members(ranker: object, names: Sequence[str]) -> None:
+    """Refuse a ranker that needs members which a blend does not have; nothing is loaded.
+
+    Args:
+        ranker: A ranker that passed ``check_ranker``, or its name.
+        names: Names of the members.
+
+    Raises:
+        ConfigurationError: It names another member, or needs more of them.
+    """
+    if isinstance(ranker, str) and (ranker == "peers" or ranker.startswith(_JUDGE)):
+        ranker = resolve_ranker(ranker)
+    missing = [name for name in getattr(ranker, "named_members", ()) if name not in names]
+    if missing:
+        raise ConfigurationError(
+            f"no member is called {missing[0]!r} that could judge: the members are {', '.join(names)}"
+        )
+    needed = getattr(ranker, "needs_members", 0)
+    if len(names) < needed:
+        raise ConfigurationError(
+            f"{getattr(ranker, 'name', ranker)} needs {needed} members and there are {len(names)}: each judges two "
+            'answers of others; use ranker="judge:<member>", or add members'
         )
 
 
@@ -112,16 +192,52 @@ def _lock_of(_name: str) -> threading.Lock:
 
 @functools.lru_cache(maxsize=8)
 def _named(name: str) -> Ranker:
+    if name.startswith(_SCHEMES):
+        return _behind_http(name)
     if name in _MAKERS:
         return _MAKERS[name]()
-    if (Path(name) / "ranker.json").is_file():
+    if name.startswith(_JUDGE):
+        from blender_core.rank.llm_judge import LLMJudge
+
+        return LLMJudge(name.removeprefix(_JUDGE))
+    if _has(name, "ranker.json"):
         from blender_core.rank.embedded import EmbeddedRanker
 
         return EmbeddedRanker.load(name)
-    if (Path(name) / "reward_head.json").is_file():
+    if _has(name, "reward_head.json"):
         from blender_core.rank.reward_head import RewardHeadRanker
 
         return RewardHeadRanker.load(name)
+    return _kind(name)(name)
+
+
+def _has(name: str, file: str) -> bool:
+    return (Path(name) / file).is_file()
+
+
+def _kind(name: str) -> Callable[[str], Ranker]:
+    """Choose what loads a checkpoint, by its config.
+
+    Raises:
+        CheckpointError: Nothing does.
+    """
+    from blender_core.rank.cross_encoder import check_one_logit
+    from blender_core.rank.pairrm.settings import is_pair_ranker
+
+    config = checkpoint_config(name)
+    if is_pair_ranker(config):
+        return _pair_ranker
+    check_one_logit(config, name)
+    return _cross_encoder
+
+
+def _pair_ranker(name: str) -> Ranker:
     from blender_core.rank.pair_ranker import PairRanker
 
     return PairRanker.from_pretrained(name)
+
+
+def _cross_encoder(name: str) -> Ranker:
+    from blender_core.rank.cross_encoder import CrossEncoderRanker
+
+    return CrossEncoderRanker.from_pretrained(name, name=Path(name).resolve().name)

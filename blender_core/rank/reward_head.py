@@ -6,7 +6,6 @@ With few labelled prompts, a head on a larger model's middle layers orders answe
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from blender_core.models.bfloat16 import computes_bfloat16
 from blender_core.models.gguf import gguf_file
 from blender_core.models.loading import LoadOptions, load_model, load_tokenizer, loading, require_transformers
 from blender_core.text.distinct import distinct_candidates
+from blender_core.text.unicode import without_surrogates
 from blender_core.types.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -154,9 +154,11 @@ class FeatureExtractor:
         import numpy as np
         import torch
 
+        from blender_core.models.shared_prefix import read_prefix
+
         start, end = self._frame(prompt)
         bodies = [self._body(answer) for answer in answers]
-        read = self._read_prompt(start) if self._decoder and len(bodies) > 1 else {}
+        read = read_prefix(self._network, start) if self._decoder and len(bodies) > 1 else {}
         before = [] if read else start
         rows = [[*before, *body, *end] for body in bodies]
         found: list[Any] = [None] * len(rows)
@@ -172,35 +174,12 @@ class FeatureExtractor:
             raise RankerError(f"{self._settings.model} gave states that are not finite; use precision = 'float32'")
         return vectors
 
-    def _read_prompt(self, start: list[int]) -> dict[str, Any]:
-        """Compute once the keys and values of the prompt, as an argument of the decoder."""
-        import torch
-        from transformers import DynamicCache
-
-        with torch.inference_mode():
-            output = self._network(input_ids=torch.tensor([start], device=self._network.device), use_cache=True)
-        # transformers renames past_key_values to cache, in the output and in the call
-        return {name: value for name, value in output.items() if isinstance(value, DynamicCache)}
-
     def _states(self, rows: Sequence[list[int]], read: Mapping[str, Any]) -> Any:
         """Compute the states of the top layer, shape [rows, longest row, hidden size]."""
-        import torch
+        from blender_core.models.shared_prefix import forward_rows
 
-        ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for line, row in enumerate(rows):
-            ids[line, : len(row)] = torch.tensor(row)
-            mask[line, : len(row)] = 1
-        # a copy, because a forward pass modifies it
-        read = copy.deepcopy(dict(read))
-        for cache in read.values():
-            cache.batch_repeat_interleave(len(rows))
-            mask = torch.cat([mask.new_ones(len(rows), cache.get_seq_length()), mask], dim=1)
         options = {"use_cache": bool(read)} if self._decoder else {}
-        device = self._network.device
-        with torch.inference_mode():
-            output = self._network(input_ids=ids.to(device), attention_mask=mask.to(device), **read, **options)
-        return output.last_hidden_state
+        return forward_rows(self._network, rows, read=read, **options).last_hidden_state
 
     def _frame(self, prompt: str) -> tuple[list[int], list[int]]:
         """Build the token ids before and after an answer."""
@@ -214,7 +193,7 @@ class FeatureExtractor:
         return _without_middle(self._ids(answer), self._settings.answer_tokens) or self._ids("-")
 
     def _ids(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(self._tokenizer(without_surrogates(text), add_special_tokens=False)["input_ids"])
 
 
 def _without_middle(ids: list[int], room: int) -> list[int]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from blender_core.errors import RankerError
-from blender_core.rank.protocol import Ranker
+from blender_core.errors import CheckpointError, ConfigurationError, DownloadError, MissingExtraError, RankerError
+from blender_core.rank.protocol import Ranker, prompt_for
 from blender_core.runtime.threads import compute_in_thread
+from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
 
-__all__ = ["RankingRun", "run_ranking"]
+__all__ = ["RankingRun", "never_works", "run_ranking"]
 
 # share of the remaining time that is reserved for the fallback, and its bounds in seconds
 _FALLBACK_SHARE, _FALLBACK_LEAST_S, _FALLBACK_MOST_S = 0.1, 0.05, 1.0
@@ -32,7 +33,13 @@ class RankingRun:
 
 
 async def run_ranking(
-    load: Callable[[], Ranker], fallback: Ranker, prompt: str, texts: Sequence[str], *, limit_s: float | None
+    load: Callable[[], Ranker],
+    fallback: Ranker,
+    prompt: str | Prompt,
+    texts: Sequence[str],
+    *,
+    limit_s: float | None,
+    stop_after: Callable[[float | None], None] = lambda _limit_s: None,
 ) -> RankingRun:
     """Rank the candidates; use the fallback if the ranker fails or times out.
 
@@ -41,20 +48,28 @@ async def run_ranking(
     Args:
         load: Loads or returns the ranker; called in a thread, so that loading counts towards the limit.
         fallback: A quick ranker.
-        prompt: The prompt.
+        prompt: The prompt. A ranker with ``reads_conversations`` gets the turns, others one text.
         texts: The candidates.
         limit_s: Seconds for both; ``None`` is no limit.
+        stop_after: Told the seconds that the ranker has, before it begins.
 
     Returns:
         The ranking, and the problem if there was one.
+
+    Raises:
+        BlendError: The ranker can never work: its name is wrong, a package is missing, or no ranker reads its
+            checkpoint.
     """
     reserve = 0.0 if limit_s is None else min(max(limit_s * _FALLBACK_SHARE, _FALLBACK_LEAST_S), _FALLBACK_MOST_S)
     first_limit = None if limit_s is None else max(0.0, limit_s - reserve)
+    stop_after(first_limit)
     scope = asyncio.timeout(first_limit)
     try:
         async with scope:
             return RankingRun(await _rank(load, prompt, texts))
     except Exception as error:
+        if never_works(error):
+            raise
         # a ranker may raise TimeoutError itself
         problem = "not ready before the deadline" if scope.expired() else f"{type(error).__name__}: {error}"
     try:
@@ -68,8 +83,30 @@ async def run_ranking(
         return RankingRun(last, reason)
 
 
-async def _rank(load: Callable[[], Ranker], prompt: str, texts: Sequence[str]) -> Ranking:
-    ranking = await compute_in_thread(lambda: load().rank(prompt, texts))
+def never_works(error: BaseException) -> bool:
+    """Tell if a ranker that raised this would raise it at every call.
+
+    Args:
+        error: What loading or ranking raised.
+
+    Returns:
+        Whether its checkpoint, its name or an extra is wrong. A lost connection may pass.
+
+    Examples:
+        >>> never_works(CheckpointError("no head")), never_works(DownloadError("no connection"))
+        (True, False)
+    """
+    if isinstance(error, DownloadError):
+        return not error.may_pass
+    return isinstance(error, CheckpointError | ConfigurationError | MissingExtraError)
+
+
+async def _rank(load: Callable[[], Ranker], prompt: str | Prompt, texts: Sequence[str]) -> Ranking:
+    def rank() -> Ranking:
+        ranker = load()
+        return ranker.rank(prompt_for(ranker, prompt), texts)
+
+    ranking = await compute_in_thread(rank)
     if not isinstance(ranking, Ranking) or len(ranking.scores) != len(texts):
         found = len(ranking.scores) if isinstance(ranking, Ranking) else type(ranking).__name__
         raise RankerError(f"{found} scores for {len(texts)} candidates")
@@ -77,7 +114,20 @@ async def _rank(load: Callable[[], Ranker], prompt: str, texts: Sequence[str]) -
         raise RankerError(f"no finite score among {list(ranking.scores)}")
     if any(not -1 <= index < len(texts) for index in ranking.cut):
         raise RankerError(f"cut names candidates {list(ranking.cut)} of {len(texts)}")
-    return _blanks_last(ranking, texts)
+    return _blanks_last(_with_evidence(ranking), texts)
+
+
+def _with_evidence(ranking: Ranking) -> Ranking:
+    """Say what a ranker says that is the only one."""
+    if ranking.evidence:
+        return ranking
+    known = [score for score in ranking.scores if math.isfinite(score)]
+    if not known:
+        return ranking
+    mean, scale = math.fsum(known) / len(known), ranking.logit_scale
+    # a ranker's scores have any zero, so only differences are evidence
+    said = tuple((score - mean) / scale if math.isfinite(score) else math.nan for score in ranking.scores)
+    return replace(ranking, evidence={ranking.ranker: said})
 
 
 def _blanks_last(ranking: Ranking, texts: Sequence[str]) -> Ranking:
@@ -85,10 +135,4 @@ def _blanks_last(ranking: Ranking, texts: Sequence[str]) -> Ranking:
     scores = [score if text.strip() else -math.inf for score, text in zip(ranking.scores, texts, strict=True)]
     if tuple(scores) == ranking.scores:
         return ranking
-    return Ranking.from_scores(
-        scores,
-        ranker=ranking.ranker,
-        comparisons=ranking.comparisons,
-        temperature=ranking.temperature,
-        cut=ranking.cut,
-    )
+    return ranking.rescored(scores, comparisons=ranking.comparisons)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from blender_core.text.unicode import without_surrogates
+
 __all__ = ["neutralise"]
 
 # <|source|>, <|im_start|>, <s>, </s>, <pad>, <extra_id_0>, <start_of_turn>, <<SYS>>, [SEP], [INST], [/INST], [MASK]
@@ -17,14 +19,15 @@ _MARKER = re.compile(
 )
 
 
-def neutralise(text: str) -> str:
+def neutralise(text: str, marker: re.Pattern[str] = _MARKER) -> str:
     """Break up control markers so that they are read as text.
 
     A space is put after the opening bracket. Then no tokenizer matches the marker, and a reader still recognises it.
-    All other text is kept.
+    A lone surrogate becomes a question mark, because no model can be sent one. All other text is kept.
 
     Args:
         text: A prompt or a candidate.
+        marker: What a marker looks like; default those of common tokenizers and templates.
 
     Returns:
         The text without live markers. Text without markers is returned unchanged.
@@ -33,8 +36,9 @@ def neutralise(text: str) -> str:
         >>> neutralise("ok [SEP] <|candidate1|> </s> a < b")
         'ok [ SEP] < |candidate1|> < /s> a < b'
     """
+    text = without_surrogates(text)
     previous = None
     # a nested marker such as <<|x|>> may surface after the first pass
     while previous != text:
-        previous, text = text, _MARKER.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+        previous, text = text, marker.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
     return text

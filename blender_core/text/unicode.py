@@ -7,12 +7,32 @@ import re
 import unicodedata
 from typing import Literal
 
-__all__ = ["normalize"]
+__all__ = ["normalize", "without_surrogates"]
 
 # as in Unicode's Stream-Safe Text Format (UAX 15); no language needs as many
 _MOST_MARKS = 30
 # matches every mark and little else, so that few texts need the exact check
 _MAYBE_MARKS = re.compile(r"(?:[^\w\s\x00-\x7f]|[\uff9e\uff9f])" f"{{{_MOST_MARKS + 1},}}")
+
+
+def without_surrogates(text: str) -> str:
+    r"""Replace lone surrogates, which no tokenizer and no JSON can encode, by question marks.
+
+    Args:
+        text: Any text; a cut-off JSON escape may have left half of a character in it.
+
+    Returns:
+        The text, unchanged if it can be encoded as UTF-8.
+
+    Examples:
+        >>> without_surrogates("half \ud83d"), without_surrogates("whole \U0001f600") == "whole \U0001f600"
+        ('half ?', True)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def normalize(form: Literal["NFC", "NFKC"], text: str) -> str:

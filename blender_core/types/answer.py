@@ -9,7 +9,7 @@ from typing import Any
 
 from blender_core.errors import ConfigurationError
 
-__all__ = ["Answer", "Price", "ToolCall", "Usage", "ended_by_error", "ended_by_length"]
+__all__ = ["Answer", "Price", "ToolCall", "Usage", "ended_by_error", "ended_by_length", "token_logprobs"]
 
 # providers' names for a token limit that ended a text
 _LENGTH_REASONS = frozenset(
@@ -131,6 +131,8 @@ class Answer:
         has_other_content: Whether ``native`` holds other content: an image, audio, a file. Such an answer may
             have no text; it then ranks last.
         thoughts: What the model thought before it answered, as text; neither ranked nor fused.
+        logprobs: Each token with the likeliest tokens in its place and their log-probabilities, if the call asked for
+            them and the member gives them.
     """
 
     text: str
@@ -143,6 +145,7 @@ class Answer:
     native: Any = field(default=None, repr=False, compare=False)
     has_other_content: bool = field(default=False, repr=False)
     thoughts: str = field(default="", repr=False)
+    logprobs: tuple[tuple[str, Mapping[str, float]], ...] = field(default=(), repr=False, compare=False)
 
 
 def ended_by_length(finish_reason: str | None) -> bool:
@@ -169,6 +172,40 @@ def ended_by_error(finish_reason: str | None) -> bool:
         (True, False)
     """
     return _plain_reason(finish_reason) == "error"
+
+
+def token_logprobs(content: Any) -> tuple[tuple[str, Mapping[str, float]], ...]:
+    """Read log-probabilities in the form of the OpenAI chat API, as objects or dictionaries.
+
+    Args:
+        content: The ``content`` of its ``logprobs``: a list of tokens.
+
+    Returns:
+        Each token with its likeliest alternatives; empty if it cannot be read.
+
+    Examples:
+        >>> token_logprobs([{"token": "A", "logprob": -0.1, "top_logprobs": [{"token": "B", "logprob": -2.5}]}])
+        (('A', {'A': -0.1, 'B': -2.5}),)
+    """
+    read = []
+    for entry in content if isinstance(content, list | tuple) else ():
+        others = _entry(entry, "top_logprobs")
+        pairs = [
+            (_entry(each, "token"), _entry(each, "logprob"))
+            for each in (entry, *(others if isinstance(others, list | tuple) else ()))
+        ]
+        known = {token: float(value) for token, value in pairs if isinstance(token, str) and _is_number(value)}
+        if isinstance(pairs[0][0], str):
+            read.append((pairs[0][0], known))
+    return tuple(read)
+
+
+def _entry(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _plain_reason(finish_reason: str | None) -> str:

@@ -67,6 +67,10 @@ class Ranking:
         cut: Candidate index -> number of tokens that did not fit the ranker's window (-1 is the prompt).
         temperature: Divides a margin in scores before the sigmoid that makes it a probability. Infinite if the scores
             say nothing about probabilities.
+        evidence: Who or what speaks for a candidate -> log-odds by candidate index, as they were weighed. ``nan`` if it
+            did not judge that one. Empty if the ranker does not say.
+        reasons: What judges gave as their reasons. ``[2]`` is the second candidate.
+        problems: What went wrong in parts, such as a judge that did not answer; empty if nothing did.
 
     Examples:
         >>> ranking = Ranking.from_scores([0.2, 1.5, 0.2], ranker="example")
@@ -82,6 +86,9 @@ class Ranking:
     ties: tuple[tuple[int, ...], ...] = ()
     cut: Mapping[int, int] = field(default_factory=dict)
     temperature: float = 1.0
+    evidence: Mapping[str, tuple[float, ...]] = field(default_factory=dict, repr=False, compare=False)
+    reasons: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if sorted(self.order) != list(range(len(self.scores))):
@@ -100,6 +107,9 @@ class Ranking:
         confidence: float | None = None,
         temperature: float = 1.0,
         cut: Mapping[int, int] | None = None,
+        evidence: Mapping[str, Sequence[float]] | None = None,
+        reasons: Sequence[str] = (),
+        problems: Sequence[str] = (),
     ) -> Ranking:
         """Order candidates by score; equal scores keep their input order and are reported as ties.
 
@@ -112,6 +122,9 @@ class Ranking:
             temperature: Divides the margin before the sigmoid; fitted on data if the ranker has one, infinite if its
                 scores say nothing about probabilities.
             cut: Tokens cut by candidate index.
+            evidence: Log-odds by source and candidate index.
+            reasons: Reasons of judges.
+            problems: What went wrong in parts.
 
         Returns:
             The ranking.
@@ -135,7 +148,66 @@ class Ranking:
             ties=ties,
             cut=dict(cut or {}),
             temperature=temperature,
+            evidence={name: tuple(map(float, values)) for name, values in (evidence or {}).items()},
+            reasons=tuple(reasons),
+            problems=tuple(problems),
         )
+
+    def rescored(
+        self,
+        scores: Sequence[float],
+        *,
+        comparisons: Sequence[Sequence[float]] | None = None,
+        temperature: float | None = None,
+        confidence: float | None = None,
+        evidence: Mapping[str, Sequence[float]] | None = None,
+    ) -> Ranking:
+        """Return a ranking by other scores that keeps the rest, such as ranker, cut and reasons.
+
+        Args:
+            scores: One number for each candidate.
+            comparisons: Matrix of logits that fits the scores.
+            temperature: As in ``from_scores``; default is that of this ranking.
+            confidence: As in ``from_scores``.
+            evidence: As in ``from_scores``; default is that of this ranking.
+
+        Returns:
+            The new ranking.
+
+        Examples:
+            >>> Ranking.from_scores([1.0, 2.0], ranker="example").rescored([3.0, 2.0]).order
+            (0, 1)
+        """
+        return Ranking.from_scores(
+            scores,
+            ranker=self.ranker,
+            comparisons=comparisons,
+            confidence=confidence,
+            temperature=self.temperature if temperature is None else temperature,
+            cut=self.cut,
+            evidence=self.evidence if evidence is None else evidence,
+            reasons=self.reasons,
+            problems=self.problems,
+        )
+
+    def preference(self, index: int, other: int) -> float:
+        """Turn a comparison into a probability.
+
+        Args:
+            index: A candidate.
+            other: Another candidate.
+
+        Returns:
+            The probability that the first is better, ``sigmoid(comparisons[index][other] / temperature)``; ``nan`` if
+            the two were not compared.
+
+        Examples:
+            >>> ranking = Ranking.from_scores([1, -1], ranker="x", comparisons=[[0, 2], [-2, 0]], temperature=2)
+            >>> round(ranking.preference(0, 1), 4)
+            0.7311
+        """
+        logit = math.nan if self.comparisons is None else self.comparisons[index][other] / self.logit_scale
+        return math.nan if math.isnan(logit) else 1.0 / (1.0 + math.exp(-min(max(logit, -700.0), 700.0)))
 
     @property
     def best(self) -> int:
@@ -185,6 +257,9 @@ class Ranking:
             "ties": [list(group) for group in self.ties],
             "cycles": [list(group) for group in self.cycles],
             "cut": {str(index): tokens for index, tokens in self.cut.items()},
+            "evidence": {name: [_finite(value) for value in values] for name, values in self.evidence.items()},
+            "reasons": list(self.reasons),
+            "problems": list(self.problems),
         }
 
     def _repr_html_(self) -> str:

@@ -49,6 +49,8 @@ class CandidateRecord:
             no answer can be used.
         flaw: What is wrong with the answer, whatever it says: ``"cut off"``, ``"repeats itself"``, or its language.
             Flawed answers rank last. ``None`` if nothing was found.
+        evidence: What each part of the ranking said about the answer, as log-odds: the ranker or its parts, and
+            ``"prior"`` for the member's strength. Empty if it was not ranked.
     """
 
     outcome: MemberOutcome
@@ -57,6 +59,7 @@ class CandidateRecord:
     fused: bool = False
     invalid: str | None = None
     flaw: str | None = None
+    evidence: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -102,6 +105,7 @@ class CandidateRecord:
             "fused": self.fused,
             "invalid": self.invalid,
             "flaw": self.flaw,
+            "evidence": dict(self.evidence),
             "latency_s": round(outcome.latency_s, 4),
             "attempts": outcome.attempts,
             "usage": None if outcome.usage is None else outcome.usage.to_dict(),
@@ -144,6 +148,9 @@ class BlendResult:
         fuser: Name of the fuser that wrote the text, if it is fused.
         fuser_usage: Tokens of the fuser, also if its text was refused; ``None`` if it was not asked or did not say.
         fuser_cost: Their cost, ``None`` if it is unknown.
+        ranker_usage: Tokens of the LLMs that judged: of the ranker, or of a measure of groundedness. ``None`` if none
+            was asked or none reported them.
+        ranker_cost: Their cost, ``None`` if it is unknown.
         cut: Tokens that did not fit a window: ``"ranker"`` or ``"fuser"`` -> candidate's member name or
             ``"prompt"`` -> tokens.
         fusion_refused: Why the best answer was kept instead of the text that the fuser wrote; ``None`` if no fusion was
@@ -172,6 +179,8 @@ class BlendResult:
     thoughts: str = field(default="", repr=False)
     fuser_usage: Usage | None = None
     fuser_cost: float | None = None
+    ranker_usage: Usage | None = None
+    ranker_cost: float | None = None
 
     @property
     def is_degraded(self) -> bool:
@@ -199,6 +208,8 @@ class BlendResult:
             "fuser": self.fuser,
             "fuser_usage": None if self.fuser_usage is None else self.fuser_usage.to_dict(),
             "fuser_cost": self.fuser_cost,
+            "ranker_usage": None if self.ranker_usage is None else self.ranker_usage.to_dict(),
+            "ranker_cost": self.ranker_cost,
             "timings_s": {stage: round(seconds, 4) for stage, seconds in self.timings.to_dict().items()},
             "usage": self.usage.to_dict(),
             "usage_known": self.usage_known,

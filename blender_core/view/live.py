@@ -15,6 +15,7 @@ from blender_core.events import (
     BlendEvent,
     FusionRejected,
     FusionStarted,
+    Judging,
     MemberAnswered,
     MemberFailed,
     MemberRetrying,
@@ -85,6 +86,8 @@ class LiveBlend:
                 self._outcomes[outcome.member] = outcome
                 if len(self._outcomes) == len(self._members):
                     self._stage = "ranking"
+            case Judging(ranker=ranker, done=done, calls=calls):
+                self._stage = f"{ranker} ranks: {done} of {calls}"
             case Ranked(ranking=ranking, members=members):
                 self._places = dict(zip(members, ranking.ranks, strict=True))
                 self._stage = ""
@@ -153,6 +156,9 @@ def watch_in_lines(console: Console) -> Callable[[BlendEvent], None]:
                 line = f"{member}: asked again in {wording.seconds(wait)}: {reason}"
             case MemberFailed(outcome=outcome):
                 line = f"{outcome.member}: {outcome.status.value}: {outcome.reason}"
+            case Judging(ranker=ranker, judge=str(judge), done=done, calls=calls, problem=problem):
+                failed = "" if problem is None else f", {judge} failed: {problem}"
+                line = f"{ranker} ranks: {done} of {calls}{failed}"
             case Ranked(best_member=best, ranking=ranking):
                 line = f"ranked by {ranking.ranker}: {best} is first"
             case FusionStarted(fuser=fuser, members=members):

@@ -203,8 +203,8 @@ def ranking_html(ranking: Ranking, names: Sequence[str] | None = None) -> str:
         names: Names of the candidates, by index; default ``candidate 0`` and so on.
 
     Returns:
-        One block of HTML. A cell of the heat map is ``sigmoid(logit)``, how likely its row beats its column;
-        rows and columns are ordered best first.
+        One block of HTML. A cell of the heat map is ``Ranking.preference``, how likely its row beats its column; rows
+        and columns are ordered best first.
 
     Examples:
         >>> "candidate 1" in ranking_html(Ranking.from_scores([0.1, 2.0], ranker="example"))
@@ -349,10 +349,7 @@ def _heat_map(ranking: Ranking, names: Sequence[str]) -> str:
     rows = []
     for place, row in zip(places, order, strict=True):
         cells = "".join(
-            _cell(ranking.comparisons[row][column], labels[row], labels[column], with_numbers)
-            if row != column
-            else "<td></td>"
-            for column in order
+            _cell(ranking, row, column, labels, with_numbers) if row != column else "<td></td>" for column in order
         )
         rows.append(f'<tr><th class="row">{labels[row]} &nbsp;{place}</th>{cells}</tr>')
     legend = _note("matrix", "percent: how likely the row is better than the column")
@@ -360,8 +357,10 @@ def _heat_map(ranking: Ranking, names: Sequence[str]) -> str:
     return f'<div class="{kind}"><table>{head}{"".join(rows)}</table></div>{legend}'
 
 
-def _cell(logit: float, row: str, column: str, with_number: bool) -> str:
-    probability = wording.sigmoid(logit)
+def _cell(ranking: Ranking, row_index: int, column_index: int, labels: Sequence[str], with_number: bool) -> str:
+    assert ranking.comparisons is not None
+    row, column, logit = labels[row_index], labels[column_index], ranking.comparisons[row_index][column_index]
+    probability = ranking.preference(row_index, column_index)
     if math.isnan(probability):
         return f'<td title="{row} and {column} were not compared">&middot;</td>'
     # green if the row wins, red if it loses, the page's own colour in between

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blender_core.cli.output import EXIT_CODES, console, reported, write_json
-from blender_core.errors import BlendError
 from blender_lab.cli.evaluate_blend import Encoder, MaxTokens, add_blend_command
 
 if TYPE_CHECKING:
@@ -32,7 +30,8 @@ def ranker(
         str,
         typer.Option(
             help="embedded, reward-head, consensus, longest, random, bi-encoder, embedding-consensus, a folder or hub "
-            "name of a trained ranker, cross-encoder:MODEL, mlm-scoring:MODEL or judge:URL:MODEL."
+            "name of a trained ranker, URL:MODEL of an endpoint that ranks, cross-encoder:MODEL, mlm-scoring:MODEL or "
+            "judge:URL:MODEL."
         ),
     ] = "embedded",
     sets: Annotated[
@@ -43,13 +42,11 @@ def ranker(
     encoder: Encoder = None,
     max_tokens: MaxTokens = None,
     embedding_consensus: Annotated[
-        bool | None,
+        bool,
         typer.Option(
-            "--embedding-consensus/--no-embedding-consensus",
-            help="Embedding consensus as a baseline on blend sets; needs torch, and fetches its encoder once (91 MB).",
-            show_default="if torch is installed",
+            "--embedding-consensus/--no-embedding-consensus", help="Embedding consensus as a baseline on blend sets."
         ),
-    ] = None,
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Write the numbers as JSON.")] = False,
 ) -> None:
     """Measure a ranker: accuracy on pair sets, score of the picked answer on blend sets."""
@@ -57,16 +54,17 @@ def ranker(
         from rich.text import Text
 
         from blender_lab.data_folder import data_folder
-        from blender_lab.evaluate.benchmark_rankers import benchmark_rankers
+        from blender_lab.evaluate.benchmark_rankers import EMBEDDING_CONSENSUS, benchmark_rankers
         from blender_lab.evaluate.ranker import evaluate_ranker
 
         folder = data_folder(data)
         measured = benchmark_rankers([ranker], encoder=encoder, max_tokens=max_tokens)[ranker]
         with console(stderr=True).status("") as status:
 
-            def agreement() -> Ranker | None:
-                status.update("text encoder of embedding consensus")
-                return _agreement(embedding_consensus, encoder, measured)
+            def agreement() -> Ranker:
+                if measured.name == EMBEDDING_CONSENSUS:
+                    return measured
+                return benchmark_rankers([EMBEDDING_CONSENSUS], encoder=encoder)[EMBEDDING_CONSENSUS]
 
             numbers = evaluate_ranker(
                 measured,
@@ -74,7 +72,7 @@ def ranker(
                 sets=sets,
                 limit=limit,
                 progress=lambda name: status.update(Text(name)),
-                embedding_consensus=agreement,
+                embedding_consensus=agreement if embedding_consensus else None,
             )
         if as_json:
             write_json(numbers.to_dict())
@@ -86,25 +84,6 @@ def ranker(
             out.print(numbers.pair_table(), "")
         if numbers.blends:
             out.print(numbers.blend_table())
-
-
-def _agreement(wanted: bool | None, encoder: str | None, measured: Ranker) -> Ranker | None:
-    """Embedding consensus; if nobody asked for it and something is missing, a line says so."""
-    from blender_lab.evaluate.benchmark_rankers import EMBEDDING_CONSENSUS, benchmark_rankers
-
-    if wanted is False or measured.name == EMBEDDING_CONSENSUS:
-        return None if wanted is False else measured
-    asked = wanted is True or encoder is not None
-    if not asked and importlib.util.find_spec("torch") is None:
-        typer.echo("blended-llm: no column embedding consensus: torch is not installed", err=True)
-        return None
-    try:
-        return benchmark_rankers([EMBEDDING_CONSENSUS], encoder=encoder)[EMBEDDING_CONSENSUS]
-    except (BlendError, OSError) as error:
-        if asked:
-            raise
-        typer.echo(f"blended-llm: no column embedding consensus: {error}", err=True)
-        return None
 
 
 add_blend_command(evaluate)

@@ -16,7 +16,7 @@ __all__ = ["Encoder", "MaxTokens", "add_blend_command"]
 
 Encoder = Annotated[
     str | None,
-    typer.Option(help="Text encoder of bi-encoder and embedding-consensus.", show_default="all-MiniLM-L6-v2"),
+    typer.Option(help="Text encoder of bi-encoder and embedding-consensus.", show_default="the one in the package"),
 ]
 """The option of every command that takes rankers by name."""
 
@@ -50,7 +50,8 @@ def blend(
         list[str] | None,
         typer.Option(
             help="embedded, reward-head, consensus, longest, random, bi-encoder, embedding-consensus, a folder or hub "
-            "name of a trained ranker, cross-encoder:MODEL, mlm-scoring:MODEL or judge:URL:MODEL; repeat it for more.",
+            "name of a trained ranker, URL:MODEL of an endpoint that ranks, cross-encoder:MODEL, mlm-scoring:MODEL or "
+            "judge:URL:MODEL; repeat it for more.",
             show_default="all that run without the hub",
         ),
     ] = None,

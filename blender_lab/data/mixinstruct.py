@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.text.unicode import without_surrogates
 
 __all__ = [
     "Gathered",
@@ -31,7 +32,6 @@ __all__ = [
     "joined_prompt",
     "prompt_text",
     "read_mix",
-    "without_surrogates",
     "write_mix",
 ]
 
@@ -59,22 +59,6 @@ def prompt_text(data: Mapping[str, Any]) -> str:
         half = error.object[error.start : error.start + 1]
         raise ConfigurationError(f"half a character, the lone surrogate {half!a}; remove it") from error
     return instruction
-
-
-def without_surrogates(text: str) -> str:
-    r"""A text that can be written as UTF-8.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The text with ``?`` for each lone surrogate.
-
-    Examples:
-        >>> without_surrogates("half a smile: \ud83d")
-        'half a smile: ?'
-    """
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def joined_prompt(instruction: str, input: str = "") -> str:

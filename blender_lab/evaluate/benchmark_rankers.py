@@ -16,13 +16,13 @@ EMBEDDING_CONSENSUS = "embedding-consensus"
 """The ranker of agreement in meaning."""
 
 ENCODER_RANKERS = ("bi-encoder", EMBEDDING_CONSENSUS)
-"""Rankers that need a text encoder."""
+"""Rankers that take another text encoder."""
 
-# a language model that reads every answer takes minutes for a benchmark: only on request
-_QUICK = tuple(name for name in RANKER_NAMES if name != "reward-head")
+# a language model that reads every answer takes minutes for a benchmark: only on request. Members judge in a blend only
+_QUICK = tuple(name for name in RANKER_NAMES if name not in ("peers", "reward-head"))
 
-# a verdict is one short line
-_VERDICT_TOKENS = 16
+# a short reason and a ranking
+_VERDICT_TOKENS = 256
 
 
 def _cross_encoder(model: str, max_tokens: int | None) -> Ranker:
@@ -73,7 +73,7 @@ def benchmark_rankers(
         names: Names as in ``resolve_ranker``, one of `ENCODER_RANKERS`, or one of `MODEL_RANKERS` with its model
             behind a colon; ``None`` for all that run without the hub and without a language model (``"reward-head"``
             has to be named).
-        encoder: Folder or hub name of the text encoder; ``None`` for all-MiniLM-L6-v2, fetched once (91 MB).
+        encoder: Folder or hub name of the text encoder; ``None`` for the one in the package.
         max_tokens: Window in tokens of ``"cross-encoder"`` and ``"mlm-scoring"``; default is their model's.
 
     Returns:
@@ -83,25 +83,21 @@ def benchmark_rankers(
         CheckpointError: A model is not of the kind that its ranker needs.
         ConfigurationError: A name is unknown, or one of `MODEL_RANKERS` has no model.
         DownloadError: An encoder or a model cannot be had.
-        MissingExtraError: torch is not installed, and a ranker needs it.
+        MissingExtraError: torch is not installed, and a ranker needs it, or ``encoder`` needs sentence-transformers.
 
     Examples:
         >>> sorted(benchmark_rankers(["consensus", "longest"]))
         ['consensus', 'longest']
     """
-    wanted = [*_QUICK, *ENCODER_RANKERS] if names is None else list(dict.fromkeys(names))
-    found = {name: _named(name, max_tokens) for name in wanted if name not in ENCODER_RANKERS}
-    if set(wanted) & set(ENCODER_RANKERS):
-        from blender_core.local.encoder import local_encoder
+    wanted = _QUICK if names is None else tuple(dict.fromkeys(names))
+    own: dict[str, Ranker] = {}
+    if encoder is not None and set(wanted) & set(ENCODER_RANKERS):
         from blender_core.models.text_encoder import TextEncoder
         from blender_core.rank.embedding_rankers import BiEncoderRanker, EmbeddingConsensusRanker
 
-        encode = TextEncoder.from_pretrained(encoder or local_encoder(), device="cpu" if encoder is None else "auto")
-        if "bi-encoder" in wanted:
-            found["bi-encoder"] = BiEncoderRanker(encode)
-        if EMBEDDING_CONSENSUS in wanted:
-            found[EMBEDDING_CONSENSUS] = EmbeddingConsensusRanker(encode)
-    return {name: found[name] for name in wanted}
+        loaded = TextEncoder(encoder)
+        own = {"bi-encoder": BiEncoderRanker(loaded), EMBEDDING_CONSENSUS: EmbeddingConsensusRanker(loaded)}
+    return {name: own.get(name) or _named(name, max_tokens) for name in wanted}
 
 
 def _named(name: str, max_tokens: int | None) -> Ranker:

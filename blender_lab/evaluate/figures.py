@@ -134,11 +134,9 @@ def _base(scores: Sequence[float]) -> float:
 
 
 def _matrix(axes: Any, ranking: Ranking) -> None:
-    assert ranking.comparisons is not None
     order = ranking.order
     values = [
-        [math.nan if row == column else 100 * wording.sigmoid(ranking.comparisons[row][column]) for column in order]
-        for row in order
+        [math.nan if row == column else 100 * ranking.preference(row, column) for column in order] for row in order
     ]
     axes.imshow(values, cmap="RdYlGn", vmin=0, vmax=100, aspect="auto", alpha=0.8)
     if len(order) <= _NUMBERS_UP_TO:

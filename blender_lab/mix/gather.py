@@ -18,9 +18,10 @@ from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
 from blender_core.runtime.threads import run_sync
+from blender_core.text.unicode import without_surrogates
 from blender_core.types.outcome import MemberOutcome
 from blender_core.types.prompt import Message, Prompt
-from blender_lab.data.mixinstruct import Gathered, MixCandidate, MixRecord, without_surrogates
+from blender_lab.data.mixinstruct import Gathered, MixCandidate, MixRecord
 from blender_lab.mix.journal import Journal
 
 __all__ = ["GatherSettings", "gather_answers", "gathered_records", "missing_answers"]

@@ -21,7 +21,8 @@ from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.spending import Spending
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
-from blender_core.rank.llm_judge import judge_prompt, read_verdict
+from blender_core.rank.judge_prompts import judge_prompt
+from blender_core.rank.verdicts import read_verdict
 from blender_core.runtime.threads import run_sync
 from blender_core.types.outcome import MemberOutcome, Status
 from blender_core.types.prompt import Message, Prompt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from torch import Tensor, nn
 
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.models.batches import token_batches
-from blender_core.models.hub import checkpoint_folder
+from blender_core.models.hub import checkpoint_config, checkpoint_folder
 from blender_core.rank.pairrm.checkpoint import infer_shape, load_model, read_tensors
 from blender_core.rank.pairrm.model import BackboneShape, PairRankerModel
-from blender_core.rank.pairrm.settings import BLENDED_FORMAT, PairRankerSettings
+from blender_core.rank.pairrm.settings import PairRankerSettings, is_pair_ranker
 from blender_core.rank.pairrm.tokens import EncodedPair, EncodedText, PairTokenizer
 from blender_lab.ranker.architecture import Sides, freeze_layers, in_order
 from blender_lab.ranker.config import RankerTrainingConfig
@@ -66,13 +65,13 @@ def load_pair_model(
         DownloadError: The repository cannot be had.
     """
     folder = checkpoint_folder(name_or_path)
-    config = _config(folder)
+    config = checkpoint_config(folder)
     if not (folder / "tokenizer.json").is_file():
         raise CheckpointError(
             f"{folder} has no tokenizer.json; load its tokenizer once with transformers and save_pretrained() it there"
         )
     tokenizer = PairTokenizer.from_file(folder / "tokenizer.json")
-    if _is_pair_ranker(config):
+    if is_pair_ranker(config):
         model = load_model(folder, PairRankerSettings.from_config(config, str(folder))).float()
     else:
         with torch.random.fork_rng(devices=[]):
@@ -82,27 +81,6 @@ def load_pair_model(
         if isinstance(module, nn.Dropout):
             module.p = dropout
     return model.requires_grad_(True), tokenizer
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    for name in ("config.json", "ranker_config.json"):
-        try:
-            config = json.loads((folder / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{folder / name} cannot be read: {error}") from error
-        if isinstance(config, dict):
-            return config
-    raise CheckpointError(f"{folder} has no readable config.json; give the folder of an encoder")
-
-
-def _is_pair_ranker(config: dict[str, Any]) -> bool:
-    return (
-        config.get("format") == BLENDED_FORMAT
-        or "ranker_type" in config
-        or "DebertaV2PairRM" in (config.get("architectures") or [])
-    )
 
 
 def _from_encoder(folder: Path, config: dict[str, Any], tokenizer: PairTokenizer, pooling: str) -> PairRankerModel:
@@ -227,7 +205,7 @@ class PairForm:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode texts without the tokens around them in a pair."""
         longest = 1 << 30
-        return [list(self.tokenizer.candidate(_clean(text), longest).ids[2:-1]) for text in texts]
+        return [list(self.tokenizer.candidate(text, longest).ids[2:-1]) for text in texts]
 
     def sides(self, groups: Sequence[Group], window: int) -> Sides:
         """Score both sides of every pair; see ``Architecture.sides``."""
@@ -301,8 +279,3 @@ def _word_embeddings(encoder: nn.Module) -> nn.Parameter:
         for name, parameter in encoder.named_parameters()
         if name in ("embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weight")
     )
-
-
-def _clean(text: str) -> str:
-    # surrogates cannot be encoded as UTF-8 and would stop the tokenizer
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -4,8 +4,7 @@
 - ``retrieval_chain`` makes a chain of a retriever and an LLM. It numbers the documents, so that answers can cite them.
 - ``PairRankerCompressor`` orders documents within a budget of forward passes.
 - ``BlendedRetriever`` asks several retrievers and orders the union of their documents.
-- ``EncoderEmbeddings`` embeds with any function from texts to vectors; ``local_embeddings()`` makes one that runs on
-  this machine.
+- ``EncoderEmbeddings`` embeds with any text encoder; by default with the one in the package.
 
 ``blender_core.rag`` describes how groundedness is measured and how citations are renumbered.
 """
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_blender.rag.blended_rag import BlendedRAG
     from langchain_blender.rag.chain_member import RetrievalChainMember
     from langchain_blender.rag.compressor import PairRankerCompressor
-    from langchain_blender.rag.encoder_embeddings import EncoderEmbeddings, local_embeddings
+    from langchain_blender.rag.encoder_embeddings import EncoderEmbeddings
     from langchain_blender.rag.numbered_context import retrieval_chain
     from langchain_blender.rag.retriever import BlendedRetriever
 
@@ -28,7 +27,7 @@ _HOMES = {
     "langchain_blender.rag.blended_rag": "BlendedRAG",
     "langchain_blender.rag.chain_member": "RetrievalChainMember",
     "langchain_blender.rag.compressor": "PairRankerCompressor",
-    "langchain_blender.rag.encoder_embeddings": "EncoderEmbeddings local_embeddings",
+    "langchain_blender.rag.encoder_embeddings": "EncoderEmbeddings",
     "langchain_blender.rag.numbered_context": "retrieval_chain",
     "langchain_blender.rag.retriever": "BlendedRetriever",
 }
@@ -39,7 +38,6 @@ __all__ = [
     "EncoderEmbeddings",
     "PairRankerCompressor",
     "RetrievalChainMember",
-    "local_embeddings",
     "retrieval_chain",
 ]
 

@@ -4,8 +4,7 @@
 - ``BlendedSynthesizer`` blends several LLMs that read the nodes of one retriever.
 - ``PairRankerRerank`` orders nodes within a budget of forward passes.
 - ``PairRankerEvaluator`` compares two responses in both orders.
-- ``EncoderEmbedding`` embeds with any function from texts to vectors; ``local_embedding()`` makes one that runs on
-  this machine.
+- ``EncoderEmbedding`` embeds with any text encoder; by default with the one in the package.
 
 Names are imported at their first use.
 """
@@ -17,14 +16,14 @@ from typing import TYPE_CHECKING
 from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from llamaindex_blender.rag.encoder_embedding import EncoderEmbedding, local_embedding
+    from llamaindex_blender.rag.encoder_embedding import EncoderEmbedding
     from llamaindex_blender.rag.evaluator import PairRankerEvaluator
     from llamaindex_blender.rag.query_engine import BlendedQueryEngine, QueryEngineMember
     from llamaindex_blender.rag.rerank import PairRankerRerank
     from llamaindex_blender.rag.synthesizer import BlendedSynthesizer
 
 _HOMES = {
-    "llamaindex_blender.rag.encoder_embedding": "EncoderEmbedding local_embedding",
+    "llamaindex_blender.rag.encoder_embedding": "EncoderEmbedding",
     "llamaindex_blender.rag.evaluator": "PairRankerEvaluator",
     "llamaindex_blender.rag.query_engine": "BlendedQueryEngine QueryEngineMember",
     "llamaindex_blender.rag.rerank": "PairRankerRerank",
@@ -38,7 +37,6 @@ __all__ = [
     "PairRankerEvaluator",
     "PairRankerRerank",
     "QueryEngineMember",
-    "local_embedding",
 ]
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES, __all__)

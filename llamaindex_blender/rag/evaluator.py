@@ -14,9 +14,11 @@ from llama_index.core.prompts import BasePromptTemplate, PromptTemplate
 from llama_index.core.prompts.mixin import PromptDictType
 
 from blender_core.errors import ConfigurationError
+from blender_core.rank.asking import asking_for, asking_now
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import check_ranker, resolve_ranker
 from blender_core.runtime.threads import call_in_thread
+from blender_core.types.answer import Usage
 from blender_core.types.ranking import Ranking
 
 __all__ = ["BothOrders", "PairRankerEvaluator", "compare_both_orders"]
@@ -28,7 +30,8 @@ class PairRankerEvaluator(BaseEvaluator):
     """Compares a response with a second one, like core's ``PairwiseComparisonEvaluator``.
 
     In a result ``score`` is 1 and ``passing`` true if the response is better. They are 0 and false if the second one
-    is better, 0.5 and ``None`` for a tie. If the two orders disagree, it is a tie. ``feedback`` has the logits.
+    is better, 0.5 and ``None`` for a tie. If the two orders disagree, it is a tie. ``feedback`` has the logits, and
+    the tokens that a judge used.
     ``pairwise_source`` is the order that decided: ``"original"`` (the response shown first), ``"flipped"``, or
     ``"neither"`` if they disagree.
 
@@ -111,9 +114,13 @@ class PairRankerEvaluator(BaseEvaluator):
             raise ConfigurationError(f"{', '.join(missing)} must be given: two responses to one query are compared")
         await asyncio.sleep(sleep_time_in_seconds)
         prompt = self._eval_template.format(query=query, reference=reference) if reference else query
-        both = await call_in_thread(
-            lambda: compare_both_orders(resolve_ranker(self._ranker), prompt, response, second_response)
-        )
+        asking = asking_now()
+        before = asking.tally.usage or Usage()
+        with asking_for(asking):
+            both = await call_in_thread(
+                lambda: compare_both_orders(resolve_ranker(self._ranker), prompt, response, second_response)
+            )
+        used = (asking.tally.usage or Usage()).total_tokens - before.total_tokens
         score, source = self._decision(both)
         return EvaluationResult(
             query=query,
@@ -121,7 +128,7 @@ class PairRankerEvaluator(BaseEvaluator):
             response=response,
             passing=None if score == 0.5 else score == 1.0,
             score=score,
-            feedback=self._feedback(both, score),
+            feedback=self._feedback(both, score) + (f"; the judge used {used} tokens" if used else ""),
             pairwise_source=source.value,
         )
 

@@ -25,7 +25,7 @@ from blender_core import (
 )
 from blender_core.errors import ConfigurationError, MissingExtraError, QuorumError, RateLimitedError
 from blender_core.fuse import FusedText
-from blender_core.gather.classify import classify
+from blender_core.members.classify import classify
 from blender_core.rank import registry
 from blender_core.testing import FakeFuser, FakeMember, FakeRanker, run_in_virtual_time
 

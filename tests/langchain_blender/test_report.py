@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from blender_core import FunctionMember, Price
+from blender_core.rank import CombinedRanker, LLMJudge, PeerRanker
 from blender_core.testing import FakeFuser, FakeRanker
 from blender_core.view import blend_table
 from langchain_blender import BlendedLLM, LangChainMember
@@ -164,16 +165,26 @@ def test_a_fallback_inside_a_member_is_named():
 
 
 @every_call
-def test_the_parts_add_up_to_the_usage_and_the_cost(call):
+@pytest.mark.parametrize("ranker", ["judge", "council", "in a combination"])
+def test_the_parts_add_up_to_the_usage_and_the_cost(call, ranker):
     price = Price(1_000_000, 2_000_000)
-    members = [LangChainMember(model(name, said(name * 9)), price=price) for name in "ab"]
+    members = [LangChainMember(model(name, said(name * 9), said("Better: A")), price=price) for name in "ab"]
+    members.append(FunctionMember(lambda text: "cc", price=price))
     fuser = LangChainMember(model("c", said("fused text")), price=price)
-    message = call(blend(*members, fuser=fuser, fuse_when="always"))
+    jury = [LangChainMember(model(name, said('{"ranking": ["A"]}')), price=price) for name in "xyz"]
+    rankers = {
+        "judge": (LLMJudge(jury[0], mode="pairwise", read=lambda _: 0), 6),
+        "council": (PeerRanker(jury), 3),
+        "in a combination": (CombinedRanker(["longest", LLMJudge(jury[1], mode="listwise")]), 1),
+    }
+    judge, calls = rankers[ranker]
+    message = call(blend(*members, ranker=judge, fuser=fuser, fuse_when="always"))
     metadata = message.response_metadata
-    parts = [*metadata["member_usage"].values(), metadata["fuser_usage"]]
+    assert metadata["ranker_usage"]["total_tokens"] == 6 * calls
+    parts = [*metadata["member_usage"].values(), metadata["fuser_usage"], metadata["ranker_usage"]]
     for key in ("input_tokens", "output_tokens", "total_tokens"):
         assert sum(part[key] for part in parts) == message.usage_metadata[key] > 0
-    assert sum(part["total_cost"] for part in parts) == metadata["total_cost"] == 3 * (4 + 4)
+    assert sum(part["total_cost"] for part in parts) == metadata["total_cost"] == (3 + calls) * (4 + 4)
     assert "total_cost" not in message.usage_metadata
 
 
@@ -184,7 +195,7 @@ def test_the_cost_of_a_blend_in_a_blend_is_counted():
 
 def test_an_unknown_usage_and_cost_are_left_out():
     metadata = blend(FunctionMember(str.upper)).invoke("Hi").response_metadata
-    assert not metadata.keys() & {"member_usage", "fuser_usage", "total_cost"}
+    assert not metadata.keys() & {"member_usage", "fuser_usage", "ranker_usage", "total_cost"}
 
 
 def test_a_report_that_does_not_exist_is_refused():

@@ -19,6 +19,7 @@ from langchain_core.runnables.config import ensure_config
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 from langchain_core.tracers.context import _tracing_v2_is_enabled
 
+from blender_core.rank import LLMJudge
 from blender_core.testing import FakeMember, FakeRanker
 from langchain_blender import BlendedLLM
 from langchain_blender.testing import FakeChatModel
@@ -284,6 +285,23 @@ async def test_a_trace_has_each_token_once(entry, mode, tracer):
     if asyncio.iscoroutine(call):
         await call
     assert _used(trees.only) == used > 0
+
+
+@pytest.mark.parametrize("tracer", [Trees, AsyncTrees])
+@pytest.mark.parametrize("entry", CALLS)
+@pytest.mark.parametrize("mode", ["tracers", "all", "none"])
+async def test_a_trace_has_each_token_of_a_judge_once(entry, mode, tracer):
+    trees = tracer()
+    judge = FakeChatModel(script=['{"ranking": ["B", "A", "C"]}'], model_name="chief")
+    made = blend(*THREE, trace_candidates=mode, ranker=LLMJudge(judge, mode="listwise"))
+    message = made.bind(temperature=0.5).invoke("Hi") if entry == "bound" else made.invoke("Hi")
+    call = CALLS[entry](made, {"callbacks": [trees]})
+    if asyncio.iscoroutine(call):
+        await call
+    assert len(judge.calls) == 2
+    assert message.response_metadata["ranker_usage"]["total_tokens"] > 100
+    assert _used(trees.only) == message.usage_metadata["total_tokens"]
+    assert ("judge:chief" in _family(trees.only)) == (mode != "none")
 
 
 def test_a_trace_has_the_tokens_of_members_that_are_no_child_runs():

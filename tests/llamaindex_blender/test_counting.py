@@ -8,6 +8,7 @@ from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage
 from llama_index.core.llms.mock import MockFunctionCallingLLM
 
+from blender_core.rank import LLMJudge, PeerRanker
 from blender_core.testing import FakeRanker
 from llamaindex_blender import BlendedLLM
 from llamaindex_blender.testing import ScriptedLLM
@@ -61,6 +62,20 @@ def test_the_handlers_of_settings_count_once(counter, call, settings):
     members[0].chat(ASK)
     call(llm)
     assert len(other.llm_token_counts) == 2
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("council", [False, True], ids=["judge", "council"])
+def test_judges_are_counted_once(counter, call, council):
+    judges = [ScriptedLLM(script=['{"ranking": ["B", "A"]}'], model=name) for name in "xy"]
+    ranker = PeerRanker(judges) if council else LLMJudge(judges[0], mode="listwise")
+    response = call(BlendedLLM(llms=models(), ranker=ranker, fuser=None))
+    report = response.raw["blend"]
+    assert not report["degraded"]
+    assert len(counter.llm_token_counts) == 1
+    assert counter.total_llm_token_count == response.raw["usage"]["total_tokens"]
+    members = sum(record["usage"]["total_tokens"] for record in report["candidates"])
+    assert report["ranker_usage"]["total_tokens"] == response.raw["usage"]["total_tokens"] - members > 100
 
 
 def test_nested_blends_count_once(counter):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blender_core.errors import CheckpointError, ConfigurationError
+from blender_core.models.hub import checkpoint_config
 from blender_core.rank.calibration import Calibration
 from blender_core.rank.comparisons import AGGREGATIONS
 
@@ -19,6 +19,7 @@ __all__ = [
     "POOLINGS",
     "BackboneShape",
     "PairRankerSettings",
+    "is_pair_ranker",
 ]
 
 BACKBONES = ("bert", "modernbert", "roberta")
@@ -26,6 +27,15 @@ BACKBONES = ("bert", "modernbert", "roberta")
 
 POOLINGS = ("markers", "segments")
 """Input of the head for each text: the state at its marker, as published, or the mean state of all its tokens."""
+
+
+def is_pair_ranker(config: Mapping[str, Any]) -> bool:
+    """Tell if a ``config.json`` is that of a PairRanker, in any of its formats."""
+    return (
+        config.get("format") == BLENDED_FORMAT
+        or "ranker_type" in config
+        or "DebertaV2PairRM" in (config.get("architectures") or [])
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,19 +194,7 @@ class PairRankerSettings:
         Raises:
             CheckpointError: There is no config, or it is not a PairRanker's.
         """
-        for name in ("config.json", "ranker_config.json"):
-            path = folder / name
-            if path.is_file():
-                break
-        else:
-            raise CheckpointError(f"{folder} has no config.json; pass the folder of a PairRanker checkpoint")
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CheckpointError(f"{path} is not JSON: {error}") from error
-        if not isinstance(config, dict):
-            raise CheckpointError(f"{path} holds no object")
-        return cls.from_config(config, str(path))
+        return cls.from_config(checkpoint_config(folder), str(folder / "config.json"))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], source: str = "config.json") -> PairRankerSettings:
@@ -219,16 +217,16 @@ class PairRankerSettings:
             >>> PairRankerSettings.from_config(config).source_max_length
             128
         """
+        if not is_pair_ranker(config):
+            raise CheckpointError(
+                f"{source} is not a PairRanker's: it has neither a ranker_type nor the architecture DebertaV2PairRM "
+                f"(architectures: {config.get('architectures')})"
+            )
         if config.get("format") == BLENDED_FORMAT:
             return cls._from_blended_config(config, source)
         if "ranker_type" in config:
             return cls._from_ranker_config(config, source)
-        if "DebertaV2PairRM" in (config.get("architectures") or []):
-            return cls._from_transformers_config(config, source)
-        raise CheckpointError(
-            f"{source} is not a PairRanker's: it has neither a ranker_type nor the architecture DebertaV2PairRM "
-            f"(architectures: {config.get('architectures')})"
-        )
+        return cls._from_transformers_config(config, source)
 
     @classmethod
     def _from_ranker_config(cls, config: Mapping[str, Any], source: str) -> PairRankerSettings:

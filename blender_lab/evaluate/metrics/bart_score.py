@@ -19,6 +19,7 @@ from blender_core.models.loading import (
     require_transformers,
     takes_load_options,
 )
+from blender_core.text.unicode import without_surrogates
 
 __all__ = ["PAPER_BART", "BartScore"]
 
@@ -150,7 +151,7 @@ class BartScore:
 
     def _encode(self, texts: list[str]) -> dict[str, Any]:
         # surrogates cannot be encoded as UTF-8 and would stop the tokenizer
-        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        clean = [without_surrogates(text) for text in texts]
         rows = self._tokenizer(clean, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt")
         place = self._model.device
         return {name: rows[name].to(place) for name in ("input_ids", "attention_mask")}

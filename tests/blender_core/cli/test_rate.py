@@ -304,6 +304,16 @@ def test_the_catalogue_knows_its_models():
     )
 
 
+def test_a_sampled_answer_of_a_local_model_has_to_be_clearly_better_than_its_greedy_one():
+    prior, names = MemberPrior.of_catalogue(), ["qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b#2"]
+    for ahead, best in ((0.0, 0), (0.1, 0), (5.0, 1)):
+        ranking = Ranking.from_scores([0.0, ahead], ranker="embedded", temperature=1.0)
+        assert prior.blend(names, ranking).best == best
+    # members of your own are not taken for samples
+    own = MemberPrior.declared({"gpt": 0.8, "llama": 0.5})
+    assert own.blend(["gpt", "gpt#2"], Ranking.from_scores([0.0, 0.1], ranker="embedded", temperature=1.0)).best == 1
+
+
 def test_a_blend_of_local_models_knows_them_without_a_prior():
     def members(*names):
         return [FakeMember(name, f"the answer of {name}") for name in names]

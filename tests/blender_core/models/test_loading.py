@@ -11,16 +11,21 @@ from tiny_models import save_t5
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+pytest.importorskip("sentence_transformers")
 
 from blender_core import GenFuser, PairRanker  # noqa: E402
 from blender_core.compat import Blender  # noqa: E402
 from blender_core.errors import CheckpointError, ConfigurationError, DownloadError  # noqa: E402
+from blender_core.models.devices import resolve_dtype  # noqa: E402
 from blender_core.rag import NLIGroundedness  # noqa: E402
 from blender_core.rank import CrossEncoderRanker, MLMScoringRanker, TextEncoder  # noqa: E402
 from blender_core.rank.reward_head import FeatureExtractor, ReaderSettings  # noqa: E402
 from blender_lab.evaluate.metrics.bart_score import BartScore  # noqa: E402
 from blender_lab.evaluate.metrics.bert_score import BertScore  # noqa: E402
 from blender_lab.evaluate.metrics.bleurt import Bleurt  # noqa: E402
+from blender_lab.fuser.base_model import load_base_model  # noqa: E402
+from blender_lab.fuser.config import FuserTrainingConfig  # noqa: E402
+from blender_lab.ranker.one_pass import load_encoder  # noqa: E402
 
 RANKING = [CrossEncoderRanker, MLMScoringRanker, TextEncoder, NLIGroundedness]
 METRICS = [BartScore, BertScore, Bleurt]
@@ -53,29 +58,36 @@ def test_local_files_only_asks_no_host(kind, tmp_path, looked_up):
     assert looked_up == []
 
 
-def test_a_cached_repository_loads_without_a_host(tmp_path, word_tokenizer, save, looked_up):
-    repository = tmp_path / "models--some--encoder"
-    snapshot = repository / "snapshots" / ("a1" * 20)
+@pytest.mark.parametrize(
+    ("repository", "name"), [("some--encoder", "some/encoder"), ("sentence-transformers--tiny", "tiny")]
+)
+def test_a_cached_repository_loads_without_a_host(repository, name, tmp_path, word_tokenizer, save, looked_up):
+    folder = tmp_path / f"models--{repository}"
+    snapshot = folder / "snapshots" / ("a1" * 20)
     snapshot.mkdir(parents=True)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("a1" * 20)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("a1" * 20)
     word_tokenizer(snapshot)
     save(snapshot, "AutoModel")
-    cached = TextEncoder.from_pretrained("some/encoder", device="cpu", cache_dir=tmp_path, local_files_only=True)
+    cached = TextEncoder.from_pretrained(name, device="cpu", cache_dir=tmp_path, local_files_only=True)
     assert cached(["sun moon"]) == pytest.approx(TextEncoder.from_pretrained(snapshot, device="cpu")(["sun moon"]))
-    with pytest.raises(DownloadError, match="some/encoder"):
-        TextEncoder.from_pretrained("some/encoder", revision="v9", cache_dir=tmp_path, local_files_only=True)
+    with pytest.raises(DownloadError, match=name):
+        TextEncoder.from_pretrained(name, revision="v9", cache_dir=tmp_path, local_files_only=True)
     assert looked_up == []
 
 
 @pytest.fixture
 def opened(tmp_path, word_tokenizer, save):
     """A folder that the named loader opens, and a function that opens it."""
+    training = {"model": str(tmp_path), "output": "out", "files": ("mix.jsonl",)}
     loaders = {
         "feature extractor": lambda: FeatureExtractor.load(ReaderSettings(str(tmp_path)), device="cpu"),
         "fuser": lambda: GenFuser.from_pretrained(tmp_path, device="cpu"),
         "old fuser": lambda: Blender().loadfuser(tmp_path, device="cpu"),
         "text encoder": lambda: TextEncoder.from_pretrained(tmp_path, device="cpu"),
+        "metric fuser": lambda: BartScore.from_pretrained(tmp_path, device="cpu"),
+        "trained fuser": lambda: load_base_model(FuserTrainingConfig(**training)),
+        "trained encoder": lambda: load_encoder(tmp_path),
     }
 
     def make(kind):
@@ -95,7 +107,7 @@ def opened(tmp_path, word_tokenizer, save):
 LOADERS = ["feature extractor", "fuser", "old fuser", "text encoder"]
 
 
-@pytest.mark.parametrize("kind", LOADERS)
+@pytest.mark.parametrize("kind", [*LOADERS, "metric fuser", "trained fuser", "trained encoder"])
 def test_a_checkpoint_that_lacks_weights_is_refused(kind, opened):
     from safetensors.torch import load_file, save_file
 
@@ -107,6 +119,36 @@ def test_a_checkpoint_that_lacks_weights_is_refused(kind, opened):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=rf"no weights for {lost} \(1 missing\)"):
         load()
+
+
+@pytest.mark.parametrize(
+    ("made_in", "capability", "expected"),
+    [
+        ("bfloat16", (9, 0), torch.bfloat16),
+        ("bfloat16", (7, 5), torch.float32),
+        ("float16", (9, 0), torch.float16),
+        (None, (9, 0), torch.float16),
+    ],
+)
+def test_a_model_made_in_bfloat16_never_runs_in_float16_unasked(made_in, capability, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    assert resolve_dtype("auto", torch.device("cuda"), made_in=made_in) == expected
+    assert resolve_dtype("auto", torch.device("cpu"), made_in=made_in) == torch.float32
+    assert resolve_dtype("float16", torch.device("cuda"), made_in=made_in) == torch.float16
+
+
+def test_the_checkpoint_says_what_it_was_made_in(tmp_path, word_tokenizer, save, monkeypatch):
+    word_tokenizer(tmp_path)
+    save(tmp_path, "AutoModelForSequenceClassification", num_labels=1).to(torch.bfloat16).save_pretrained(tmp_path)
+    asked = []
+
+    def watched(name, device, *, made_in=None):
+        asked.append((name, made_in))
+        return torch.float32
+
+    monkeypatch.setattr("blender_core.models.devices.resolve_dtype", watched)
+    CrossEncoderRanker.from_pretrained(tmp_path, device="cpu")
+    assert ("auto", "bfloat16") in asked
 
 
 @pytest.mark.parametrize("kind", LOADERS)

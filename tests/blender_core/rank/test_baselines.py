@@ -40,8 +40,9 @@ def loaded(kind, family, **options):
 
 def embedding(kind):
     def make(folder, save):
+        pytest.importorskip("sentence_transformers")
         save(folder, "AutoModel")
-        return kind(rank.TextEncoder.from_pretrained(folder, device="cpu"))
+        return kind(folder)
 
     return make
 

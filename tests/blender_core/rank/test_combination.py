@@ -17,21 +17,37 @@ LONG = FakeRanker(len)
 EXCITED = FakeRanker(lambda text: text.count("!"))
 
 
-def test_scales_do_not_matter():
-    candidates = ["aaaa", "a!!", "aaa", "!"]
-    plain = CombinedRanker([LONG, EXCITED]).rank("?", candidates)
-    scaled = CombinedRanker([FakeRanker(lambda text: 1000 * len(text) - 7), EXCITED]).rank("?", candidates)
-    assert plain.scores == pytest.approx(scaled.scores)
+def test_log_odds_add_up_and_each_part_stays_readable():
+    candidates = ["aaaa", "a!!", "aaa", "", "!"]
+    half_sure = FakeRanker(len, temperature=2.0)
+    ranker = CombinedRanker([half_sure, EXCITED, "longest"], weights=[1.0, -0.5, 0.0])
+    ranking = ranker.rank("?", candidates)
+    assert ranker.weights == {"fake": 1.0, "fake#2": -0.5, "longest": 0.0}
+    assert repr(ranker) == "CombinedRanker(1 * fake + -0.5 * fake#2 + 0 * longest)"
+    assert set(ranking.evidence) == {"fake", "fake#2"}
+    for index in (0, 1, 2, 4):
+        length, marks = ranking.evidence["fake"][index], ranking.evidence["fake#2"][index]
+        assert length == pytest.approx((len(candidates[index]) - 11 / 4) / 2)
+        assert marks == pytest.approx(-0.5 * (candidates[index].count("!") - 3 / 4))
+        assert ranking.scores[index] == pytest.approx(length + marks)
+    assert math.isnan(ranking.evidence["fake"][3])
+    assert ranking.temperature == 1.0
+
+
+@pytest.mark.parametrize("factor", [1, 1000])
+def test_scores_without_a_scale_are_a_logit_from_best_to_worst(factor):
+    without = FakeRanker(lambda text: factor * len(text), temperature=math.inf)
+    assert CombinedRanker([without]).rank("?", ["a", "aa", "aaa"]).scores == pytest.approx((-0.5, 0.0, 0.5))
 
 
 def test_weights_decide():
     candidates = ["aaaa", "a!", "aaa"]
     assert CombinedRanker([LONG, EXCITED], weights=[1.0, 0.0]).rank("?", candidates).order == (0, 2, 1)
-    assert CombinedRanker([LONG, EXCITED], weights=[0.1, 0.9]).rank("?", candidates).order == (1, 0, 2)
+    assert CombinedRanker([LONG, EXCITED], weights=[0.1, 3.0]).rank("?", candidates).order == (1, 0, 2)
     assert CombinedRanker([LONG], weights=[-2.0]).rank("?", candidates).order == (1, 2, 0)
 
 
-def test_standardised_over_the_distinct_candidates():
+def test_differences_to_the_mean_of_the_distinct_candidates():
     ranking = CombinedRanker([LONG]).rank("?", ["a", "aaa", "", "aaa "])
     assert ranking.scores == pytest.approx((-1.0, 1.0, -math.inf, 1.0))
     assert ranking.ties == ((1, 3),)
@@ -49,8 +65,18 @@ def test_a_gate_is_a_mixture_of_experts():
 def test_an_expert_without_weight_is_not_asked():
     never = FakeRanker(error=RankerError("must not run"))
     assert CombinedRanker([LONG, never], gate=lambda prompt, candidates: [1, 0]).rank("?", ["a", "aa"]).best == 1
-    with pytest.raises(RankerError, match="must not run"):
-        CombinedRanker([LONG, never]).rank("?", ["a", "aa"])
+
+
+def test_a_part_that_fails_is_left_out_and_named():
+    down = FakeRanker(error=RankerError("out of order"))
+    ranking = CombinedRanker([LONG, down]).rank("?", ["a", "aa"])
+    assert ranking.best == 1
+    assert ranking.problems == ("fake was left out: out of order",)
+    with pytest.raises(RankerError, match="out of order"):
+        CombinedRanker([down]).rank("?", ["a", "aa"])
+    broken = FakeRanker(error=ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError):
+        CombinedRanker([LONG, broken]).rank("?", ["a", "aa"])
 
 
 def test_a_ranker_without_an_opinion_adds_nothing():
@@ -72,7 +98,7 @@ def test_a_score_that_is_not_finite_is_the_lowest():
             return Ranking.from_scores([math.nan, 1.0, 2.0], ranker="odd", cut={1: 4, -1: 2})
 
     ranking = CombinedRanker([Odd()]).rank("?", ["a", "b", "c"])
-    assert ranking.scores == pytest.approx((-1.0, -1.0, 1.0))
+    assert ranking.scores == pytest.approx((-0.5, -0.5, 0.5))
     assert ranking.cut == {1: 4, -1: 2}
 
 

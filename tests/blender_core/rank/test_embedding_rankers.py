@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blender_core.errors import RankerError
-from blender_core.rank import BiEncoderRanker, EmbeddingConsensusRanker, Ranker
+from blender_core.rank import BiEncoderRanker, EmbeddingConsensusRanker, Ranker, TextEncoder
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 texts = st.lists(st.text("abc ", max_size=6), min_size=1, max_size=6)
@@ -50,7 +50,7 @@ def test_the_candidate_most_like_the_prompt_wins():
 
 
 def test_prompts_may_have_an_encoder_of_their_own():
-    backwards = BiEncoderRanker(letters, encode_prompt=lambda batch: letters(batch)[:, ::-1])
+    backwards = BiEncoderRanker(TextEncoder(letters, queries=lambda batch: letters(batch)[:, ::-1]))
     assert backwards.rank("abc", ["abc", "xyz"]).best == 1
 
 
@@ -77,7 +77,7 @@ def test_blanks_and_copies(ranker):
 @pytest.mark.parametrize(
     ("encode", "message"),
     [
-        (lambda batch: np.zeros(len(batch)), r"shape \(3,\)|shape \(2,\)"),
+        (lambda batch: np.zeros(len(batch)), r"shape \(\d,\)"),
         (lambda batch: np.zeros((1, 4)), r"shape \(1, 4\)"),
         (lambda batch: np.full((len(batch), 4), np.nan), "not finite"),
     ],

@@ -16,12 +16,9 @@ transformers = pytest.importorskip("transformers")
 from blender_core.errors import CheckpointError, ConfigurationError, DownloadError, RankerError  # noqa: E402
 from blender_core.models.encoder_inputs import EncoderTokenizer  # noqa: E402
 from blender_core.rank import (  # noqa: E402
-    BiEncoderRanker,
     CrossEncoderRanker,
-    EmbeddingConsensusRanker,
     MLMScoringRanker,
     Ranker,
-    TextEncoder,
 )
 
 WORDS = ["sun", "moon", "star", "sea", "hill", "tree", "bird", "fish", "road", "door", "bread", "salt"]
@@ -114,15 +111,6 @@ def test_the_output_layer_reads_one_token_of_each_text(tmp_path, word_tokenizer,
     assert all(tokens > 1 and read == 1 for tokens, read in seen)
 
 
-def test_embeddings(folder, roberta, word_tokenizer, save):
-    tokenizer, model = word_tokenizer(folder, roberta), save(folder, "AutoModel", roberta)
-    states = [plain(model, tokenizer, roberta, text)[0].last_hidden_state[0] for text in CANDIDATES]
-    for pooling, pooled in (("mean", [s.mean(0) for s in states]), ("cls", [s[0] for s in states])):
-        vectors = TextEncoder.from_pretrained(folder, device="cpu", pooling=pooling)(CANDIDATES)
-        expected = torch.nn.functional.normalize(torch.stack(pooled), dim=1).numpy()
-        np.testing.assert_allclose(vectors, expected, atol=1e-5)
-
-
 def test_a_language_model_that_likes_one_word(folder, word_tokenizer, save):
     word_tokenizer(folder)
     model = save(folder, "AutoModelForMaskedLM")
@@ -131,15 +119,6 @@ def test_a_language_model_that_likes_one_word(folder, word_tokenizer, save):
     model.save_pretrained(folder)
     ranking = MLMScoringRanker.from_pretrained(folder, device="cpu").rank("sun", ["sea salt", "salt salt", "sea hill"])
     assert ranking.order == (1, 0, 2)
-
-
-def test_embedding_rankers_with_a_pretrained_encoder(folder, word_tokenizer, save):
-    word_tokenizer(folder)
-    save(folder, "AutoModel")
-    encode = TextEncoder.from_pretrained(folder, device="cpu", prefix="sun ")
-    assert BiEncoderRanker(encode).rank("moon star", ["salt door", "moon  star"]).scores[1] == pytest.approx(1.0)
-    assert EmbeddingConsensusRanker(encode).rank("?", ["salt", "sea", "salt"]).ties == ((0, 2),)
-    assert encode([]).shape == (0, 16)
 
 
 def test_what_does_not_fit_is_reported(folder, word_tokenizer, save):
@@ -226,32 +205,19 @@ def test_a_classifier_with_two_labels(folder, word_tokenizer, save):
 def test_no_head_is_made_up(folder, word_tokenizer, save):
     word_tokenizer(folder)
     config = json.loads((save(folder, "AutoModel"), (folder / "config.json").read_text())[1])
-    (folder / "config.json").write_text(json.dumps({**config, "id2label": {"0": "LABEL_0"}}))
-    with pytest.raises(CheckpointError, match=r"no weights for .*classifier"):
-        CrossEncoderRanker.from_pretrained(folder, device="cpu")
+    for claim, refusal in ((["BertModel"], "no head that scores"), ([], r"no weights for .*classifier")):
+        config |= {"id2label": {"0": "LABEL_0"}, "architectures": claim}
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(CheckpointError, match=refusal):
+            CrossEncoderRanker.from_pretrained(folder, device="cpu")
     with pytest.raises(CheckpointError, match="no weights for"):
         MLMScoringRanker.from_pretrained(folder, device="cpu")
 
 
-def test_an_encoder_without_its_pooler_will_do(folder, word_tokenizer, save):
-    word_tokenizer(folder)
-    save(folder, "AutoModelForMaskedLM")
-    assert TextEncoder.from_pretrained(folder, device="cpu")(["sun"]).shape == (1, 16)
-
-
-def test_the_window_of_a_sentence_transformers_folder(folder, word_tokenizer, save):
-    word_tokenizer(folder)
-    save(folder, "AutoModel")
-    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 8, "do_lower_case": false}')
-    encode = TextEncoder.from_pretrained(folder, device="cpu")
-    first, second = encode(["sun moon star sea hill tree bird", "sun moon star sea hill tree"])
-    np.testing.assert_allclose(first, second, atol=1e-6)
-
-
 def test_a_folder_without_a_tokenizer(folder, save):
-    save(folder, "AutoModel")
+    save(folder, "AutoModelForMaskedLM")
     with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
-        TextEncoder.from_pretrained(folder, device="cpu")
+        MLMScoringRanker.from_pretrained(folder, device="cpu")
 
 
 def test_a_tokenizer_without_a_mask(folder, word_tokenizer, save):
@@ -267,37 +233,37 @@ def test_places_where_there_is_nothing(folder):
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         CrossEncoderRanker.from_pretrained(folder, device="cpu")
     with pytest.raises(DownloadError, match="nobody/nothing"):
-        TextEncoder.from_pretrained("nobody/nothing", cache_dir=folder, local_files_only=True)
+        MLMScoringRanker.from_pretrained("nobody/nothing", cache_dir=folder, local_files_only=True)
 
 
 def test_arguments_that_cannot_work(folder, word_tokenizer, save):
     word_tokenizer(folder)
-    save(folder, "AutoModel")
-    for options in ({"pooling": "max"}, {"max_tokens": 3}, {"token_budget": 0}, {"dtype": "int4"}):
+    save(folder, "AutoModelForMaskedLM")
+    for options in ({"max_tokens": 3}, {"token_budget": 0}, {"dtype": "int4"}):
         with pytest.raises(ConfigurationError):
-            TextEncoder.from_pretrained(folder, device="cpu", **options)
+            MLMScoringRanker.from_pretrained(folder, device="cpu", **options)
 
 
 def test_a_window_wider_than_the_model(folder, word_tokenizer, save):
     word_tokenizer(folder)
-    save(folder, "AutoModel")
-    with pytest.raises(RankerError, match="the model failed on 1 texts of up to 42 tokens"):
-        TextEncoder.from_pretrained(folder, device="cpu", max_tokens=99)(["sun " * 40])
+    save(folder, "AutoModelForSequenceClassification", num_labels=1)
+    with pytest.raises(RankerError, match="the model failed on 1 texts of up to 44 tokens"):
+        CrossEncoderRanker.from_pretrained(folder, device="cpu", max_tokens=99).rank("sun", ["sun " * 40])
 
 
 def test_loading_is_quiet_and_settings_stay(folder, capfd, word_tokenizer, save):
     word_tokenizer(folder)
-    save(folder, "AutoModel")
+    save(folder, "AutoModelForMaskedLM")
     transformers.utils.logging.enable_progress_bar()
     level = logging.getLogger("transformers").level
     capfd.readouterr()
-    TextEncoder.from_pretrained(folder, device="cpu")
+    MLMScoringRanker.from_pretrained(folder, device="cpu")
     assert capfd.readouterr() == ("", "")
     assert transformers.utils.logging.is_progress_bar_enabled()
     assert logging.getLogger("transformers").level == level
     if hasattr(transformers.utils.logging, "set_tqdm_hook"):
         assert transformers.utils.logging.set_tqdm_hook(None) is None
-        transformers.AutoModel.from_pretrained(folder)
+        transformers.AutoModelForMaskedLM.from_pretrained(folder)
         assert "Loading weights" in capfd.readouterr().err
 
 

@@ -270,6 +270,9 @@ def test_a_calibrated_ranker_is_a_new_one_and_is_saved(pairrm_folder, tmp_path):
     assert (ranker.calibration, ranker.rank("Which?", candidates)) == (None, before)
     assert fitted.calibration.loss_after <= fitted.calibration.loss_before + 1e-9
     after = fitted.rank("Which?", candidates)
+    first, second, *_ = after.order
+    assert after.temperature == fitted.calibration.temperature != before.temperature
+    assert after.confidence == pytest.approx(max(0.5, after.preference(first, second)))
     # the left one of each single pass loses its bias
     for old, new in zip(before.comparisons, after.comparisons, strict=True):
         for x, y in zip(old, new, strict=True):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_core.rank.llm_judge import read_verdict
+from blender_core.rank.verdicts import read_grade, read_ranking, read_verdict
 
 A, B, TIE, NOTHING = 1, -1, 0, None
 
@@ -84,3 +84,56 @@ def test_any_reply_can_be_read(reply):
 )
 def test_long_runs_change_no_verdict(run):
     assert read_verdict(f"Better: B\nor {run} or so") == B
+
+
+@pytest.mark.parametrize(
+    ("reply", "groups"),
+    [
+        ('{"reason": "r", "ranking": ["C", "A", "B"]}', ["C", "A", "B"]),
+        ('Sure!\n```json\n{"Ranking": ["c", ["a", "b"]]}\n```', ["C", "AB"]),
+        ('{"ranking": "B > A = C"}', ["B", "AC"]),
+        ('{"ranking": ["Answer B", "[A]", "candidate_C"]}', ["B", "A", "C"]),
+        ('{"ranking": ["B"]}', ["B", "AC"]),
+        ('<think>{"ranking": ["A", "B", "C"]}</think>{"ranking": ["C", "B", "A"]}', ["C", "B", "A"]),
+        ("I looked at all.\n**Ranking: C > B > A**", ["C", "B", "A"]),
+        ("[[B]], [[A]], [[C]]", ["B", "A", "C"]),
+        ('{"ranking": ["A", "A", "B"]}', None),
+        ('{"ranking": ["A", "D"]}', None),
+        ('{"ranking": [["A", 2]]}', None),
+        ('{"ranking": []}', None),
+        ('{"ranking": ', None),
+        ("A is right and B is wrong.", None),
+        ("A", None),
+        ("", None),
+    ],
+)
+def test_a_ranking_is_read(reply, groups):
+    read = read_ranking(reply, "ABC")
+    assert (None if read is None else ["".join(group) for group in read.groups]) == groups
+
+
+@pytest.mark.parametrize(
+    ("reply", "grade"),
+    [
+        ('{"reason": "fine", "grade": 7}', 7),
+        ('{"grade": "7"}', 7),
+        ("Grade: **8**", 8),
+        ("Score is 3, although 9 of 10 would disagree", 3),
+        ("6/9", 6),
+        ("5", 5),
+        ('{"grade": 10}', None),
+        ('{"grade": true}', None),
+        ('{"grade": null}', None),
+        ("Grade: 12", None),
+        ("It has 3 errors", None),
+    ],
+)
+def test_a_grade_is_read(reply, grade):
+    read = read_grade(reply, 1, 9)
+    assert (None if read is None else read[0]) == grade
+
+
+@pytest.mark.parametrize("read", [lambda text: read_ranking(text, "ABC"), lambda text: read_grade(text, 1, 9)])
+@pytest.mark.parametrize("run", ["{" * 50_000, "[" * 50_000, "A > " * 30_000, " " * 100_000, '{"ranking": ' * 5_000])
+def test_long_runs_cost_little_and_hold_nothing(read, run):
+    assert read(run + "?") is None

@@ -141,9 +141,14 @@ def test_heat_map_for_any_number_of_candidates(count):
     assert page.count("not compared") == (2 if count > 2 else 0)
 
 
-def test_heat_map_percentages():
-    ranking = Ranking.from_scores([1, 0], ranker="r", comparisons=[[0, math.log(3)], [-math.log(3), 0]])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 20.0])
+def test_heat_map_percentages_are_those_of_the_confidence(temperature):
+    logit = temperature * math.log(3)
+    ranking = Ranking.from_scores(
+        [logit, 0], ranker="r", comparisons=[[0, logit], [-logit, 0]], temperature=temperature
+    )
     page = ranking_html(ranking, ["x", "y"])
+    assert "75% that the first is better" in page
     assert ">75</td>" in page
     assert ">25</td>" in page
     assert "x better than y: 75.0%" in page

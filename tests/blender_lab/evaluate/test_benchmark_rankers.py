@@ -66,7 +66,7 @@ def test_a_judge_behind_an_endpoint(monkeypatch):
         name = f"judge:{server.base_url}:small"
         ranking = benchmark_rankers([name])[name].rank(PROMPT, CANDIDATES[:2])
     assert len(server.requests) == 2
-    assert all(request["max_tokens"] == 16 and request["temperature"] == 0.0 for request in server.requests)
+    assert all(request["max_tokens"] == 256 and request["temperature"] == 0.0 for request in server.requests)
     assert "sea hill tree bird" in json.dumps(server.requests)
     # the calls come in any order, so either answer may win both times; unread verdicts would leave 0
     assert ranking.scores[0] == -ranking.scores[1]

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from blender_core import Ranking
 from blender_core.cli.app import app
-from blender_core.errors import ConfigurationError, DownloadError
+from blender_core.errors import ConfigurationError
 from blender_core.rank.baselines import LongestRanker
 from blender_core.rank.embedding_rankers import EmbeddingConsensusRanker
 from blender_lab.data.fact_swaps import fact_swap_records
@@ -299,9 +299,7 @@ def evaluated(data, *more):
     return CliRunner().invoke(app, command)
 
 
-@pytest.mark.local_models
 def test_the_command_measures_embedding_consensus(tmp_path):
-    pytest.importorskip("torch")
     texts = ["The capital of France is Paris.", "Paris is France's capital city.", "I like to eat bread with butter."]
     answers = [(str(place), text, 0.5 if place < 2 else 0.0) for place, text in enumerate(texts)]
     write(tmp_path, "blend_open11", [blend(*answers)])
@@ -309,33 +307,3 @@ def test_the_command_measures_embedding_consensus(tmp_path):
     assert done.exit_code == 0, done.output
     row = json.loads(done.stdout)["blends"][0]
     assert (row["picked"], row["embedding_consensus"]) == (0.0, 0.5)
-
-
-def test_what_embedding_consensus_lacks_costs_one_line(data, monkeypatch):
-    def refuse(names, **settings):
-        if "embedding-consensus" in names:
-            raise DownloadError("the encoder cannot be had")
-        return {name: LongestRanker() for name in names}
-
-    monkeypatch.setattr("blender_lab.evaluate.benchmark_rankers.benchmark_rankers", refuse)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    done = evaluated(data)
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["blends"][0]["embedding_consensus"] is None
-    assert "no column embedding consensus: the encoder cannot be had" in done.stderr
-    # who asks for it is told that it failed
-    for asked in (["--embedding-consensus"], ["--encoder", "mine"]):
-        assert evaluated(data, *asked).exit_code == 1
-
-
-def test_without_torch_nothing_is_fetched_for_embedding_consensus(data, monkeypatch):
-    def load(names, **settings):
-        assert names == ["longest"]
-        return {"longest": LongestRanker()}
-
-    monkeypatch.setattr("blender_lab.evaluate.benchmark_rankers.benchmark_rankers", load)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    done = evaluated(data)
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["blends"][0]["embedding_consensus"] is None
-    assert "torch is not installed" in done.stderr

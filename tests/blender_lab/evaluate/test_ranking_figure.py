@@ -44,8 +44,13 @@ def test_equal_scores_have_equal_bars(score):
     assert bars.get_xlim()[0] < bars.get_xlim()[1]
 
 
-def test_comparisons_are_percent_of_row_against_column():
-    ranking = Ranking.from_scores([0.0, 2.0], ranker="pairs", comparisons=[[math.nan, -math.log(3)], [math.log(3), 0]])
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_comparisons_are_percent_of_row_against_column(temperature):
+    logit = temperature * math.log(3)
+    ranking = Ranking.from_scores(
+        [0.0, logit], ranker="pairs", comparisons=[[math.nan, -logit], [logit, 0]], temperature=temperature
+    )
+    assert ranking.confidence == pytest.approx(0.75)
     bars, matrix = ranking_figure(ranking).axes
     assert labels(bars) == ["candidate 1  1", "candidate 0  2"]
     assert [text.get_text() for text in matrix.texts] == ["75", "25"]

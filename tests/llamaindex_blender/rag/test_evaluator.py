@@ -9,6 +9,8 @@ from llama_index.core.schema import NodeWithScore, TextNode
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.llm_judge import LLMJudge
+from blender_core.testing import FakeMember
+from blender_core.types.answer import Usage
 from blender_core.types.ranking import Ranking
 from llamaindex_blender.rag.evaluator import PairRankerEvaluator
 from llamaindex_blender.testing import ScriptedLLM
@@ -106,6 +108,12 @@ def test_a_judge_is_a_ranker_too():
     result = PairRankerEvaluator(judge).evaluate(query=QUERY, response=BAD, second_response=GOOD)
     assert result.score == 0.0
     assert "the orders agree" in result.feedback
+
+
+def test_the_tokens_of_a_judge_are_told():
+    judge = LLMJudge(FakeMember("j", "Better: tie", usage=Usage(50, 5)))
+    result = PairRankerEvaluator(judge).evaluate(query=QUERY, response=BAD, second_response=GOOD)
+    assert result.feedback.endswith("; the judge used 110 tokens")
 
 
 async def test_a_batch_of_strings():

@@ -10,7 +10,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 
 from llamaindex_blender import local_llms
 from llamaindex_blender.rag import BlendedQueryEngine, BlendedSynthesizer
-from llamaindex_blender.rag.encoder_embedding import local_embedding
+from llamaindex_blender.rag.encoder_embedding import EncoderEmbedding
 
 pytestmark = [pytest.mark.local_models, pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 
@@ -35,7 +35,7 @@ def indexes():
         Document(text=(RAG / "corpus" / f"{name}.md").read_text(encoding="utf-8"), metadata={"package": name})
         for name in PACKAGES
     ]
-    embedding = local_embedding()
+    embedding = EncoderEmbedding()
     made = {}
     for size in (64, 160):
         nodes = SentenceSplitter(chunk_size=size, chunk_overlap=size // 6).get_nodes_from_documents(documents)

@@ -14,8 +14,8 @@ import openai
 
 from blender_core import Status
 from blender_core.errors import UnsupportedError
-from blender_core.gather.classify import classify
 from blender_core.gather.policy import RetryPolicy
+from blender_core.members.classify import classify
 
 
 def api_error(cls, status, body=None, **headers):
@@ -86,6 +86,7 @@ class ContextOverflowError(Exception):
             "1,050,000 .* 1,0",
         ),
         ("Prompt contains 40000 tokens, too large for model with 32768 maximum context length", "40,000 .* 32,768"),
+        ("Input validation error: `inputs` must have less than 512 tokens. Given: 1002", "1,002 tokens .* 512"),
         ({"code": "context_length_exceeded"}, "prompt and answer do not fit its window"),
         (ContextOverflowError("no"), "prompt and answer do not fit its window"),
     ],

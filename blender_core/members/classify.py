@@ -51,7 +51,8 @@ _PASSING_WORDS = (
 _TOO_LONG = re.compile(
     r"exceed_context_size|context_?length_?exceeded|context_?window_?exceeded|contextoverflow"
     r"|maximum context length|available context size|exceed context limit|fit into the model \(context length"
-    r"|(?:prompt|input) is too long|input token count.{0,40}exceeds",
+    r"|(?:prompt|input) is too long|input token count.{0,40}exceeds"
+    r"|tokens\) is too large to process|must have less than \d+ tokens",
     re.IGNORECASE,
 )
 # the window stands at one of these, the surest first
@@ -62,6 +63,8 @@ _WINDOWS = tuple(
         r"allowed \(([\d,]+)",
         r"([\d,]+) maximum context",
         r"context (?:length|size|window|limit)\D{0,30}([\d,]+)",
+        r"current batch size: ([\d,]+)",
+        r"less than ([\d,]+) tokens",
     )
 )
 _FOREIGN_LOOP = (
@@ -125,7 +128,8 @@ def classify(error: BaseException) -> Failure:
     code = http_status(error)
     if _has(names, _REFUSAL_WORDS) or "flagged_input" in _metadata(stated):
         return Failure(Status.REFUSED, False, None, reason)
-    if code in (None, 400, 413, 422) and _TOO_LONG.search(f"{names} {said} {text}"):
+    # llama.cpp's rerankers say it with 500
+    if code in (None, 400, 413, 422, 500) and _TOO_LONG.search(f"{names} {said} {text}"):
         return Failure(Status.TOO_LONG, False, None, _too_long(text))
     if code == 429 or _has(names, _RATE_WORDS):
         # an exhausted quota does not come back within a call
