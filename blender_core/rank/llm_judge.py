@@ -161,8 +161,18 @@ class LLMJudge:
         return (self._llm,) if isinstance(self._llm, str) else ()
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
-        """Rank by the judge's verdicts; see ``Ranker.rank``."""
-        return self.judge(prompt, candidates).ranking
+        """Rank by the judge's verdicts; see ``Ranker.rank``.
+
+        Raises:
+            RankerError: As of ``judge``; or it named the answer at one place in every pair, whatever stood there.
+        """
+        judgement = self.judge(prompt, candidates)
+        if judgement.contradictions and 2 * judgement.contradictions == len(judgement.verdicts):
+            raise RankerError(
+                f"{self.name} contradicted itself on {_counted(judgement.contradictions, 'pair')}, all that it saw, "
+                "when the answers changed places; use a stronger judge"
+            )
+        return judgement.ranking
 
     def judge(self, prompt: str, candidates: Sequence[str]) -> Judgement:
         """Rank, and report the verdicts.
@@ -191,19 +201,28 @@ class LLMJudge:
             logits[i][j] += verdict * self._evidence
             logits[j][i] -= verdict * self._evidence
         scores = [round(math.fsum(row) / max(1, count - 1), 9) for row in logits]
+        contradictions = sum(
+            verdict * votes.verdicts.get((j, i), 0.0) > 0 for (i, j), verdict in votes.verdicts.items() if i < j
+        )
+        problems = []
+        if votes.unreadable:
+            problems.append(f"{self.name}: {votes.unreadable} of {len(votes.replies)} replies held no verdict")
+        if contradictions:
+            problems.append(
+                f"{self.name}: its verdict on {_counted(contradictions, 'pair')} changed with the places of the answers"
+            )
         ranking = Ranking.from_scores(
             distinct.spread_scores(scores),
             ranker=self.name,
             comparisons=distinct.spread_matrix(logits),
             reasons=votes.reasons,
+            problems=problems,
         )
         return Judgement(
             ranking=_with_confidence(ranking),
             verdicts={(shown[i], shown[j]): verdict for (i, j), verdict in votes.verdicts.items()},
             unreadable=votes.unreadable,
-            contradictions=sum(
-                verdict * votes.verdicts.get((j, i), 0.0) > 0 for (i, j), verdict in votes.verdicts.items() if i < j
-            ),
+            contradictions=contradictions,
             usage=_summed([answer.usage for answer in votes.replies if answer.usage is not None]),
             reasons=votes.reasons,
             mode=mode,
@@ -389,6 +408,10 @@ def _pairs(order: Sequence[int]) -> list[tuple[int, int]]:
 
 def _summed(usages: Sequence[Usage]) -> Usage | None:
     return sum(usages, Usage()) if usages else None
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("s" if number > 1 else "")
 
 
 def _with_confidence(ranking: Ranking) -> Ranking:

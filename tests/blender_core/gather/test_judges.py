@@ -74,7 +74,7 @@ CALLS = {
 }
 RANKERS = {
     "listwise": (lambda llm: LLMJudge(llm), 1),
-    "pairwise": (lambda llm: LLMJudge(llm, mode="pairwise", read=lambda reply: 1), 12),
+    "pairwise": (lambda llm: LLMJudge(llm, mode="pairwise", read=lambda reply: 0), 12),
     "pointwise": (lambda llm: LLMJudge(llm, mode="pointwise"), 4),
     "inside another": (lambda llm: CombinedRanker(["consensus", LLMJudge(llm)]), 1),
     "own": (OwnRanker, 4),
@@ -179,6 +179,24 @@ def test_a_ranker_that_was_given_up_asks_nothing_more():
     assert llm.calls == 0
 
 
+@pytest.mark.parametrize(
+    ("replies", "said", "winner"),
+    [
+        # always the one shown second: agreement decides
+        (["Better: B"] * 6, "contradicted itself on 3 pairs", "b"),
+        (["Better: A"] * 2 + ["Better: tie"] * 4, "verdict on 1 pair changed with the places", None),
+        (["Hm."] * 2 + ["Better: tie"] * 4, "2 of 6 replies held no verdict", None),
+    ],
+)
+def test_a_judge_that_contradicts_itself_is_told_and_does_not_decide(replies, said, winner):
+    texts = {"a": "Bananas.", "b": "It is Paris.", "c": "Paris it is."}
+    asked = [FakeMember(name, text) for name, text in texts.items()]
+    ranker = LLMJudge(judge(*replies), mode="pairwise", concurrency=1)
+    result = Blender(asked, ranker=ranker, fuser=None).blend("Capital of France?")
+    assert said in " ".join(result.degraded)
+    assert winner in (None, result.winner)
+
+
 def test_no_more_judges_at_once_than_members():
     running, most = [], []
 
@@ -187,7 +205,7 @@ def test_no_more_judges_at_once_than_members():
         most.append(len(running))
         time.sleep(0.02)
         running.remove(text)
-        return "Better: A"
+        return "Better: tie"
 
     blender = Blender(members(), ranker=LLMJudge(answer, mode="pairwise", concurrency=4), fuser=None, max_concurrency=2)
     assert not blender.blend("?").is_degraded

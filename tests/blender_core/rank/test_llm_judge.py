@@ -116,7 +116,7 @@ def test_no_more_calls_at_once_than_allowed():
         time.sleep(0.01)
         with lock:
             running.remove(text)
-        return "Better: A"
+        return "Better: tie"
 
     LLMJudge(FunctionMember(judge), mode="pairwise", concurrency=3).rank("?", list("abcd"))
     assert max(most) == 3
