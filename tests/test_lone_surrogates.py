@@ -42,7 +42,7 @@ def pair_of_texts(folder, family, kind):
 RANKERS = {
     "consensus": lambda folder, _: "consensus",
     "embedded": lambda folder, _: "embedded",
-    "judge": lambda folder, _: LLMJudge(as_json),
+    "judge": lambda folder, _: LLMJudge(as_json, read=lambda _reply: 0),
     "reward head": reward_head,
     "pair of texts": lambda folder, _: pair_of_texts(folder, "AutoModelForSequenceClassification", CrossEncoderRanker),
     "masked": lambda folder, _: pair_of_texts(folder, "AutoModelForMaskedLM", MLMScoringRanker),
