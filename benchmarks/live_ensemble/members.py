@@ -8,6 +8,9 @@ picks on the last, in turn. On the test half it is rated on the whole developmen
 their seed alone, so the prior and the choice of the best member take them as one. Members stand strongest first,
 because equal scores keep the order. Only the ranker is run.
 
+The catalogue's prior is what a blend of these models takes by default. It was rated on the development half, so its
+column is a test on the test half only. It counts sampled answers a little less than greedy ones.
+
 `samples.jsonl.gz` holds two more answers of the strongest member, sampled at temperature 0.7, at most 512 tokens:
 
     blended-llm mix prompts.jsonl --out samples.jsonl.gz --concurrency 4 --model qwen2.5-coder-1.5b \
@@ -104,6 +107,13 @@ def picks(ranker: str, records: Sequence[MixRecord], prior: MemberPrior | None =
     return found
 
 
+def catalogue_picks(ranker: str, records: Sequence[MixRecord]) -> list[float]:
+    """Whether the pick of a blend with default settings is right, for each prompt."""
+    prior = MemberPrior.of_catalogue()
+    blended = [(record, prior.blend(record.models, rank(ranker, record), record.texts)) for record in records]
+    return [rights(record)[ranking.best] for record, ranking in blended]
+
+
 def in_folds(records: Sequence[MixRecord]) -> Iterator[tuple[list[MixRecord], list[MixRecord]]]:
     """Prompts to rate and prompts to pick on, each prompt picked on once."""
     for fold in range(FOLDS):
@@ -127,6 +137,7 @@ def row(ranker: str, members: Sequence[str], development: Sequence[MixRecord], t
         fmean(fmean(rights(record)) for record in shown),
         fmean(picks(ranker, shown)),
         fmean(with_prior),
+        fmean(catalogue_picks(ranker, shown)),
         fmean(max(rights(record)) for record in shown),
     )
     return [" + ".join(members), *(f"{number:.3f}" for number in numbers)]
@@ -143,7 +154,7 @@ def main() -> None:
     test = halves["test"] if options.half == "test" else []
     sets = [tuple(one.split(",")) for one in options.sets or ()] or SETS
     rows = [row(options.ranker, one, halves["development"], test) for one in sets]
-    headings = ("members", "best member", "chance", "pick", "pick with prior", "oracle")
+    headings = ("members", "best member", "chance", "pick", "pick with prior", "catalogue's prior", "oracle")
     columns = [Column(heading, number=heading != "members") for heading in headings]
     title = f"{len(test or halves['development'])} prompts of the {options.half} half, ranker {options.ranker}"
     Console(width=200).print(Table(columns, rows, title=title), "")

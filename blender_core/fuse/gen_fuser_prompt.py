@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from blender_core.errors import CheckpointError, FusionError
 from blender_core.fuse.llm_fuser import fusion_prompt
 from blender_core.fuse.protocol import FusionInput
+from blender_core.models.segments import common_length
 from blender_core.models.tokenizers import SealedTokenizer
 from blender_core.text.unicode import without_surrogates
 
@@ -225,7 +226,7 @@ def fit(
         # the prompt gets what the candidates leave, but at least half of the room
         wanted = sum(min(length, limit) for length in lengths)
         prompt_limit = max(0, min(len(prompt_spans), max(room // 2, room - wanted)))
-        limit = min(limit, _common_length(lengths, room - prompt_limit))
+        limit = min(limit, common_length(lengths, room - prompt_limit))
         ids, cut = build()
     while len(ids) > window:
         # "..." costs a few tokens more
@@ -250,14 +251,3 @@ def _both_ends(text: str, spans: Sequence[tuple[int, int]], tokens: int) -> str:
     tail = tokens // 2
     beginning = _beginning(text, spans, tokens - tail)
     return f"{beginning} {text[spans[-tail][0] :]}" if tail else beginning
-
-
-def _common_length(lengths: Sequence[int], room: int) -> int:
-    """Find the largest common length at which all fit together."""
-    ordered = sorted(lengths)
-    for position, length in enumerate(ordered):
-        share = max(0, room) // (len(ordered) - position)
-        if length > share:
-            return share
-        room -= length
-    return ordered[-1] if ordered else 0

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from blender_core.errors import CheckpointError, RankerError
+from blender_core.models.segments import common_length
 from blender_core.models.tokenizers import SealedTokenizer, read_tokenizer
 from blender_core.types.prompt import Prompt
 
@@ -159,7 +160,7 @@ class ConversationTokenizer:
         room = max_tokens - (len(ids) - sum(lengths) - len(answer_spans))
         while room > 0:
             answer_room = min(len(answer_spans), max(room // 2, room - sum(lengths)))
-            limit = _common_length(lengths, room - answer_room)
+            limit = common_length(lengths, room - answer_room)
             cut = [_without_middle(text, places, limit) for text, places in zip(texts, spans, strict=True)]
             kept = answer if answer_room == len(answer_spans) else answer[: answer_spans[answer_room][0]]
             ids, head = self._ids(turns, cut, kept)
@@ -229,17 +230,6 @@ def _around(text: str, mark: str) -> str:
     start = len(text) - len(text.lstrip())
     end = len(text.rstrip()) if text.strip() else len(text)
     return f"{text[:start]}{mark}{text[end:]}"
-
-
-def _common_length(lengths: Sequence[int], room: int) -> int:
-    """Find the largest common length at which all fit together."""
-    ordered = sorted(lengths)
-    for position, length in enumerate(ordered):
-        share = max(0, room) // (len(ordered) - position)
-        if length > share:
-            return share
-        room -= length
-    return ordered[-1]
 
 
 def _without_middle(text: str, spans: Sequence[tuple[int, int]], limit: int) -> str:

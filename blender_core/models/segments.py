@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["SegmentLayout", "SegmentedText", "cut_middle"]
+__all__ = ["SegmentLayout", "SegmentedText", "common_length", "cut_middle"]
 
 
 def cut_middle(token_ids: Sequence[int], limit: int, marker: int, head_share: float) -> tuple[list[int], int]:
@@ -100,3 +100,26 @@ class SegmentLayout:
         answer_ids, answer_cut = cut_middle(answer, answer_room, self.cut_marker, self.answer_head)
         ids = [self.cls_token, *prompt_ids, self.sep_token, *answer_ids, self.sep_token]
         return SegmentedText(ids, len(prompt_ids) + 2, prompt_cut, answer_cut)
+
+
+def common_length(lengths: Sequence[int], room: int) -> int:
+    """Find the largest common length, in tokens, at which all texts fit together.
+
+    Args:
+        lengths: Length of each text.
+        room: Tokens for all.
+
+    Returns:
+        The length; that of the longest text if all fit, 0 without a text.
+
+    Examples:
+        >>> common_length([10, 2, 10], 12)
+        5
+    """
+    ordered = sorted(lengths)
+    for position, length in enumerate(ordered):
+        share = max(0, room) // (len(ordered) - position)
+        if length > share:
+            return share
+        room -= length
+    return ordered[-1] if ordered else 0

@@ -3,6 +3,7 @@
     python research/benchmarks/everyday.py ask --out FILE.jsonl [--model NAME ...]
     python research/benchmarks/everyday.py sheet FILE.jsonl > sheet.md
     python research/benchmarks/everyday.py report FILE.jsonl marks.json
+    python research/benchmarks/everyday.py report research/data/everyday.jsonl
 
 ``ask`` asks the default ensemble as ``blended-llm ask`` does. ``sheet`` prints the different texts for each question in
 random order, without saying whose they are: a judge gives each a mark from 1 to 5. ``report`` reads the marks,
@@ -97,12 +98,16 @@ def sheet(path: Path) -> None:
             console.print(f"## {letter}\n{text or '(empty)'}\n", soft_wrap=True)
 
 
-def report(path: Path, marks_file: Path) -> None:
-    marks = json.loads(marks_file.read_text(encoding="utf-8"))
+def report(path: Path, marks_file: Path | None) -> None:
+    rows = read(path)
+    marks = (
+        {row["id"]: row["marks"] for row in rows}
+        if marks_file is None
+        else json.loads(marks_file.read_text(encoding="utf-8"))
+    )
     final: list[float] = []
     members: dict[str, list[float]] = {}
     console = Console(width=140, highlight=False)
-    rows = read(path)
     for row in rows:
         mark = {text: marks[row["id"]][letter] for letter, text in lettered(row).items()}
         final.append(mark[row["text"].strip()])
@@ -129,7 +134,7 @@ def main() -> None:
     asking.add_argument("--model", action="append", default=[])
     for name in ("sheet", "report"):
         commands.add_parser(name).add_argument("file", type=Path)
-    commands.choices["report"].add_argument("marks", type=Path)
+    commands.choices["report"].add_argument("marks", type=Path, nargs="?", help="default: those in FILE")
     options = parser.parse_args()
     if options.what == "ask":
         ask(options.out, options.model)
