@@ -41,6 +41,10 @@ class Member:
         cls = type(self)
         if cls.generate is Member.generate and cls.agenerate is Member.agenerate:
             raise ConfigurationError(f"{cls.__name__} has neither generate nor agenerate; write one of them")
+        if price is not None and not isinstance(price, Price):
+            raise ConfigurationError(
+                f"price of {name!r} is {price!r}; write Price(input, output), for a million tokens"
+            )
         self.name = name
         self.price = price
 

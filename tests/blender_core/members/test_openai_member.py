@@ -503,3 +503,9 @@ def test_openai_itself_gets_the_newer_name_of_the_limit():
     request = OpenAIMember("gpt", api_key="k", max_tokens=5)._request(PROMPT)
     assert request["max_completion_tokens"] == 5
     assert "max_tokens" not in request
+
+
+@pytest.mark.parametrize("price", [3, (1, 2), {"input": 1}])
+def test_a_price_that_is_none_is_refused_when_the_member_is_made(price):
+    with pytest.raises(ConfigurationError, match="write Price"):
+        OpenAIMember("m", base_url="http://127.0.0.1:9/v1", price=price)
