@@ -190,7 +190,7 @@ def asking_for(asking: Asking) -> Iterator[Asking]:
     Examples:
         >>> from blender_core.rank import LLMJudge
         >>> with asking_for(Asking()) as asking:
-        ...     _ = LLMJudge(lambda text: "Better: A").rank("?", ["one", "two"])
+        ...     _ = LLMJudge(lambda text: "Better: tie").rank("?", ["one", "two"])
         >>> asking.tally.calls
         2
     """
