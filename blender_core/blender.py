@@ -102,7 +102,7 @@ class Blender:
         whole = self._settings
         prior = whole["member_prior"]
         if prior is None and all(member.name.partition("#")[0] in MODELS for member in self._adapted):
-            prior = MemberPrior.of_catalogue()
+            prior = MemberPrior.of_catalogue(_unique_names(self._adapted))
         return BlendPlan(
             members=tuple(zip(_unique_names(self._adapted), self._adapted, strict=True)),
             # a named ranker is loaded by the first call, not here

@@ -2,13 +2,15 @@
 
     python benchmarks/live_ensemble/make_prior.py
 
-Each checked prompt of the development half is a rating: right answers 1, wrong ones 0. The test half is not read for
-anything. Run it again after the default ranker has changed: the ratings hold its margins. No language model is run.
+Each checked prompt of the development half is a rating: right answers 1, wrong ones 0. The answers are ranked and rated
+in every set of two or more models, since a score depends on the other answers. The test half is not read for anything.
+Run it again after the default ranker has changed: the ratings hold its margins. No language model is run.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 
@@ -31,18 +33,16 @@ def main() -> None:
         if record.extra["split"] != "development":
             continue
         prompt = joined_prompt(record.instruction, record.input)
-        texts = [candidate.text for candidate in record.candidates]
-        ratings = [float(candidate.scores["check"]) for candidate in record.candidates]
-        names = [candidate.model for candidate in record.candidates]
-        prior.judge_answers(names, ranker.rank(prompt, texts), ratings, prompt=prompt)
+        for size in range(2, len(record.candidates) + 1):
+            for chosen in itertools.combinations(record.candidates, size):
+                ranking = ranker.rank(prompt, [candidate.text for candidate in chosen])
+                ratings = [float(candidate.scores["check"]) for candidate in chosen]
+                prior.judge_answers([candidate.model for candidate in chosen], ranking, ratings, prompt=prompt)
     state = prior.to_dict()
     for rated in state["rated"].values():
         rated["scores"] = [round(score, 4) for score in rated["scores"]]
     options.out.write_text(json.dumps(state, separators=(",", ":")) + "\n", encoding="utf-8")
     print(f"{options.out}: {len(state['rated'])} rated prompts, {options.out.stat().st_size:,} bytes")
-    for name in prior.strongest_first(sorted(prior.strengths())):
-        strength = prior.strengths()[name]
-        print(f"  {name}: {strength.mean:+.2f} ± {strength.deviation:.2f} logits")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ their seed alone, so the prior and the choice of the best member take them as on
 because equal scores keep the order. Only the ranker is run.
 
 The catalogue's prior is what a blend of these models takes by default. It was rated on the development half, so its
-column is a test on the test half only. It counts sampled answers a little less than greedy ones.
+column is a test on the test half only. It counts sampled answers a little less than greedy ones. Blends whose
+fusions were run live with `fuse.py` have one more column; they are of the test half.
 
 `samples.jsonl.gz` holds two more answers of the strongest member, sampled at temperature 0.7, at most 512 tokens:
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +34,11 @@ from blender_core import MemberPrior, Ranking
 from blender_core.rank.registry import resolve_ranker
 from blender_core.view import Column, Table
 from blender_lab.data.mixinstruct import MixRecord, joined_prompt, read_mix
+from blender_lab.mix.scoring import passes
 
 HERE = Path(__file__).parent
+# whole blends of these members, made by fuse.py
+BLENDS = "default-blends.jsonl"
 FOLDS = 5
 STRONG, SECOND, THIRD = "qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b#2", "qwen2.5-coder-1.5b#3"
 HALF, SMALL, BASE = "qwen2.5-coder-0.5b", "smollm2-135m", "gemma-3-270m"
@@ -109,9 +114,23 @@ def picks(ranker: str, records: Sequence[MixRecord], prior: MemberPrior | None =
 
 def catalogue_picks(ranker: str, records: Sequence[MixRecord]) -> list[float]:
     """Whether the pick of a blend with default settings is right, for each prompt."""
-    prior = MemberPrior.of_catalogue()
+    prior = MemberPrior.of_catalogue(records[0].models)
     blended = [(record, prior.blend(record.models, rank(ranker, record), record.texts)) for record in records]
     return [rights(record)[ranking.best] for record, ranking in blended]
+
+
+def blended(ranker: str, records: Sequence[MixRecord]) -> str:
+    """The share of right answers of whole blends, and how many were fused; a dash if none were run."""
+    found = {}
+    for line in (HERE / BLENDS).read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if tuple(row["members"]) == records[0].models:
+            found[row["id"]] = row
+    if ranker != "embedded" or any(record.id not in found for record in records):
+        return "-"
+    shares = [float(passes(record.check, found[record.id]["text"])) for record in records]
+    fused = sum(bool(found[record.id]["fused"]) for record in records)
+    return f"{fmean(shares):.3f} ({fused})"
 
 
 def in_folds(records: Sequence[MixRecord]) -> Iterator[tuple[list[MixRecord], list[MixRecord]]]:
@@ -140,7 +159,8 @@ def row(ranker: str, members: Sequence[str], development: Sequence[MixRecord], t
         fmean(catalogue_picks(ranker, shown)),
         fmean(max(rights(record)) for record in shown),
     )
-    return [" + ".join(members), *(f"{number:.3f}" for number in numbers)]
+    cells = [f"{number:.3f}" for number in numbers]
+    return [" + ".join(members), *cells[:-1], blended(ranker, shown) if test else "-", cells[-1]]
 
 
 def main() -> None:
@@ -154,7 +174,16 @@ def main() -> None:
     test = halves["test"] if options.half == "test" else []
     sets = [tuple(one.split(",")) for one in options.sets or ()] or SETS
     rows = [row(options.ranker, one, halves["development"], test) for one in sets]
-    headings = ("members", "best member", "chance", "pick", "pick with prior", "catalogue's prior", "oracle")
+    headings = (
+        "members",
+        "best member",
+        "chance",
+        "pick",
+        "pick with prior",
+        "catalogue's prior",
+        "blend (fused)",
+        "oracle",
+    )
     columns = [Column(heading, number=heading != "members") for heading in headings]
     title = f"{len(test or halves['development'])} prompts of the {options.half} half, ranker {options.ranker}"
     Console(width=200).print(Table(columns, rows, title=title), "")

@@ -130,16 +130,26 @@ class MemberPrior:
         return prior
 
     @classmethod
-    def of_catalogue(cls) -> MemberPrior:
+    def of_catalogue(cls, members: Sequence[str] | None = None) -> MemberPrior:
         """Make the prior of the local models, from checked answers to prompts that no test uses.
 
         A blend of local models alone takes it if you give no prior. A model that it does not know counts as average.
+
+        Args:
+            members: Names of the members that will be blended. How far the ranker can be trusted depends on whom it
+                compares, so the ratings are those of its scores among these models alone. Default, and if a model is
+                not known: of its scores among all local models.
 
         Returns:
             The prior. It is in memory only, and learns from ratings, not from rankings.
         """
         file = importlib.resources.files("blender_core.local") / "catalogue_prior.json"
-        return _CataloguePrior.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        state = json.loads(file.read_text(encoding="utf-8"))
+        sets = {frozenset(rated["members"]) for rated in state["rated"].values()}
+        models = frozenset(map(_model, members or ()))
+        wanted = models if models in sets else max(sets, key=len)
+        state["rated"] = {key: rated for key, rated in state["rated"].items() if wanted == frozenset(rated["members"])}
+        return _CataloguePrior.from_dict(state)
 
     @property
     def path(self) -> Path | None:

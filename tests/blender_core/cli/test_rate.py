@@ -304,6 +304,23 @@ def test_the_catalogue_knows_its_models():
     )
 
 
+def test_the_catalogue_trusts_the_ranker_as_far_as_it_was_right_among_these_models():
+    ranking = Ranking.from_scores([0.0, 1.5], ranker="embedded", temperature=1.0)
+
+    def best(strong, weak, *others):
+        prior = MemberPrior.of_catalogue([strong, weak, *others])
+        return (strong, weak)[prior.blend([strong, weak], ranking).best]
+
+    # the ranker is right less often among these three than among all four
+    assert best("qwen2.5-coder-0.5b", "smollm2-135m", "gemma-3-270m") == "qwen2.5-coder-0.5b"
+    assert best("qwen2.5-coder-0.5b", "smollm2-135m", "gemma-3-270m", "qwen2.5-coder-1.5b") == "smollm2-135m"
+    for members in (["qwen2.5-coder-1.5b#2", "smollm2-135m"], ["smollm2-135m", "qwen2.5-coder-1.5b"]):
+        assert MemberPrior.of_catalogue(members).strengths().keys() == {"qwen2.5-coder-1.5b", "smollm2-135m"}
+    # nothing is known of these sets
+    for members in ([], ["qwen2.5-coder-1.5b"], ["qwen2.5-coder-1.5b", "gpt"]):
+        assert len(MemberPrior.of_catalogue(members).strengths()) == 4
+
+
 def test_a_sampled_answer_of_a_local_model_has_to_be_clearly_better_than_its_greedy_one():
     prior, names = MemberPrior.of_catalogue(), ["qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b#2"]
     for ahead, best in ((0.0, 0), (0.1, 0), (5.0, 1)):
