@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 
 from blender_core import Blender, GenFuser, PairRanker  # noqa: E402
 from blender_core.fuse import FusionInput, LLMFuser  # noqa: E402
-from blender_core.rank import CrossEncoderRanker, LLMJudge, MLMScoringRanker, RewardHeadRanker  # noqa: E402
+from blender_core.rank import CrossEncoderRanker, LLMJudge, MLMScoringRanker, PeerRanker, RewardHeadRanker  # noqa: E402
 from blender_core.rank.reward_head import FeatureExtractor, ReaderSettings, RewardHead  # noqa: E402
 
 # the halves of a smile in the wrong order, and one alone
@@ -24,6 +24,11 @@ def as_json(prompt):
     """Read a prompt as a server does; a lone surrogate cannot be sent."""
     json.dumps(prompt, ensure_ascii=False).encode()
     return "A"
+
+
+def ranks(prompt):
+    as_json(prompt)
+    return '{"ranking": ["A", "B", "C"]}'
 
 
 def reward_head(folder, frozen_folder):
@@ -43,6 +48,8 @@ RANKERS = {
     "consensus": lambda folder, _: "consensus",
     "embedded": lambda folder, _: "embedded",
     "judge": lambda folder, _: LLMJudge(as_json, read=lambda _reply: 0),
+    "judge of all": lambda folder, _: LLMJudge(ranks, mode="listwise"),
+    "jury": lambda folder, _: PeerRanker([ranks]),
     "reward head": reward_head,
     "pair of texts": lambda folder, _: pair_of_texts(folder, "AutoModelForSequenceClassification", CrossEncoderRanker),
     "masked": lambda folder, _: pair_of_texts(folder, "AutoModelForMaskedLM", MLMScoringRanker),

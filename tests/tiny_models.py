@@ -221,6 +221,11 @@ def save_reward_model(folder, family, template="chatml", *, pad="config", labels
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     if family != "ModernBert":
         sizes |= {"num_key_value_heads": 2, "head_dim": 8}
+    if family == "Qwen3Next":
+        sizes |= {"layer_types": ["linear_attention", "full_attention"], "num_experts": 2, "num_experts_per_tok": 1}
+        sizes |= {"moe_intermediate_size": 16, "shared_expert_intermediate_size": 16}
+        sizes |= {"linear_num_value_heads": 4, "linear_num_key_heads": 2}
+        sizes |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
     if family in ("Gemma2", "Mistral"):
         sizes |= {"sliding_window": 24}
     config = getattr(transformers, f"{family}Config")(
@@ -237,6 +242,8 @@ def save_reward_model(folder, family, template="chatml", *, pad="config", labels
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(0, 0.25)
+    if pad == "none":
+        model.config.pad_token_id = -1
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -188,14 +188,15 @@ class ConversationTokenizer:
         rendered = self._render(
             [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
         )
+        places = [rendered.find(mark) for mark in marks]
+        if places != sorted(places) or any(rendered.count(mark) != 1 for mark in marks):
+            raise CheckpointError(
+                f"the chat template of {self._source} does not write the turns of a user and an assistant once and in "
+                "order; it is no reward model for answers"
+            )
         head, line = "", ""
         for mark, text in zip(marks, written, strict=True):
-            piece, found, rendered = rendered.partition(mark)
-            if not found:
-                raise CheckpointError(
-                    f"the chat template of {self._source} does not write the turns of a user and an assistant in "
-                    "order; it is no reward model for answers"
-                )
+            piece, _, rendered = rendered.partition(mark)
             head = line + self._live(piece)
             line = head + text.strip()
         ids = self._sealed.encode(line + self._live(rendered))

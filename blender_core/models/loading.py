@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
@@ -346,10 +346,18 @@ def load_model(
         if wrong:
             raise CheckpointError(
                 f"{name_or_path} cannot be loaded {purpose}: {', '.join(sorted(wrong)[:4])} ({len(wrong)} of another "
-                "size); its config.json belongs to another checkpoint"
+                f"size); {_why_other_size(report['mismatched_keys'], options.get('num_labels'))}"
             )
         # accelerate and bitsandbytes have already placed the model
         return (model if placed else model.to(device)).eval()
+
+
+def _why_other_size(mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]], labels: int | None) -> str:
+    # two labels are transformers' default, which no config names
+    heads = {found[0] if size[0] == labels and found[1:] == size[1:] else None for _, found, size in mismatched}
+    if len(heads) == 1 and None not in heads:
+        return f"it has {heads.pop()} labels, and {labels} is needed"
+    return "its config.json belongs to another checkpoint"
 
 
 def _made_in(name_or_path: str, load: LoadOptions) -> str | None:

@@ -32,14 +32,23 @@ def read_prefix(network: Any, ids: Sequence[int]) -> dict[str, Any]:
         ids: Token ids of the beginning, at least one.
 
     Returns:
-        An argument of the network; empty if it keeps no keys and values.
+        An argument of the network; empty if it keeps no keys and values, or more than these.
     """
     from transformers import DynamicCache
 
     with torch.inference_mode():
         output = network(input_ids=torch.tensor([list(ids)], device=network.device), use_cache=True)
     # transformers renames past_key_values to cache, in the output and in the call
-    return {name: value for name, value in output.items() if isinstance(value, DynamicCache)}
+    caches = {name: value for name, value in output.items() if isinstance(value, DynamicCache)}
+    return {} if any(map(_has_other_states, caches.values())) else caches
+
+
+def _has_other_states(cache: Any) -> bool:
+    """Tell if layers keep more than keys and values: the states of linear attention cannot be repeated for each row."""
+    return any(
+        hasattr(layer, "conv_states") or not hasattr(layer, "batch_repeat_interleave")
+        for layer in getattr(cache, "layers", ())
+    )
 
 
 def forward_rows(

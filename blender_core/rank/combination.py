@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.rank.protocol import Ranker, prompt_for
 from blender_core.rank.registry import resolve_ranker
+from blender_core.rank.run import checked_ranking, never_works
+from blender_core.runtime.threads import stop_if_given_up
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
@@ -28,8 +30,8 @@ class CombinedRanker:
     what each part said about each candidate (``Ranking.evidence``). In a blend ``member_prior`` adds as one more part.
 
     A part that gives no ranking, for example a judge that does not fit the budget, is left out, and
-    ``Ranking.problems`` says so. With ``gate`` the weights depend on the prompt: a mixture of experts (Jacobs et al.
-    1991). The gate is your function, for example a classifier of prompts.
+    ``Ranking.problems`` says so. One that can never work ends the ranking. With ``gate`` the weights depend on the
+    prompt: a mixture of experts (Jacobs et al. 1991). The gate is your function, for example a classifier of prompts.
 
     Args:
         rankers: Rankers, or their names.
@@ -83,7 +85,8 @@ class CombinedRanker:
         """Rank by the weighted sum; see ``Ranker.rank``.
 
         Raises:
-            RankerError: A ranker failed, or the gate did not return one finite weight for each.
+            BlendError: A ranker can never work, such as one whose checkpoint is wrong.
+            RankerError: All rankers failed, or the gate did not return one finite weight for each.
         """
         distinct = distinct_candidates(candidates)
         if not distinct.texts:
@@ -98,11 +101,16 @@ class CombinedRanker:
         for ranker, weight in zip(self._rankers, weights, strict=True):
             if weight == 0.0:
                 continue
+            # a part that was given up raises, too; then the next is not begun
+            stop_if_given_up()
             try:
                 # all candidates, not the distinct ones: consensus rankers count copies as votes
-                ranking = ranker.rank(prompt_for(ranker, prompt), candidates)
-            except RankerError as error:
-                problems.append(f"{ranker.name} was left out: {error}")
+                ranking = checked_ranking(ranker.rank(prompt_for(ranker, prompt), candidates), candidates)
+            except Exception as error:
+                if never_works(error):
+                    raise
+                said_why = str(error) if isinstance(error, RankerError) else f"{type(error).__name__}: {error}"
+                problems.append(f"{ranker.name} was left out: {said_why}")
                 continue
             said = [weight * value for value in _log_odds(ranking, distinct.positions)]
             total = [sum(pair) for pair in zip(total, said, strict=True)]

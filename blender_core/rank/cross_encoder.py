@@ -181,7 +181,8 @@ def check_one_logit(config: Mapping[str, Any], source: str) -> None:
     Raises:
         CheckpointError: It has no head that scores, several labels, or needs code of its own.
     """
-    architectures = [str(one) for one in config.get("architectures") or []]
+    stated = config.get("architectures") or []
+    architectures = [str(one) for one in (stated if isinstance(stated, list) else [stated])]
     if architectures and not any(one.endswith("ForSequenceClassification") for one in architectures):
         own_code = " Code of its own is never run." if config.get("auto_map") else ""
         raise CheckpointError(
@@ -193,14 +194,16 @@ def check_one_logit(config: Mapping[str, Any], source: str) -> None:
         raise CheckpointError(_too_many_labels(source, labels))
 
 
-def _too_many_labels(source: str, labels: int | None) -> str:
-    return f"{source} has {labels} labels; a ranker needs a model with one logit"
+def _too_many_labels(source: str, labels: object) -> str:
+    return f"{source} has {labels!r} labels; a ranker needs a model with one logit"
 
 
-def _labels(config: Mapping[str, Any]) -> int | None:
-    """Number of labels, if a config names it."""
-    named = config.get("num_labels")
-    return int(named) if named is not None else len(config.get("id2label") or {}) or None
+def _labels(config: Mapping[str, Any]) -> Any:
+    """Number of labels, if a config names it; anything else that it names comes back unchanged."""
+    named, names = config.get("num_labels"), config.get("id2label")
+    if named is not None or names is None:
+        return named
+    return len(names) or None if isinstance(names, Mapping) else names
 
 
 class _Scorer(ABC):

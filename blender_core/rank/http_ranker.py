@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from blender_core.errors import BlendError, CheckpointError, ConfigurationError, RankerError
 from blender_core.members.classify import http_status
@@ -41,16 +41,21 @@ RANKER_KEY_VARIABLE = "BLENDED_LLM_RANKER_API_KEY"
 _NAME = re.compile(r"(https?://(?:\[[^\]]*\]|[^/:?]+)(?::\d+)?(?:/[^:?]*)?(?:\?[^:]*)?)(?::(.+))?")
 # a server answers them for ever, whatever it is sent
 _NEVER = {
+    301: "mend the URL",
+    308: "mend the URL",
     401: "pass a valid api_key, or set " + RANKER_KEY_VARIABLE,
     403: "pass an api_key that may use this model, or set " + RANKER_KEY_VARIABLE,
     404: "mend the URL's path, or the model's name",
     405: "mend the URL's path",
+    501: "let the server rank; llama-server needs --reranking and such a model",
 }
 _REMEDIES = {
     "rate_limited": "lower concurrency, or raise timeout so that the wait fits",
     "timeout": "raise timeout, or lower batch_size",
     "too_long": "serve the model with a larger window, or let the server cut by options",
 }
+# some hundred bytes an answer are usual, and the texts of the answers if the server repeats them
+_MOST_BYTES = 32 * 2**20
 # how deep a score may lie in a reply: pooling's [[0.5]], TEI's [{"score": 0.5}]
 _DEPTH = 4
 _SCORE_KEYS = ("relevance_score", "score", "probs", "data")
@@ -222,6 +227,9 @@ class HTTPRanker:
             'http:bge:m3'
         """
         match = _NAME.fullmatch(text)
+        if "@" in text.partition("//")[2].partition("/")[0]:
+            # a password would be taken for a port or a model
+            _checked(text)
         if match is None:
             raise ConfigurationError(
                 f"{text.split('@')[-1]!r} is not URL:MODEL; write for example http://127.0.0.1:8000/classify:reward"
@@ -313,17 +321,23 @@ class HTTPRanker:
             await self._sleep(retry.wait_s)
 
     async def _post(self, client: httpx.AsyncClient, body: bytes) -> Any:
-        response = await client.post(self._url, content=body)
+        content = bytearray()
+        async with client.stream("POST", self._url, content=body) as response:
+            async for piece in response.aiter_bytes():
+                content += piece
+                if len(content) > _MOST_BYTES:
+                    raise RankerError(f"{self.name} sent more than {_MOST_BYTES >> 20} MiB; mend the URL's path")
+        text = content.decode(errors="replace")
         try:
-            reply = json.loads(response.content)
+            reply = json.loads(text)
         except (ValueError, RecursionError):
             reply = None
         stated = reply.get("error") if isinstance(reply, Mapping) else None
         if response.status_code == 200 and not stated:
             if reply is None:
-                raise RankerError(f"{self.name} sent no JSON: {_short(response.text)}; mend the URL's path")
+                raise RankerError(f"{self.name} sent no JSON: {_short(text)}; mend the URL's path")
             return reply
-        raise _Refused(response, reply)
+        raise _Refused(response, text, reply)
 
     def _ended(self, error: Exception, status: str, reason: str, attempts: int) -> BlendError:
         code = http_status(error)
@@ -341,15 +355,14 @@ class HTTPRanker:
 class _Refused(Exception):
     """A reply that is an error, with what ``classify`` reads: status, headers, and the error object."""
 
-    def __init__(self, response: httpx.Response, reply: Any) -> None:
+    def __init__(self, response: httpx.Response, text: str, reply: Any) -> None:
         # some servers repeat the key that they refuse
         key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
-        said = _message(reply) or response.text
+        said = _message(reply) or text
         said = _short(said.replace(key, "[api_key]") if key else said)
         if response.is_redirect:
-            said = (
-                f"a redirect to {_shown(response.headers.get('location', '?'))}, which is not followed; give that URL"
-            )
+            target = urljoin(str(response.request.url), response.headers.get("location", "?"))
+            said = f"a redirect to {_shown(target)}, which is not followed; give that URL"
         super().__init__(said)
         # the error object of a reply with status 200 has the code that counts
         self.response = None if response.status_code == 200 else response

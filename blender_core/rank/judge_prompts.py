@@ -73,7 +73,7 @@ def judge_prompt(prompt: str, first: str, second: str, options: Mapping[str, Any
 
 
 def labels_of(count: int) -> tuple[str, ...]:
-    """Return labels for answers: A to Z, then AA, AB, ...
+    """Return labels for answers: A to Z, then AA, AB, ... to ZZ; there are 702.
 
     Examples:
         >>> labels_of(3)

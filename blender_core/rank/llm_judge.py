@@ -29,6 +29,7 @@ from blender_core.rank.judge_prompts import (
 )
 from blender_core.rank.verdicts import expected_grade, expected_verdict, read_grade, read_ranking, read_verdict
 from blender_core.text.distinct import distinct_candidates
+from blender_core.text.unicode import without_surrogates
 from blender_core.types.answer import Answer, Usage
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking, direct_confidence
@@ -381,11 +382,16 @@ def make_listing(
 
     Returns:
         The listing.
+
+    Raises:
+        RankerError: There are more answers than labels.
     """
+    labels = labels_of(len(shown))
+    if len(labels) < len(shown):
+        raise RankerError(f"{len(shown)} answers do not fit one listing of at most {len(labels)}; use mode='pointwise'")
     # by the texts, so that the order in which they were given says nothing
     order = sorted(shown, key=lambda place: texts[place])
-    random.Random(f"{seed}\0{prompt}\0{len(texts)}").shuffle(order)
-    labels = labels_of(len(order))
+    random.Random(without_surrogates(f"{seed}\0{prompt}\0{len(texts)}")).shuffle(order)
     return Listing(tuple(order), labels, listing_prompt(prompt, [texts[place] for place in order], labels, options))
 
 

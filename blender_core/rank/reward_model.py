@@ -31,7 +31,7 @@ class RewardModel:
 
     Raises:
         CheckpointError: The chat template does not write turns of a user and an assistant.
-        ConfigurationError: ``max_tokens`` is below 8 or ``token_budget`` below 1.
+        ConfigurationError: ``max_tokens`` is below 8, or too few for the chat template; or ``token_budget`` is below 1.
     """
 
     def __init__(self, network: Any, tokenizer: ConversationTokenizer, *, max_tokens: int, token_budget: int) -> None:
@@ -47,7 +47,11 @@ class RewardModel:
         config = network.config.get_text_config()
         # a template of another kind shows here, not at the first call
         row = tokenizer.encode([("user", "a")], "a", 2**31)
-        if config.pad_token_id is None:
+        if len(row.ids) > max_tokens:
+            raise ConfigurationError(
+                f"max_tokens is {max_tokens}, and the chat template alone takes {len(row.ids) - 2}; give more"
+            )
+        if config.pad_token_id is None or not 0 <= config.pad_token_id < config.vocab_size:
             # the network reads it to find the end of a row
             config.pad_token_id = tokenizer.pad_outside(row)
         self._pad: int | None = config.pad_token_id

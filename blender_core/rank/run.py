@@ -13,7 +13,7 @@ from blender_core.runtime.threads import compute_in_thread
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
 
-__all__ = ["RankingRun", "never_works", "run_ranking"]
+__all__ = ["RankingRun", "checked_ranking", "never_works", "run_ranking"]
 
 # share of the remaining time that is reserved for the fallback, and its bounds in seconds
 _FALLBACK_SHARE, _FALLBACK_LEAST_S, _FALLBACK_MOST_S = 0.1, 0.05, 1.0
@@ -107,6 +107,22 @@ async def _rank(load: Callable[[], Ranker], prompt: str | Prompt, texts: Sequenc
         return ranker.rank(prompt_for(ranker, prompt), texts)
 
     ranking = await compute_in_thread(rank)
+    return _blanks_last(_with_evidence(checked_ranking(ranking, texts)), texts)
+
+
+def checked_ranking(ranking: object, texts: Sequence[str]) -> Ranking:
+    """Check what a ranker returned.
+
+    Args:
+        ranking: The ranking.
+        texts: The candidates.
+
+    Returns:
+        It.
+
+    Raises:
+        RankerError: It is none, or does not fit the candidates.
+    """
     if not isinstance(ranking, Ranking) or len(ranking.scores) != len(texts):
         found = len(ranking.scores) if isinstance(ranking, Ranking) else type(ranking).__name__
         raise RankerError(f"{found} scores for {len(texts)} candidates")
@@ -114,7 +130,7 @@ async def _rank(load: Callable[[], Ranker], prompt: str | Prompt, texts: Sequenc
         raise RankerError(f"no finite score among {list(ranking.scores)}")
     if any(not -1 <= index < len(texts) for index in ranking.cut):
         raise RankerError(f"cut names candidates {list(ranking.cut)} of {len(texts)}")
-    return _blanks_last(_with_evidence(ranking), texts)
+    return ranking
 
 
 def _with_evidence(ranking: Ranking) -> Ranking:

@@ -123,8 +123,11 @@ class ReadRanking:
     reason: str = ""
 
 
-# a label behind a word such as "answer", in brackets, or alone
-_LABEL = r"[\[(<{]*+(?:(?:answer|response|candidate|option)[\s_]++)?[\[(<{]*+(?P<label>[A-Z]{1,2})\b[\])>}]*+"
+# a label behind a word such as "answer", in brackets, or alone; the end of a word is none
+_LABEL = (
+    r"(?<![A-Za-z])[\[(<{]*+(?:(?:answer|response|candidate|option)[\s_]++)?[\[(<{]*+"
+    r"(?P<label>[A-Z]{1,2})\b[\])>}]*+"
+)
 _CHAIN = re.compile(rf"{_LABEL}(?P<sign>\s*+[>=,]{{0,2}}+)", re.IGNORECASE)
 _CHAIN_LINE = re.compile(
     rf"^\W*+(?:(?:ranking|order|final ranking|best to worst|verdict)\s*+(?:is|:|=)*+\s*+)?"
@@ -154,14 +157,27 @@ def read_ranking(reply: str, labels: Sequence[str]) -> ReadRanking | None:
         (('C',), ('A', 'B'))
     """
     text = _THOUGHT.sub("", reply)
-    for stated in reversed([found for found in _objects(text) if "ranking" in found]):
-        groups = _groups(stated["ranking"])
-        return None if groups is None else _checked(groups, labels, _reason(stated))
+    stated = _stated(text, "ranking")
+    if stated:
+        groups = _groups(stated[-1]["ranking"])
+        return None if groups is None else _checked(groups, labels, _reason(stated[-1]))
+    if stated is None:
+        return None
     lines = list(_CHAIN_LINE.finditer(_MARKUP.sub("", text)))
     if not lines:
         return None
     groups = _groups(lines[-1].group("chain"))
     return None if groups is None else _checked(groups, labels, "")
+
+
+def _stated(text: str, key: str) -> list[dict[str, Any]] | None:
+    """Find the JSON objects with a key; ``None`` if the key also stands outside of them.
+
+    A judge that quotes an answer may forget to escape it. Then its own object is none, and the quoted one would count.
+    """
+    found = [stated for stated in _objects(text) if key in stated]
+    named = len(re.findall(rf'(?<!\\)"{key}"\s*+:', text, re.IGNORECASE))
+    return found if named <= len(found) else None
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
@@ -241,7 +257,9 @@ def read_grade(reply: str, lowest: int, highest: int) -> tuple[int, str] | None:
     text = _THOUGHT.sub("", reply).strip()
     grade: Any = None
     reason = ""
-    stated = [found for found in _objects(text) if "grade" in found]
+    stated = _stated(text, "grade")
+    if stated is None:
+        return None
     if stated:
         grade, reason = stated[-1]["grade"], _reason(stated[-1])
         if isinstance(grade, str) and grade.strip().isdecimal():

@@ -34,7 +34,7 @@ def is_pair_ranker(config: Mapping[str, Any]) -> bool:
     return (
         config.get("format") == BLENDED_FORMAT
         or "ranker_type" in config
-        or "DebertaV2PairRM" in (config.get("architectures") or [])
+        or config.get("architectures") == ["DebertaV2PairRM"]
     )
 
 

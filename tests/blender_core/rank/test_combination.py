@@ -9,12 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blender_core import Ranking
-from blender_core.errors import ConfigurationError, RankerError
+from blender_core.errors import CheckpointError, ConfigurationError, RankerError
 from blender_core.rank import CombinedRanker, Ranker
 from blender_core.testing import FakeRanker
 
 LONG = FakeRanker(len)
 EXCITED = FakeRanker(lambda text: text.count("!"))
+
+
+class Returns:
+    """A ranker that returns what it was made with."""
+
+    name = "broken"
+
+    def __init__(self, result):
+        self.result = result
+
+    def rank(self, prompt, candidates):
+        return self.result
 
 
 def test_log_odds_add_up_and_each_part_stays_readable():
@@ -74,9 +86,30 @@ def test_a_part_that_fails_is_left_out_and_named():
     assert ranking.problems == ("fake was left out: out of order",)
     with pytest.raises(RankerError, match="out of order"):
         CombinedRanker([down]).rank("?", ["a", "aa"])
-    broken = FakeRanker(error=ZeroDivisionError("a bug"))
-    with pytest.raises(ZeroDivisionError):
-        CombinedRanker([LONG, broken]).rank("?", ["a", "aa"])
+
+
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        (FakeRanker(error=ConnectionError("no server")), "ConnectionError: no server"),
+        (FakeRanker(error=ZeroDivisionError("a bug")), "ZeroDivisionError: a bug"),
+        (Returns(None), "NoneType scores for 2 candidates"),
+        (Returns(Ranking.from_scores([1.0], ranker="broken")), "1 scores for 2 candidates"),
+        (Returns(Ranking.from_scores([math.nan, math.nan], ranker="broken")), "no finite score"),
+    ],
+)
+def test_whatever_fails_in_a_part_leaves_the_others(part, why):
+    ranking = CombinedRanker([part, LONG]).rank("?", ["a", "aa"])
+    assert ranking.best == 1
+    assert list(ranking.evidence) == ["fake"]
+    assert len(ranking.problems) == 1
+    assert why in ranking.problems[0]
+
+
+@pytest.mark.parametrize("error", [CheckpointError("no head"), ConfigurationError("no such member")])
+def test_a_part_that_can_never_work_is_not_left_out(error):
+    with pytest.raises(type(error)):
+        CombinedRanker([FakeRanker(error=error), LONG]).rank("?", ["a", "aa"])
 
 
 def test_a_ranker_without_an_opinion_adds_nothing():

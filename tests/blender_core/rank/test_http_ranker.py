@@ -147,6 +147,9 @@ def test_what_may_pass_is_asked_again(faults, waits):
         ((400, {}, {"error": {"message": "maximum context length is 512 tokens"}}), 1, RankerError, "too_long"),
         ((422, {}, {"detail": [{"msg": "Field required"}]}), 1, RankerError, "Field required"),
         ((307, {"Location": "https://elsewhere/x?token=1"}, ""), 1, RankerError, "elsewhere/x, which is not followed"),
+        ((301, {"Location": "/v2/rerank"}, ""), 1, ConfigurationError, r"redirect to http://127[^/]+/v2/rerank, which"),
+        ((501, {}, {"error": {"message": "no reranking"}}), 1, ConfigurationError, "no reranking.*--reranking"),
+        (" " * 2**25 + "[1, 2, 3]", 1, RankerError, "more than 32 MiB"),
         ("not JSON", 1, RankerError, "no JSON: not JSON"),
         ("[" * 100_000, 1, RankerError, "no JSON"),
         ({"object": "list"}, 1, RankerError, "no list of scores"),
@@ -269,6 +272,13 @@ def test_an_address_is_a_name_of_a_ranker_everywhere(path, row):
         assert json.loads(done.stdout)["order"] == [1, 2, 0]
         assert benchmark_rankers([name])[name].rank(PROMPT, ANSWERS).best == 1
     assert {body.get("model") for body in server.bodies} == {path.partition(":")[2] or None}
+
+
+@pytest.mark.parametrize("user", ["user:secret", "user:80"])
+def test_a_password_in_a_name_is_refused_and_not_shown(user):
+    with pytest.raises(ConfigurationError, match="http://host/rerank:model holds a user or a password") as caught:
+        HTTPRanker.parse(f"http://{user}@host/rerank:model")
+    assert "secret" not in str(caught.value)
 
 
 def test_an_address_that_cannot_rank_is_refused_at_construction():

@@ -221,6 +221,11 @@ def test_a_judge_that_keeps_the_order_it_is_shown_is_found_out():
     assert list(one.values()) == list(other.values())[::-1]
 
 
+def test_more_answers_than_labels_are_no_listing():
+    with pytest.raises(RankerError, match="703 answers do not fit one listing of at most 702; use mode='pointwise'"):
+        LLMJudge(longest_first, mode="listwise").rank("?", [str(number) for number in range(703)])
+
+
 @pytest.mark.parametrize("mode", ["listwise", "pointwise"])
 def test_a_part_of_the_replies_that_cannot_be_read_counts_as_ties(mode):
     script = {"listwise": longest_first, "pointwise": graded}[mode]

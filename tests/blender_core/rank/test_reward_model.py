@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from blender_core import Blender, Prompt  # noqa: E402
-from blender_core.errors import CheckpointError, RankerError  # noqa: E402
+from blender_core.errors import CheckpointError, ConfigurationError, RankerError  # noqa: E402
 from blender_core.rank import CrossEncoderRanker, resolve_ranker  # noqa: E402
 from blender_core.testing import FakeMember  # noqa: E402
 
@@ -44,6 +44,10 @@ CASES = [
     *((family, "chatml", pad) for family in REWARD_FAMILIES for pad in ("config", "tokenizer")),
     *(("Llama", template, pad) for template in REWARD_TEMPLATES for pad in ("tokenizer", "end")),
     ("Gemma2", "trimmed", "config"),
+    # no token of its vocabulary, as the configs of older models say
+    ("Llama", "chatml", "none"),
+    # linear attention, whose states no cache repeats
+    ("Qwen3Next", "chatml", "config"),
     ("Qwen3", "thinking", "config"),
 ]
 
@@ -130,8 +134,10 @@ def test_what_does_not_fit_is_cut_and_said(tmp_path, reads):
     ranking = ranker.rank([*TURNS[:2], ("user", QUESTION * 4)], ["short", ANSWERS[2] * 9])
     assert set(ranking.cut) == {-1, 1}
     assert max(len(ids) for batch in reads for ids in batch) <= 60
-    with pytest.raises(RankerError, match=r"4 turns does not fit 12 tokens; raise max_tokens"):
-        CrossEncoderRanker.from_pretrained(tmp_path, device="cpu", max_tokens=12).rank(TURNS, ["short"])
+    with pytest.raises(RankerError, match=r"4 turns does not fit 30 tokens; raise max_tokens"):
+        CrossEncoderRanker.from_pretrained(tmp_path, device="cpu", max_tokens=30).rank(TURNS, ["short"])
+    with pytest.raises(ConfigurationError, match="max_tokens is 12, and the chat template alone takes"):
+        CrossEncoderRanker.from_pretrained(tmp_path, device="cpu", max_tokens=12)
 
 
 def without_head(folder):
@@ -140,6 +146,14 @@ def without_head(folder):
     weights = load_file(folder / "model.safetensors")
     del weights["score.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def states(**config):
+    def spoil(folder):
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
+
+    return spoil
 
 
 def without_template(folder):
@@ -151,13 +165,18 @@ def without_template(folder):
 
 
 QUERY = "{% for message in messages if message.role in ('query', 'document') %}{{ message.content }}{% endfor %}"
+TWICE = "{% for message in messages %}<|im_start|>{{ message.content }} {{ message.content }}<|im_end|>{% endfor %}"
 UNUSABLE = {
     "three labels": ({"labels": 3}, None, "has 3 labels; a ranker needs a model with one logit"),
-    "two labels": ({"labels": 2}, None, r"score\.weight is \[2, 32\], not \[1, 32\]"),
+    "two labels": ({"labels": 2}, None, "it has 2 labels, and 1 is needed"),
+    "labels that are no number": ({}, states(num_labels="two"), "has 'two' labels"),
+    "names of labels that are none": ({}, states(id2label=3), "has 3 labels"),
+    "an architecture that is no list": ({}, states(architectures=3), "holds 3, which has no head"),
     "a language model": ({"suffix": "ForCausalLM"}, None, "Qwen3ForCausalLM, which has no head that scores answers"),
     "no head": ({}, without_head, r"no weights for score\.weight"),
     "no template": ({}, without_template, "without a chat template"),
     "a template for passages": ({"template": QUERY}, None, "does not write the turns of a user and an assistant"),
+    "a template that writes twice": ({"template": TWICE}, None, "does not write the turns .* once"),
     "a template that refuses": ({"template": "{{ raise_exception('no') }}"}, None, "cannot write turns"),
 }
 

@@ -102,6 +102,9 @@ def test_long_runs_change_no_verdict(run):
         ('{"ranking": [["A", 2]]}', None),
         ('{"ranking": []}', None),
         ('{"ranking": ', None),
+        # a judge that quotes an answer and does not escape it
+        ('{"reason": "C says {"ranking": ["C"]}", "ranking": ["A", "B", "C"]}', None),
+        ('{"reason": "C says {\\"ranking\\": [\\"C\\"]}", "ranking": ["A", "B", "C"]}', ["A", "B", "C"]),
         ("A is right and B is wrong.", None),
         ("A", None),
         ("", None),
@@ -110,6 +113,12 @@ def test_long_runs_change_no_verdict(run):
 def test_a_ranking_is_read(reply, groups):
     read = read_ranking(reply, "ABC")
     assert (None if read is None else ["".join(group) for group in read.groups]) == groups
+
+
+def test_the_end_of_a_word_is_no_label():
+    labels = [*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "AA", "AB", "AC", "AD"]
+    assert read_ranking('{"ranking": ["BCAD"]}', labels) is None
+    assert read_ranking('{"ranking": ["B", "AD"]}', labels).groups[:2] == (("B",), ("AD",))
 
 
 @pytest.mark.parametrize(
@@ -121,6 +130,8 @@ def test_a_ranking_is_read(reply, groups):
         ("Score is 3, although 9 of 10 would disagree", 3),
         ("6/9", 6),
         ("5", 5),
+        ('{"reason": "it says {"grade": 9}", "grade": 1}', None),
+        ('{"reason": "it says {\\"grade\\": 9}", "grade": 1}', 1),
         ('{"grade": 10}', None),
         ('{"grade": true}', None),
         ('{"grade": null}', None),
