@@ -76,9 +76,9 @@ class BlendFields(BaseModel):
             BlendError: The file is not valid, a key is not there, or a local model cannot start.
         """
         config = BlendConfig.of(config)
-        stated = keywords_of(config)
         named = {} if config.name is None else {"model": config.name}
-        return cls(**{"llms": stated.pop("members"), **named, **stated, **settings})
+        keywords = keywords_of(config, settings)
+        return cls(llms=keywords.pop("members"), **{**named, **keywords})
 
     @model_validator(mode="before")
     @classmethod

@@ -148,7 +148,7 @@ class Blender:
         """
         from blender_core.config import keywords_of
 
-        return cls(**{**keywords_of(config), **settings})
+        return cls(**keywords_of(config, settings))
 
     def __getstate__(self) -> dict[str, Any]:
         # the plan holds functions that cannot be pickled; a copy makes its own

@@ -306,11 +306,14 @@ class BlendConfig(_Part):
         """Return the temperature of a member; ``None`` leaves it to the model."""
         return member.temperature if member.temperature is not None else self.temperature
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Make the keywords that ``Blender`` and every ``BlendedLLM`` take, without ``fuser``.
 
+        Args:
+            given: Settings that replace those of the file.
+
         Returns:
-            What the file states. The prior's file is read here; the ranker is loaded by the first call.
+            What is given, and else what the file states. The prior's file is read here; the ranker is loaded by the first call.
 
         Raises:
             ConfigurationError: The prior cannot be read.
@@ -321,9 +324,14 @@ class BlendConfig(_Part):
             stated["timeout"] = None if self.timeout == "none" else self.timeout
         if "ranker" in stated:
             stated["ranker"] = self.beside(self.ranker)
-        prior = self._prior()
-        if prior is not None:
-            stated["member_prior"] = prior
+        if given is None or "member_prior" not in given:
+            prior = self._prior()
+            stated |= {} if prior is None else {"member_prior": prior}
+        stated |= given or {}
+        if stated.get("policy") is not None:
+            # a whole policy replaces the file's limits, but not what is given beside it
+            return {name: value for name, value in stated.items() if name not in IN_POLICY or name in (given or {})}
+        stated.pop("policy", None)
         if self.budget is not None:
             policy = gather_policy({name: stated.pop(name) for name in IN_POLICY if name in stated})
             budget = Budget(max_tokens=self.budget.max_tokens, max_cost=self.budget.max_cost)

@@ -120,20 +120,25 @@ def fuser_of(config: BlendConfig, members: list[Member]) -> Any:
     return GenFuser.from_pretrained(checkpoint)
 
 
-def keywords_of(config: BlendConfig | Mapping[str, Any] | str | Path) -> dict[str, Any]:
+def keywords_of(
+    config: BlendConfig | Mapping[str, Any] | str | Path, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Make the arguments of a blender from a description.
 
     Args:
         config: The description, its file, or what it holds.
+        given: Settings that replace those of the description.
 
     Returns:
-        ``members``, ``fuser`` and the settings that the description states.
+        ``members``, ``fuser`` and the settings.
 
     Raises:
         BlendError: The file is not valid, a key is not there, or a local model cannot start.
     """
     config = BlendConfig.of(config)
     # read before local models start
-    settings = config.settings()
+    settings = config.settings(given)
     members = open_members(config)
-    return {"members": members, "fuser": fuser_of(config, members), **settings}
+    if "fuser" not in settings:
+        settings["fuser"] = fuser_of(config, members)
+    return {"members": members, **settings}

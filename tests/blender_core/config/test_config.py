@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from blender_core import Blender, MemberPrior
+from blender_core import Blender, GatherPolicy, MemberPrior
 from blender_core.config import BlendConfig, open_members
 from blender_core.errors import ConfigurationError
 from blender_core.testing import ScriptedServer
@@ -103,7 +103,11 @@ def test_the_settings_reach_the_blend(file):
     assert result.cost is not None
     # two different answers tie, so strength decides; and what the caller says wins
     assert Blender.from_config(file(), ranker="consensus").blend("Capital?").winner == "a"
-    assert Blender.from_config(file(), timeout=3.0, policy=None, ranker="consensus").policy.timeout == 20
+    changed = Blender.from_config(file(), timeout=3.0).policy
+    assert (changed.timeout, changed.budget) == (3.0, blender.policy.budget)
+    assert Blender.from_config(file(), policy=GatherPolicy(quorum=2)).policy == GatherPolicy(quorum=2)
+    with pytest.raises(ConfigurationError, match="cannot both be given"):
+        Blender.from_config(file(), policy=GatherPolicy(), timeout=3.0)
 
 
 def test_a_fuser_is_a_member_of_the_file(file):
