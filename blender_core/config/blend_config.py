@@ -313,7 +313,8 @@ class BlendConfig(_Part):
             given: Settings that replace those of the file.
 
         Returns:
-            What is given, and else what the file states. The prior's file is read here; the ranker is loaded by the first call.
+            What is given, and else what the file states. The prior's file is read here. The ranker is loaded by the
+            first call.
 
         Raises:
             ConfigurationError: The prior cannot be read.
