@@ -128,3 +128,19 @@ def test_rate_and_mix_take_the_file(tmp_path, server):
     assert [candidate["model"] for candidate in row["candidates"]] == ["p", "able"]
     rated = run("rate", prompts, "--config", file, "--out", tmp_path / "prior.json", "--limit", "1")
     assert rated.exit_code == 0, rated.stderr
+
+
+@pytest.mark.local_models
+def test_a_file_of_local_models_answers_on_the_command_line_and_in_python(tmp_path):
+    file = tmp_path / "blend.toml"
+    file.write_text('fuser = "none"\nmax_tokens = 8\n' + '[[members]]\nlocal = "smollm2-135m"\n' * 2)
+    found = run("doctor", file, "--json")
+    assert [row["member"] for row in json.loads(found.stdout)["members"]] == ["smollm2-135m", "smollm2-135m#2"]
+    done = run("ask", "Name a colour.", "--config", file, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert [one["model"] for one in json.loads(done.stdout)["candidates"]] == ["smollm2-135m", "smollm2-135m#2"]
+    langchain_blender = pytest.importorskip("langchain_blender")
+    llm = langchain_blender.BlendedLLM.from_config(file)
+    copy = llm.model_copy(update={"fuser": None})
+    del llm
+    assert copy.invoke("Name a colour.").text
