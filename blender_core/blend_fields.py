@@ -3,12 +3,14 @@
 # No `from __future__ import annotations`: pydantic resolves these annotations at run time.
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from blender_core.blender import Blender
+from blender_core.config import BlendConfig, keywords_of
 from blender_core.errors import ConfigurationError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import unless_read_by_program
@@ -58,6 +60,25 @@ class BlendFields(BaseModel):
             name = type(self).__name__
             raise ConfigurationError(f"{name} takes keywords only; write {name}(llms=[a, b, ...])")
         super().__init__(**settings)
+
+    @classmethod
+    def from_config(cls, config: BlendConfig | Mapping[str, Any] | str | Path, **settings: Any) -> Self:
+        """Make the blend that a file describes; see ``Blender.from_config``.
+
+        Args:
+            config: The file (``.toml``, ``.yaml``, ``.json``), or what it holds.
+            **settings: Replace what the file says.
+
+        Returns:
+            The blend.
+
+        Raises:
+            BlendError: The file is not valid, a key is not there, or a local model cannot start.
+        """
+        config = BlendConfig.of(config)
+        named = {} if config.name is None else {"model": config.name}
+        keywords = keywords_of(config, settings)
+        return cls(llms=keywords.pop("members"), **{**named, **keywords})
 
     @model_validator(mode="before")
     @classmethod

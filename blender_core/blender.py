@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Any, Unpack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from blender_core.errors import ConfigurationError
 from blender_core.events import BlendEvent, Finished
@@ -31,6 +32,9 @@ from blender_core.selection import Accept
 from blender_core.settings import DEFAULTS, BlendSettings, check_settings, gather_policy
 from blender_core.types.prompt import Prompt, PromptLike
 from blender_core.types.result import BlendResult
+
+if TYPE_CHECKING:
+    from blender_core.config import BlendConfig
 
 __all__ = ["Blender"]
 
@@ -118,6 +122,33 @@ class Blender:
             gather_share=whole["gather_share"],
             member_prior=prior,
         )
+
+    @classmethod
+    def from_config(
+        cls, config: BlendConfig | Mapping[str, Any] | str | Path, **settings: Unpack[BlendSettings]
+    ) -> Self:
+        """Make the blend that a file describes.
+
+        Local models are fetched once and started. They run as long as a member that asks them exists.
+
+        Args:
+            config: The file (``.toml``, ``.yaml``, ``.json``), or what it holds.
+            **settings: Replace what the file says; see ``BlendSettings``.
+
+        Returns:
+            The blender.
+
+        Raises:
+            BlendError: The file is not valid, a key is not there, or a local model cannot start.
+
+        Examples:
+            >>> file = {"fuser": "none", "members": [{"model": "qwen", "base_url": "http://127.0.0.1:8080/v1"}]}
+            >>> [name for name, _ in Blender.from_config(file).members]
+            ['qwen']
+        """
+        from blender_core.config import keywords_of
+
+        return cls(**keywords_of(config, settings))
 
     def __getstate__(self) -> dict[str, Any]:
         # the plan holds functions that cannot be pickled; a copy makes its own

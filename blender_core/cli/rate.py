@@ -6,13 +6,12 @@ import random
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blender_core.cli.ask import open_members
+from blender_core.cli.described import ConfigFile, connect, described
 from blender_core.cli.output import Endpoints, LocalModels, RankerName, console, reported
 from blender_core.cli.prompt_rows import PromptRow, read_rows
 from blender_core.errors import ConfigurationError, RankerError
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from blender_core.blender import Blender
+    from blender_core.config import BlendConfig
     from blender_core.members.member import Member
     from blender_core.rank.llm_judge import LLMJudge
     from blender_core.rank.member_prior import MemberPrior
@@ -54,6 +54,7 @@ class _Task:
 
 
 def rate(
+    context: typer.Context,
     prompts: Annotated[
         str,
         typer.Argument(
@@ -63,6 +64,7 @@ def rate(
     ],
     model: LocalModels = None,
     endpoint: Endpoints = None,
+    config: ConfigFile = None,
     answers: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Answers that were gathered before, as `mix` writes.", show_default=False),
@@ -89,30 +91,26 @@ def rate(
         from blender_core.rank.member_prior import MemberPrior
         from blender_core.rank.registry import resolve_ranker
 
-        _check(prompts, answers, model, endpoint, limit)
+        _check(prompts, answers, [*(model or ()), *(endpoint or ()), *([config] if config else ())], limit)
         progress = console(stderr=True)
         rows = _with_answers(list(read_rows(prompts, needs_candidates=False)), answers)
-        chosen, prior = resolve_ranker(ranker), MemberPrior(path=out)
-        with ExitStack() as stack:
-            blender = None
-            if not all(row.texts for row in rows):
-                members = stack.enter_context(
-                    open_members(model or [], endpoint or [], max_tokens=max_tokens, temperature=None, console=progress)
-                )
-                blender = _gatherer(members, timeout)
-            rater = stack.enter_context(_judging(judge, progress)) if judge is not None else _Keys(progress)
-            session = _Session(prior, chosen, progress, limit)
-            session.run(_tasks(rows, blender, prior, progress), rater)
+        options = {"ranker": ranker, "timeout": timeout, "max_tokens": max_tokens}
+        blend = described(config, model, endpoint, options, context)
+        chosen, prior = resolve_ranker(blend.settings()["ranker"]), MemberPrior(path=out)
+        blender = None
+        if not all(row.texts for row in rows):
+            blender = _gatherer(connect(blend, progress), blend)
+        rater = _Keys(progress) if judge is None else _judge(judge, progress)
+        session = _Session(prior, chosen, progress, limit)
+        session.run(_tasks(rows, blender, prior, progress), rater)
         _tell_gain(prior, session.rated)
 
 
-def _check(
-    prompts: str, answers: str | None, model: list[str] | None, endpoint: list[str] | None, limit: int | None
-) -> None:
+def _check(prompts: str, answers: str | None, members: Sequence[object], limit: int | None) -> None:
     if prompts == "-":
         raise ConfigurationError("PROMPTS is -, but standard input gives the keys; write the prompts into a file")
-    if answers is not None and (model or endpoint):
-        raise ConfigurationError("--answers and --model or --endpoint exclude each other; give one of them")
+    if answers is not None and members:
+        raise ConfigurationError("--answers and what names members exclude each other: --model, --endpoint, --config")
     if limit is not None and limit < 1:
         raise ConfigurationError(f"--limit is {limit}; it must be at least 1")
 
@@ -132,12 +130,14 @@ def _with_answers(rows: list[PromptRow], answers: str | None) -> list[PromptRow]
     return found
 
 
-def _gatherer(members: Sequence[Member], timeout: float) -> Blender:
+def _gatherer(members: Sequence[Member], blend: BlendConfig) -> Blender:
     from blender_core.blender import Blender
+    from blender_core.settings import IN_POLICY
 
     if len(members) < 2:
         raise ConfigurationError(f"{len(members)} member cannot be compared; name at least two models")
-    return Blender(members, ranker="longest", fuser=None, timeout=timeout)
+    kept = {name: value for name, value in blend.settings().items() if name in ("policy", *IN_POLICY)}
+    return Blender(members, ranker="longest", fuser=None, **kept)
 
 
 def _tasks(
@@ -319,14 +319,13 @@ class _Judge:
         return ranking.scores
 
 
-@contextmanager
-def _judging(name: str, progress: Console) -> Iterator[_Judge]:
+def _judge(name: str, progress: Console) -> _Judge:
     from blender_core.local import MODELS
     from blender_core.rank.llm_judge import LLMJudge
 
     models, endpoints = ([name], []) if name in MODELS else ([], [name])
-    with open_members(models, endpoints, max_tokens=None, temperature=0.0, console=progress) as members:
-        yield _Judge(LLMJudge(members[0], mode="pairwise"), progress)
+    [member] = connect(described(None, models, endpoints, {"temperature": 0.0}), progress)
+    return _Judge(LLMJudge(member, mode="pairwise"), progress)
 
 
 def _tell_gain(prior: MemberPrior, rated: int) -> None:

@@ -125,6 +125,7 @@ class OpenAIMember(Member):
         max_tokens: Longest answer in tokens; default is the server's.
         temperature: Sampling temperature; default is the server's.
         price: Price of its tokens, if cost matters.
+        context_window: Tokens of prompt and answer that fit; ``None`` (default) if unknown.
         timeout: Seconds to wait for the next bytes of the server. The engine's time limits apply too.
         stream_usage: Whether to ask for the usage of streams; ``False`` suits a server that rejects
             ``stream_options``.
@@ -151,12 +152,14 @@ class OpenAIMember(Member):
         max_tokens: int | None = None,
         temperature: float | None = None,
         price: Price | None = None,
+        context_window: int | None = None,
         timeout: float = 600.0,
         stream_usage: bool = True,
         client_options: Mapping[str, Any] | None = None,
         request_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(name or model, price=price)
+        self._context_window = context_window
         self._openai = require("openai", feature="OpenAIMember", extra="demo")
         base_url = base_url or os.environ.get("OPENAI_BASE_URL")
         self._client_options: dict[str, Any] = {
@@ -195,6 +198,28 @@ class OpenAIMember(Member):
         self._lock = threading.Lock()
         self._sync_client = None
         self._async_clients = {}
+
+    @property
+    def model(self) -> str:
+        """The model's name at the server."""
+        return str(self._request_options["model"])
+
+    async def list_models(self) -> list[dict[str, Any]]:
+        """Return what the server says of its models.
+
+        Returns:
+            The cards of the API's model list, with at least ``id``.
+
+        Raises:
+            openai.OpenAIError: The server has no list, or the request failed.
+        """
+        client = await self._async()
+        return [card.model_dump() for card in (await client.models.list()).data]
+
+    @property
+    def context_window(self) -> int | None:
+        """Most tokens that one call reads and writes; ``None`` if unknown."""
+        return self._context_window
 
     def generate(self, prompt: Prompt) -> Answer:
         """Ask the model, blocking.

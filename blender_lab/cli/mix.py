@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blender_core.cli.described import ConfigFile, described
 from blender_core.cli.output import Endpoints, LocalModels, console, reported
 from blender_core.errors import ConfigurationError
-from blender_core.members.endpoints import MAX_TOKENS, Endpoint
+from blender_core.members.endpoints import MAX_TOKENS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from blender_core.config import BlendConfig
     from blender_lab.data.mixinstruct import MixCandidate, MixRecord
     from blender_lab.mix.ensemble import PlannedMember
     from blender_lab.mix.gather import GatherSettings
@@ -26,12 +28,14 @@ __all__ = ["mix"]
 
 
 def mix(
+    context: typer.Context,
     prompts: Annotated[
         Path, typer.Argument(help="JSONL, plain or .gz: instruction, and perhaps id, input, output, task, check.")
     ],
     out: Annotated[Path, typer.Option(help="Target file; a name in .gz is compressed.", show_default=False)],
     model: LocalModels = None,
     endpoint: Endpoints = None,
+    config: ConfigFile = None,
     ensemble: Annotated[
         list[str] | None,
         typer.Option(
@@ -98,9 +102,10 @@ def mix(
         progress = console(stderr=True)
         records = _prompts(prompts, limit)
         scorers = _metrics(metric or [])
-        plan = _plan(
-            model or [], endpoint or [], ensemble or [], max_tokens, temperature, concurrency, console=progress
-        )
+        options = {"max_tokens": max_tokens, "temperature": temperature}
+        named_members = bool(model or endpoint or config)
+        blend = described(config, model, endpoint, options, context) if named_members else None
+        plan = _plan(blend, ensemble or [], concurrency, progress)
         given = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
         settings = GatherSettings(
             system=system,
@@ -175,32 +180,10 @@ def _metrics(names: Sequence[str]) -> list[Any]:
     return [resolve_metric(name) for name in dict.fromkeys(names)]
 
 
-def _plan(
-    models: Sequence[str],
-    endpoints: Sequence[str],
-    objects: Sequence[str],
-    max_tokens: int | None,
-    temperature: float | None,
-    concurrency: int,
-    *,
-    console: Console,
-) -> list[PlannedMember]:
-    from blender_lab.mix.ensemble import named, plan_endpoint, plan_local, plan_objects
+def _plan(blend: BlendConfig | None, objects: Sequence[str], concurrency: int, console: Console) -> list[PlannedMember]:
+    from blender_lab.mix.ensemble import named, plan_config, plan_objects
 
-    plans = [
-        plan_local(
-            name,
-            max_tokens=max_tokens or MAX_TOKENS,
-            temperature=temperature,
-            sample=models[:place].count(name),
-            parallel=concurrency,
-            progress=_announcer(console),
-        )
-        for place, name in enumerate(models)
-    ]
-    for endpoint in endpoints:
-        address = Endpoint.parse(endpoint)
-        plans.append(plan_endpoint(address.base_url, address.model, max_tokens=max_tokens, temperature=temperature))
+    plans = [] if blend is None else plan_config(blend, parallel=concurrency, progress=_announcer(console))
     for path in objects:
         plans.extend(plan_objects(path))
     return named(plans)
@@ -339,13 +322,11 @@ def _judged(
 
 def _judge_plan(judge: str, console: Console) -> PlannedMember:
     from blender_core.local import MODELS
-    from blender_lab.mix.ensemble import plan_endpoint, plan_local, plan_objects
+    from blender_lab.mix.ensemble import plan_config, plan_objects
 
-    if judge in MODELS:
-        return plan_local(judge, progress=_announcer(console))
-    if judge.startswith(("http://", "https://")):
-        address = Endpoint.parse(judge)
-        return plan_endpoint(address.base_url, address.model)
+    if judge in MODELS or judge.startswith(("http://", "https://")):
+        models, endpoints = ([judge], []) if judge in MODELS else ([], [judge])
+        return plan_config(described(None, models, endpoints, {}), progress=_announcer(console))[0]
     plans = plan_objects(judge)
     if len(plans) != 1:
         raise ConfigurationError(f"--judge {judge!r} holds {len(plans)} LLMs; name one")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blender_core.config import BlendConfig, open_members
 from blender_core.errors import ConfigurationError
 from blender_core.members.adapters import as_members
 from blender_core.members.member import Member
@@ -17,7 +18,7 @@ from blender_core.members.member import Member
 if TYPE_CHECKING:
     from blender_core.local.download import Progress
 
-__all__ = ["PlannedMember", "load_llms", "named", "open_planned", "plan_endpoint", "plan_local", "plan_objects"]
+__all__ = ["PlannedMember", "load_llms", "named", "open_planned", "plan_config", "plan_objects"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,80 +36,27 @@ class PlannedMember:
     alone: bool = False
 
 
-def plan_local(
-    model: str,
-    *,
-    max_tokens: int | None = None,
-    temperature: float | None = None,
-    sample: int = 0,
-    parallel: int = 1,
-    progress: Progress | None = None,
-) -> PlannedMember:
-    """Plan a local model; it is fetched and started when its turn comes.
+def plan_config(config: BlendConfig, *, parallel: int = 1, progress: Progress | None = None) -> list[PlannedMember]:
+    """Plan the members of a described blend; a local model is fetched and started when its turn comes.
 
     Args:
-        model: A name of the catalogue.
-        max_tokens: Longest answer in tokens; ``None`` is no limit.
-        temperature: Sampling temperature; default 0, and that of `Endpoint.sampling` for a further answer.
-        sample: 0 for the model's first answer, 1 and so on for further ones.
-        parallel: Requests it answers at the same time.
+        config: The description.
+        parallel: Requests that a local model answers at the same time.
         progress: Called as its file arrives.
 
     Returns:
-        The plan.
-
-    Raises:
-        ConfigurationError: No model is called that.
-    """
-    from blender_core.local import find_model, local_ensemble
-    from blender_core.members.endpoints import Endpoint
-
-    entry = find_model(model)
-    # the name needs no server
-    name = f"{entry.name}#{sample + 1}" if sample else entry.name
-
-    @contextmanager
-    def start() -> Iterator[Member]:
-        from blender_core.members.openai_member import OpenAIMember
-
-        with local_ensemble([entry], parallel=parallel, progress=progress) as servers:
-            endpoint = Endpoint.of(servers[0], sample)
-            member = OpenAIMember(
-                endpoint.model,
-                name=name,
-                base_url=endpoint.base_url,
-                api_key=endpoint.api_key,
-                max_tokens=max_tokens,
-                request_options=endpoint.sampling(temperature),
-            )
-            member.follows_instructions = endpoint.follows_instructions
-            yield member
-
-    return PlannedMember(name, start, alone=True)
-
-
-def plan_endpoint(
-    base_url: str, model: str, *, max_tokens: int | None = None, temperature: float | None = None
-) -> PlannedMember:
-    """Plan a model behind an OpenAI-compatible server.
-
-    Args:
-        base_url: The API's address.
-        model: The model's name there.
-        max_tokens: Longest answer in tokens; ``None`` is the server's.
-        temperature: Sampling temperature; ``None`` is the server's.
-
-    Returns:
-        The plan.
+        One plan for each member.
     """
 
-    @contextmanager
-    def start() -> Iterator[Member]:
-        from blender_core.members.openai_member import OpenAIMember
+    def plan(place: int) -> PlannedMember:
+        @contextmanager
+        def start() -> Iterator[Member]:
+            # a local model ends with its member
+            yield open_members(config, only=[place], parallel=parallel, progress=progress)[0]
 
-        yield OpenAIMember(model, base_url=base_url, max_tokens=max_tokens, temperature=temperature)
+        return PlannedMember(config.names[place], start, alone=config.members[place].local is not None)
 
-    return PlannedMember(model, start)
+    return [plan(place) for place in range(len(config.members))]
 
 
 def plan_objects(path: str) -> list[PlannedMember]:

@@ -142,12 +142,12 @@ def test_degraded_is_told_and_may_be_an_error(serve, flags, code):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--fuser", "soup"], "--fuser is 'soup'"),
+        (["--fuser", "soup"], "fuser is 'soup'"),
         (["--fuse-when", "sometimes"], "sometimes"),
         (["--ranker", "nobody"], "no ranker is called 'nobody'"),
         (["--quorum", "3"], "the quorum is 3"),
         (["--timeout", "0"], "timeout is 0"),
-        (["--max-tokens", "0"], "--max-tokens is 0"),
+        (["--max-tokens", "0"], "max_tokens is 0"),
         (["--top-k", "0"], "top_k is 0"),
         (["--endpoint", "localhost:8080"], "is not URL:MODEL"),
         (["--model", "gpt-99"], "gpt-99"),

@@ -8,7 +8,6 @@ import pickle
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 
 import pytest
 from typer.testing import CliRunner
@@ -173,15 +172,14 @@ def test_a_judge_rates_instead(monkeypatch, rate):
 
     opened = []
 
-    @contextmanager
-    def open_judge(*names, **options):
-        opened.append(names)
-        yield [as_member(judge)]
+    def connect_judge(config, console):
+        opened.append(config.names)
+        return [as_member(judge)]
 
-    monkeypatch.setattr("blender_core.cli.rate.open_members", open_judge)
+    monkeypatch.setattr("blender_core.cli.rate.connect", connect_judge)
     done, prior = rate("", "--judge", "smollm2-135m")
     assert done.exit_code == 0, done.stderr
-    assert opened == [(["smollm2-135m"], [])]
+    assert opened == [("smollm2-135m",)]
     assert len(prior.to_dict()["rated"]) == 4
     assert prior.strongest_first(MEMBERS) == ("short", "long")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from blender_core.config import BlendConfig
 from blender_core.errors import ConfigurationError
 from blender_core.testing.scripted_server import ScriptedServer
 from blender_core.types.prompt import Prompt
@@ -11,8 +12,7 @@ from blender_lab.mix.ensemble import (
     load_llms,
     named,
     open_planned,
-    plan_endpoint,
-    plan_local,
+    plan_config,
     plan_objects,
 )
 
@@ -66,23 +66,32 @@ def test_what_is_no_llm_is_told():
         plan_objects("my_llms:NUMBER")
 
 
+def planned(*members, **settings):
+    return named(plan_config(BlendConfig.parse({"members": list(members), **settings})))
+
+
 def test_an_endpoint_is_a_member():
     with ScriptedServer({"m": ["hello"]}) as server:
-        with open_planned([plan_endpoint(server.base_url, "m", max_tokens=5, temperature=0.0)]) as members:
+        plans = planned({"model": "m", "base_url": server.base_url}, max_tokens=5, temperature=0.0)
+        with open_planned(plans) as members:
             assert members[0][1].generate(Prompt.of("hi")).text == "hello"
         (request,) = server.requests
     assert (request["max_tokens"], request["temperature"]) == (5, 0.0)
 
 
-def test_local_models_are_checked_before_anything_starts():
-    assert plan_local("smollm2-135m").alone
-    assert plan_local("smollm2-135m", sample=1).name == "smollm2-135m#2"
-    with pytest.raises(ConfigurationError, match="no local model"):
-        plan_local("gpt-5")
+def test_local_models_run_alone_and_are_numbered():
+    plans = planned(
+        {"local": "smollm2-135m"}, {"model": "m", "base_url": "http://127.0.0.1:1"}, {"local": "smollm2-135m"}
+    )
+    assert [(plan.name, plan.alone) for plan in plans] == [
+        ("smollm2-135m", True),
+        ("m", False),
+        ("smollm2-135m#2", True),
+    ]
 
 
 def test_names_with_commas_and_no_members_are_refused():
     with pytest.raises(ConfigurationError, match="comma"):
-        named([plan_endpoint("http://127.0.0.1:1/v1", "a,b")])
+        planned({"model": "a,b", "base_url": "http://127.0.0.1:1/v1"})
     with pytest.raises(ConfigurationError, match="no members"):
         named([])

@@ -1,0 +1,131 @@
+"""Make a blend's description of `--config`, or of the options that name its members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blender_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+    from blender_core.config import BlendConfig
+    from blender_core.local import LocalModel
+    from blender_core.local.download import Progress, Stage
+    from blender_core.members.member import Member
+
+__all__ = ["ConfigFile", "connect", "described"]
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A file that describes the blend (.toml, .yaml, .json); options that are given win.",
+        show_default=False,
+    ),
+]
+"""The option ``--config`` of commands that ask an ensemble."""
+
+
+def described(
+    file: Path | None,
+    models: Sequence[str] | None,
+    endpoints: Sequence[str] | None,
+    settings: Mapping[str, Any],
+    context: typer.Context | None = None,
+) -> BlendConfig:
+    """Describe the blend that a command was asked for.
+
+    Args:
+        file: The file of ``--config``.
+        models: Names of local models.
+        endpoints: Each ``URL:MODEL``. Without file, models and endpoints: those of ``BLENDED_LLM_ENDPOINTS``, else the
+            default local models.
+        settings: Keys of a description, each from the option of that name. With a file only those count that were
+            given on the command line.
+        context: The command's, which knows what was given; needed with a file.
+
+    Returns:
+        The description.
+
+    Raises:
+        ConfigurationError: Something in the file or an option cannot work, or members are named twice.
+    """
+    from blender_core.config import BlendConfig
+    from blender_core.members.endpoints import Endpoint, endpoints_from_environment
+
+    if file is not None:
+        if models or endpoints:
+            raise ConfigurationError("--config names the members; leave --model and --endpoint out, or --config")
+        given = {name: value for name, value in settings.items() if _was_given(context, name)}
+        return BlendConfig.load(file).with_settings(given)
+    apis = [Endpoint.parse(endpoint) for endpoint in endpoints or ()]
+    if not models and not apis:
+        apis = list(endpoints_from_environment())
+    chosen = list(models or ())
+    if not chosen and not apis:
+        from blender_core.local import DEFAULT_MODELS
+
+        chosen = [model.name for model in DEFAULT_MODELS]
+    members = [{"local": name} for name in chosen] + [{"model": one.model, "base_url": one.base_url} for one in apis]
+    return BlendConfig.parse({"members": members}).with_settings(settings)
+
+
+def _was_given(context: typer.Context | None, name: str) -> bool:
+    source = None if context is None else context.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
+
+
+def connect(config: BlendConfig, console: Console, *, only: Sequence[int] | None = None) -> list[Member]:
+    """Connect the members; show the downloads of local models.
+
+    Args:
+        config: The description.
+        console: Shows the progress.
+        only: Positions of the members; default all.
+
+    Returns:
+        The members. Local models run as long as these exist.
+
+    Raises:
+        BlendError: What ``blender_core.config.open_members`` raises.
+    """
+    from blender_core.config import open_members
+
+    with _progress(console) as progress:
+        return open_members(config, only=only, progress=progress)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Progress]:
+    """Yield a function that shows downloads: bars on a terminal, else a line per model."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    seen: dict[str, TaskID] = {}
+    announced: set[str] = set()
+    words = {"verify": "checking", "hub": "fetching", "packages": "fetching"}
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+
+        def report(model: LocalModel, stage: Stage, done: int, total: int) -> None:
+            if stage == "ready":
+                if model.name in seen:
+                    bars.update(seen[model.name], completed=total, total=total)
+                return
+            if model.name not in seen:
+                seen[model.name] = bars.add_task(model.name, total=total)
+            if stage != "verify" and model.name not in announced:
+                announced.add(model.name)
+                line = f"{model.name}: {model.size / 1e6:.0f} MB, licence {model.licence}. {model.licence_note}"
+                console.print(Text(line.rstrip()), soft_wrap=True)
+            bars.update(seen[model.name], description=f"{words[stage]} {model.name}", completed=done, total=total)
+
+        yield report

@@ -1,0 +1,23 @@
+"""Describe a blend in a file: members, settings, ranker, fuser, prior.
+
+Examples:
+    >>> config = BlendConfig.parse({"members": [{"model": "gpt-4o-mini"}, {"local": "smollm2-135m"}]})
+    >>> [member.label for member in config.members]
+    ['gpt-4o-mini', 'smollm2-135m']
+"""
+
+from blender_core.config.blend_config import BlendConfig, BudgetConfig, MemberConfig, PriceConfig
+from blender_core.config.diagnosis import Diagnosis, diagnose
+from blender_core.config.members import fuser_of, keywords_of, open_members
+
+__all__ = [
+    "BlendConfig",
+    "BudgetConfig",
+    "Diagnosis",
+    "MemberConfig",
+    "PriceConfig",
+    "diagnose",
+    "fuser_of",
+    "keywords_of",
+    "open_members",
+]

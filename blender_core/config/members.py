@@ -1,0 +1,144 @@
+"""Make the members that a file describes."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from blender_core.config.blend_config import BlendConfig, MemberConfig
+from blender_core.errors import ConfigurationError
+from blender_core.local import LocalServer, find_model, local_ensemble
+from blender_core.local.download import Progress
+from blender_core.members.endpoints import Endpoint
+from blender_core.members.member import Member
+from blender_core.members.openai_member import OpenAIMember
+
+__all__ = ["fuser_of", "keywords_of", "open_members"]
+
+# a local server runs as long as a member that asks it exists
+_SERVERS: weakref.WeakKeyDictionary[Member, LocalServer] = weakref.WeakKeyDictionary()
+
+
+def open_members(
+    config: BlendConfig,
+    *,
+    only: Sequence[int] | None = None,
+    parallel: int = 2,
+    environment: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> list[Member]:
+    """Connect the members of a description; start the local ones.
+
+    A local model runs as long as one of the members that ask it exists.
+
+    Args:
+        config: The description.
+        only: Positions of the members; default all.
+        parallel: Requests that a local model answers at the same time.
+        environment: Holds the keys; default ``os.environ``.
+        progress: Called as the files of local models arrive.
+
+    Returns:
+        The members, in the file's order.
+
+    Raises:
+        ConfigurationError: A key is not there.
+        MissingExtraError: The ``demo`` extra is not installed.
+        DownloadError: A local model's file cannot be downloaded.
+        CheckpointError: A local model cannot be loaded.
+    """
+    places = range(len(config.members)) if only is None else only
+    chosen = [config.members[place] for place in places]
+    keys = [member.api_key(environment) if member.local is None else "" for member in chosen]
+    local = [find_model(member.local) for member in chosen if member.local is not None]
+    servers = iter(local_ensemble(local, parallel=parallel, progress=progress) if local else ())
+    members = []
+    for place, member, key in zip(places, chosen, keys, strict=True):
+        server = None if member.local is None else next(servers)
+        if server is None:
+            endpoint = Endpoint(member.base_url or "", member.model or "", key, context_window=member.context_window)
+        else:
+            endpoint = Endpoint.of(server, [one.local for one in config.members[:place]].count(member.local))
+        options = {**endpoint.sampling(config.answer_temperature(member)), **member.options}
+        limit = config.answer_tokens(member)
+        if limit is not None:
+            options = {"max_tokens": limit, **options}
+        made = _member(config.names[place], endpoint, member, options)
+        if server is not None:
+            _SERVERS[made] = server
+        members.append(made)
+    return members
+
+
+def _member(name: str, endpoint: Endpoint, member: MemberConfig, options: dict[str, Any]) -> Member:
+    made = OpenAIMember(
+        endpoint.model,
+        name=name,
+        base_url=endpoint.base_url or None,
+        api_key=endpoint.api_key,
+        max_tokens=options.pop("max_tokens", None),
+        temperature=options.pop("temperature", None),
+        price=member.token_price,
+        context_window=endpoint.context_window,
+        request_options=options,
+    )
+    # a base model continues text, it cannot be asked to fuse
+    made.follows_instructions = endpoint.follows_instructions
+    return made
+
+
+def fuser_of(config: BlendConfig, members: Sequence[Member]) -> Any:
+    """Make the fuser that a description names.
+
+    Args:
+        config: The description.
+        members: Its members.
+
+    Returns:
+        ``"llm"``, ``None``, one of the members, or a loaded ``GenFuser``.
+
+    Raises:
+        ConfigurationError: No member and no folder has this name, and it is no hub name.
+        CheckpointError: The checkpoint cannot be loaded.
+        MissingExtraError: A GenFuser needs the ``torch`` extra.
+    """
+    if config.fuser in ("llm", "none"):
+        return None if config.fuser == "none" else "llm"
+    for name, member in zip(config.names, members, strict=True):
+        if name == config.fuser:
+            return member
+    checkpoint = config.beside(config.fuser)
+    if checkpoint == config.fuser and "/" not in checkpoint:
+        raise ConfigurationError(
+            f"fuser is {config.fuser!r}; use llm, none, a GenFuser's folder or hub name, or one of the members: "
+            + ", ".join(config.names)
+        )
+    from blender_core.fuse.gen_fuser import GenFuser
+
+    return GenFuser.from_pretrained(checkpoint)
+
+
+def keywords_of(
+    config: BlendConfig | Mapping[str, Any] | str | Path, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Make the arguments of a blender from a description.
+
+    Args:
+        config: The description, its file, or what it holds.
+        given: Settings that replace those of the description.
+
+    Returns:
+        ``members``, ``fuser`` and the settings.
+
+    Raises:
+        BlendError: The file is not valid, a key is not there, or a local model cannot start.
+    """
+    config = BlendConfig.of(config)
+    # read before local models start
+    settings = config.settings(given)
+    members = open_members(config)
+    if "fuser" not in settings:
+        settings["fuser"] = fuser_of(config, members)
+    return {"members": members, **settings}
