@@ -10,8 +10,8 @@ from blender_core.errors import ConfigurationError, FusionError
 from blender_core.events import Thought
 from blender_core.fuse.protocol import FusedText, FusionInput
 from blender_core.members.adapters import as_member
-from blender_core.members.costs import cost_of
 from blender_core.members.member import Member
+from blender_core.members.returned import checked_answer, cost_of
 from blender_core.runtime.closed_loops import past_closed_loops, stream_past_closed_loops
 from blender_core.text.control_markers import neutralise
 from blender_core.types.answer import Answer, ended_by_error
@@ -181,7 +181,8 @@ class LLMFuser:
     def _written(self, request: FusionInput) -> tuple[Prompt, dict[int, int]]:
         return fusion_prompt(request, max_candidate_characters=self.max_candidate_characters)
 
-    def _result(self, member: Member, answer: Answer, cut: dict[int, int]) -> FusedText:
+    def _result(self, member: Member, returned: object, cut: dict[int, int]) -> FusedText:
+        answer = checked_answer(member, returned)
         if answer.refusal is not None:
             raise FusionError(f"{member.name} refused to fuse: {answer.refusal}")
         if ended_by_error(answer.finish_reason):

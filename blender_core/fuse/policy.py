@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -141,8 +142,7 @@ def resolve_fuse_when(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
         decide = fuse_when
 
         def call(context: FuseContext) -> Decision:
-            decision = decide(context)
-            return decision if isinstance(decision, Decision) else Decision(bool(decision), "fuse_when said so")
+            return _decision(decide(context))
 
         return call
     if fuse_when == "auto":
@@ -154,6 +154,17 @@ def resolve_fuse_when(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
     raise ConfigurationError(
         f'fuse_when is {fuse_when!r}; use "auto", "always", "never", a FusePolicy or a function of a FuseContext'
     )
+
+
+def _decision(returned: object) -> Decision:
+    if isinstance(returned, Decision) and isinstance(returned.reason, str):
+        return Decision(bool(returned.fuse), returned.reason)
+    # numpy has a bool of its own
+    if isinstance(returned, bool) or type(returned).__name__ in ("bool", "bool_"):
+        return Decision(bool(returned), "fuse_when said so")
+    if inspect.iscoroutine(returned):
+        returned.close()
+    raise TypeError(f"it returned {returned!r:.80}; return a Decision with a reason, True or False")
 
 
 def unless_read_by_program(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blender_core.errors import ConfigurationError
-from blender_core.rag.groundedness import EvidenceGroundedness, Groundedness, is_abstention, sentences
+from blender_core.rag.groundedness import EvidenceGroundedness, Groundedness, is_abstention, sentences, support_of
 from blender_core.rag.sources import GroundedCandidate, Source
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import check_ranker, resolve_ranker
 from blender_core.types.ranking import Ranking
+from blender_core.types.returned import checked_ranking
 
 __all__ = [
     "GroundedRanker",
@@ -152,13 +153,14 @@ class GroundedRanker:
             RankerError: The ranker or the measure failed.
         """
         texts = [candidate.answer for candidate in candidates]
-        inner = resolve_ranker(self._ranker).rank(self._prompt(question, candidates), texts)
+        ranker = resolve_ranker(self._ranker)
+        inner = checked_ranking(ranker.rank(self._prompt(question, candidates), texts), len(texts))
         scores = _standardised(inner.scores)
         said = {inner.ranker: [score if math.isfinite(score) else math.nan for score in scores]}
         grounded: list[float] = []
         unsupported: tuple[int, ...] = ()
         if self.groundedness is not None:
-            grounded = self.groundedness.score(question, candidates)
+            grounded = support_of(self.groundedness, question, candidates)
             support = [self._groundedness_weight * share for share in grounded]
             scores = [score + more for score, more in zip(scores, support, strict=True)]
             said["groundedness"] = support

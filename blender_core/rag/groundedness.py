@@ -9,7 +9,8 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, Protocol, Unpack, runtime_checkable
 
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
@@ -72,6 +73,27 @@ class Groundedness(Protocol):
         Returns:
             One number for each, 0 (no support) to 1. Blank answers and answers without sources have 0.
         """
+
+
+def support_of(measure: Groundedness, question: str, candidates: Sequence[GroundedCandidate]) -> list[float]:
+    """Measure, and check what the measure returned.
+
+    Args:
+        measure: The measure.
+        question: What was asked.
+        candidates: The candidates.
+
+    Returns:
+        One number for each, in [0, 1].
+
+    Raises:
+        RankerError: The measure returned something else.
+    """
+    found: Any = measure.score(question, candidates)
+    shares = list(found) if isinstance(found, Iterable) else [found]
+    if len(shares) != len(candidates) or not all(isinstance(one, Real) and 0.0 <= one <= 1.0 for one in shares):
+        raise RankerError(f"groundedness {measure.name} is {shares!r:.200}; give {len(candidates)} numbers in [0, 1]")
+    return [float(one) for one in shares]
 
 
 class LexicalGroundedness:

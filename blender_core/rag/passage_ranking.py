@@ -15,6 +15,7 @@ from blender_core.errors import ConfigurationError, RankerError
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import check_ranker
 from blender_core.text.distinct import distinct_candidates
+from blender_core.types.returned import checked_ranking
 
 __all__ = ["PassageRanking", "check_passage_settings", "rank_passages"]
 
@@ -125,10 +126,10 @@ def _cost(count: int, one_by_one: bool) -> int:
 def _scores(ranker: Ranker, query: str, texts: Sequence[str]) -> list[float]:
     if isinstance(ranker, rankers.EmbeddedRanker):
         return ranker.score(query, texts)[0]
-    scores = list(ranker.rank(query, texts).scores)
-    if len(scores) != len(texts):
-        raise RankerError(f"{ranker.name} gave {len(scores)} scores for {len(texts)} passages")
-    return scores
+    try:
+        return list(checked_ranking(ranker.rank(query, texts), len(texts)).scores)
+    except RankerError as error:
+        raise RankerError(f"{ranker.name}: {error}") from error
 
 
 def _together(

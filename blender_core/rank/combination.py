@@ -12,6 +12,7 @@ from blender_core.rank.registry import resolve_ranker
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
+from blender_core.types.returned import checked_ranking
 
 __all__ = ["CombinedRanker", "Gate"]
 
@@ -100,7 +101,7 @@ class CombinedRanker:
                 continue
             try:
                 # all candidates, not the distinct ones: consensus rankers count copies as votes
-                ranking = ranker.rank(prompt_for(ranker, prompt), candidates)
+                ranking = checked_ranking(ranker.rank(prompt_for(ranker, prompt), candidates), len(candidates))
             except RankerError as error:
                 problems.append(f"{ranker.name} was left out: {error}")
                 continue

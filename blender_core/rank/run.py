@@ -12,6 +12,7 @@ from blender_core.rank.protocol import Ranker, prompt_for
 from blender_core.runtime.threads import compute_in_thread
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
+from blender_core.types.returned import checked_ranking
 
 __all__ = ["RankingRun", "never_works", "run_ranking"]
 
@@ -106,14 +107,9 @@ async def _rank(load: Callable[[], Ranker], prompt: str | Prompt, texts: Sequenc
         ranker = load()
         return ranker.rank(prompt_for(ranker, prompt), texts)
 
-    ranking = await compute_in_thread(rank)
-    if not isinstance(ranking, Ranking) or len(ranking.scores) != len(texts):
-        found = len(ranking.scores) if isinstance(ranking, Ranking) else type(ranking).__name__
-        raise RankerError(f"{found} scores for {len(texts)} candidates")
+    ranking = checked_ranking(await compute_in_thread(rank), len(texts))
     if any(text.strip() for text in texts) and not any(map(math.isfinite, ranking.scores)):
         raise RankerError(f"no finite score among {list(ranking.scores)}")
-    if any(not -1 <= index < len(texts) for index in ranking.cut):
-        raise RankerError(f"cut names candidates {list(ranking.cut)} of {len(texts)}")
     return _blanks_last(_with_evidence(ranking), texts)
 
 
