@@ -24,6 +24,7 @@ from blender_core.cli.output import (
 )
 from blender_core.errors import ConfigurationError
 from blender_core.members.endpoints import MAX_TOKENS, Endpoint, endpoints_from_environment, endpoints_of
+from blender_core.runtime.numbers import check_number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -176,8 +177,8 @@ def ask(
         from blender_core.rank.registry import resolve_ranker
         from blender_core.settings import DEFAULTS
 
-        if max_tokens < 1:
-            raise ConfigurationError(f"--max-tokens is {max_tokens}; it must be at least 1")
+        check_number("--max-tokens", max_tokens, least=1, whole=True)
+        check_number("--temperature", temperature, least=0, none="the default")
         asked = _prompt(prompt, system)
         policy = GatherPolicy(timeout=timeout, quorum=quorum)
         # the default loads while the members answer; another loads first, so that a wrong one costs no download
@@ -192,7 +193,7 @@ def ask(
             blender = Blender(
                 members,
                 ranker=chosen_ranker,
-                fuser=_fuser(fuser, members),
+                fuser=None if fuser == "none" else fuser,
                 top_k=top_k,
                 fuse_when=fuse_when,
                 deadline=deadline,
@@ -203,16 +204,6 @@ def ask(
         _show(result, progress, as_json=as_json)
         if fail_if_degraded and result.is_degraded:
             raise typer.Exit(ExitCode.DEGRADED)
-
-
-def _fuser(name: str, members: Sequence[Member]) -> Member | str | None:
-    if name in ("llm", "none"):
-        return None if name == "none" else name
-    for member in members:
-        if member.name == name:
-            return member
-    known = ", ".join(member.name for member in members)
-    raise ConfigurationError(f"--fuser is {name!r}; use llm, none, or one of the members: {known}")
 
 
 def _prior(path: str | None, progress: Console, *, local_only: bool) -> MemberPrior | None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blender_core.cli.ask import open_members
-from blender_core.cli.output import Endpoints, LocalModels, RankerName, console, reported
+from blender_core.cli.output import Endpoints, LocalModels, RankerName, console, ranker_without_members, reported
 from blender_core.cli.prompt_rows import PromptRow, read_rows
 from blender_core.errors import ConfigurationError, RankerError
+from blender_core.runtime.numbers import check_number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,12 +88,11 @@ def rate(
     """
     with reported():
         from blender_core.rank.member_prior import MemberPrior
-        from blender_core.rank.registry import resolve_ranker
 
         _check(prompts, answers, model, endpoint, limit)
         progress = console(stderr=True)
         rows = _with_answers(list(read_rows(prompts, needs_candidates=False)), answers)
-        chosen, prior = resolve_ranker(ranker), MemberPrior(path=out)
+        chosen, prior = ranker_without_members(ranker), MemberPrior(path=out)
         with ExitStack() as stack:
             blender = None
             if not all(row.texts for row in rows):
@@ -113,8 +113,7 @@ def _check(
         raise ConfigurationError("PROMPTS is -, but standard input gives the keys; write the prompts into a file")
     if answers is not None and (model or endpoint):
         raise ConfigurationError("--answers and --model or --endpoint exclude each other; give one of them")
-    if limit is not None and limit < 1:
-        raise ConfigurationError(f"--limit is {limit}; it must be at least 1")
+    check_number("--limit", limit, least=1, whole=True, none="no limit")
 
 
 def _with_answers(rows: list[PromptRow], answers: str | None) -> list[PromptRow]:

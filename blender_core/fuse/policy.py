@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from blender_core.errors import ConfigurationError
+from blender_core.runtime.numbers import check_number
 from blender_core.text.final_answer import short_answer
 from blender_core.text.program_form import program_form
 from blender_core.types.prompt import Prompt
@@ -90,10 +91,10 @@ class FusePolicy:
     fuse_short: bool = False
 
     def __post_init__(self) -> None:
-        if self.clear_winner < 0.5:
-            raise ConfigurationError(
-                f"clear_winner is {self.clear_winner}; confidence starts at 0.5, and above 1 switches the rule off"
-            )
+        # above 1 switches a rule off
+        check_number("clear_winner", self.clear_winner, least=0.5, finite=False)
+        check_number("far_ahead", self.far_ahead, least=0, finite=False)
+        check_number("majority", self.majority, least=0, finite=False)
 
     def __call__(self, context: FuseContext) -> Decision:
         """Decide for one call.

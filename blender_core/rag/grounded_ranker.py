@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blender_core.errors import ConfigurationError
 from blender_core.rag.groundedness import EvidenceGroundedness, Groundedness, is_abstention, sentences, support_of
 from blender_core.rag.sources import GroundedCandidate, Source
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import check_ranker, resolve_ranker
+from blender_core.runtime.numbers import check_number
 from blender_core.types.ranking import Ranking
 from blender_core.types.returned import checked_ranking
 
@@ -116,12 +116,9 @@ class GroundedRanker:
         name: str | None = None,
     ) -> None:
         check_ranker(ranker)
-        if not math.isfinite(groundedness_weight) or not 0 <= min_groundedness <= 1 or context_characters < 0:
-            raise ConfigurationError(
-                f"groundedness_weight is {groundedness_weight}, min_groundedness {min_groundedness}, "
-                f"context_characters {context_characters}; give a finite weight, a share in [0, 1] and at least 0 "
-                "characters"
-            )
+        check_number("groundedness_weight", groundedness_weight)
+        check_number("min_groundedness", min_groundedness, least=0, most=1)
+        check_number("context_characters", context_characters, least=0, whole=True)
         self._ranker = ranker
         self.groundedness = groundedness
         self._groundedness_weight = groundedness_weight

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, Protocol, Unpack, runtime_checkable
 
-from blender_core.errors import CheckpointError, ConfigurationError, RankerError
+from blender_core.errors import CheckpointError, RankerError
 from blender_core.models.loading import EncoderOptions, load_encoder, takes_load_options
 from blender_core.models.text_encoder import TextEncoder, unit_vectors
 from blender_core.rag.sources import GroundedCandidate
+from blender_core.runtime.numbers import check_number
 
 __all__ = [
     "EmbeddingGroundedness",
@@ -120,8 +121,7 @@ class LexicalGroundedness:
     name = "words"
 
     def __init__(self, *, fact_weight: float = 3.0) -> None:
-        if not 0 <= fact_weight < math.inf:
-            raise ConfigurationError(f"fact_weight is {fact_weight}; it must be a number of at least 0")
+        check_number("fact_weight", fact_weight, least=0)
         self._fact_weight = fact_weight
 
     def score(self, question: str, candidates: Sequence[GroundedCandidate]) -> list[float]:

@@ -228,7 +228,7 @@ def ask_llms(
         (as_member(llm), Prompt.of(prompt) if isinstance(prompt, Prompt) else judging(prompt))
         for llm, prompt in requests
     ]
-    if concurrency < 1:
+    if not concurrency >= 1:
         raise RankerError(f"concurrency is {concurrency}; give at least 1")
     return asking_now().ask(ranker, prepared, concurrency=concurrency, all_needed=False)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.rank.protocol import Ranker, prompt_for
 from blender_core.rank.registry import resolve_ranker
+from blender_core.runtime.numbers import check_number
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
@@ -69,8 +70,7 @@ class CombinedRanker:
             raise ConfigurationError(f"rankers is {rankers!r}; give a list of at least one ranker")
         if weights is not None and gate is not None:
             raise ConfigurationError("both weights and a gate were given; the gate chooses the weights, so give one")
-        if not temperature > 0:
-            raise ConfigurationError(f"temperature is {temperature}; it must be above zero")
+        check_number("temperature", temperature, above=0, finite=False)
         self._rankers = tuple(resolve_ranker(ranker) for ranker in rankers)
         self._gate = gate
         self._temperature = temperature
