@@ -27,7 +27,7 @@ from blender_core.cli.app import app
 from blender_core.errors import ConfigurationError
 from blender_core.rag import GroundedBlender, GroundedRanker, SourcedMember, rank_passages
 from blender_core.rank import CombinedRanker, HTTPRanker, LLMJudge
-from blender_core.testing import FakeMember, ScriptedServer
+from blender_core.testing import FakeFuser, FakeMember, ScriptedServer
 from langchain_blender import BlendedLLM as LangChainBlend
 from llamaindex_blender import BlendedLLM as LlamaIndexBlend
 
@@ -162,6 +162,16 @@ def test_a_members_name_is_a_fuser(face):
         assert asked(BLENDS[face](llms=llms, **settings)) == "Fused by small."
     with pytest.raises(ValueError, match=r"fuser is 'smal'; did you mean small\?; use"):
         Blender(llms, fuser="smal") if face == "core" else BLENDS[face](llms=llms, fuser="smal")
+
+
+@pytest.mark.parametrize("name", [5, None])
+def test_names_that_results_cannot_show(name):
+    fuser, odd = FakeFuser(), FakeMember("odd", "Paris")
+    fuser.name = odd.name = name
+    with pytest.raises(ConfigurationError, match="fuser's name"):
+        Blender(members(), fuser=fuser)
+    with pytest.raises(ConfigurationError, match="member's name"):
+        Blender([odd, *members()])
 
 
 def test_a_member_that_follows_no_instructions_is_no_fuser():
