@@ -169,7 +169,7 @@ def _checked(fused: object, request: FusionInput) -> FusedText:
             finish_reason=checked_reason(fused.finish_reason),
             thoughts=checked_text("thoughts", fused.thoughts) or "",
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise FusionError(f"the fused text's {error}") from error
 
 

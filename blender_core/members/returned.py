@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Real
+from typing import Any
 
 from blender_core.errors import MemberError
 from blender_core.members.member import Member
 from blender_core.types.answer import Answer, ToolCall
-from blender_core.types.returned import checked_cost, checked_reason, checked_text, checked_usage, plain_json
+from blender_core.types.returned import (
+    checked_cost,
+    checked_reason,
+    checked_text,
+    checked_usage,
+    is_plain,
+    plain_json,
+)
 
 __all__ = ["checked_answer", "checked_contents", "checked_figures", "cost_of"]
 
@@ -37,8 +45,8 @@ def checked_figures(member: Member, returned: object) -> Answer:
             f"{member!r} returned {type(returned).__name__} instead of an Answer; mend its generate method"
         )
     try:
-        return replace(returned, usage=checked_usage(returned.usage), cost=checked_cost(returned.cost))
-    except (TypeError, ValueError) as error:
+        return _with(returned, {"usage": checked_usage(returned.usage), "cost": checked_cost(returned.cost)})
+    except (TypeError, ValueError, OverflowError) as error:
         raise MemberError(f"the answer's {error}") from error
 
 
@@ -47,16 +55,18 @@ def checked_contents(answer: Answer) -> Answer:
     if not isinstance(answer.text, str):
         raise MemberError(f"the answer's text is {type(answer.text).__name__}, not str")
     try:
-        return replace(
+        return _with(
             answer,
-            tool_calls=_calls(answer.tool_calls),
-            model=checked_text("model", answer.model),
-            finish_reason=checked_reason(answer.finish_reason),
-            refusal=checked_text("refusal", answer.refusal),
-            thoughts=checked_text("thoughts", answer.thoughts) or "",
-            logprobs=_logprobs(answer.logprobs),
+            {
+                "tool_calls": _calls(answer.tool_calls),
+                "model": checked_text("model", answer.model),
+                "finish_reason": checked_reason(answer.finish_reason),
+                "refusal": checked_text("refusal", answer.refusal),
+                "thoughts": checked_text("thoughts", answer.thoughts) or "",
+                "logprobs": _logprobs(answer.logprobs),
+            },
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise MemberError(f"the answer's {error}") from error
 
 
@@ -75,6 +85,12 @@ def cost_of(member: Member, answer: Answer) -> float | None:
     if member.price is None or answer.usage is None:
         return None
     return member.price.cost(answer.usage)
+
+
+def _with(answer: Answer, parts: dict[str, Any]) -> Answer:
+    """Put checked parts into an answer; one that is plain already stays the same object."""
+    found = {name: getattr(answer, name) for name in parts}
+    return answer if found == parts and is_plain(tuple(found.values())) else replace(answer, **parts)
 
 
 def _calls(calls: object) -> tuple[ToolCall, ...]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from enum import Enum
 from numbers import Integral, Real
 from typing import Any, cast
 
 from blender_core.errors import RankerError
-from blender_core.types.answer import Usage
+from blender_core.types.answer import ToolCall, Usage
 from blender_core.types.ranking import Ranking
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "checked_reason",
     "checked_text",
     "checked_usage",
+    "is_plain",
     "plain_json",
 ]
 
@@ -139,7 +140,7 @@ def checked_cost(cost: object) -> float | None:
     """
     if cost is None:
         return None
-    if isinstance(cost, bool) or not isinstance(cost, Real) or not 0 <= cost <= _MOST:
+    if isinstance(cost, bool) or not isinstance(cost, Real) or not 0 <= float(cost) <= _MOST:
         raise ValueError(f"cost is {_shown(cost)}; give a number from 0 to {_MOST:.0e}, or None")
     return float(cost)
 
@@ -214,9 +215,9 @@ def checked_ranking(ranking: object, candidates: int) -> Ranking:
         raise RankerError(f"it returned {type(ranking).__name__}; return a Ranking")
     try:
         parts = _parts(ranking, candidates)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise RankerError(str(error)) from error
-    foreign = {name: value for name, value in parts.items() if not _is_plain(getattr(ranking, name))}
+    foreign = {name: value for name, value in parts.items() if not is_plain(getattr(ranking, name))}
     return replace(ranking, **foreign) if foreign else ranking
 
 
@@ -270,7 +271,7 @@ def _numbers(name: str, values: Any, count: int) -> tuple[float, ...]:
 
 
 def _between(name: str, value: Any, most: float) -> float:
-    if not isinstance(value, Real) or not 0.0 <= value <= most:
+    if not isinstance(value, Real) or not 0.0 <= float(value) <= most:
         raise ValueError(f"{name} is {_shown(value)}; give a number from 0 to {most:g}")
     return float(value)
 
@@ -281,11 +282,14 @@ def _texts(name: str, values: Any) -> tuple[str, ...]:
     return tuple(map(str, values))
 
 
-def _is_plain(value: Any) -> bool:
-    if type(value) is tuple:
-        return all(map(_is_plain, value))
+def is_plain(value: Any) -> bool:
+    """Tell whether a value, and all in it, are of Python's own types."""
+    if isinstance(value, Usage | ToolCall):
+        return all(is_plain(getattr(value, part.name)) for part in fields(value))
+    if type(value) in (tuple, list):
+        return all(map(is_plain, value))
     if isinstance(value, Mapping):
-        return all(map(_is_plain, value.keys())) and all(map(_is_plain, value.values()))
+        return all(map(is_plain, value.keys())) and all(map(is_plain, value.values()))
     return value is None or type(value) in (bool, int, float, str)
 
 

@@ -142,7 +142,7 @@ def test_degraded_is_told_and_may_be_an_error(serve, flags, code):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--fuser", "soup"], "--fuser is 'soup'"),
+        (["--fuser", "soup"], "fuser is 'soup'"),
         (["--fuse-when", "sometimes"], "sometimes"),
         (["--ranker", "nobody"], "no ranker is called 'nobody'"),
         (["--quorum", "3"], "the quorum is 3"),
