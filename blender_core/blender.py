@@ -299,10 +299,10 @@ def _resolve_fuser(fuser: Any, members: Sequence[tuple[str, Member]]) -> Fuser |
         return None
     if isinstance(fuser, str):
         return LLMFuser() if fuser == "llm" else LLMFuser(_fusing_member(fuser, dict(members)))
-    fuser = fuser if isinstance(fuser, Fuser) else LLMFuser(fuser)
-    if not isinstance(fuser.name, str):
-        raise ConfigurationError(f"the fuser's name is {fuser.name!r}; give it a text, which results show")
-    return fuser
+    given: Fuser = fuser if isinstance(fuser, Fuser) else LLMFuser(fuser)
+    if not isinstance(given.name, str):
+        raise ConfigurationError(f"the fuser's name is {given.name!r}; give it a text, which results show")
+    return given
 
 
 def _fusing_member(name: str, members: Mapping[str, Member]) -> Member:

@@ -92,7 +92,7 @@ def support_of(measure: Groundedness, question: str, candidates: Sequence[Ground
     """
     found: Any = measure.score(question, candidates)
     shares = list(found) if isinstance(found, Iterable) else [found]
-    if len(shares) != len(candidates) or not all(isinstance(one, Real) and 0.0 <= one <= 1.0 for one in shares):
+    if len(shares) != len(candidates) or not all(isinstance(one, Real) and 0.0 <= float(one) <= 1.0 for one in shares):
         raise RankerError(f"groundedness {measure.name} is {shares!r:.200}; give {len(candidates)} numbers in [0, 1]")
     return [float(one) for one in shares]
 
