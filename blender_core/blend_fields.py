@@ -4,6 +4,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,8 +18,9 @@ from blender_core.fuse.policy import unless_read_by_program
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SemaphoresByLimit, SharedSemaphore
 from blender_core.members.member import Member
+from blender_core.rank.registry import check_ranker
 from blender_core.runtime.keywords import check_keywords
-from blender_core.settings import DEFAULTS, IN_POLICY, gather_policy
+from blender_core.settings import DEFAULTS, IN_POLICY, check_settings, gather_policy
 
 __all__ = ["BlendFields"]
 
@@ -92,7 +94,18 @@ class BlendFields(BaseModel):
             # pydantic would make a list of the fields of a single model
             if not isinstance(llms, list | tuple):
                 raise ConfigurationError(f"llms is one {type(llms).__name__}; give a list, such as llms=[a, b]")
+            # pydantic would take a text as a number, and a number of another package not at all
+            check_settings({name: value for name, value in values.items() if name in DEFAULTS})
+            values = {name: _plain_number(value) if name in DEFAULTS else value for name, value in values.items()}
         return values
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # what one setting shows is told at once; how it fits the others at the next call
+        if name in DEFAULTS:
+            check_settings({name: value})
+        if name == "ranker":
+            check_ranker(value)
+        super().__setattr__(name, value)
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
@@ -211,8 +224,25 @@ def _holds(blend: BaseModel, sought: object) -> bool:
 
 
 def _from_environment(name: str) -> Any:
-    # pydantic makes a number of the text
-    return os.environ.get(f"BLENDED_LLM_{name.upper()}") or DEFAULTS[name]
+    variable = f"BLENDED_LLM_{name.upper()}"
+    text = os.environ.get(variable)
+    if not text:
+        return DEFAULTS[name]
+    if name == "ranker":
+        return text
+    try:
+        number = int(text) if name == "top_k" else float(text)
+        check_settings({name: number})
+    except ValueError as error:
+        wanted = error if isinstance(error, ConfigurationError) else "it must be a number"
+        raise ConfigurationError(f"the environment variable {variable} is {text!r}: {wanted}") from error
+    return number
+
+
+def _plain_number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _same(before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:

@@ -26,7 +26,7 @@ from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.registry import check_members, check_ranker, resolve_ranker
 from blender_core.rank.run import never_works
-from blender_core.runtime.keywords import takes_keywords
+from blender_core.runtime.keywords import nearest, takes_keywords
 from blender_core.runtime.threads import ComputingThread, compute_in_thread, run_sync, stream_sync
 from blender_core.selection import Accept
 from blender_core.settings import DEFAULTS, BlendSettings, check_settings, gather_policy
@@ -92,7 +92,11 @@ class Blender:
         # a budget that cannot be kept is refused here, not at the first call
         Spending(policy.budget, self._adapted)
         check_ranker(self._settings["ranker"])
-        check_members(self._settings["ranker"], _unique_names(self._adapted))
+        names = _unique_names(self._adapted)
+        check_members(self._settings["ranker"], names)
+        tell_unknown = getattr(self._settings["member_prior"], "check_names", None)
+        if tell_unknown is not None:
+            tell_unknown(names)
         if self._settings["semaphore"] is None and policy.max_concurrency is not None:
             # copies share it
             self._settings["semaphore"] = SharedSemaphore(policy.max_concurrency)
@@ -107,12 +111,13 @@ class Blender:
         prior = whole["member_prior"]
         if prior is None and all(member.name.partition("#")[0] in MODELS for member in self._adapted):
             prior = MemberPrior.of_catalogue(_unique_names(self._adapted))
+        members = tuple(zip(_unique_names(self._adapted), self._adapted, strict=True))
         return BlendPlan(
-            members=tuple(zip(_unique_names(self._adapted), self._adapted, strict=True)),
+            members=members,
             # a named ranker is loaded by the first call, not here
             ranker=lambda: resolve_ranker(whole["ranker"]),
             fallback_ranker=LexicalConsensusRanker(),
-            fuser=_resolve_fuser(whole["fuser"]),
+            fuser=_resolve_fuser(whole["fuser"], members),
             fuse_when=resolve_fuse_when(whole["fuse_when"]),
             guard=whole["guard"] or FusionGuard(),
             top_k=whole["top_k"],
@@ -320,11 +325,24 @@ def _unique_names(members: Sequence[Member]) -> list[str]:
     return names
 
 
-def _resolve_fuser(fuser: Any) -> Fuser | None:
+def _resolve_fuser(fuser: Any, members: Sequence[tuple[str, Member]]) -> Fuser | None:
     if fuser is None:
         return None
     if isinstance(fuser, str):
-        if fuser == "llm":
-            return LLMFuser()
-        raise ConfigurationError(f'fuser is {fuser!r}; use "llm", a fuser, an LLM, or None to pick only')
-    return fuser if isinstance(fuser, Fuser) else LLMFuser(fuser)
+        return LLMFuser() if fuser == "llm" else LLMFuser(_fusing_member(fuser, dict(members)))
+    given: Fuser = fuser if isinstance(fuser, Fuser) else LLMFuser(fuser)
+    if not isinstance(given.name, str):
+        raise ConfigurationError(f"the fuser's name is {given.name!r}; give it a text, which results show")
+    return given
+
+
+def _fusing_member(name: str, members: Mapping[str, Member]) -> Member:
+    member = members.get(name)
+    if member is None:
+        raise ConfigurationError(
+            f'fuser is {name!r}{nearest(name, members)}; use "llm", a member\'s name ({", ".join(members)}), a fuser, '
+            "an LLM, or None to pick only"
+        )
+    if not member.follows_instructions:
+        raise ConfigurationError(f"fuser is {name!r}, a member that follows no instructions; name one that does")
+    return member

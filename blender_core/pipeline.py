@@ -46,6 +46,7 @@ from blender_core.types.outcome import MemberOutcome, Status
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
 from blender_core.types.result import BlendResult, CandidateRecord, Timings
+from blender_core.types.returned import checked_ranking
 from blender_core.types.votes import normalised_call
 
 __all__ = ["BlendCall", "BlendPlan"]
@@ -281,7 +282,7 @@ class BlendCall:
     ) -> Ranking:
         names = [outcome.member for outcome in outcomes]
         try:
-            blended = prior.blend(names, ranking, texts)
+            blended = checked_ranking(prior.blend(names, ranking, texts), len(texts))
             if list(map(math.isfinite, blended.scores)) != list(map(math.isfinite, ranking.scores)):
                 raise RankerError(f"it made {list(blended.scores)} of the scores {list(ranking.scores)}")
         except Exception as error:

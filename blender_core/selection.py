@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -106,9 +107,17 @@ def check_answer(accept: Accept | None, outcome: MemberOutcome) -> str | None:
     if accept is None or outcome.answer is None:
         return None
     try:
-        return accept(outcome.answer)
+        return _reason(accept(outcome.answer))
     except Exception as error:
         return f"accept raised {type(error).__name__}: {error}"
+
+
+def _reason(returned: object) -> str | None:
+    if returned is None or isinstance(returned, str):
+        return returned
+    if inspect.iscoroutine(returned):
+        returned.close()
+    return f"accept returned {returned!r:.80}; return None for an answer that can be used, else the reason as a text"
 
 
 def set_aside(answered: Sequence[MemberOutcome], problems: Mapping[int, str]) -> Selection:

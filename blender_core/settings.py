@@ -49,7 +49,7 @@ class SharedSettings(TypedDict, total=False):
     Attributes:
         fuser: Writes one text from the best answers. ``"llm"`` (default) asks the strongest member that answered and
             follows instructions. ``member_prior`` knows the strongest; without one, list your strongest model first. It
-            may also be a fuser, any LLM, or ``None`` to return the best answer unchanged.
+            may also be the name of a member, a fuser, any LLM, or ``None`` to return the best answer unchanged.
         top_k: Number of best answers that are fused (default 3, as in the paper).
         fuse_when: ``"auto"`` (default), ``"always"``, ``"never"``, a ``FusePolicy``, or a function of a
             ``FuseContext``. Tool calls and structured output are never fused. A framework's LLM also picks what has

@@ -24,6 +24,7 @@ from blender_core.blend_fields import BlendFields
 from blender_core.errors import ConfigurationError
 from blender_core.events import Finished
 from blender_core.fuse.llm_fuser import LLMFuser
+from blender_core.members.member import check_options
 from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
 from blender_core.selection import Accept
 from blender_core.types.prompt import Prompt
@@ -32,7 +33,7 @@ from langchain_blender.acceptance import acceptance, wants_structure
 from langchain_blender.caching import WHOLE, WholeAnswersCache, identity, is_whole
 from langchain_blender.composition import model_of
 from langchain_blender.errors import as_model_errors
-from langchain_blender.members import LangChainMember, adapt, why_no_tools
+from langchain_blender.members import TOOL_OPTIONS, LangChainMember, adapt, why_no_tools
 from langchain_blender.messages import to_prompt
 from langchain_blender.output import ChunkWriter, blended_message
 from langchain_blender.report import Report
@@ -49,6 +50,8 @@ _Manager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
 _PROVIDER = "blended-llm"
 # members are gathered whole, and refuse what a stream alone may be asked for
 _OF_STREAMS = frozenset({"stream", "stream_options", "stream_usage"})
+# read by the blend or by LangChain, whatever the members are
+_READ_HERE = _OF_STREAMS | TOOL_OPTIONS | {"ls_structured_output_format", "max_tokens", "model", "temperature", "tools"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +258,8 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
 
     _ignored_names: ClassVar[frozenset[str]] = frozenset({"api_key"})
 
-    temperature: float | None = None
-    max_tokens: int | None = None
+    temperature: float | None = Field(default=None, allow_inf_nan=False)
+    max_tokens: int | None = Field(default=None, gt=0)
     stop: list[str] | None = Field(default=None, alias="stop_sequences")
     model_name: str = Field(default=_PROVIDER, alias="model")
     report: Report = "slim"
@@ -439,6 +442,8 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
     ) -> PreparedCall:
         options = {"temperature": self.temperature, "max_tokens": self.max_tokens, **kwargs}
         run: BlendRun = options.pop(RUN_KEYWORD, None) or run_of_manager(run_manager, self.trace_candidates)
+        members = [member for _, member in self.members]
+        check_options(kwargs.keys() - {RUN_KEYWORD}, members, also=_READ_HERE, owner=type(self).__name__)
         return prepare_call(messages, stop if stop is not None else self.stop, options, run)
 
     def _chat_result(self, call: PreparedCall, result: BlendResult) -> ChatResult:

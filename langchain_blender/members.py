@@ -34,12 +34,12 @@ from langchain_blender.tools import own_tools
 from langchain_blender.tracing import member_config
 from langchain_blender.usage import UsageCounter
 
-__all__ = ["LangChainMember", "MemberInput", "adapt", "why_no_tools"]
+__all__ = ["TOOL_OPTIONS", "LangChainMember", "MemberInput", "adapt", "why_no_tools"]
 
 MemberInput = Literal["auto", "messages", "text"] | Callable[[Prompt], Any]
 
 # options of `bind_tools`; the other call options are bound to the model
-_TOOL_OPTIONS = frozenset({"parallel_tool_calls", "response_format", "strict", "tool_choice", "tool_config"})
+TOOL_OPTIONS = frozenset({"parallel_tool_calls", "response_format", "strict", "tool_choice", "tool_config"})
 
 
 class LangChainMember(RunnableMember):
@@ -257,7 +257,7 @@ def _bind(model: Runnable[Any, Any], tools: list[Any], options: Mapping[str, Any
     if own is not None:
         return own
     try:
-        of_tools = {key: value for key, value in options.items() if key in _TOOL_OPTIONS}
+        of_tools = {key: value for key, value in options.items() if key in TOOL_OPTIONS}
         bound: Runnable[Any, Any] = bind_tools(own_tools(tools), **of_tools)
     except NotImplementedError as error:
         raise UnsupportedError("it does not implement bind_tools") from error
@@ -267,7 +267,7 @@ def _bind(model: Runnable[Any, Any], tools: list[Any], options: Mapping[str, Any
 
 
 def _without_tool_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if key not in _TOOL_OPTIONS}
+    return {key: value for key, value in options.items() if key not in TOOL_OPTIONS}
 
 
 def _in_own_way(model: Runnable[Any, Any], asked: AskedSchema, options: Mapping[str, Any]) -> Runnable[Any, Any]:

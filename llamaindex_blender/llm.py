@@ -26,7 +26,7 @@ from blender_core.errors import ConfigurationError
 from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.fuse.protocol import Fuser
 from blender_core.members.adapters import as_member
-from blender_core.members.member import Member
+from blender_core.members.member import Member, check_options
 from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
 from blender_core.types.answer import Answer
 from blender_core.types.prompt import Prompt
@@ -47,6 +47,9 @@ __all__ = ["BlendedLLM"]
 
 # options that members of every framework understand
 _SHARED_OPTIONS = frozenset({"frequency_penalty", "max_tokens", "presence_penalty", "seed", "temperature", "top_p"})
+_OF_TOOLS = frozenset({"allow_parallel_tool_calls", "tool_choice", "tool_required", "tools"})
+# read by the blend, whatever the members are
+_READ_HERE = _SHARED_OPTIONS | _OF_TOOLS | {"model", "response_format", "stop"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +178,8 @@ class BlendedLLM(BlendFields, ChatLLM):
 
     _ignored_names: ClassVar[frozenset[str]] = frozenset({"class_name"})
 
-    temperature: float | None = None
-    max_tokens: int | None = None
+    temperature: float | None = Field(default=None, allow_inf_nan=False)
+    max_tokens: int | None = Field(default=None, gt=0)
     stop: list[str] | None = None
     model: str = _NAME
     context_window: int | None = Field(default=None, gt=0)
@@ -343,6 +346,8 @@ class BlendedLLM(BlendFields, ChatLLM):
 
     def _prepared(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> PreparedCall:
         options = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop, **kwargs}
+        members = [member for _, member in self.members]
+        check_options(kwargs, members, also=_READ_HERE, owner=type(self).__name__)
         call = prepare_call(messages, options)
         told = (*handlers_of_blend.get(), *self.callback_manager.handlers)
         call.context.run(handlers_of_blend.set, told)

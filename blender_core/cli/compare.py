@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from blender_core.cli.output import RankerName, console, read_text, reported, write_json
+from blender_core.cli.output import RankerName, console, ranker_without_members, read_text, reported, write_json
 from blender_core.errors import ConfigurationError
 
 __all__ = ["compare"]
@@ -21,14 +21,12 @@ def compare(
 ) -> None:
     """Say which of two answers is better, and how sure the ranker is."""
     with reported():
-        from blender_core.rank.registry import resolve_ranker
-
         if a == b == "-":
             raise ConfigurationError("--a and --b are both standard input; give a file for one of them")
         if not prompt.strip():
             raise ConfigurationError("--prompt is empty; give the prompt that both answer")
         texts = [read_text(a), read_text(b)]
-        ranking = resolve_ranker(ranker).rank(prompt, texts)
+        ranking = ranker_without_members(ranker).rank(prompt, texts)
         tie = ranking.scores[0] == ranking.scores[1]
         better = "tie" if tie else "ab"[ranking.best]
         if as_json:

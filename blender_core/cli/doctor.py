@@ -87,7 +87,7 @@ def _parts(config: BlendConfig) -> dict[str, str]:
     silent = [FunctionMember(lambda _: "", name=name) for name in config.names]
     checks: dict[str, Callable[[], object]] = {
         "ranker": lambda: Blender(silent, fuser=None, ranker=config.beside(config.ranker)).warm_up(),
-        "fuser": lambda: fuser_of(config, silent),
+        "fuser": lambda: Blender(silent, fuser=fuser_of(config), ranker="longest"),
         "prior": config.settings,
     }
     found = {}

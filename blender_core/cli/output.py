@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from blender_core.rank.member_prior import MemberPrior
+    from blender_core.rank.protocol import Ranker
 
 __all__ = [
     "DEBUG_VARIABLE",
@@ -30,6 +31,7 @@ __all__ = [
     "RankerName",
     "console",
     "open_prior",
+    "ranker_without_members",
     "read_text",
     "reported",
     "write_json",
@@ -55,7 +57,7 @@ RankerName = Annotated[
     str,
     typer.Option(
         help="embedded, reward-head, consensus, longest, random, the folder of a trained ranker, or the address of an "
-        "endpoint that ranks, as URL:MODEL."
+        "endpoint that ranks, as URL:MODEL. `ask` also takes peers and judge:MEMBER."
     ),
 ]
 """The option ``--ranker`` of commands that rank."""
@@ -116,6 +118,30 @@ def open_prior(path: str | None) -> MemberPrior | None:
     from blender_core.rank.member_prior import MemberPrior
 
     return MemberPrior.load(os.path.expanduser(path))
+
+
+def ranker_without_members(name: str) -> Ranker:
+    """Load the ranker that ``--ranker`` names, for a command in which no members can be asked to judge.
+
+    Args:
+        name: The name.
+
+    Returns:
+        The ranker.
+
+    Raises:
+        BlendError: It cannot be loaded.
+        ConfigurationError: The name is unknown, or the ranker asks the members of a blend.
+    """
+    from blender_core.rank.registry import resolve_ranker
+
+    ranker = resolve_ranker(name)
+    if getattr(ranker, "named_members", ()) or getattr(ranker, "needs_members", 0):
+        raise ConfigurationError(
+            f"--ranker {name} asks the members of a blend, and this command has none to ask; use `ask`, or another "
+            "ranker"
+        )
+    return ranker
 
 
 @contextmanager

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blender_core.cli.output import PriorFile, RankerName, console, open_prior, read_text, reported, write_json
+from blender_core.cli.output import (
+    PriorFile,
+    RankerName,
+    console,
+    open_prior,
+    ranker_without_members,
+    read_text,
+    reported,
+    write_json,
+)
 from blender_core.cli.prompt_rows import PromptRow, read_rows
 from blender_core.errors import ConfigurationError
 
@@ -40,10 +49,8 @@ def rank(
     With --prior the strength of each "model" counts.
     """
     with reported():
-        from blender_core.rank.registry import resolve_ranker
-
         tasks = _from_jsonl(files) if prompt is None else iter([_from_files(prompt, files)])
-        chosen, known = resolve_ranker(ranker), open_prior(prior)
+        chosen, known = ranker_without_members(ranker), open_prior(prior)
         for count, task in enumerate(tasks):
             ranking = _ranked(chosen, task)
             if known is not None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blender_core.cli.described import ConfigFile, connect, described
-from blender_core.cli.output import Endpoints, LocalModels, RankerName, console, reported
+from blender_core.cli.output import Endpoints, LocalModels, RankerName, console, ranker_without_members, reported
 from blender_core.cli.prompt_rows import PromptRow, read_rows
 from blender_core.errors import ConfigurationError, RankerError
+from blender_core.runtime.numbers import check_number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,14 +90,13 @@ def rate(
     """
     with reported():
         from blender_core.rank.member_prior import MemberPrior
-        from blender_core.rank.registry import resolve_ranker
 
         _check(prompts, answers, [*(model or ()), *(endpoint or ()), *([config] if config else ())], limit)
         progress = console(stderr=True)
         rows = _with_answers(list(read_rows(prompts, needs_candidates=False)), answers)
         options = {"ranker": ranker, "timeout": timeout, "max_tokens": max_tokens}
         blend = described(config, model, endpoint, options, context)
-        chosen, prior = resolve_ranker(blend.settings()["ranker"]), MemberPrior(path=out)
+        chosen, prior = ranker_without_members(blend.beside(blend.ranker)), MemberPrior(path=out)
         blender = None
         if not all(row.texts for row in rows):
             blender = _gatherer(connect(blend, progress), blend)
@@ -111,8 +111,7 @@ def _check(prompts: str, answers: str | None, members: Sequence[object], limit: 
         raise ConfigurationError("PROMPTS is -, but standard input gives the keys; write the prompts into a file")
     if answers is not None and members:
         raise ConfigurationError("--answers and what names members exclude each other: --model, --endpoint, --config")
-    if limit is not None and limit < 1:
-        raise ConfigurationError(f"--limit is {limit}; it must be at least 1")
+    check_number("--limit", limit, least=1, whole=True, none="no limit")
 
 
 def _with_answers(rows: list[PromptRow], answers: str | None) -> list[PromptRow]:

@@ -10,6 +10,7 @@ from blender_core.errors import ConfigurationError, FusionError
 from blender_core.fuse.gen_fuser_prompt import PublishedLayout, fit
 from blender_core.models.loading import LoadOptions, checkpoint_file, load_model, loading, require_transformers
 from blender_core.models.tokenizers import SealedTokenizer
+from blender_core.runtime.numbers import check_number
 
 __all__ = ["CompatFuser"]
 
@@ -84,8 +85,7 @@ class CompatFuser:
         """
         from blender_core.fuse.gen_fuser_decoding import generate_batch
 
-        if batch_size < 1:
-            raise ConfigurationError(f"batch_size is {batch_size}; give at least 1")
+        check_number("batch_size", batch_size, least=1, whole=True)
         options = dict(generation or {})
         limit = options.pop("candidate_max_length", None) or self._config.candidate_maxlength
         options = {"num_beams": 4, "max_new_tokens": limit, **options}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.runtime.numbers import check_number
 
 __all__ = ["sample_candidates"]
 
@@ -47,8 +48,8 @@ def sample_candidates(
     if sampling_mode not in _SAMPLING:
         known = ", ".join(sorted(mode for mode in _SAMPLING if mode))
         raise ConfigurationError(f"sampling_mode {sampling_mode!r} is unknown; choose {known} or None")
-    if n < 1 or batch_size < 1:
-        raise ConfigurationError(f"n is {n} and batch_size {batch_size}; both must be at least 1")
+    check_number("n", n, least=1, whole=True)
+    check_number("batch_size", batch_size, least=1, whole=True)
     if type(model).__module__.split(".")[0] == "vllm":
         raise ConfigurationError(
             "this is a model of vLLM; sample with its own generate() and hand the texts to get_best_of_n"

@@ -89,32 +89,26 @@ def _member(name: str, endpoint: Endpoint, member: MemberConfig, options: dict[s
     return made
 
 
-def fuser_of(config: BlendConfig, members: Sequence[Member]) -> Any:
+def fuser_of(config: BlendConfig) -> Any:
     """Make the fuser that a description names.
 
     Args:
         config: The description.
-        members: Its members.
 
     Returns:
-        ``"llm"``, ``None``, one of the members, or a loaded ``GenFuser``.
+        ``"llm"``, ``None``, a member's name, or a loaded ``GenFuser``.
 
     Raises:
         ConfigurationError: No member and no folder has this name, and it is no hub name.
         CheckpointError: The checkpoint cannot be loaded.
         MissingExtraError: A GenFuser needs the ``torch`` extra.
     """
-    if config.fuser in ("llm", "none"):
-        return None if config.fuser == "none" else "llm"
-    for name, member in zip(config.names, members, strict=True):
-        if name == config.fuser:
-            return member
+    if config.fuser == "none":
+        return None
     checkpoint = config.beside(config.fuser)
-    if checkpoint == config.fuser and "/" not in checkpoint:
-        raise ConfigurationError(
-            f"fuser is {config.fuser!r}; use llm, none, a GenFuser's folder or hub name, or one of the members: "
-            + ", ".join(config.names)
-        )
+    if config.fuser == "llm" or config.fuser in config.names or (checkpoint == config.fuser and "/" not in checkpoint):
+        # the blend knows its members, and says which there are
+        return config.fuser
     from blender_core.fuse.gen_fuser import GenFuser
 
     return GenFuser.from_pretrained(checkpoint)
@@ -140,5 +134,5 @@ def keywords_of(
     settings = config.settings(given)
     members = open_members(config)
     if "fuser" not in settings:
-        settings["fuser"] = fuser_of(config, members)
+        settings["fuser"] = fuser_of(config)
     return {"members": members, **settings}

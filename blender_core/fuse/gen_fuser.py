@@ -26,6 +26,7 @@ from blender_core.models.loading import (
     takes_load_options,
 )
 from blender_core.models.tokenizers import SealedTokenizer
+from blender_core.runtime.numbers import check_number
 from blender_core.runtime.threads import stop_if_given_up
 from blender_core.types.answer import Usage
 from blender_core.types.prompt import unreadable
@@ -158,9 +159,8 @@ class GenFuser:
         """
         if isinstance(stop, str) or not all(isinstance(text, str) and text for text in stop):
             raise ConfigurationError(f"stop is {stop!r}; give a list of strings, none empty")
-        for what, length in (("max_length", max_length), ("candidate_max_length", candidate_max_length)):
-            if length is not None and length < 1:
-                raise ConfigurationError(f"{what} is {length}; give at least 1")
+        check_number("max_length", max_length, least=1, whole=True, none="no limit")
+        check_number("candidate_max_length", candidate_max_length, least=1, whole=True, none="no limit")
         self._model = model
         self._layout = layout
         self._max_length = max_length
@@ -314,8 +314,7 @@ class GenFuser:
         """
         from blender_core.fuse.gen_fuser_decoding import generate_batch
 
-        if batch_size < 1:
-            raise ConfigurationError(f"batch_size is {batch_size}; give at least 1")
+        check_number("batch_size", batch_size, least=1, whole=True)
         fitted = [self._fit(request) for request in requests]
         # inputs of similar length together: little padding
         order = sorted(range(len(fitted)), key=lambda index: -len(fitted[index].ids))

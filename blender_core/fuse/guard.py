@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from blender_core.runtime.numbers import check_number
 from blender_core.text.loops import loops
 from blender_core.text.refusal import is_refusal, may_become_refusal
 
@@ -45,6 +46,11 @@ class FusionGuard:
     min_length_ratio: float = 0.2
     max_length_ratio: float = 3.0
     short_answer: int = 200
+
+    def __post_init__(self) -> None:
+        check_number("min_length_ratio", self.min_length_ratio, least=0)
+        check_number("max_length_ratio", self.max_length_ratio, above=0, finite=False)
+        check_number("short_answer", self.short_answer, least=0, whole=True)
 
     def check(self, text: str, candidates: Sequence[str], *, complete: bool = True) -> str | None:
         """Return why the text must not be used, or ``None`` if it may be.

@@ -6,13 +6,14 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from blender_core.errors import ConfigurationError, FusionError
+from blender_core.errors import FusionError
 from blender_core.events import Thought
 from blender_core.fuse.protocol import FusedText, FusionInput
 from blender_core.members.adapters import as_member
-from blender_core.members.costs import cost_of
 from blender_core.members.member import Member
+from blender_core.members.returned import checked_answer, cost_of
 from blender_core.runtime.closed_loops import past_closed_loops, stream_past_closed_loops
+from blender_core.runtime.numbers import check_number
 from blender_core.text.control_markers import neutralise
 from blender_core.types.answer import Answer, ended_by_error
 from blender_core.types.prompt import Message, Prompt
@@ -98,10 +99,7 @@ class LLMFuser:
     def __init__(
         self, llm: Any = None, *, name: str | None = None, max_candidate_characters: int | None = 12_000
     ) -> None:
-        if max_candidate_characters is not None and max_candidate_characters < 100:
-            raise ConfigurationError(
-                f"max_candidate_characters is {max_candidate_characters}; give at least 100, or None for no limit"
-            )
+        check_number("max_candidate_characters", max_candidate_characters, least=100, whole=True, none="no limit")
         self._member: Member | None = None if llm is None else as_member(llm)
         self.name = name or ("llm" if self._member is None else f"llm:{self._member.name}")
         self.max_candidate_characters = max_candidate_characters
@@ -181,7 +179,8 @@ class LLMFuser:
     def _written(self, request: FusionInput) -> tuple[Prompt, dict[int, int]]:
         return fusion_prompt(request, max_candidate_characters=self.max_candidate_characters)
 
-    def _result(self, member: Member, answer: Answer, cut: dict[int, int]) -> FusedText:
+    def _result(self, member: Member, returned: object, cut: dict[int, int]) -> FusedText:
+        answer = checked_answer(member, returned)
         if answer.refusal is not None:
             raise FusionError(f"{member.name} refused to fuse: {answer.refusal}")
         if ended_by_error(answer.finish_reason):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from blender_core.errors import ConfigurationError
+from blender_core.runtime.numbers import check_number
 from blender_core.text.final_answer import short_answer
 from blender_core.text.program_form import program_form
 from blender_core.types.prompt import Prompt
@@ -89,10 +91,10 @@ class FusePolicy:
     fuse_short: bool = False
 
     def __post_init__(self) -> None:
-        if self.clear_winner < 0.5:
-            raise ConfigurationError(
-                f"clear_winner is {self.clear_winner}; confidence starts at 0.5, and above 1 switches the rule off"
-            )
+        # above 1 switches a rule off
+        check_number("clear_winner", self.clear_winner, least=0.5, finite=False)
+        check_number("far_ahead", self.far_ahead, least=0, finite=False)
+        check_number("majority", self.majority, least=0, finite=False)
 
     def __call__(self, context: FuseContext) -> Decision:
         """Decide for one call.
@@ -141,8 +143,7 @@ def resolve_fuse_when(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
         decide = fuse_when
 
         def call(context: FuseContext) -> Decision:
-            decision = decide(context)
-            return decision if isinstance(decision, Decision) else Decision(bool(decision), "fuse_when said so")
+            return _decision(decide(context))
 
         return call
     if fuse_when == "auto":
@@ -154,6 +155,17 @@ def resolve_fuse_when(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:
     raise ConfigurationError(
         f'fuse_when is {fuse_when!r}; use "auto", "always", "never", a FusePolicy or a function of a FuseContext'
     )
+
+
+def _decision(returned: object) -> Decision:
+    if isinstance(returned, Decision) and isinstance(returned.reason, str):
+        return Decision(bool(returned.fuse), returned.reason)
+    # numpy has a bool of its own
+    if isinstance(returned, bool) or type(returned).__name__ in ("bool", "bool_"):
+        return Decision(bool(returned), "fuse_when said so")
+    if inspect.iscoroutine(returned):
+        returned.close()
+    raise TypeError(f"it returned {returned!r:.80}; return a Decision with a reason, True or False")
 
 
 def unless_read_by_program(fuse_when: FuseWhen) -> Callable[[FuseContext], Decision]:

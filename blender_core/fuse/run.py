@@ -17,6 +17,7 @@ from blender_core.members.classify import classify
 from blender_core.rank.flaws import find_flaws
 from blender_core.runtime.threads import call_in_thread, compute_in_thread, drain, iterate_in_thread, retrieve
 from blender_core.types.answer import Answer, ended_by_length
+from blender_core.types.returned import checked_cost, checked_cut, checked_reason, checked_text, checked_usage
 
 __all__ = ["RejectedFusionError", "run_fusion"]
 
@@ -146,13 +147,30 @@ async def _whole(fuser: Fuser, request: FusionInput, check: _Check, in_threads: 
     else:
         in_thread = compute_in_thread if _computes(fuser) else call_in_thread
         fused = await in_thread(lambda: fuser.fuse(request))
-    if not isinstance(fused, FusedText) or not isinstance(fused.text, str):
-        raise FusionError(f"it returned {type(fused).__name__} where a FusedText with a text was wanted")
+    fused = _checked(fused, request)
     fused = replace(fused, text=fused.text.strip())
     problem = check.whole(fused)
     if problem is not None:
         raise RejectedFusionError(f"the guard rejected the fused text: {problem}", fused=fused)
     return fused
+
+
+def _checked(fused: object, request: FusionInput) -> FusedText:
+    """Check what a fuser returned; numbers become plain ones."""
+    if not isinstance(fused, FusedText) or not isinstance(fused.text, str):
+        raise FusionError(f"it returned {type(fused).__name__} where a FusedText with a text was wanted")
+    try:
+        return replace(
+            fused,
+            fuser=checked_text("fuser", fused.fuser) or "",
+            usage=checked_usage(fused.usage),
+            cost=checked_cost(fused.cost),
+            cut=checked_cut(fused.cut, len(request.candidates)),
+            finish_reason=checked_reason(fused.finish_reason),
+            thoughts=checked_text("thoughts", fused.thoughts) or "",
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise FusionError(f"the fused text's {error}") from error
 
 
 def _pieces(fuser: Fuser, request: FusionInput, in_threads: bool) -> AsyncIterator[str | Thought | FusedText] | None:
@@ -187,13 +205,13 @@ class _Streamed:
                 if isinstance(piece, FusedText):
                     result = piece
                 elif isinstance(piece, Thought):
-                    self._send(piece)
+                    self._send(Thought(checked_text("thought", piece.text) or ""))
                 elif piece:
                     self._take(piece)
         if result is None:
             raise FusionError("the stream ended without its result")
         self._text = self._text.rstrip() if len(self._text.rstrip()) >= self.sent else self._text
-        fused = replace(result, text=self._text)
+        fused = replace(_checked(result, self._check.request), text=self._text)
         self._reject_if(self._check.whole(fused), fused)
         self._release()
         return fused

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -15,15 +15,14 @@ from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.classify import Failure, classify, http_status
-from blender_core.members.costs import cost_of
 from blender_core.members.member import Member
 from blender_core.members.retry import after_failure
+from blender_core.members.returned import checked_contents, checked_figures, cost_of
 from blender_core.runtime.closed_loops import past_closed_loops
 from blender_core.runtime.threads import call_in_thread
-from blender_core.types.answer import Answer, ToolCall, ended_by_error
+from blender_core.types.answer import Answer, ended_by_error
 from blender_core.types.outcome import MemberOutcome, Status
 from blender_core.types.prompt import Prompt
-from blender_core.types.votes import normalised_call
 
 __all__ = ["CallRuntime", "MemberCall", "ask"]
 
@@ -169,17 +168,18 @@ class MemberCall:
             return self._too_dear(exhausted)
         reserved = self.spending.reserve(self.member, self.prompt.text)
         prompt = replace(self.prompt, member=self.name)
-        answer = await ask(self.member, prompt, in_threads=self.runtime.in_threads)
-        if not isinstance(answer, Answer):
-            raise MemberError(
-                f"{self.member!r} returned {type(answer).__name__} instead of an Answer; mend its generate method"
-            )
+        returned = await ask(self.member, prompt, in_threads=self.runtime.in_threads)
+        answer = checked_figures(self.member, returned)
         self.spending.settle(self.member, reserved, answer)
-        if ended_by_error(answer.finish_reason):
-            broken = MemberError(f"the provider broke the answer off (finish reason {answer.finish_reason!r})")
-            broken.may_pass = True
-            raise broken
-        error = _unusable(answer)
+        error: MemberError | None = None
+        try:
+            answer = checked_contents(answer)
+            error = _unusable(answer)
+        except MemberError as wrong:
+            # its tokens count all the same
+            error = wrong
+        if error is not None and error.may_pass:
+            raise error
         failure = None if error is None else classify(error)
         return MemberOutcome(
             self.name,
@@ -219,35 +219,13 @@ class MemberCall:
 
 
 def _unusable(answer: Answer) -> MemberError | None:
-    """Return why an answer cannot be used, or ``None``.
-
-    Later stages do not raise, so it is checked here.
-    """
+    """Return why a checked answer cannot be used, or ``None``."""
+    if ended_by_error(answer.finish_reason):
+        broken = MemberError(f"the provider broke the answer off (finish reason {answer.finish_reason!r})")
+        broken.may_pass = True
+        return broken
     if answer.refusal is not None:
         return RefusedError(answer.refusal or "refused")
-    if not isinstance(answer.text, str):
-        return MemberError(f"the answer's text is {type(answer.text).__name__}, not str")
-    problem = _problem_of_calls(answer.tool_calls)
-    if problem is not None:
-        return MemberError(problem)
     if not answer.text.strip() and not answer.tool_calls and not answer.has_other_content:
         return EmptyAnswerError(f"an empty answer (finish reason {answer.finish_reason!r})")
-    return None
-
-
-def _problem_of_calls(calls: object) -> str | None:
-    if not isinstance(calls, tuple | list):
-        return f"the answer's tool_calls are {type(calls).__name__}; give a tuple of ToolCall, () for none"
-    for call in calls:
-        if not isinstance(call, ToolCall):
-            return f"the answer's tool_calls hold {type(call).__name__}; give a tuple of ToolCall"
-        if not isinstance(call.name, str):
-            return f"a tool call's name is {type(call.name).__name__}, not str"
-        if not isinstance(call.arguments, Mapping):
-            return f"the arguments of tool call {call.name!r} are {type(call.arguments).__name__}, not a mapping"
-        try:
-            # the vote and the ranker read calls in this form
-            normalised_call(call)
-        except Exception as error:
-            return f"the arguments of tool call {call.name!r} cannot be read: {error}"
     return None

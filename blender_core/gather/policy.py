@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from blender_core.errors import ConfigurationError
 from blender_core.members.retry import RetryPolicy
+from blender_core.runtime.numbers import check_number
 
 __all__ = ["Budget", "GatherPolicy", "RetryPolicy"]
 
@@ -28,9 +28,8 @@ class Budget:
     max_cost: float | None = None
 
     def __post_init__(self) -> None:
-        _at_least("max_tokens", self.max_tokens, 1)
-        if self.max_cost is not None and self.max_cost <= 0:
-            raise ConfigurationError(f"max_cost is {self.max_cost}; it must be above 0")
+        check_number("max_tokens", self.max_tokens, least=1, whole=True, none="no limit")
+        check_number("max_cost", self.max_cost, above=0, none="no limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +60,13 @@ class GatherPolicy:
     budget: Budget | None = None
 
     def __post_init__(self) -> None:
-        if self.timeout is not None and not self.timeout > 0:
-            raise ConfigurationError(f"timeout is {self.timeout} s; it must be above 0, or None for no limit")
-        _at_least("quorum", self.quorum, 1)
-        _at_least("straggler_grace", self.straggler_grace, 0)
-        _at_least("enough", self.enough, 1)
-        _at_least("max_concurrency", self.max_concurrency, 1)
+        check_number("timeout", self.timeout, above=0, finite=False, none="no limit")
+        check_number("quorum", self.quorum, least=1, whole=True)
+        check_number("straggler_grace", self.straggler_grace, least=0, finite=False, none="waiting for all")
+        check_number("enough", self.enough, least=1, whole=True, none="the quorum")
+        check_number("max_concurrency", self.max_concurrency, least=1, whole=True, none="no limit")
 
     @property
     def enough_answers(self) -> int:
         """Answers after which the other members have only the grace left."""
         return max(self.quorum, self.enough or self.quorum)
-
-
-def _at_least(name: str, value: float | None, least: float) -> None:
-    # nan, too
-    if value is not None and not value >= least:
-        raise ConfigurationError(f"{name} is {value}; it must be at least {least}")

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections import deque
 
-from blender_core.errors import ConfigurationError
+from blender_core.runtime.numbers import check_number
 
 __all__ = ["SemaphoresByLimit", "SharedSemaphore"]
 
@@ -31,8 +31,7 @@ class SharedSemaphore:
     """
 
     def __init__(self, limit: int) -> None:
-        if limit < 1:
-            raise ConfigurationError(f"the limit is {limit}; at least one member must be able to run")
+        check_number("limit", limit, least=1, whole=True)
         self.limit = limit
         self._free = limit
         self._lock = threading.Lock()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from blender_core.errors import ConfigurationError
 from blender_core.gather.policy import Budget
-from blender_core.members.costs import cost_of
 from blender_core.members.member import Member
+from blender_core.members.returned import cost_of
 from blender_core.types.answer import Answer, Usage
 
 __all__ = ["Spending"]
@@ -50,9 +50,6 @@ class Spending:
         """Replace a reservation by the answer's usage and cost.
 
         A figure that the answer lacks keeps the estimate.
-
-        Raises:
-            MemberError: The answer's usage or cost cannot be counted; nothing is replaced.
         """
         cost = cost_of(member, answer)
         if answer.usage is not None:

@@ -71,11 +71,15 @@ def as_members(llms: Sequence[Any]) -> tuple[Member, ...]:
         The members.
 
     Raises:
-        ConfigurationError: ``llms`` is empty, or no adapter knows the type of one.
+        ConfigurationError: ``llms`` is empty, no adapter knows the type of one, or a name is no text.
     """
     if not llms:
         raise ConfigurationError("the ensemble has no members; pass at least one LLM")
-    return tuple(as_member(llm) for llm in llms)
+    members = tuple(as_member(llm) for llm in llms)
+    for member in members:
+        if not isinstance(member.name, str) or not member.name:
+            raise ConfigurationError(f"a member's name is {member.name!r}; give it a text, which results show")
+    return members
 
 
 def _top_packages(cls: type) -> frozenset[str]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 from blender_core.errors import ConfigurationError, UnsupportedError
 from blender_core.events import Thought
 from blender_core.runtime.closed_loops import past_closed_loops
+from blender_core.runtime.keywords import check_keywords
 from blender_core.runtime.threads import call_in_thread, run_sync
 from blender_core.types.answer import Answer, Price
 from blender_core.types.prompt import Prompt, unreadable
 
-__all__ = ["FunctionMember", "Member"]
+__all__ = ["FunctionMember", "Member", "check_options"]
 
 
 class Member:
@@ -32,10 +33,12 @@ class Member:
     Attributes:
         blocks_event_loop: Whether ``agenerate`` blocks; the engine then calls ``generate`` in a thread.
         follows_instructions: Whether it can follow an instruction, such as to fuse; a base model cannot.
+        known_options: Call options that it reads; ``None`` (default) if it may read any.
     """
 
     blocks_event_loop: bool = False
     follows_instructions: bool = True
+    known_options: frozenset[str] | None = None
 
     def __init__(self, name: str, *, price: Price | None = None) -> None:
         cls = type(self)
@@ -141,6 +144,26 @@ class Member:
         return f"{type(self).__name__}({self.name!r})"
 
 
+def check_options(names: Iterable[str], members: Iterable[Member], *, also: Iterable[str] = (), owner: str) -> None:
+    """Refuse a call option that no member reads, such as a mistyped one.
+
+    Args:
+        names: Names of the options.
+        members: The members; with one that may read any option, nothing is refused.
+        also: Options that somebody else reads.
+        owner: What the caller called.
+
+    Raises:
+        ConfigurationError: Nobody reads an option; the message names the nearest that is read.
+    """
+    read: set[str] = set(also)
+    for member in members:
+        if member.known_options is None:
+            return
+        read |= member.known_options
+    check_keywords(names, read, owner)
+
+
 def _in_pieces(answer: Answer) -> Iterator[str | Thought | Answer]:
     if answer.thoughts:
         yield Thought(answer.thoughts)
@@ -161,6 +184,8 @@ class FunctionMember(Member):
         >>> FunctionMember(str.upper, name="shout").generate(Prompt.of("hi")).text
         'HI'
     """
+
+    known_options = frozenset()
 
     def __init__(
         self, function: Callable[[str], str | Awaitable[str]], *, name: str | None = None, price: Price | None = None

@@ -18,6 +18,7 @@ from blender_core.errors import ConfigurationError, MemberError
 from blender_core.events import Thought
 from blender_core.members.member import Member
 from blender_core.runtime.extras import require
+from blender_core.runtime.numbers import check_number
 from blender_core.text.thinking import ThinkingFilter, split_thinking
 from blender_core.types.answer import Answer, Price, ToolCall, Usage, token_logprobs
 from blender_core.types.media import Media
@@ -142,6 +143,8 @@ class OpenAIMember(Member):
         'qwen'
     """
 
+    known_options = _KNOWN_OPTIONS
+
     def __init__(
         self,
         model: str,
@@ -161,6 +164,9 @@ class OpenAIMember(Member):
         super().__init__(name or model, price=price)
         self._context_window = context_window
         self._openai = require("openai", feature="OpenAIMember", extra="demo")
+        check_number("max_tokens", max_tokens, least=1, whole=True, none="the server's limit")
+        check_number("temperature", temperature, least=0, none="the server's")
+        check_number("timeout", timeout, above=0, finite=False, none="no limit")
         base_url = base_url or os.environ.get("OPENAI_BASE_URL")
         self._client_options: dict[str, Any] = {
             "api_key": _key(api_key, base_url, self.name),

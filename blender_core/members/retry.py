@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from blender_core.errors import ConfigurationError
 from blender_core.members.classify import Failure, classify
+from blender_core.runtime.numbers import check_number
 
 __all__ = ["Retry", "RetryPolicy", "after_failure"]
 
@@ -35,12 +35,10 @@ class RetryPolicy:
     jitter: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("retries", "first_wait_s", "max_wait_s"):
-            # nan, too
-            if not getattr(self, name) >= 0:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be at least 0")
-        if not 0 <= self.jitter <= 1:
-            raise ConfigurationError(f"jitter is {self.jitter}; it is a share from 0 to 1")
+        check_number("retries", self.retries, least=0, whole=True)
+        check_number("first_wait_s", self.first_wait_s, least=0)
+        check_number("max_wait_s", self.max_wait_s, least=0, finite=False)
+        check_number("jitter", self.jitter, least=0, most=1)
 
     def wait_s(self, attempt: int, retry_after: float | None, rng: random.Random) -> float:
         """Return the seconds to wait after a call.

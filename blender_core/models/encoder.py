@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from blender_core.errors import ConfigurationError, RankerError
+from blender_core.errors import RankerError
 from blender_core.models.batches import run_in_halves, token_batches
 from blender_core.models.encoder_inputs import EncoderInput, EncoderTokenizer
+from blender_core.runtime.numbers import check_number
 
 __all__ = ["EncoderModel"]
 
@@ -33,10 +34,8 @@ class EncoderModel:
     """
 
     def __init__(self, model: Any, tokenizer: EncoderTokenizer, *, max_tokens: int, token_budget: int) -> None:
-        if max_tokens < 8 or token_budget < 1:
-            raise ConfigurationError(
-                f"max_tokens is {max_tokens} and token_budget {token_budget}; give at least 8 and 1"
-            )
+        check_number("max_tokens", max_tokens, least=8, whole=True)
+        check_number("token_budget", token_budget, least=1, whole=True)
         self._model = model.eval()
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens

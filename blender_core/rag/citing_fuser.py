@@ -13,7 +13,7 @@ from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
 from blender_core.fuse.run import RejectedFusionError
 from blender_core.rag.citations import StreamedCitations, rewrite_citations
-from blender_core.rag.groundedness import Groundedness
+from blender_core.rag.groundedness import Groundedness, support_of
 from blender_core.rag.sources import GroundedCandidate, SourceUnion, unite_sources
 from blender_core.runtime.threads import compute_in_thread
 
@@ -150,7 +150,7 @@ class CitingFuser:
         if self._groundedness is not None and union.sources:
             sources = tuple(linked.source for linked in union.sources)
             candidates = [GroundedCandidate(fused.text, sources), *(candidate for _, candidate in kept)]
-            share, *before = self._groundedness.score(request.prompt, candidates)
+            share, *before = support_of(self._groundedness, request.prompt, candidates)
             if share < self._min_groundedness <= max(before):
                 reason = f"the sources support {share:.0%} of the fused text, the best answer {max(before):.0%}"
                 raise RejectedFusionError(reason, fused=fused)

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blender_core.errors import ConfigurationError
-from blender_core.rag.groundedness import EvidenceGroundedness, Groundedness, is_abstention, sentences
+from blender_core.rag.groundedness import EvidenceGroundedness, Groundedness, is_abstention, sentences, support_of
 from blender_core.rag.sources import GroundedCandidate, Source
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import check_ranker, resolve_ranker
+from blender_core.runtime.numbers import check_number
 from blender_core.types.ranking import Ranking
+from blender_core.types.returned import checked_ranking
 
 __all__ = [
     "GroundedRanker",
@@ -115,12 +116,9 @@ class GroundedRanker:
         name: str | None = None,
     ) -> None:
         check_ranker(ranker)
-        if not math.isfinite(groundedness_weight) or not 0 <= min_groundedness <= 1 or context_characters < 0:
-            raise ConfigurationError(
-                f"groundedness_weight is {groundedness_weight}, min_groundedness {min_groundedness}, "
-                f"context_characters {context_characters}; give a finite weight, a share in [0, 1] and at least 0 "
-                "characters"
-            )
+        check_number("groundedness_weight", groundedness_weight)
+        check_number("min_groundedness", min_groundedness, least=0, most=1)
+        check_number("context_characters", context_characters, least=0, whole=True)
         self._ranker = ranker
         self.groundedness = groundedness
         self._groundedness_weight = groundedness_weight
@@ -152,13 +150,14 @@ class GroundedRanker:
             RankerError: The ranker or the measure failed.
         """
         texts = [candidate.answer for candidate in candidates]
-        inner = resolve_ranker(self._ranker).rank(self._prompt(question, candidates), texts)
+        ranker = resolve_ranker(self._ranker)
+        inner = checked_ranking(ranker.rank(self._prompt(question, candidates), texts), len(texts))
         scores = _standardised(inner.scores)
         said = {inner.ranker: [score if math.isfinite(score) else math.nan for score in scores]}
         grounded: list[float] = []
         unsupported: tuple[int, ...] = ()
         if self.groundedness is not None:
-            grounded = self.groundedness.score(question, candidates)
+            grounded = support_of(self.groundedness, question, candidates)
             support = [self._groundedness_weight * share for share in grounded]
             scores = [score + more for score, more in zip(scores, support, strict=True)]
             said["groundedness"] = support

@@ -9,13 +9,15 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, Protocol, Unpack, runtime_checkable
 
-from blender_core.errors import CheckpointError, ConfigurationError, RankerError
+from blender_core.errors import CheckpointError, RankerError
 from blender_core.models.loading import EncoderOptions, load_encoder, takes_load_options
 from blender_core.models.text_encoder import TextEncoder, unit_vectors
 from blender_core.rag.sources import GroundedCandidate
+from blender_core.runtime.numbers import check_number
 
 __all__ = [
     "EmbeddingGroundedness",
@@ -74,6 +76,27 @@ class Groundedness(Protocol):
         """
 
 
+def support_of(measure: Groundedness, question: str, candidates: Sequence[GroundedCandidate]) -> list[float]:
+    """Measure, and check what the measure returned.
+
+    Args:
+        measure: The measure.
+        question: What was asked.
+        candidates: The candidates.
+
+    Returns:
+        One number for each, in [0, 1].
+
+    Raises:
+        RankerError: The measure returned something else.
+    """
+    found: Any = measure.score(question, candidates)
+    shares = list(found) if isinstance(found, Iterable) else [found]
+    if len(shares) != len(candidates) or not all(isinstance(one, Real) and 0.0 <= float(one) <= 1.0 for one in shares):
+        raise RankerError(f"groundedness {measure.name} is {shares!r:.200}; give {len(candidates)} numbers in [0, 1]")
+    return [float(one) for one in shares]
+
+
 class LexicalGroundedness:
     """Share of an answer's words that its sources contain. Needs no model.
 
@@ -98,8 +121,7 @@ class LexicalGroundedness:
     name = "words"
 
     def __init__(self, *, fact_weight: float = 3.0) -> None:
-        if not 0 <= fact_weight < math.inf:
-            raise ConfigurationError(f"fact_weight is {fact_weight}; it must be a number of at least 0")
+        check_number("fact_weight", fact_weight, least=0)
         self._fact_weight = fact_weight
 
     def score(self, question: str, candidates: Sequence[GroundedCandidate]) -> list[float]:

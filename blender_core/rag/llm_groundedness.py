@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blender_core.errors import ConfigurationError, RankerError
+from blender_core.errors import RankerError
 from blender_core.members.adapters import as_member
 from blender_core.rag.sources import GroundedCandidate
 from blender_core.rank.asking import asking_now
 from blender_core.rank.judge_prompts import HIGHEST_GRADE, LOWEST_GRADE, framed
 from blender_core.rank.verdicts import expected_grade, read_grade
+from blender_core.runtime.numbers import check_number
 from blender_core.types.prompt import Message, Prompt
 
 __all__ = ["LLMGroundedness"]
@@ -54,10 +55,8 @@ class LLMGroundedness:
         concurrency: int = 4,
         source_characters: int = 12_000,
     ) -> None:
-        if concurrency < 1 or source_characters < 1:
-            raise ConfigurationError(
-                f"concurrency is {concurrency}, source_characters {source_characters}; both must be at least 1"
-            )
+        check_number("concurrency", concurrency, least=1, whole=True)
+        check_number("source_characters", source_characters, least=1, whole=True)
         self._member = as_member(llm)
         self.name = f"llm:{self._member.name}"
         self._options = dict(options or {})

@@ -10,7 +10,7 @@ from blender_core.errors import ConfigurationError, MemberError
 from blender_core.events import Thought
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
-from blender_core.rag.sources import GroundedCandidate
+from blender_core.rag.sources import GroundedCandidate, Source
 from blender_core.types.answer import Answer, Usage
 from blender_core.types.prompt import Prompt
 
@@ -126,6 +126,12 @@ class SourcedMember(Member):
     def _wrap(self, candidate: GroundedCandidate) -> Answer:
         if not isinstance(candidate, GroundedCandidate):
             raise MemberError(f"{self.name} returned {type(candidate).__name__}; return a GroundedCandidate")
+        sources = candidate.sources
+        known = isinstance(sources, tuple | list) and all(
+            isinstance(one, Source) and isinstance(one.text, str) and isinstance(one.id, str) for one in sources
+        )
+        if not known:
+            raise MemberError(f"{self.name} returned the sources {sources!r:.200}; give a tuple of Source with texts")
         return Answer(candidate.answer, usage=_usage(candidate), native=candidate)
 
 

@@ -38,7 +38,11 @@ class Source:
         """
         if self.id and self.id == other.id:
             return True
-        return self.text == other.text and dict(self.metadata) == dict(other.metadata)
+        try:
+            return self.text == other.text and bool(dict(self.metadata) == dict(other.metadata))
+        except Exception:
+            # values such as arrays do not compare
+            return False
 
 
 @dataclass(frozen=True, slots=True)

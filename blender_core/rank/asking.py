@@ -16,8 +16,8 @@ from typing import Any
 
 from blender_core.errors import MemberError, RankerError
 from blender_core.members.adapters import as_member
-from blender_core.members.costs import cost_of
 from blender_core.members.member import Member
+from blender_core.members.returned import checked_answer, cost_of
 from blender_core.runtime.threads import call_in_thread, drain, run_sync
 from blender_core.types.answer import Answer, Usage, ended_by_error
 from blender_core.types.prompt import Prompt
@@ -113,7 +113,7 @@ class Asking:
             reason = member.why_not(prompt)
             if reason is not None:
                 raise MemberError(f"{member.name} cannot take the prompt: {reason}")
-            answer = await call_in_thread(member.generate, prompt)
+            answer = checked_answer(member, await call_in_thread(member.generate, prompt))
             cost = cost_of(member, answer)
         except BaseException:
             self.tally.count(None, None)
@@ -228,7 +228,7 @@ def ask_llms(
         (as_member(llm), Prompt.of(prompt) if isinstance(prompt, Prompt) else judging(prompt))
         for llm, prompt in requests
     ]
-    if concurrency < 1:
+    if not concurrency >= 1:
         raise RankerError(f"concurrency is {concurrency}; give at least 1")
     return asking_now().ask(ranker, prepared, concurrency=concurrency, all_needed=False)
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.rank.protocol import Ranker, prompt_for
 from blender_core.rank.registry import resolve_ranker
-from blender_core.rank.run import checked_ranking, never_works
+from blender_core.rank.run import never_works, usable_ranking
+from blender_core.runtime.numbers import check_number
 from blender_core.runtime.threads import stop_if_given_up
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.prompt import Prompt
@@ -70,8 +71,7 @@ class CombinedRanker:
             raise ConfigurationError(f"rankers is {rankers!r}; give a list of at least one ranker")
         if weights is not None and gate is not None:
             raise ConfigurationError("both weights and a gate were given; the gate chooses the weights, so give one")
-        if not temperature > 0:
-            raise ConfigurationError(f"temperature is {temperature}; it must be above zero")
+        check_number("temperature", temperature, above=0, finite=False)
         self._rankers = tuple(resolve_ranker(ranker) for ranker in rankers)
         self._gate = gate
         self._temperature = temperature
@@ -105,7 +105,7 @@ class CombinedRanker:
             stop_if_given_up()
             try:
                 # all candidates, not the distinct ones: consensus rankers count copies as votes
-                ranking = checked_ranking(ranker.rank(prompt_for(ranker, prompt), candidates), candidates)
+                ranking = usable_ranking(ranker.rank(prompt_for(ranker, prompt), candidates), candidates)
             except Exception as error:
                 if never_works(error):
                     raise

@@ -24,6 +24,7 @@ from blender_core.models.segments import SegmentedText, SegmentLayout
 from blender_core.models.sentence_encoder import SentenceEncoder
 from blender_core.models.tokenizers import read_tokenizer, token_ids
 from blender_core.rank.answer_features import FeatureNetwork, TextMeasures, answer_features
+from blender_core.runtime.numbers import check_number
 from blender_core.runtime.threads import stop_if_given_up
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.ranking import Ranking
@@ -138,8 +139,7 @@ class EmbeddedRanker:
             CheckpointError: A file is missing or damaged.
             ConfigurationError: ``threads`` is below 1.
         """
-        if threads < 1:
-            raise ConfigurationError(f"threads={threads}: must be at least 1")
+        check_number("threads", threads, least=1, whole=True)
         folder: Traversable = (
             importlib.resources.files("blender_core.rank") / "embedded_weights" if path is None else Path(path)
         )

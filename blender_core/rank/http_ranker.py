@@ -22,6 +22,7 @@ from blender_core.members.retry import RetryPolicy, after_failure
 from blender_core.models.conversations import user_and_assistant_turns
 from blender_core.rank.asking import asking_now
 from blender_core.runtime.extras import require, require_installed
+from blender_core.runtime.numbers import check_number
 from blender_core.runtime.threads import run_sync, stop_if_given_up
 from blender_core.text.control_markers import neutralise
 from blender_core.text.distinct import distinct_candidates
@@ -187,12 +188,10 @@ class HTTPRanker:
     ) -> None:
         parts = _checked(url)
         self._dialect = _dialect(url)
-        if timeout is not None and not timeout > 0:
-            raise ConfigurationError(f"timeout is {timeout} s; it must be above 0, or None for no limit")
-        if batch_size < 1 or concurrency < 1:
-            raise ConfigurationError(f"batch_size is {batch_size}, concurrency is {concurrency}; give at least 1")
-        if not temperature > 0:
-            raise ConfigurationError(f"temperature is {temperature}; it must be above zero")
+        check_number("timeout", timeout, above=0, finite=False, none="no limit")
+        check_number("batch_size", batch_size, least=1, whole=True)
+        check_number("concurrency", concurrency, least=1, whole=True)
+        check_number("temperature", temperature, above=0, finite=False)
         require_installed("httpx", feature="HTTPRanker", extra="demo")
         self._url = url
         self._model = model

@@ -28,6 +28,7 @@ from blender_core.rank.judge_prompts import (
     listing_prompt,
 )
 from blender_core.rank.verdicts import expected_grade, expected_verdict, read_grade, read_ranking, read_verdict
+from blender_core.runtime.numbers import check_number
 from blender_core.text.distinct import distinct_candidates
 from blender_core.text.unicode import without_surrogates
 from blender_core.types.answer import Answer, Usage
@@ -143,8 +144,7 @@ class LLMJudge:
         options: Mapping[str, Any] | None = None,
         read: Callable[[str], int | None] = read_verdict,
     ) -> None:
-        if concurrency < 1:
-            raise ConfigurationError(f"concurrency is {concurrency}; give at least 1")
+        check_number("concurrency", concurrency, least=1, whole=True)
         if mode not in get_args(JudgeMode):
             raise ConfigurationError(f"mode is {mode!r}; use one of {', '.join(get_args(JudgeMode))}")
         self._evidence = evidence_of(reliability)
@@ -160,6 +160,31 @@ class LLMJudge:
     def named_members(self) -> tuple[str, ...]:
         """Names of the members of the blend that it needs."""
         return (self._llm,) if isinstance(self._llm, str) else ()
+
+    def calls(self, answers: int) -> int:
+        """Count the LLM calls that a ranking makes.
+
+        Args:
+            answers: Different answers.
+
+        Returns:
+            The calls; 0 if there is nothing to compare.
+
+        Examples:
+            >>> [LLMJudge(str.upper, mode=mode).calls(5) for mode in ("pairwise", "pointwise", "listwise", "auto")]
+            [20, 5, 1, 1]
+        """
+        if answers < 2:
+            return 0
+        mode = self._mode_of(answers)
+        if mode == "pairwise":
+            return answers * (answers - 1) // (2 if self._both_orders is False else 1)
+        return answers if mode == "pointwise" else 2 if self._both_orders else 1
+
+    def _mode_of(self, answers: int) -> JudgeMode:
+        if self._mode != "auto":
+            return self._mode
+        return "listwise" if answers > _MOST_IN_PAIRS else "pairwise"
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
         """Rank by the judge's verdicts; see ``Ranker.rank``.
@@ -190,10 +215,8 @@ class LLMJudge:
             RankerError: A call failed, no reply holds a verdict, or the calls do not fit the blend's budget.
         """
         distinct = distinct_candidates(candidates)
-        mode = self._mode
-        if mode == "auto":
-            mode = "listwise" if len(distinct.texts) > _MOST_IN_PAIRS else "pairwise"
         count = len(distinct.texts)
+        mode = self._mode_of(count)
         shown = [distinct.positions.index(position) for position in range(count)]
         look = {"listwise": self._list, "pointwise": self._grade, "pairwise": self._compare}[mode]
         votes = look(prompt, distinct.texts, [index + 1 for index in shown])
@@ -363,8 +386,7 @@ def evidence_of(reliability: float) -> float:
     Raises:
         ConfigurationError: The probability is not above 0.5 and below 1.
     """
-    if not 0.5 < reliability < 1.0:
-        raise ConfigurationError(f"reliability is {reliability}; give a probability above 0.5 and below 1")
+    check_number("reliability", reliability, above=0.5, below=1)
     return math.log(reliability / (1.0 - reliability))
 
 

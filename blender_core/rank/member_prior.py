@@ -16,6 +16,7 @@ import json
 import math
 import re
 import uuid
+import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ from blender_core.rank.member_strength import (
 )
 from blender_core.rank.prior_file import KeptState, read_state, write_json_file
 from blender_core.rank.prior_state import LARGEST, PriorState, RankerRecord, RatedPrompt, is_finite, prompt_key
+from blender_core.runtime.keywords import nearest
+from blender_core.runtime.numbers import check_number
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.ranking import Ranking
 
@@ -82,8 +85,7 @@ class MemberPrior:
     _sampled = 0.0
 
     def __init__(self, *, path: str | Path | None = None, text_reliability: float | None = None) -> None:
-        if text_reliability is not None and not 0.0 < text_reliability <= 1.0:
-            raise ConfigurationError(f"text_reliability is {text_reliability}; it must be above 0 and at most 1")
+        check_number("text_reliability", text_reliability, above=0, most=1, none="the default")
         start = PriorState(text_reliability=text_reliability)
         self._kept = KeptState(start, None if path is None else Path(path).expanduser())
         # by ranker: the version of the state, and what was fitted to it
@@ -333,6 +335,46 @@ class MemberPrior:
         # the mean of a sigmoid over a normal logit (MacKay 1992)
         logit = float(strength[one] - strength[other]) / math.sqrt(1.0 + math.pi / 8.0 * max(0.0, variance))
         return 0.5 * (1.0 + math.tanh(0.5 * logit))
+
+    def check_names(self, members: Sequence[str]) -> None:
+        """Tell which names that it knows no member has; a blend asks this when it is made.
+
+        Args:
+            members: Names of the members.
+
+        Raises:
+            ConfigurationError: Members are declared, and none of them is a member of the blend.
+
+        Warns:
+            UserWarning: A declared member is not in the blend, or nothing is known of any of its members.
+
+        Examples:
+            >>> MemberPrior.declared(["gpt", "llama"]).check_names(["a", "b"])
+            Traceback (most recent call last):
+            ...
+            blender_core.errors.ConfigurationError: the member prior declares gpt, llama, and the members are a, b; \
+declare them by these names
+        """
+        state = self._kept.copy()
+        there = {*members, *map(_model, members)}
+        known = {name for record in state.rankers.values() for name in record.answers}
+        known |= {name for pair in state.judged for name in pair}
+        known |= {name for rated in state.rated_prompts().values() for name in rated.members}
+        lost = [name for name in state.declared if name not in there]
+        if lost and len(lost) == len(state.declared):
+            raise ConfigurationError(
+                f"the member prior declares {', '.join(lost)}, and the members are {', '.join(members)}; declare them "
+                "by these names"
+            )
+        if lost:
+            told = ", ".join(f"{name}{nearest(name, members)}" for name in lost)
+            warnings.warn(f"the member prior declares members that are not in this blend: {told}", stacklevel=2)
+        elif known and not state.declared and not known & there:
+            warnings.warn(
+                f"the member prior knows {', '.join(sorted(known))}, and none of the members {', '.join(members)}; "
+                "they count as equal until it has learned more",
+                stacklevel=2,
+            )
 
     def _fit(self, ranker: str) -> StrengthFit | None:
         """Fit the strengths for a ranker, or take the fit that is still good; ``None`` if nothing is known."""

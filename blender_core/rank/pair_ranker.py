@@ -20,6 +20,7 @@ from blender_core.rank.pairrm.settings import PairRankerSettings
 from blender_core.rank.pairrm.tokens import PairTokenizer
 from blender_core.rank.protocol import Ranker
 from blender_core.runtime.extras import require
+from blender_core.runtime.numbers import check_number
 from blender_core.text.distinct import DistinctCandidates, distinct_candidates
 from blender_core.types.ranking import Ranking, direct_confidence
 
@@ -148,11 +149,9 @@ def _load_parts(
     """Load a checkpoint; ``PairRanker.from_pretrained`` documents the arguments."""
     if backend not in BACKENDS:
         raise ConfigurationError(f"backend {backend!r} is unknown; choose 'torch' or 'onnx'")
-    if threads is not None and (backend == "torch" or threads < 1):
-        raise ConfigurationError(
-            f"threads={threads} with backend={backend!r}: it is at least 1 and for 'onnx'; torch has "
-            "torch.set_num_threads"
-        )
+    check_number("threads", threads, least=1, whole=True, none="the default")
+    if threads is not None and backend == "torch":
+        raise ConfigurationError(f"threads={threads} is for backend='onnx'; torch has torch.set_num_threads")
     if backend == "torch":
         for module in ("torch", "safetensors"):
             require(module, feature="PairRanker.from_pretrained", extra="torch")

@@ -11,6 +11,7 @@ from blender_core.errors import ConfigurationError
 from blender_core.models.hub import checkpoint_config, is_repository
 from blender_core.rank.protocol import Ranker
 from blender_core.runtime.extras import require_installed
+from blender_core.runtime.keywords import nearest
 
 __all__ = ["RANKER_NAMES", "check_members", "check_ranker", "resolve_ranker"]
 
@@ -87,6 +88,8 @@ _MAKERS: dict[str, Callable[[], Ranker]] = {
 _JUDGE = "judge:"
 
 RANKER_NAMES: tuple[str, ...] = tuple(sorted(_MAKERS))
+_KNOWN = (*RANKER_NAMES, "llm-blender/PairRM")
+_OTHER_NAMES = "judge:<member>, a checkpoint's path or hub name, or the http(s) address of an endpoint that ranks"
 
 
 def resolve_ranker(ranker: Ranker | str) -> Ranker:
@@ -140,23 +143,25 @@ def check_ranker(ranker: Ranker | str) -> None:
         _behind_http(ranker)
         return
     if isinstance(ranker, str):
-        if ranker.startswith(_JUDGE) and ranker != _JUDGE:
+        if ranker.startswith(_JUDGE):
+            if not ranker.removeprefix(_JUDGE).strip():
+                raise ConfigurationError(f'ranker={ranker!r} names no judge; write "judge:" and the name of a member')
             return
         folder = bool(ranker) and Path(ranker).is_dir()
         if ranker not in _MAKERS and not folder and not is_repository(ranker):
             raise ConfigurationError(
-                f"no ranker is called {ranker!r}, and there is no such folder; use one of {', '.join(RANKER_NAMES)}, "
-                "judge:<member>, or a checkpoint's path or hub name"
+                f"no ranker is called {ranker!r}, and there is no such folder{nearest(ranker, _KNOWN)}; "
+                f"use one of {', '.join(RANKER_NAMES)}, {_OTHER_NAMES}"
             )
         if ranker == "reward-head" or (ranker not in _MAKERS and not _has(ranker, "ranker.json")):
             for module in ("torch", "transformers"):
                 require_installed(module, feature=f"ranker={ranker!r}", extra="torch")
         if folder and not (_has(ranker, "ranker.json") or _has(ranker, "reward_head.json")):
             _kind(ranker)
-    elif not isinstance(ranker, Ranker):
+    elif not isinstance(ranker, Ranker) or not isinstance(ranker.name, str):
         raise ConfigurationError(
-            f"ranker is {type(ranker).__name__}; use one of {', '.join(RANKER_NAMES)}, a checkpoint's path or hub "
-            "name, or an object with a name and rank(prompt, candidates)"
+            f"ranker is {type(ranker).__name__}; use one of {', '.join(RANKER_NAMES)}, {_OTHER_NAMES}, or an object "
+            "with a name and rank(prompt, candidates)"
         )
 
 
@@ -175,7 +180,8 @@ def check_members(ranker: object, names: Sequence[str]) -> None:
     missing = [name for name in getattr(ranker, "named_members", ()) if name not in names]
     if missing:
         raise ConfigurationError(
-            f"no member is called {missing[0]!r} that could judge: the members are {', '.join(names)}"
+            f"no member is called {missing[0]!r} that could judge{nearest(missing[0], names)}: the members are "
+            f"{', '.join(names)}"
         )
     needed = getattr(ranker, "needs_members", 0)
     if len(names) < needed:

@@ -19,6 +19,7 @@ from blender_core.models.batches import token_batches
 from blender_core.models.bfloat16 import computes_bfloat16
 from blender_core.models.gguf import gguf_file
 from blender_core.models.loading import LoadOptions, load_model, load_tokenizer, loading, require_transformers
+from blender_core.runtime.numbers import check_number
 from blender_core.text.distinct import distinct_candidates
 from blender_core.text.unicode import without_surrogates
 from blender_core.types.ranking import Ranking
@@ -63,11 +64,9 @@ class ReaderSettings:
     precision: str = "bfloat16"
 
     def __post_init__(self) -> None:
-        if self.layers < 0 or min(self.prompt_tokens, self.answer_tokens) < 8:
-            raise ConfigurationError(
-                f"layers={self.layers}, prompt_tokens={self.prompt_tokens}, answer_tokens={self.answer_tokens}: layers "
-                "are 0 or more, tokens at least 8"
-            )
+        check_number("layers", self.layers, least=0, whole=True)
+        check_number("prompt_tokens", self.prompt_tokens, least=8, whole=True)
+        check_number("answer_tokens", self.answer_tokens, least=8, whole=True)
         if self.precision not in _PRECISIONS:
             raise ConfigurationError(f"precision {self.precision!r} is unknown; use one of {', '.join(_PRECISIONS)}")
 

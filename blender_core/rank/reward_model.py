@@ -15,6 +15,7 @@ from blender_core.models.conversations import (
     user_and_assistant_turns,
 )
 from blender_core.models.shared_prefix import forward_rows, is_causal, read_prefix
+from blender_core.runtime.numbers import check_number
 from blender_core.types.prompt import Prompt
 
 __all__ = ["RewardModel"]
@@ -35,10 +36,8 @@ class RewardModel:
     """
 
     def __init__(self, network: Any, tokenizer: ConversationTokenizer, *, max_tokens: int, token_budget: int) -> None:
-        if max_tokens < 8 or token_budget < 1:
-            raise ConfigurationError(
-                f"max_tokens is {max_tokens} and token_budget {token_budget}; give at least 8 and 1"
-            )
+        check_number("max_tokens", max_tokens, least=8, whole=True)
+        check_number("token_budget", token_budget, least=1, whole=True)
         self._network = network.eval()
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens

@@ -12,8 +12,9 @@ from blender_core.rank.protocol import Ranker, prompt_for
 from blender_core.runtime.threads import compute_in_thread
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
+from blender_core.types.returned import checked_ranking
 
-__all__ = ["RankingRun", "checked_ranking", "never_works", "run_ranking"]
+__all__ = ["RankingRun", "never_works", "run_ranking", "usable_ranking"]
 
 # share of the remaining time that is reserved for the fallback, and its bounds in seconds
 _FALLBACK_SHARE, _FALLBACK_LEAST_S, _FALLBACK_MOST_S = 0.1, 0.05, 1.0
@@ -107,10 +108,10 @@ async def _rank(load: Callable[[], Ranker], prompt: str | Prompt, texts: Sequenc
         return ranker.rank(prompt_for(ranker, prompt), texts)
 
     ranking = await compute_in_thread(rank)
-    return _blanks_last(_with_evidence(checked_ranking(ranking, texts)), texts)
+    return _blanks_last(_with_evidence(usable_ranking(ranking, texts)), texts)
 
 
-def checked_ranking(ranking: object, texts: Sequence[str]) -> Ranking:
+def usable_ranking(ranking: object, texts: Sequence[str]) -> Ranking:
     """Check what a ranker returned.
 
     Args:
@@ -118,19 +119,15 @@ def checked_ranking(ranking: object, texts: Sequence[str]) -> Ranking:
         texts: The candidates.
 
     Returns:
-        It.
+        It, with plain numbers.
 
     Raises:
-        RankerError: It is none, or does not fit the candidates.
+        RankerError: It is none, does not fit the candidates, or has no finite score.
     """
-    if not isinstance(ranking, Ranking) or len(ranking.scores) != len(texts):
-        found = len(ranking.scores) if isinstance(ranking, Ranking) else type(ranking).__name__
-        raise RankerError(f"{found} scores for {len(texts)} candidates")
-    if any(text.strip() for text in texts) and not any(map(math.isfinite, ranking.scores)):
-        raise RankerError(f"no finite score among {list(ranking.scores)}")
-    if any(not -1 <= index < len(texts) for index in ranking.cut):
-        raise RankerError(f"cut names candidates {list(ranking.cut)} of {len(texts)}")
-    return ranking
+    checked = checked_ranking(ranking, len(texts))
+    if any(text.strip() for text in texts) and not any(map(math.isfinite, checked.scores)):
+        raise RankerError(f"no finite score among {list(checked.scores)}")
+    return checked
 
 
 def _with_evidence(ranking: Ranking) -> Ranking:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from blender_core.errors import ConfigurationError
 
-__all__ = ["check_keywords", "takes_keywords"]
+__all__ = ["check_keywords", "nearest", "takes_keywords"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -92,9 +92,18 @@ def check_keywords(given: Iterable[str], known: Iterable[str], owner: str) -> No
     names = sorted(known)
     for name in given:
         if name not in names:
-            near = difflib.get_close_matches(str(name), names, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigurationError(f"{owner} has no argument {name!r}{hint}")
+            raise ConfigurationError(f"{owner} has no argument {name!r}{nearest(str(name), names)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Write the end of an error's message that names the nearest known name.
+
+    Examples:
+        >>> nearest("embeded", ["consensus", "embedded"]), nearest("x", ["consensus"])
+        ('; did you mean embedded?', '')
+    """
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _annotations(kind: type) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from blender_core.errors import ConfigurationError
+from blender_core.runtime.numbers import check_number
 
 __all__ = ["Answer", "Price", "ToolCall", "Usage", "ended_by_error", "ended_by_length", "token_logprobs"]
 
@@ -91,8 +91,8 @@ class Price:
     output_per_million: float
 
     def __post_init__(self) -> None:
-        if self.input_per_million < 0 or self.output_per_million < 0:
-            raise ConfigurationError(f"{self!r} has a negative price; give prices of zero or more")
+        check_number("input_per_million", self.input_per_million, least=0)
+        check_number("output_per_million", self.output_per_million, least=0)
 
     def cost(self, usage: Usage) -> float:
         """Return the cost of ``usage``, in the price's currency."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from blender_core.errors import ConfigurationError
+from blender_core.errors import RankerError
 
 __all__ = [
     "Ranking",
@@ -92,7 +92,7 @@ class Ranking:
 
     def __post_init__(self) -> None:
         if sorted(self.order) != list(range(len(self.scores))):
-            raise ConfigurationError(
+            raise RankerError(
                 f"order {self.order} is not a permutation of the {len(self.scores)} candidates; "
                 "a Ranking needs every index exactly once"
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -113,17 +112,8 @@ class CandidateRecord:
             "finish_reason": None if answer is None else answer.finish_reason,
             "tool_calls": []
             if answer is None
-            else [
-                {"name": call.name, "arguments": _plain(call.arguments), "id": call.id} for call in answer.tool_calls
-            ],
+            else [{"name": call.name, "arguments": dict(call.arguments), "id": call.id} for call in answer.tool_calls],
         }
-
-
-def _plain(value: Any) -> Any:
-    """Convert a value to JSON types; other types become text."""
-    return json.loads(
-        json.dumps(value, default=lambda other: dict(other) if isinstance(other, Mapping) else str(other))
-    )
 
 
 @dataclass(frozen=True, slots=True)

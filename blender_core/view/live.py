@@ -138,6 +138,13 @@ class LiveBlend:
         table.add_row(mark, name, took, Text(wording.one_line(outcome.answer.text)))
 
 
+def _first(ranked: Ranked) -> str:
+    tied = [name for name, rank in zip(ranked.members, ranked.ranking.ranks, strict=True) if rank == 1]
+    if len(tied) < 2:
+        return f"{ranked.best_member} is first"
+    return f"{', '.join(tied)} tie, so {ranked.best_member} is taken"
+
+
 def watch_in_lines(console: Console) -> Callable[[BlendEvent], None]:
     """Write the events of a call line by line, for outputs that are no terminal.
 
@@ -159,8 +166,8 @@ def watch_in_lines(console: Console) -> Callable[[BlendEvent], None]:
             case Judging(ranker=ranker, judge=str(judge), done=done, calls=calls, problem=problem):
                 failed = "" if problem is None else f", {judge} failed: {problem}"
                 line = f"{ranker} ranks: {done} of {calls}{failed}"
-            case Ranked(best_member=best, ranking=ranking):
-                line = f"ranked by {ranking.ranker}: {best} is first"
+            case Ranked():
+                line = f"ranked by {event.ranking.ranker}: {_first(event)}"
             case FusionStarted(fuser=fuser, members=members):
                 line = f"fusing {', '.join(members)} with {fuser}"
             case FusionRejected(reason=reason):

@@ -14,6 +14,7 @@ from blender_core.cli.described import ConfigFile, described
 from blender_core.cli.output import Endpoints, LocalModels, console, reported
 from blender_core.errors import ConfigurationError
 from blender_core.members.endpoints import MAX_TOKENS
+from blender_core.runtime.numbers import check_number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,7 +97,7 @@ def mix(
         from blender_lab.mix.gather import GatherSettings, gathered_records
         from blender_lab.mix.journal import Journal
 
-        _check(max_tokens, limit, verdicts, judge)
+        _check(max_tokens, temperature, limit, verdicts, judge)
         journal_file = out.with_name(f"{out.name}.journal")
         _check_target(prompts, out, journal_file)
         progress = console(stderr=True)
@@ -132,10 +133,12 @@ class _Batch:
     members: tuple[PlannedMember, ...]
 
 
-def _check(max_tokens: int | None, limit: int | None, verdicts: str, judge: str | None) -> None:
-    for option, value in (("--max-tokens", max_tokens), ("--limit", limit)):
-        if value is not None and value < 1:
-            raise ConfigurationError(f"{option} is {value}; it must be at least 1")
+def _check(
+    max_tokens: int | None, temperature: float | None, limit: int | None, verdicts: str, judge: str | None
+) -> None:
+    check_number("--max-tokens", max_tokens, least=1, whole=True, none="the member's own")
+    check_number("--temperature", temperature, least=0, none="the member's own")
+    check_number("--limit", limit, least=1, whole=True, none="all")
     if verdicts not in ("none", "checks", "judge"):
         raise ConfigurationError(f"--verdicts is {verdicts!r}; use none, checks or judge")
     if (verdicts == "judge") != (judge is not None):

@@ -16,6 +16,7 @@ from blender_core.rank.baselines import LongestRanker
 from blender_core.rank.calibration import calibration_error
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.protocol import Ranker
+from blender_core.runtime.numbers import check_number
 from blender_core.view.table import Column, Table, html_block
 from blender_lab.data.fact_swaps import HELD_OUT_RELATIONS, fact_swap_records
 from blender_lab.data.preferences import PreferenceRecord, read_records
@@ -127,8 +128,7 @@ def evaluate_ranker(
         ConfigurationError: There is no ``eval`` folder and a set needs it, a named set is unknown, none was found, or
             ``limit`` is below 1.
     """
-    if limit is not None and limit < 1:
-        raise ConfigurationError(f"limit is {limit}; it must be at least 1")
+    check_number("limit", limit, least=1, whole=True, none="all")
     folder = Path(data) / "eval"
     if not folder.is_dir() and (sets is None or not set(sets) <= set(MADE_SETS)):
         raise ConfigurationError(f"no evaluation sets in {folder}; give another --data DIR or BLENDER_DATA")

@@ -14,6 +14,7 @@ from typing import Any
 
 from blender_core.errors import ConfigurationError, DownloadError
 from blender_core.runtime.extras import require
+from blender_core.runtime.numbers import check_number
 from blender_lab.data.mixinstruct import MixCandidate, MixRecord, Verdict, prompt_text
 from blender_lab.evaluate.metrics.registry import Metric, score_pairs
 from blender_lab.evaluate.oracle import Oracle, filled_scores, gpt_ranks
@@ -65,8 +66,7 @@ def load_records(
         DownloadError: The data set cannot be had.
         MissingExtraError: A data set on the hub is asked for and ``huggingface-hub`` is not installed.
     """
-    if limit is not None and limit < 1:
-        raise ConfigurationError(f"limit is {limit}; it must be at least 1")
+    check_number("limit", limit, least=1, whole=True, none="all")
     path = _local_file(str(source), data)
     if path is None:
         path = _from_hub(str(source), split, revision, cache_dir)

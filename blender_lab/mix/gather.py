@@ -17,6 +17,7 @@ from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
+from blender_core.runtime.numbers import check_number
 from blender_core.runtime.threads import run_sync
 from blender_core.text.unicode import without_surrogates
 from blender_core.types.outcome import MemberOutcome
@@ -52,8 +53,7 @@ class GatherSettings:
 
     def __post_init__(self) -> None:
         for name in ("concurrency", "give_up_after"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be at least 1")
+            check_number(name, getattr(self, name), least=1, whole=True)
 
     def prompt(self, record: MixRecord) -> Prompt:
         """Make the prompt that the members get for a record."""

@@ -23,6 +23,7 @@ from blender_core.rank.calibration import calibration_error, fit_temperature
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.rank.pair_ranker import PairRanker
 from blender_core.rank.pairrm.scorer import PairScorer
+from blender_core.runtime.numbers import check_number
 from blender_core.text.distinct import distinct_candidates
 from blender_lab.data.preferences import PreferenceRecord
 from blender_lab.ranker.combine import (
@@ -196,8 +197,7 @@ def finish_ranker(
             encoder reads, or there is no held-out record to fit with.
     """
     check_resumable_ranker(config)
-    if records < 1:
-        raise ConfigurationError(f"records is {records}; give at least 1")
+    check_number("records", records, least=1, whole=True)
     if config.form == "pair":
         return finish_pair_ranker(config, folder, data=data, max_tokens=max_tokens, records=records)
     folder = Path(folder)

@@ -25,6 +25,7 @@ from blender_core.members.member import Member
 from blender_core.rag import GroundedCandidate, rank_passages
 from blender_core.rag.sources import SourceUnion, unite_sources
 from blender_core.rank.registry import check_ranker, resolve_ranker
+from blender_core.runtime.numbers import check_number
 from blender_core.runtime.threads import call_in_thread, run_sync
 from blender_core.types.answer import Answer
 from blender_core.types.outcome import MemberOutcome
@@ -211,8 +212,7 @@ def _reciprocal_ranks(union: SourceUnion) -> list[float]:
 
 
 def _check_k(k: int | None) -> None:
-    if k is not None and k < 1:
-        raise ConfigurationError(f"k is {k}; ask for at least 1 document, or None for all")
+    check_number("k", k, least=1, whole=True, none="all documents")
 
 
 def _context(run_manager: BaseRunManager) -> Any:

@@ -204,7 +204,7 @@ def nested(levels):
         (Answer("x", cost="0.1"), "cost is '0.1'"),
         (Answer("x", cost=float("nan")), "cost is nan"),
         (Answer("x", usage={"input": 1}), "usage is {'input': 1}"),
-        (Answer("x", usage=Usage(None, 3)), "usage is Usage"),
+        (Answer("x", usage=Usage(None, 3)), "input_tokens is None"),
     ],
 )
 def test_an_odd_answer_costs_that_member_alone(bad, reason):

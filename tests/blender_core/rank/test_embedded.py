@@ -225,7 +225,7 @@ def test_damaged_settings_and_tokenizer(copied):
 
 
 def test_unusable_settings():
-    with pytest.raises(ConfigurationError, match="threads=0"):
+    with pytest.raises(ConfigurationError, match="threads is 0"):
         EmbeddedRanker.load(threads=0)
 
 

@@ -440,7 +440,8 @@ def test_scores_teach_for_their_own_ranker_alone_and_ratings_for_every_one():
 
 def test_another_ranker_may_be_used_with_the_same_prior():
     prior = learned([[1.0, 0.0, 0.0, 0.0]])
-    result = Blender([str.upper, str.lower], ranker="longest", fuser=None, member_prior=prior).blend("Hi")
+    members = [FakeMember("a", "HI"), FakeMember("b", "hi there")]
+    result = Blender(members, ranker="longest", fuser=None, member_prior=prior).blend("Hi")
     assert result.degraded == ()
     assert (prior.ranker, prior.prompts) == ("longest", 2)
 
