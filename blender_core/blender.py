@@ -18,7 +18,7 @@ from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.local.catalog import MODELS
-from blender_core.members.adapters import as_members
+from blender_core.members.adapters import as_member, as_members
 from blender_core.members.member import Member
 from blender_core.pipeline import BlendCall, BlendPlan
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
@@ -80,10 +80,11 @@ class Blender:
         check_settings(settings)
         policy = gather_policy(settings)
         self._settings: dict[str, Any] = {**DEFAULTS, **settings, "policy": policy}
-        self._adapted = as_members(tuple(members))
-        if policy.quorum > len(self._adapted):
+        places = as_members(tuple(members))
+        self._adapted = (*places, *map(as_member, self._settings["reserves"]))
+        if policy.quorum > len(places):
             raise ConfigurationError(
-                f"the quorum is {policy.quorum} but there are {len(self._adapted)} members; lower it or add members"
+                f"the quorum is {policy.quorum} but there are {len(places)} members; lower it or add members"
             )
         # a budget that cannot be kept is refused here, not at the first call
         Spending(policy.budget, self._adapted)
@@ -117,6 +118,8 @@ class Blender:
             deadline=whole["deadline"],
             gather_share=whole["gather_share"],
             member_prior=prior,
+            reserves=len(whole["reserves"]),
+            breaker=whole["breaker"],
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -130,7 +133,7 @@ class Blender:
 
     @property
     def members(self) -> tuple[tuple[str, Member], ...]:
-        """Unique name and member, in order."""
+        """Unique name and member, in order, reserves last."""
         return self._plan.members
 
     @property

@@ -278,7 +278,7 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
     def lc_attributes(self) -> dict[str, Any]:
         """Settings that LangChain would leave out of the written form."""
         # ``load`` refuses these objects instead of losing them
-        objects = {name: getattr(self, name) for name in ("guard", "policy", "semaphore", "member_prior")}
+        objects = {name: getattr(self, name) for name in ("guard", "policy", "semaphore", "member_prior", "breaker")}
         given = {name: value for name, value in objects.items() if value is not None}
         # ``None``, no limit, is not their default
         return {"timeout": self.timeout, "deadline": self.deadline, **given}
@@ -289,6 +289,7 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         return {
             "model_name": self.model_name,
             "members": [{"name": name, "member": identity(member)} for name, member in self.members],
+            "reserves": len(self.reserves),
             "ranker": identity(self.ranker),
             "fuser": identity(self._blender().fuser),
             "top_k": self.top_k,

@@ -188,8 +188,9 @@ class BlendedLLM(BlendFields, ChatLLM):
         if not isinstance(values, dict):
             return values
         loaded = {name: load_part(values[name], name) for name in ("ranker", "fuser", "fuse_when") if name in values}
-        if _is_list(values.get("llms")):
-            loaded["llms"] = [load_part(llm, "llms") for llm in values["llms"]]
+        for name in ("llms", "reserves"):
+            if _is_list(values.get(name)):
+                loaded[name] = [load_part(llm, name) for llm in values[name]]
         return {**values, **loaded}
 
     # -- what the blend is -------------------------------------------------------------------------------
@@ -242,8 +243,8 @@ class BlendedLLM(BlendFields, ChatLLM):
 
     # -- serialisation -----------------------------------------------------------------------------------
 
-    @field_serializer("llms")
-    def _serialise_llms(self, llms: list[Any]) -> list[dict[str, Any]]:
+    @field_serializer("llms", "reserves")
+    def _serialise_llms(self, llms: Sequence[Any]) -> list[dict[str, Any]]:
         return [write_part(llm) for llm in llms]
 
     @field_serializer("ranker", "fuser", "fuse_when")
