@@ -20,7 +20,7 @@ from blender_core.types.outcome import MemberOutcome, Status
 
 __all__ = ["CircuitBreaker"]
 
-_LONGEST_REST = 10
+_LONGEST_REST = 4
 # the server works, but this key or this name never will
 _NEVER_CODES = frozenset({401, 403, 404})
 
@@ -38,7 +38,7 @@ class CircuitBreaker:
     """Skips members that are down, and tries them again after a rest.
 
     After ``failures`` calls in a row that failed, a member rests. Calls skip it, and its outcome is ``skipped``. After
-    the rest one call asks it again; the others still skip it. If that call fails too, the rest doubles, up to ten
+    the rest one call asks it again; the others still skip it. If that call fails too, the rest doubles, up to four
     times ``rest_s``. An answer or a refusal ends it.
 
     Timeouts, rate limits, lost connections, the provider's 5xx errors, and wrong keys or model names count as failures.

@@ -77,7 +77,7 @@ def test_the_rest_has_an_end():
         assert statuses(blender) == ["error"]
         clock.now += max(breaker.resting.values())
     statuses(blender)
-    assert breaker.resting == {"m": 100}
+    assert breaker.resting == {"m": 40}
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,8 @@ def test_a_clock_that_steps_back_does_not_make_a_rest_longer():
 
 def test_a_longer_retry_after_is_obeyed():
     breaker = CircuitBreaker(failures=1, rest_s=10, clock=Clock())
-    statuses(blend(FakeMember("m", RateLimitedError("later", retry_after=60)), breaker=breaker))
-    assert breaker.resting == {"m": 60}
+    statuses(blend(FakeMember("m", RateLimitedError("later", retry_after=35)), breaker=breaker))
+    assert breaker.resting == {"m": 35}
 
 
 @pytest.mark.parametrize(
