@@ -140,7 +140,7 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             agents), LlamaIndex LLMs, ``blender_core`` members, functions from text to text.
         ranker, fuser, top_k, fuse_when, guard, member_prior:
             Who ranks, who fuses, how many answers, when; see ``blender_core.BlendSettings``.
-        timeout, deadline, quorum, max_retries, max_concurrency, policy, semaphore, gather_share:
+        timeout, deadline, quorum, max_retries, max_concurrency, policy, semaphore, gather_share, reserves, breaker:
             Time and failure; see ``blender_core.BlendSettings``. A batch of b prompts calls each of m members b
             times. ``max_concurrency`` limits these b * m calls, also over copies by ``configurable_fields``.
 

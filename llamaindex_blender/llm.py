@@ -139,8 +139,8 @@ class BlendedLLM(BlendFields, ChatLLM):
             text to text.
         ranker, fuser, top_k, fuse_when, guard, member_prior: Who ranks, who fuses, how many answers, when; see
             ``blender_core.BlendSettings``. What a program reads is never fused: JSON, query lists, verdicts, ...
-        timeout, deadline, quorum, max_retries, max_concurrency, policy, semaphore, gather_share: Time and failure; see
-            ``blender_core.BlendSettings``.
+        timeout, deadline, quorum, max_retries, max_concurrency, policy, semaphore, gather_share, reserves, breaker:
+            Time and failure; see ``blender_core.BlendSettings``.
         temperature: Sampling temperature, sent to every member if given.
         max_tokens: Longest answer in tokens, sent to every member if given.
         stop: Stop sequences, sent to every member if given. They end the fused text too.

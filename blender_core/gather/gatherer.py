@@ -150,10 +150,10 @@ class _Gathering:
         return bool(pending)
 
     def _is_over(self) -> bool:
-        """Whether nobody else is asked: the time is over, the budget is spent, or only stragglers are waited for."""
+        """Whether nobody else is asked: the time is over, or the budget is spent."""
         end = self._stage_end()
         late = end is not None and self._runtime.clock() >= end[0]
-        return late or self._in_grace() or self._calls[0].spending.exhausted() is not None
+        return late or self._calls[0].spending.exhausted() is not None
 
     def _in_grace(self) -> bool:
         return self._policy.straggler_grace is not None and self._enough_at is not None

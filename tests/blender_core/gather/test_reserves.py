@@ -90,7 +90,7 @@ def test_nobody_fails_and_no_reserve_is_asked():
     "settings",
     [
         {"deadline": 10},
-        {"policy": GatherPolicy(timeout=7, straggler_grace=8)},
+        {"policy": GatherPolicy(timeout=7, straggler_grace=3)},
         {"policy": GatherPolicy(timeout=7, budget=Budget(max_tokens=3))},
     ],
     ids=["deadline", "grace", "budget"],
