@@ -108,24 +108,24 @@ def _of_response(response: Any) -> Told:
 
 
 ASK = "Why is the sky blue?"
-WAYS: dict[str, dict[str, Callable[[Any], Told]]] = {
+WAYS: dict[str, dict[str, Callable[[Any, Any], Told]]] = {
     "engine": {
-        "sync": lambda blend: _of_result(blend.blend(ASK)),
-        "async": lambda blend: _of_result(asyncio.run(blend.ablend(ASK))),
-        "stream": lambda blend: _of_result([*blend.stream(ASK)][-1].result),
-        "async stream": lambda blend: _of_result(asyncio.run(_all(blend.astream(ASK)))[-1].result),
+        "sync": lambda blend, run: _of_result(blend.blend(ASK)),
+        "async": lambda blend, run: _of_result(run(blend.ablend(ASK))),
+        "stream": lambda blend, run: _of_result([*blend.stream(ASK)][-1].result),
+        "async stream": lambda blend, run: _of_result(run(_all(blend.astream(ASK)))[-1].result),
     },
     "LangChain": {
-        "sync": lambda llm: _of_message(llm.invoke(ASK)),
-        "async": lambda llm: _of_message(asyncio.run(llm.ainvoke(ASK))),
-        "stream": lambda llm: _of_chunks([*llm.stream(ASK)]),
-        "async stream": lambda llm: _of_chunks(asyncio.run(_all(llm.astream(ASK)))),
+        "sync": lambda llm, run: _of_message(llm.invoke(ASK)),
+        "async": lambda llm, run: _of_message(run(llm.ainvoke(ASK))),
+        "stream": lambda llm, run: _of_chunks([*llm.stream(ASK)]),
+        "async stream": lambda llm, run: _of_chunks(run(_all(llm.astream(ASK)))),
     },
     "LlamaIndex": {
-        "sync": lambda llm: _of_response(llm.complete(ASK)),
-        "async": lambda llm: _of_response(asyncio.run(llm.acomplete(ASK))),
-        "stream": lambda llm: _of_response([*llm.stream_complete(ASK)][-1]),
-        "async stream": lambda llm: _of_response(asyncio.run(_awaited(llm.astream_complete(ASK)))[-1]),
+        "sync": lambda llm, run: _of_response(llm.complete(ASK)),
+        "async": lambda llm, run: _of_response(run(llm.acomplete(ASK))),
+        "stream": lambda llm, run: _of_response([*llm.stream_complete(ASK)][-1]),
+        "async stream": lambda llm, run: _of_response(run(_awaited(llm.astream_complete(ASK)))[-1]),
     },
 }
 MODELS: dict[str, Callable[[str, str], Any]] = {
@@ -142,20 +142,32 @@ BLENDS: dict[str, Callable[..., Any]] = {
 }
 
 
+async def _close(models: list[Any]) -> None:
+    """Close the frameworks' asynchronous clients in their loop; they do not close themselves."""
+    for model in models:
+        client = getattr(model, "root_async_client", None) or getattr(model, "_aclient", None)
+        if client is not None:
+            await client.close()
+
+
 def check(fault: Fault, face: str, way: str) -> None:
     """Play a fault on one face, and assert its promise."""
     script = {"faulty": fault.replies, "good": DOWN if fault.raises else GOOD, "spare": SPARE}
-    with ScriptedServer(script) as server:
-        faulty, good, spare = (MODELS[face](server.base_url, model) for model in script)
+    with ScriptedServer(script) as server, asyncio.Runner() as runner:
+        models = [MODELS[face](server.base_url, model) for model in script]
+        faulty, good, spare = models
         settings: dict[str, Any] = {"ranker": FakeRanker, "fuser": lambda: None, "policy": policy, **fault.settings}
         made = {name: make(failures=1) if make is CircuitBreaker else make() for name, make in settings.items()}
         blend = BLENDS[face]([faulty, good], reserves=[spare] if fault.reserve else [], **made)
-        if fault.raises:
-            with pytest.raises(QuorumError, match=r"0 of 2 .* faulty: error .* good: error"):
-                WAYS[face][way](blend)
-            return
-        for _ in range(fault.calls):
-            text, report = WAYS[face][way](blend)
+        try:
+            if fault.raises:
+                with pytest.raises(QuorumError, match=r"0 of 2 .* faulty: error .* good: error"):
+                    WAYS[face][way](blend, runner.run)
+                return
+            for _ in range(fault.calls):
+                text, report = WAYS[face][way](blend, runner.run)
+        finally:
+            runner.run(_close(models))
     # LlamaIndex's client drops what a provider says of a refusal
     lost = (face, fault.status) == ("LlamaIndex", "refused")
     assert report["candidates"][0]["status"] == ("error" if lost else fault.status)
