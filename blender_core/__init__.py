@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from blender_core.fuse.guard import FusionGuard
     from blender_core.fuse.llm_fuser import LLMFuser
     from blender_core.fuse.policy import FusePolicy
+    from blender_core.gather.breaker import CircuitBreaker
     from blender_core.gather.policy import Budget, GatherPolicy, RetryPolicy
     from blender_core.gather.semaphore import SharedSemaphore
     from blender_core.members.adapters import as_member
@@ -45,6 +46,7 @@ _HOMES = {
     "blender_core.fuse.guard": "FusionGuard",
     "blender_core.fuse.llm_fuser": "LLMFuser",
     "blender_core.fuse.policy": "FusePolicy",
+    "blender_core.gather.breaker": "CircuitBreaker",
     "blender_core.gather.policy": "Budget GatherPolicy RetryPolicy",
     "blender_core.gather.semaphore": "SharedSemaphore",
     "blender_core.members.adapters": "as_member",
@@ -69,6 +71,7 @@ __all__ = [
     "Blender",
     "Budget",
     "CandidateRecord",
+    "CircuitBreaker",
     "FunctionMember",
     "FusePolicy",
     "FusionGuard",

@@ -15,6 +15,7 @@ from blender_core.config import BlendConfig, keywords_of
 from blender_core.errors import ConfigurationError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import unless_read_by_program
+from blender_core.gather.breaker import CircuitBreaker
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SemaphoresByLimit, SharedSemaphore
 from blender_core.members.member import Member
@@ -52,6 +53,8 @@ class BlendFields(BaseModel):
     semaphore: SharedSemaphore | None = Field(default=None, exclude=True)
     gather_share: float = DEFAULTS["gather_share"]
     member_prior: Any = Field(default=None, exclude=True)
+    reserves: tuple[Any, ...] = DEFAULTS["reserves"]
+    breaker: CircuitBreaker | None = Field(default=None, exclude=True)
     # a field, because LangChain copies a model by its fields
     limits: SemaphoresByLimit = Field(default_factory=SemaphoresByLimit, exclude=True, repr=False)
 
@@ -90,10 +93,11 @@ class BlendFields(BaseModel):
             aliases = {field.alias for field in cls.model_fields.values() if field.alias}
             given = [name for name in values if name not in cls._ignored_names]
             check_keywords(given, {*cls.model_fields, *aliases}, cls.__name__)
-            llms = values.get("llms", [])
-            # pydantic would make a list of the fields of a single model
-            if not isinstance(llms, list | tuple):
-                raise ConfigurationError(f"llms is one {type(llms).__name__}; give a list, such as llms=[a, b]")
+            for name in ("llms", "reserves"):
+                llms = values.get(name, [])
+                # pydantic would make a list of the fields of a single model
+                if not isinstance(llms, list | tuple):
+                    raise ConfigurationError(f"{name} is one {type(llms).__name__}; give a list, such as {name}=[a, b]")
             # pydantic would take a text as a number, and a number of another package not at all
             check_settings({name: value for name, value in values.items() if name in DEFAULTS})
             values = {name: _plain_number(value) if name in DEFAULTS else value for name, value in values.items()}
@@ -115,7 +119,7 @@ class BlendFields(BaseModel):
 
     @property
     def members(self) -> tuple[tuple[str, Member], ...]:
-        """Unique name and member, in order."""
+        """Unique name and member, in order, reserves last."""
         return self._blender().members
 
     def warm_up(self) -> None:
@@ -148,6 +152,7 @@ class BlendFields(BaseModel):
             "fuse_when": unless_read_by_program(self.fuse_when),
             "policy": policy,
             "semaphore": self.semaphore or self.limits.of(policy.max_concurrency),
+            "reserves": [self._as_member(llm) for llm in self.reserves],
         }
         return Blender([self._as_member(llm) for llm in self.llms], **settings)
 
@@ -201,7 +206,20 @@ class _Engine:
 
 
 # where LLMs, members, fusers and runnables keep the LLMs inside them
-_INSIDE = ("llms", "fuser", "llm", "member", "_member", "runnable", "bound", "fallbacks", "first", "middle", "last")
+_INSIDE = (
+    "llms",
+    "reserves",
+    "fuser",
+    "llm",
+    "member",
+    "_member",
+    "runnable",
+    "bound",
+    "fallbacks",
+    "first",
+    "middle",
+    "last",
+)
 
 
 def _holds(blend: BaseModel, sought: object) -> bool:

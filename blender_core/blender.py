@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.local.catalog import MODELS
-from blender_core.members.adapters import as_members
+from blender_core.members.adapters import as_member, as_members
 from blender_core.members.member import Member
 from blender_core.pipeline import BlendCall, BlendPlan
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
@@ -27,7 +28,7 @@ from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.registry import check_members, check_ranker, resolve_ranker
 from blender_core.rank.run import never_works
 from blender_core.runtime.keywords import nearest, takes_keywords
-from blender_core.runtime.threads import ComputingThread, compute_in_thread, run_sync, stream_sync
+from blender_core.runtime.threads import ComputingThread, compute_in_thread, retrieve, run_sync, stream_sync
 from blender_core.selection import Accept
 from blender_core.settings import DEFAULTS, BlendSettings, check_settings, gather_policy
 from blender_core.types.prompt import Prompt, PromptLike
@@ -55,7 +56,7 @@ class Blender:
     Args:
         members: The LLMs: members, LLMs of any framework with an adapter, or functions from text to text. List the
             strongest first: without a ``member_prior`` that knows better, it fuses.
-        clock: Returns monotonic seconds; default is the event loop's clock.
+        clock: Returns seconds; if it steps back, the event loop's goes on. Default is the event loop's clock.
         sleep: Waits the given seconds before a retry; default ``asyncio.sleep``.
         rng: Source of the random share of each wait.
         **settings: See ``BlendSettings``.
@@ -84,10 +85,11 @@ class Blender:
         check_settings(settings)
         policy = gather_policy(settings)
         self._settings: dict[str, Any] = {**DEFAULTS, **settings, "policy": policy}
-        self._adapted = as_members(tuple(members))
-        if policy.quorum > len(self._adapted):
+        places = as_members(tuple(members))
+        self._adapted = (*places, *map(as_member, self._settings["reserves"]))
+        if policy.quorum > len(places):
             raise ConfigurationError(
-                f"the quorum is {policy.quorum} but there are {len(self._adapted)} members; lower it or add members"
+                f"the quorum is {policy.quorum} but there are {len(places)} members; lower it or add members"
             )
         # a budget that cannot be kept is refused here, not at the first call
         Spending(policy.budget, self._adapted)
@@ -126,6 +128,8 @@ class Blender:
             deadline=whole["deadline"],
             gather_share=whole["gather_share"],
             member_prior=prior,
+            reserves=len(whole["reserves"]),
+            breaker=whole["breaker"],
         )
 
     @classmethod
@@ -166,7 +170,7 @@ class Blender:
 
     @property
     def members(self) -> tuple[tuple[str, Member], ...]:
-        """Unique name and member, in order."""
+        """Unique name and member, in order, reserves last."""
         return self._plan.members
 
     @property
@@ -269,6 +273,8 @@ class Blender:
         events: asyncio.Queue[BlendEvent | None] = asyncio.Queue()
         task = asyncio.create_task(self._run(prompt, accept, events.put_nowait, in_threads=in_threads, streaming=True))
         task.add_done_callback(lambda _task: events.put_nowait(None))
+        # nobody else reads its error if the caller leaves while it ends
+        task.add_done_callback(retrieve)
         try:
             while (event := await events.get()) is not None:
                 yield event
@@ -292,7 +298,8 @@ class Blender:
             await self.awarm_up()
             self._broken = False
         self._load_in_background()
-        clock = self._clock or asyncio.get_running_loop().time
+        loop_time = asyncio.get_running_loop().time
+        clock = loop_time if self._clock is None else _steady(self._clock, loop_time)
         return await self._call(prompt, accept, CallRuntime(clock, self._sleep, self._rng, emit, in_threads), streaming)
 
     async def _call(self, prompt: Prompt, accept: Accept | None, runtime: CallRuntime, streaming: bool) -> BlendResult:
@@ -305,6 +312,23 @@ class Blender:
         ranker = ranker if isinstance(ranker, str) else ranker.name
         fuser = None if self._plan.fuser is None else self._plan.fuser.name
         return f"Blender([{names}], ranker={ranker!r}, fuser={fuser!r}, top_k={self._plan.top_k})"
+
+
+def _steady(clock: Callable[[], float], loop_time: Callable[[], float]) -> Callable[[], float]:
+    """Make a clock that never steps back; where the caller's does, the event loop's says how much time has passed."""
+    last, ahead, looked = -math.inf, 0.0, 0.0
+
+    def read() -> float:
+        nonlocal last, ahead, looked
+        now, seen = clock() + ahead, loop_time()
+        if now < last:
+            moved = last + seen - looked
+            ahead += moved - now
+            now = moved
+        last, looked = now, seen
+        return now
+
+    return read
 
 
 def _ignore(_event: BlendEvent) -> None:

@@ -190,6 +190,7 @@ _REMEDIES: dict[str | int, str] = {
     "rate_limited": "Wait, raise max_retries, or add a member of another provider.",
     "refused": "They refused: change the prompt, or add a member that answers it.",
     "timeout": "Raise the timeout.",
+    "skipped": "The breaker will ask them again after their rest.",
     "too_long": "Shorten the prompt or the answer, or add a member with a larger window.",
 }
 _OTHER_REMEDY = "Mend these members, or lower the quorum."

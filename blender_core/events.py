@@ -82,7 +82,7 @@ class MemberAnswered:
 
 @dataclass(frozen=True, slots=True)
 class MemberFailed:
-    """Reports that a member ended without an answer.
+    """Reports that a member ended without an answer, or is skipped. One that is skipped may still be asked later.
 
     Attributes:
         outcome: Its record, with the reason.

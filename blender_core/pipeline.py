@@ -25,6 +25,7 @@ from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import Decision, FuseContext
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
 from blender_core.fuse.run import RejectedFusionError, run_fusion
+from blender_core.gather.breaker import CircuitBreaker
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.gatherer import gather, quorum_of
 from blender_core.gather.judges import BlendAsking
@@ -61,7 +62,7 @@ class BlendPlan:
     """Holds what is the same for every call of a blend.
 
     Attributes:
-        members: Unique name and member, in order.
+        members: Unique name and member, in order, reserves last.
         ranker: Loads or returns the ranker. It runs in a thread, so loading counts towards the deadline.
         fallback_ranker: Used if the ranker fails or times out; must be fast.
         fuser: The fuser, or ``None`` to pick only.
@@ -74,6 +75,8 @@ class BlendPlan:
         gather_share: Share of the deadline after which gathering ends if the quorum is met.
         member_prior: Strength of the members from earlier rankings, or ``None``.
         move_behind: Moves candidates behind all others by the severity of their flaws.
+        reserves: How many of the members are reserves.
+        breaker: Says which members are down, or ``None``.
     """
 
     members: tuple[tuple[str, Member], ...]
@@ -89,6 +92,8 @@ class BlendPlan:
     gather_share: float
     member_prior: Prior | None = None
     move_behind: Callable[[Ranking, Sequence[int]], Ranking] = move_behind
+    reserves: int = 0
+    breaker: CircuitBreaker | None = None
 
 
 class _Material(NamedTuple):
@@ -222,8 +227,10 @@ class BlendCall:
             soft_limit_s=soft,
             hard_limit_s=hard,
             counts=self._counts,
+            reserves=plan.reserves,
+            breaker=plan.breaker,
         )
-        quorum = quorum_of(plan.policy.quorum, len(plan.members), outcomes)
+        quorum = quorum_of(plan.policy.quorum, len(outcomes), outcomes)
         if sum(outcome.ok for outcome in outcomes) < quorum:
             raise QuorumError(quorum, outcomes)
         return outcomes

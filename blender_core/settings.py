@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, TypedDict
 
@@ -14,6 +14,7 @@ from blender_core.errors import ConfigurationError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import FuseWhen
 from blender_core.fuse.protocol import Fuser
+from blender_core.gather.breaker import CircuitBreaker
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.rank.member_prior import MemberPrior
@@ -36,6 +37,8 @@ DEFAULTS: Mapping[str, Any] = {
     "semaphore": None,
     "gather_share": 0.7,
     "member_prior": None,
+    "reserves": (),
+    "breaker": None,
 }
 """Default of each setting."""
 
@@ -71,6 +74,10 @@ class SharedSettings(TypedDict, total=False):
         member_prior: A ``MemberPrior``: the strength of each member, declared, rated or learned. Every ranking is
             blended with it and then added to it. ``None`` (default): if all members are local models of the catalogue,
             what is known of these (``MemberPrior.of_catalogue()``), else each prompt is ranked by itself.
+        reserves: More LLMs, in the form of the members. One is asked in the place of each member that is skipped or
+            gives no usable answer, in order, while there is time. Default none.
+        breaker: A ``CircuitBreaker``: skips members that are down, so that calls do not wait for them. Several blends
+            may share one. ``None`` (default) asks every member in every call.
     """
 
     fuser: Fuser | str | Any | None
@@ -86,6 +93,8 @@ class SharedSettings(TypedDict, total=False):
     semaphore: SharedSemaphore | None
     gather_share: float
     member_prior: MemberPrior | None
+    reserves: Sequence[Any]
+    breaker: CircuitBreaker | None
 
 
 class BlendSettings(SharedSettings, total=False):
@@ -118,6 +127,8 @@ _RULES: dict[str, tuple[Any, str, Callable[[Any], bool]]] = {
     "policy": (GatherPolicy | None, "a GatherPolicy", lambda _: True),
     "semaphore": (SharedSemaphore | None, "a SharedSemaphore", lambda _: True),
     "member_prior": (object, "a MemberPrior, such as MemberPrior(path='prior.json')", lambda value: _is_prior(value)),
+    "reserves": (Sequence, "a list of LLMs", lambda value: not isinstance(value, str | bytes)),
+    "breaker": (CircuitBreaker | None, "a CircuitBreaker, such as CircuitBreaker(failures=3)", lambda _: True),
     "gather_share": (Real, "a share above 0 and up to 0.95", lambda value: 0 < value <= 0.95),
     "citations": (bool, "True or False", lambda _: True),
     "source_characters": (Integral, f"{_NUMBER} of at least 0", lambda value: value >= 0),

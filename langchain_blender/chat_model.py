@@ -143,7 +143,7 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
             agents), LlamaIndex LLMs, ``blender_core`` members, functions from text to text.
         ranker, fuser, top_k, fuse_when, guard, member_prior:
             Who ranks, who fuses, how many answers, when; see ``blender_core.BlendSettings``.
-        timeout, deadline, quorum, max_retries, max_concurrency, policy, semaphore, gather_share:
+        timeout, deadline, quorum, max_retries, max_concurrency, policy, semaphore, gather_share, reserves, breaker:
             Time and failure; see ``blender_core.BlendSettings``. A batch of b prompts calls each of m members b
             times. ``max_concurrency`` limits these b * m calls, also over copies by ``configurable_fields``.
 
@@ -281,7 +281,7 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
     def lc_attributes(self) -> dict[str, Any]:
         """Settings that LangChain would leave out of the written form."""
         # ``load`` refuses these objects instead of losing them
-        objects = {name: getattr(self, name) for name in ("guard", "policy", "semaphore", "member_prior")}
+        objects = {name: getattr(self, name) for name in ("guard", "policy", "semaphore", "member_prior", "breaker")}
         given = {name: value for name, value in objects.items() if value is not None}
         # ``None``, no limit, is not their default
         return {"timeout": self.timeout, "deadline": self.deadline, **given}
@@ -292,6 +292,7 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         return {
             "model_name": self.model_name,
             "members": [{"name": name, "member": identity(member)} for name, member in self.members],
+            "reserves": len(self.reserves),
             "ranker": identity(self.ranker),
             "fuser": identity(self._blender().fuser),
             "top_k": self.top_k,

@@ -43,7 +43,7 @@ _BY_CODE: dict[int, type[ModelError]] = {
 }
 _KINDS = tuple({*_BY_STATUS.values(), *_BY_CODE.values(), ModelAPIError, ModelConnectionError} - {ModelError})
 # these members say nothing about why the call failed
-_BYSTANDERS = frozenset({Status.CANCELLED, Status.UNSUPPORTED})
+_BYSTANDERS = frozenset({Status.CANCELLED, Status.UNSUPPORTED, Status.SKIPPED})
 
 
 @contextlib.contextmanager

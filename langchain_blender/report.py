@@ -22,6 +22,7 @@ _SLIM_CANDIDATE = (
     "served_by",
     "status",
     "reason",
+    "instead_of",
     "score",
     "rank",
     "fused",

@@ -142,8 +142,8 @@ class BlendedLLM(BlendFields, ChatLLM):
             text to text.
         ranker, fuser, top_k, fuse_when, guard, member_prior: Who ranks, who fuses, how many answers, when; see
             ``blender_core.BlendSettings``. What a program reads is never fused: JSON, query lists, verdicts, ...
-        timeout, deadline, quorum, max_retries, max_concurrency, policy, semaphore, gather_share: Time and failure; see
-            ``blender_core.BlendSettings``.
+        timeout, deadline, quorum, max_retries, max_concurrency, policy, semaphore, gather_share, reserves, breaker:
+            Time and failure; see ``blender_core.BlendSettings``.
         temperature: Sampling temperature, sent to every member if given.
         max_tokens: Longest answer in tokens, sent to every member if given.
         stop: Stop sequences, sent to every member if given. They end the fused text too.
@@ -191,8 +191,9 @@ class BlendedLLM(BlendFields, ChatLLM):
         if not isinstance(values, dict):
             return values
         loaded = {name: load_part(values[name], name) for name in ("ranker", "fuser", "fuse_when") if name in values}
-        if _is_list(values.get("llms")):
-            loaded["llms"] = [load_part(llm, "llms") for llm in values["llms"]]
+        for name in ("llms", "reserves"):
+            if _is_list(values.get(name)):
+                loaded[name] = [load_part(llm, name) for llm in values[name]]
         return {**values, **loaded}
 
     # -- what the blend is -------------------------------------------------------------------------------
@@ -245,8 +246,8 @@ class BlendedLLM(BlendFields, ChatLLM):
 
     # -- serialisation -----------------------------------------------------------------------------------
 
-    @field_serializer("llms")
-    def _serialise_llms(self, llms: list[Any]) -> list[dict[str, Any]]:
+    @field_serializer("llms", "reserves")
+    def _serialise_llms(self, llms: Sequence[Any]) -> list[dict[str, Any]]:
         return [write_part(llm) for llm in llms]
 
     @field_serializer("ranker", "fuser", "fuse_when")

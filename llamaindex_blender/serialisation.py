@@ -85,7 +85,7 @@ def load_part(part: Any, setting: str) -> Any:
             return LLMFuser(load_part(values.pop("llm"), setting), **values)
         return _llm(part)
     except (ImportError, KeyError, TypeError, ValueError) as error:
-        given = f"{setting}=[...]" if setting == "llms" else f"{setting}=..."
+        given = f"{setting}=[...]" if setting in ("llms", "reserves") else f"{setting}=..."
         raise ConfigurationError(
             f"{setting}: {name!r} cannot be made from its serialised form ({error}); make it yourself and pass it, as "
             f"in BlendedLLM.from_dict(data, {given})"

@@ -21,6 +21,7 @@ from llama_index.core.tools import QueryEngineTool
 from blender_core import (
     Blender,
     BlendSettings,
+    CircuitBreaker,
     FusionGuard,
     GatherPolicy,
     MemberPrior,
@@ -107,6 +108,8 @@ OTHER_VALUES = {
     "semaphore": SharedSemaphore(2),
     "gather_share": 0.5,
     "member_prior": MemberPrior(),
+    "reserves": [MockLLM(max_tokens=3)],
+    "breaker": CircuitBreaker(),
     "citations": False,
     "source_characters": 100,
 }
@@ -301,6 +304,8 @@ WRONG = {
     "policy": [{"timeout": 5}],
     "semaphore": [5],
     "member_prior": [5, "prior.json", {"a": 0.5}],
+    "reserves": [5, "gpt-4", None],
+    "breaker": [5, "on", True],
     "ranker": ["", "no-such-ranker", 5],
     "citations": ["no", 1],
     "source_characters": [-5, None, float("nan"), "5"],

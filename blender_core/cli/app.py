@@ -12,7 +12,7 @@ from blender_core.cli.ask import ask
 from blender_core.cli.compare import compare
 from blender_core.cli.doctor import doctor
 from blender_core.cli.models import models
-from blender_core.cli.output import EXIT_CODES
+from blender_core.cli.output import EXIT_CODES, tell_error
 from blender_core.cli.rank import rank
 from blender_core.cli.rate import rate
 from blender_core.errors import ConfigurationError
@@ -66,7 +66,7 @@ def _add(entry: EntryPoint, taken: dict[str, str]) -> None:
             raise ConfigurationError(f"it is {added!r}, neither a function nor a typer.Typer")
         taken[entry.name] = source
     except Exception as error:
-        typer.echo(f"command left out: {source}: {type(error).__name__}: {error}", err=True)
+        tell_error(f"command left out: {source}: {type(error).__name__}: {error}")
 
 
 _taken = dict.fromkeys(("ask", "rank", "rate", "compare", "models", "doctor"), "blended-llm")

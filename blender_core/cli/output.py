@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ __all__ = [
     "ranker_without_members",
     "read_text",
     "reported",
+    "tell_error",
     "write_json",
     "write_text",
 ]
@@ -75,6 +77,9 @@ EXIT_CODES = (
 
 DEBUG_VARIABLE = "BLENDED_LLM_DEBUG"
 """Environment variable that shows the traceback of an unexpected error."""
+
+
+_NOT_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb]")
 
 
 class ExitCode(IntEnum):
@@ -159,9 +164,7 @@ def reported() -> Iterator[None]:
         typer.echo("blended-llm: interrupted", err=True)
         raise typer.Exit(ExitCode.INTERRUPTED) from error
     except BlendError as error:
-        from blender_core.view.wording import one_line
-
-        typer.echo(f"blended-llm: {one_line(str(error), 2000)}", err=True)
+        tell_error(str(error))
         wrong_usage = isinstance(error, ConfigurationError)
         raise typer.Exit(ExitCode.USAGE if wrong_usage else ExitCode.FAILED) from error
     except (typer.Exit, typer.Abort, BrokenPipeError):
@@ -169,21 +172,31 @@ def reported() -> Iterator[None]:
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        typer.echo(
-            f"blended-llm: unexpected {type(error).__name__}: {error}; set {DEBUG_VARIABLE}=1 for the traceback",
-            err=True,
-        )
+        tell_error(f"unexpected {type(error).__name__}: {error}; set {DEBUG_VARIABLE}=1 for the traceback")
         raise typer.Exit(ExitCode.FAILED) from error
 
 
+def tell_error(message: str) -> None:
+    """Write an error to standard error, as one line without control characters.
+
+    Args:
+        message: The message; it may quote what a server or a file said.
+    """
+    from blender_core.view.wording import one_line
+
+    typer.echo(f"blended-llm: {one_line(message, 2000)}", err=True)
+
+
 def write_json(value: dict[str, Any], *, indent: int | None = 2) -> None:
-    """Write one JSON object to standard output; ``nan`` and infinities become ``null``.
+    """Write one JSON object to standard output; ``nan`` and infinities become ``null``, controls are escaped.
 
     Args:
         value: The object.
         indent: Spaces per level; ``None`` writes one line.
     """
-    typer.echo(json.dumps(_finite(value), ensure_ascii=not _is_utf8(), indent=indent, allow_nan=False))
+    text = json.dumps(_finite(value), ensure_ascii=not _is_utf8(), indent=indent, allow_nan=False)
+    # JSON keeps these, but terminals obey them and readers of lines split there
+    typer.echo(_NOT_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def write_text(text: str) -> None:

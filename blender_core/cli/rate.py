@@ -144,6 +144,7 @@ def _tasks(
 ) -> Iterator[_Task]:
     """Yield the prompts that are not rated yet, with at least two different answers."""
     from blender_core.errors import QuorumError
+    from blender_core.view.wording import one_line
 
     left_out = 0
     for row in rows:
@@ -156,7 +157,7 @@ def _tasks(
                 with progress.status("the members answer"):
                     found = blender.blend(row.prompt).candidates
             except QuorumError as error:
-                progress.print(f"{row.where}: {error}", style="red", markup=False)
+                progress.print(one_line(f"{row.where}: {error}", 2000), style="red", markup=False)
                 continue
             # all names, so that the rating is found again; an answer that is missing is blank
             texts = tuple(one.text or "" for one in found)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from blender_core.config.blend_config import BlendConfig, MemberConfig
-from blender_core.errors import ConfigurationError
 from blender_core.local import LocalServer, find_model, local_ensemble
 from blender_core.local.download import Progress
 from blender_core.members.endpoints import Endpoint

@@ -12,7 +12,9 @@ from dataclasses import replace
 
 from blender_core.errors import MemberTimeoutError, UnsupportedError
 from blender_core.events import MemberAnswered, MemberFailed
+from blender_core.gather.breaker import CircuitBreaker
 from blender_core.gather.call import CallRuntime, MemberCall
+from blender_core.gather.lineup import Lineup
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
@@ -38,11 +40,13 @@ async def gather(
     soft_limit_s: float | None = None,
     hard_limit_s: float | None = None,
     counts: Callable[[MemberOutcome], bool] = lambda outcome: outcome.ok,
+    reserves: int = 0,
+    breaker: CircuitBreaker | None = None,
 ) -> tuple[MemberOutcome, ...]:
     """Ask all members and wait as long as the policy allows.
 
     Args:
-        members: The ensemble: unique name and member.
+        members: The ensemble, reserves last: unique name and member.
         prompt: The prompt.
         policy: Timeouts, quorum, grace, retries.
         semaphore: Limits how many members run at once; ``None`` asks all at once.
@@ -52,15 +56,17 @@ async def gather(
         hard_limit_s: Seconds after which gathering ends in any case; ``None`` is no limit.
         counts: Whether an outcome counts as an answer, for the quorum and for the stragglers' grace; called
             once for each outcome, as it comes.
+        reserves: How many of the members are reserves.
+        breaker: Says which members are down; ``None`` asks all.
 
     Returns:
-        One outcome per member, in the ensemble's order.
+        One outcome per member, in the ensemble's order; none of a reserve that took no place.
     """
     calls = [
         MemberCall(member, name, index, prompt, policy, spending, runtime, semaphore=semaphore)
         for index, (name, member) in enumerate(members)
     ]
-    run = _Gathering(calls, policy, runtime, soft_limit_s, hard_limit_s, counts)
+    run = _Gathering(calls, policy, runtime, soft_limit_s, hard_limit_s, counts, Lineup(calls, reserves, breaker))
     return await run.outcomes()
 
 
@@ -90,6 +96,7 @@ class _Gathering:
         soft_limit_s: float | None,
         hard_limit_s: float | None,
         counts: Callable[[MemberOutcome], bool],
+        lineup: Lineup,
     ) -> None:
         self._policy = policy
         self._runtime = runtime
@@ -101,14 +108,15 @@ class _Gathering:
         for call in calls:
             call.stage_ends_at = None if hard_limit_s is None else self._began + hard_limit_s
         self._counts = counts
+        self._lineup = lineup
         self._answers = 0
         self._outcomes: dict[int, MemberOutcome] = {}
 
     async def outcomes(self) -> tuple[MemberOutcome, ...]:
-        tasks = {asyncio.create_task(call.run()): call for call in self._calls}
+        tasks: dict[asyncio.Task[MemberOutcome], MemberCall] = {}
+        pending: set[asyncio.Task[MemberOutcome]] = set()
         try:
-            pending = set(tasks)
-            while pending:
+            while self._start(tasks, pending):
                 await asyncio.wait(
                     pending, timeout=self._next_wait_s(pending, tasks), return_when=asyncio.FIRST_COMPLETED
                 )
@@ -125,7 +133,30 @@ class _Gathering:
         finally:
             # tasks are still alive here only if the caller was cancelled
             await drain([task for task in tasks if not task.done()])
-        return tuple(self._outcomes[call.index] for call in self._calls)
+        return tuple(self._outcomes[call.index] for call in self._calls if call.index in self._outcomes)
+
+    def _start(
+        self, tasks: dict[asyncio.Task[MemberOutcome], MemberCall], pending: set[asyncio.Task[MemberOutcome]]
+    ) -> bool:
+        """Ask the members that are due; return whether any is being asked."""
+        if not tasks or not self._is_over():
+            calls, skipped = self._lineup.next(self._policy.quorum - self._answers - len(pending))
+            for outcome in skipped:
+                self._outcomes[outcome.index] = outcome
+                self._runtime.emit(MemberFailed(outcome))
+            started = {asyncio.create_task(call.run()): call for call in calls}
+            tasks.update(started)
+            pending.update(started)
+        return bool(pending)
+
+    def _is_over(self) -> bool:
+        """Whether nobody else is asked: the time is over, or the budget is spent."""
+        end = self._stage_end()
+        late = end is not None and self._runtime.clock() >= end[0]
+        return late or self._calls[0].spending.exhausted() is not None
+
+    def _in_grace(self) -> bool:
+        return self._policy.straggler_grace is not None and self._enough_at is not None
 
     def _collect(
         self, tasks: dict[asyncio.Task[MemberOutcome], MemberCall], pending: set[asyncio.Task[MemberOutcome]]
@@ -144,10 +175,14 @@ class _Gathering:
         else:
             error = MemberTimeoutError(reason) if status is Status.TIMEOUT else None
             outcome = call.ended(status, reason, error)
+        outcome = self._lineup.ended(call, outcome, in_grace=self._in_grace())
         self._outcomes[call.index] = outcome
         event = MemberAnswered if outcome.ok else MemberFailed
         self._runtime.emit(event(outcome))
-        self._answers += self._counts(outcome)
+        usable = self._counts(outcome)
+        self._answers += usable
+        if not usable:
+            self._lineup.fill_place_of(call)
         if isinstance(outcome.error, UnsupportedError):
             needed = quorum_of(self._policy.quorum, len(self._calls), self._outcomes.values())
             self._policy = replace(self._policy, quorum=needed)

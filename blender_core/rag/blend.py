@@ -350,6 +350,23 @@ def check_fusing_llm(members: Iterable[Member], settings: Mapping[str, Any]) -> 
         )
 
 
+def with_reserves(settings: Mapping[str, Any], as_engine: Callable[[Any], Any]) -> dict[str, Any]:
+    """Convert the reserves as the engines were converted.
+
+    Args:
+        settings: The settings that the caller gave.
+        as_engine: Makes a member of one engine.
+
+    Returns:
+        The settings, with members as ``reserves``.
+
+    Raises:
+        ConfigurationError: A setting cannot work; the message says which values can.
+    """
+    check_settings(settings)
+    return {**settings, "reserves": [as_engine(engine) for engine in settings.get("reserves", ())]}
+
+
 class GroundedBlender(Blender):
     """Blends answers with sources: ranks by the sources too, and renumbers citations.
 

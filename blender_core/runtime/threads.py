@@ -13,6 +13,7 @@ import contextvars
 import queue
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -82,6 +83,7 @@ T = TypeVar("T")
 _END = object()
 # tasks that ignore their cancellation are abandoned after this many seconds
 _DRAIN_S = 0.05
+_abandoned: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 # longest wait for a thread whose loop was told to stop, in seconds
 _JOIN_S = 1.0
 
@@ -303,15 +305,20 @@ async def drain(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel tasks and wait up to 0.05 s for their end; then abandon them.
 
     Args:
-        tasks: Tasks of the running loop.
+        tasks: Tasks of the running loop. One that was abandoned before is not waited for again.
     """
-    if not tasks:
+    waiting = [task for task in tasks if task not in _abandoned]
+    if not waiting:
         return
-    for task in tasks:
+    for task in waiting:
         task.cancel()
-    await asyncio.wait(tasks, timeout=_DRAIN_S)
-    for task in tasks:
-        task.add_done_callback(retrieve)
+    try:
+        await asyncio.wait(waiting, timeout=_DRAIN_S)
+    finally:
+        for task in waiting:
+            task.add_done_callback(retrieve)
+            if not task.done():
+                _abandoned.add(task)
 
 
 def retrieve(task: asyncio.Task[Any]) -> None:

@@ -14,7 +14,11 @@ __all__ = ["MemberOutcome", "Status"]
 
 
 class Status(StrEnum):
-    """Names how a member ended; ``too_long``: prompt and answer do not fit its window."""
+    """Names how a member ended.
+
+    ``too_long``: prompt and answer do not fit its window. ``skipped``: the circuit breaker says that it is down, so it
+    was not asked; this is no failure of the call.
+    """
 
     OK = "ok"
     TIMEOUT = "timeout"
@@ -24,6 +28,7 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
     UNSUPPORTED = "unsupported"
     TOO_LONG = "too_long"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class MemberOutcome:
         cost: Cost in the price's currency, ``None`` if unknown.
         http_status: The HTTP status of a failure, ``None`` without one.
         retry_after: Seconds that the provider asked to wait, ``None`` if it did not.
+        instead_of: Name of the member whose place this reserve took; ``None`` if it is no reserve.
 
     Examples:
         >>> MemberOutcome("a", 0, Status.TIMEOUT, reason="no answer within 2 s").ok
@@ -61,6 +67,7 @@ class MemberOutcome:
     cost: float | None = None
     http_status: int | None = None
     retry_after: float | None = None
+    instead_of: str | None = None
 
     @property
     def ok(self) -> bool:

@@ -99,6 +99,7 @@ class CandidateRecord:
             "text": self.text,
             "status": outcome.status.value,
             "reason": outcome.reason,
+            "instead_of": outcome.instead_of,
             "score": self.score if self.score is None or math.isfinite(self.score) else None,
             "rank": self.rank,
             "fused": self.fused,
@@ -125,7 +126,7 @@ class BlendResult:
         answer: The answer that is returned verbatim; ``None`` if the text is fused.
         winner: Name of the member whose answer ranked first.
         winner_index: Its position in the ensemble, from 0.
-        candidates: One record per member, in the ensemble's order.
+        candidates: One record per member, in the ensemble's order, then one per reserve that took a place.
         ranking: The ranking over the members that answered and were not excluded; ``None`` with a single one
             or a vote on tool calls.
         fused: Names of the members whose answers were fused, best first; empty if nothing was fused.
@@ -179,8 +180,13 @@ class BlendResult:
 
     @property
     def failed(self) -> tuple[MemberOutcome, ...]:
-        """The outcomes of the members that did not answer."""
-        return tuple(record.outcome for record in self.candidates if not record.outcome.ok)
+        """The outcomes of the members that were asked and did not answer."""
+        return tuple(record.outcome for record in self.candidates if record.status not in (Status.OK, Status.SKIPPED))
+
+    @property
+    def skipped(self) -> tuple[MemberOutcome, ...]:
+        """The outcomes of the members that the circuit breaker skipped."""
+        return tuple(record.outcome for record in self.candidates if record.status is Status.SKIPPED)
 
     def to_dict(self) -> dict[str, Any]:
         """Turn the result into plain JSON types."""
@@ -211,7 +217,8 @@ class BlendResult:
     def __repr__(self) -> str:
         answered = sum(record.outcome.ok for record in self.candidates)
         how = f"fused from {', '.join(self.fused)}" if self.fused else f"picked from {self.winner}"
-        mark = f", kept the best answer: {self.fusion_refused}" if self.fusion_refused else ""
+        mark = f", {len(self.skipped)} skipped" if self.skipped else ""
+        mark += f", kept the best answer: {self.fusion_refused}" if self.fusion_refused else ""
         mark += f", degraded: {'; '.join(self.degraded)}" if self.degraded else ""
         text = self.text if len(self.text) <= 60 else self.text[:57] + "..."
         return (

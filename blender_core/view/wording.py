@@ -23,8 +23,12 @@ __all__ = [
     "tokens",
 ]
 
-# C0 and C1 controls except tab and newline, and bidirectional controls
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# C0 and C1 controls except tab and newline; bidirectional, deprecated and annotation controls; surrogates
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f\ufff9-\ufffb\ud800-\udfff]"
+)
+# what other programs than a terminal take for the end of a line
+_LINE_ENDS = re.compile("\r\n|[\u2028\u2029]")
 
 
 def printable(text: str) -> str:
@@ -34,13 +38,13 @@ def printable(text: str) -> str:
         text: A model's text; it is untrusted.
 
     Returns:
-        The text, tabs and newlines kept.
+        The text, tabs and newlines kept. Other line separators become newlines.
 
     Examples:
         >>> printable("\x1b[2Jgone").isprintable()
         True
     """
-    return _CONTROLS.sub("\ufffd", text.replace("\r\n", "\n"))
+    return _CONTROLS.sub("\ufffd", _LINE_ENDS.sub("\n", text))
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -18,7 +18,7 @@ from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
 from blender_core.rag import GroundedBlender, GroundedResult, GroundedSettings
-from blender_core.rag.blend import GROUNDED_DEFAULTS, check_fusing_llm
+from blender_core.rag.blend import GROUNDED_DEFAULTS, check_fusing_llm, with_reserves
 from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
 from blender_core.runtime.keywords import takes_keywords
 from langchain_blender.errors import as_model_errors
@@ -78,12 +78,13 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
         fuser = settings.get("fuser")
         if isinstance(fuser, Runnable):
             settings["fuser"] = LLMFuser(LangChainMember(fuser))
-        self._blender = GroundedBlender(members, **settings)
+        whole: Any = with_reserves(settings, lambda chain: _member(chain, None))
+        self._blender = GroundedBlender(members, **whole)
         self.name = name
 
     @property
     def members(self) -> tuple[tuple[str, Member], ...]:
-        """Unique name and member, in order."""
+        """Unique name and member, in order, reserves last."""
         return self._blender.members
 
     def invoke(

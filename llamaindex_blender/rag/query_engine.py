@@ -43,7 +43,7 @@ from blender_core.rag import (
     Source,
     SourcedMember,
 )
-from blender_core.rag.blend import GROUNDED_DEFAULTS, check_fusing_llm
+from blender_core.rag.blend import GROUNDED_DEFAULTS, check_fusing_llm, with_reserves
 from blender_core.runtime.keywords import takes_keywords
 from blender_core.types.prompt import Prompt
 from llamaindex_blender.blocking import awaits, predicts_in_thread
@@ -318,15 +318,15 @@ class BlendedQueryEngine(BaseQueryEngine):
         listed = query_engines.items() if isinstance(query_engines, Mapping) else [(None, one) for one in query_engines]
         engines = [_member(engine, name) for name, engine in listed]
         check_fusing_llm(engines, settings)
-        self._engines = [one.engine for one in engines if isinstance(one, QueryEngineMember)]
+        whole: Any = with_reserves(settings, lambda engine: _traced(_member(engine, None)))
+        reserves = [reserve.member for reserve in whole["reserves"]]
+        self._engines = [one.engine for one in (*engines, *reserves) if isinstance(one, QueryEngineMember)]
         self._streaming = streaming
-        # engines open spans of their own
-        traced = [TracedMember(one, own_span=isinstance(one, QueryEngineMember)) for one in engines]
-        self._blender = GroundedBlender(traced, **settings)
+        self._blender = GroundedBlender(list(map(_traced, engines)), **whole)
 
     @property
     def members(self) -> tuple[tuple[str, Member], ...]:
-        """Unique name and member, in order."""
+        """Unique name and member, in order, reserves last."""
         return self._blender.members
 
     def _get_prompt_modules(self) -> PromptMixinType:
@@ -394,6 +394,11 @@ def _response(result: GroundedResult) -> Response | PydanticResponse:
 def _metadata(result: GroundedResult, report: dict[str, Any]) -> dict[str, Any]:
     own = result.native.metadata if isinstance(result.native, Response | PydanticResponse) else None
     return {**(own or {}), "blend": report}
+
+
+def _traced(member: Member) -> TracedMember:
+    # engines open spans of their own
+    return TracedMember(member, own_span=isinstance(member, QueryEngineMember))
 
 
 def _member(engine: Any, name: str | None) -> Member:

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.members.member import Member
 from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedResult, GroundedSettings, Source, SourcedMember
-from blender_core.rag.blend import GROUNDED_DEFAULTS
+from blender_core.rag.blend import GROUNDED_DEFAULTS, with_reserves
 from blender_core.runtime.keywords import takes_keywords
 from blender_core.types.prompt import Prompt
 from llamaindex_blender.blocking import predicts_in_thread
@@ -98,18 +98,20 @@ class BlendedSynthesizer(BaseSynthesizer):
         if callback_manager is not None:
             # the base class would set it on the first LLM
             self._callback_manager = callback_manager
-        self._synthesizers = [
-            get_response_synthesizer(llm=llm, response_mode=mode, output_cls=output_cls, **options) for _, llm in named
-        ]
-        members = [
-            _SynthesizerMember(name, synthesizer, llm, output_cls)
-            for (name, llm), synthesizer in zip(named, self._synthesizers, strict=True)
-        ]
-        self._blender = GroundedBlender([TracedMember(member, own_span=True) for member in members], **blend)
+        self._synthesizers: list[BaseSynthesizer] = []
+
+        def member(name: str, llm: LLM) -> TracedMember:
+            made = get_response_synthesizer(llm=llm, response_mode=mode, output_cls=output_cls, **options)
+            self._synthesizers.append(made)
+            return TracedMember(_SynthesizerMember(name, made, llm, output_cls), own_span=True)
+
+        members = [member(name, llm) for name, llm in named]
+        blend = with_reserves(blend, lambda llm: member(LlamaIndexMember(llm).name, llm))
+        self._blender = GroundedBlender(members, **blend)
 
     @property
     def members(self) -> tuple[tuple[str, Member], ...]:
-        """Unique name and member, in order."""
+        """Unique name and member, in order, reserves last."""
         return self._blender.members
 
     def _get_prompts(self) -> dict[str, Any]:

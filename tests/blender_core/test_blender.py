@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import dataclasses
+import gc
 import json
 import threading
 import time
@@ -339,6 +340,21 @@ def test_fusion_that_breaks_in_the_middle_says_how_much_was_sent():
     assert rejected.streamed > 100
     assert rest == events[-1].result.text == LONGER
     assert events[-1].result.is_degraded
+
+
+def test_a_caller_that_leaves_while_the_call_fails_is_told_nothing(caplog):
+    """The error of the call belongs to nobody then; asyncio would log that it was never retrieved."""
+
+    async def left():
+        events = Blender([FakeMember("a", ValueError("bad"))], fuser=None).astream("q")
+        await anext(events)
+        # the call fails meanwhile
+        await asyncio.sleep(0.2)
+        await events.aclose()
+
+    asyncio.run(left())
+    gc.collect()
+    assert not caplog.records
 
 
 def test_leaving_a_stream_early_cancels_the_members():

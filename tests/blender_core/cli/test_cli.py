@@ -48,6 +48,14 @@ def three(serve):
 # -- ask ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("control", ["\u2028", "\u2029", "\x85", "\x9b", "\u202e"])
+def test_ask_json_escapes_what_a_terminal_or_a_reader_of_lines_obeys(serve, control):
+    text = f"Air scatters{control}blue light most."
+    done = ask(serve(a=[text]), "--json", models="a")
+    assert control not in done.stdout
+    assert json.loads(done.stdout)["candidates"][0]["text"] == text
+
+
 def test_ask_json_holds_only_json_on_stdout(serve):
     done = ask(three(serve), "--json", "--fuse-when", "always", models="abc")
     assert done.exit_code == 0

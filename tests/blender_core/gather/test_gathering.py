@@ -98,6 +98,37 @@ def test_member_that_ignores_cancellation_does_not_hold_the_call():
     assert result.timings.gather < 2
 
 
+def test_a_member_that_ignores_cancellation_is_waited_for_once():
+    async def timed():
+        members = [FakeMember("deaf", "late", latency_s=50, stubborn=True), FakeMember("good", "ok")]
+        await Blender(members, ranker=InstantRanker(), fuser=None, timeout=1).ablend("Question?")
+        return asyncio.get_running_loop().time()
+
+    # 0.05 s for its end
+    assert run_in_virtual_time(timed) == pytest.approx(1.05, abs=0.01)
+
+
+def test_a_clock_that_steps_back_does_not_make_a_call_longer():
+    async def timed():
+        loop = asyncio.get_running_loop()
+        members = [FakeMember("slow", "late", latency_s=50), FakeMember("good", "ok", latency_s=0.5)]
+        blender = Blender(
+            members,
+            ranker=InstantRanker(),
+            fuser=None,
+            timeout=4,
+            clock=lambda: loop.time() - (3600 if loop.time() > 1 else 0),
+        )
+        result = await blender.ablend("Question?")
+        return result, loop.time()
+
+    result, ended = run_in_virtual_time(timed)
+    assert by_name(result)["slow"].status is Status.TIMEOUT
+    assert ended == pytest.approx(4, abs=0.1)
+    assert all(record.latency_s >= 0 for record in result.candidates)
+    assert min(result.timings.to_dict().values()) >= 0
+
+
 def test_success_that_races_the_cancel_is_kept():
     class FinishesOnCancel(Member):
         async def agenerate(self, prompt):

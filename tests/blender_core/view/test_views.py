@@ -220,3 +220,15 @@ def test_sigmoid(logit):
 def test_tokens_that_nobody_counted_are_unknown():
     result = Blender([lambda question: "Paris."], fuser=None).blend("Capital of France?")
     assert wording.timings(result).endswith("tokens unknown")
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\u2028", "\u2029"])
+def test_other_line_separators_end_a_line(end):
+    text = f"one{end}two"
+    assert wording.printable(text).split("\n") == ["one", "two"]
+    assert wording.one_line(text) == "one two"
+
+
+@pytest.mark.parametrize("control", ["\x1b", "\x9b", "\x85", "\x0c", "\u202e", "\u2066", "\u206f", "\ufff9", "\ud800"])
+def test_other_controls_are_replaced(control):
+    assert wording.printable(f"a{control}b") == "a\ufffdb"
