@@ -15,7 +15,6 @@ from blender_core.fuse.policy import resolve_fuse_when
 from blender_core.fuse.protocol import Fuser
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.policy import GatherPolicy
-from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.local.catalog import MODELS
 from blender_core.members.adapters import as_members
@@ -26,6 +25,7 @@ from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.registry import check_members, check_ranker, resolve_ranker
 from blender_core.rank.run import never_works
 from blender_core.runtime.keywords import takes_keywords
+from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import ComputingThread, compute_in_thread, run_sync, stream_sync
 from blender_core.selection import Accept
 from blender_core.settings import DEFAULTS, BlendSettings, check_settings, gather_policy

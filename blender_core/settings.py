@@ -15,9 +15,9 @@ from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import FuseWhen
 from blender_core.fuse.protocol import Fuser
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
-from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
+from blender_core.runtime.semaphore import SharedSemaphore
 
 __all__ = ["DEFAULTS", "IN_POLICY", "BlendSettings", "SharedSettings", "check_settings", "gather_policy"]
 

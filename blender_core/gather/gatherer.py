@@ -7,16 +7,17 @@ caller can end it early. An answer that arrives during a cancellation is kept.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from blender_core.errors import MemberTimeoutError, UnsupportedError
 from blender_core.events import MemberAnswered, MemberFailed
 from blender_core.gather.call import CallRuntime, MemberCall
 from blender_core.gather.policy import GatherPolicy
-from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
+from blender_core.runtime.blocking import BLOCKS_S
+from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import drain
 from blender_core.types.outcome import MemberOutcome, Status
 from blender_core.types.prompt import Prompt
@@ -37,7 +38,9 @@ async def gather(
     runtime: CallRuntime,
     soft_limit_s: float | None = None,
     hard_limit_s: float | None = None,
-    counts: Callable[[MemberOutcome], bool] = lambda outcome: outcome.ok,
+    check: Callable[[MemberOutcome], str | None] | None = None,
+    problems: dict[int, str] | None = None,
+    blocked: dict[str, float] | None = None,
 ) -> tuple[MemberOutcome, ...]:
     """Ask all members and wait as long as the policy allows.
 
@@ -50,18 +53,26 @@ async def gather(
         runtime: Clock, sleep, randomness, events.
         soft_limit_s: Seconds after which gathering ends if the quorum is met; ``None`` is no limit.
         hard_limit_s: Seconds after which gathering ends in any case; ``None`` is no limit.
-        counts: Whether an outcome counts as an answer, for the quorum and for the stragglers' grace; called
-            once for each outcome, as it comes.
+        check: Says why an outcome with an answer cannot be used, or ``None``. It is called in a thread as each answer
+            comes, within the member's time. One that cannot be used counts neither for the quorum nor for the
+            stragglers' grace.
+        problems: Gets these reasons, by the member's index.
+        blocked: Gets the seconds in which a member blocked the event loop, by its name.
 
     Returns:
         One outcome per member, in the ensemble's order.
     """
     calls = [
-        MemberCall(member, name, index, prompt, policy, spending, runtime, semaphore=semaphore)
+        MemberCall(member, name, index, prompt, policy, spending, runtime, semaphore=semaphore, check=check)
         for index, (name, member) in enumerate(members)
     ]
-    run = _Gathering(calls, policy, runtime, soft_limit_s, hard_limit_s, counts)
-    return await run.outcomes()
+    run = _Gathering(calls, policy, runtime, soft_limit_s, hard_limit_s)
+    outcomes = await run.outcomes()
+    if problems is not None:
+        problems |= {call.index: call.problem for call in calls if call.problem is not None}
+    if blocked is not None:
+        blocked |= {call.name: call.blocked_s for call in calls if call.blocked_s >= BLOCKS_S}
+    return outcomes
 
 
 def quorum_of(quorum: int, members: int, outcomes: Iterable[MemberOutcome]) -> int:
@@ -89,7 +100,6 @@ class _Gathering:
         runtime: CallRuntime,
         soft_limit_s: float | None,
         hard_limit_s: float | None,
-        counts: Callable[[MemberOutcome], bool],
     ) -> None:
         self._policy = policy
         self._runtime = runtime
@@ -100,7 +110,6 @@ class _Gathering:
         self._calls = calls
         for call in calls:
             call.stage_ends_at = None if hard_limit_s is None else self._began + hard_limit_s
-        self._counts = counts
         self._answers = 0
         self._outcomes: dict[int, MemberOutcome] = {}
 
@@ -124,7 +133,7 @@ class _Gathering:
                     pending -= overdue.keys()
         finally:
             # tasks are still alive here only if the caller was cancelled
-            await drain([task for task in tasks if not task.done()])
+            await self._give_up([task for task in tasks if not task.done()], tasks)
         return tuple(self._outcomes[call.index] for call in self._calls)
 
     def _collect(
@@ -141,13 +150,16 @@ class _Gathering:
             outcome = call.ended(Status.ERROR, f"{type(failure).__name__} while its failure was handled", failure)
         elif task.done() and not task.cancelled():
             outcome = task.result()
+        elif call.answered is not None:
+            outcome = call.answered
+            call.problem = f"accept was not done: {reason}"
         else:
             error = MemberTimeoutError(reason) if status is Status.TIMEOUT else None
             outcome = call.ended(status, reason, error)
         self._outcomes[call.index] = outcome
         event = MemberAnswered if outcome.ok else MemberFailed
         self._runtime.emit(event(outcome))
-        self._answers += self._counts(outcome)
+        self._answers += outcome.ok and call.problem is None
         if isinstance(outcome.error, UnsupportedError):
             needed = quorum_of(self._policy.quorum, len(self._calls), self._outcomes.values())
             self._policy = replace(self._policy, quorum=needed)
@@ -200,6 +212,20 @@ class _Gathering:
         overdue: dict[asyncio.Task[MemberOutcome], tuple[Status, str]],
         tasks: dict[asyncio.Task[MemberOutcome], MemberCall],
     ) -> None:
-        await drain(list(overdue))
+        await self._give_up(overdue, tasks)
         for task, (status, reason) in overdue.items():
             self._record(tasks[task], task, status, reason)
+
+    async def _give_up(
+        self,
+        running: Collection[asyncio.Task[MemberOutcome]],
+        tasks: Mapping[asyncio.Task[MemberOutcome], MemberCall],
+    ) -> None:
+        """Cancel members; one that goes on nevertheless keeps no slot and tries nothing more."""
+        for task in running:
+            tasks[task].over = True
+        try:
+            await drain(running)
+        finally:
+            for task in running:
+                tasks[task].free_slot()
