@@ -14,6 +14,8 @@ __all__ = ["VirtualTimeLoop", "run_in_virtual_time"]
 T = TypeVar("T")
 # real seconds: between looks at the threads, and until a thread counts as hanging
 _STEP_S, _PATIENCE_S = 0.001, 1.0
+# real seconds that each thread was waited for, over all loops
+_WAITED: weakref.WeakKeyDictionary[threading.Thread, float] = weakref.WeakKeyDictionary()
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -44,14 +46,13 @@ class _JumpingSelector(selectors.DefaultSelector):
     def __init__(self, loop: VirtualTimeLoop) -> None:
         super().__init__()
         self._loop = loop
-        self._waited: weakref.WeakKeyDictionary[threading.Thread, float] = weakref.WeakKeyDictionary()
 
     def select(self, timeout: float | None = None) -> Any:
         ready = super().select(0 if timeout is not None else None)
         while not ready and timeout and (working := self._working()):
             ready = super().select(_STEP_S)
             for thread in working:
-                self._waited[thread] = self._waited.get(thread, 0.0) + _STEP_S
+                _WAITED[thread] = _WAITED.get(thread, 0.0) + _STEP_S
         if not ready and timeout:
             # slightly more than asked, so that rounding cannot keep the timer from firing
             self._loop.advance(timeout + 1e-9)
@@ -61,7 +62,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         return [
             thread
             for thread in threading.enumerate()
-            if thread.name.startswith("blended-llm") and self._waited.get(thread, 0.0) < _PATIENCE_S
+            if thread.name.startswith("blended-llm") and _WAITED.get(thread, 0.0) < _PATIENCE_S
         ]
 
 
