@@ -31,63 +31,7 @@ from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.runtime import threads
 from blender_core.testing import FakeMember
 
-WORDS = [
-    "the",
-    "of",
-    "and",
-    "a",
-    "to",
-    "in",
-    "is",
-    "you",
-    "that",
-    "it",
-    "he",
-    "was",
-    "for",
-    "on",
-    "are",
-    "as",
-    "with",
-    "his",
-    "they",
-    "at",
-    "be",
-    "this",
-    "have",
-    "from",
-    "or",
-    "one",
-    "had",
-    "by",
-    "word",
-    "but",
-    "not",
-    "what",
-    "all",
-    "were",
-    "we",
-    "when",
-    "your",
-    "can",
-    "said",
-    "there",
-    "use",
-    "an",
-    "each",
-    "which",
-    "she",
-    "do",
-    "how",
-    "their",
-    "if",
-    "will",
-    "up",
-    "other",
-    "about",
-    "out",
-    "many",
-]
+WORDS = ("the", "of", "and", "to", "in", "is", "you", "that", "it", "was", "for", "on", "are", "with", "his", "they")
 PROMPT = "How do I wrap a present {}, and why does the paper tear?"
 
 
@@ -208,7 +152,7 @@ def main() -> None:
     for _ in range(options.rounds):
         for name, found in rows.items():
             command = [sys.executable, __file__, "--part", name, "--blends", str(options.blends)]
-            found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            found.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
     print(f"{options.blends} blends of 5 answers at once; at most {threads.RANKINGS.limit} rankings, or no limit\n")
     print("| rankings | blends a second | longest gap, ms | added memory, MB | threads |\n|---|---|---|---|---|")
     for name, found in rows.items():

@@ -14,7 +14,7 @@ from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
 from blender_core.members.classify import classify
 from blender_core.rank.flaws import find_flaws
-from blender_core.runtime.blocking import BLOCKS_S, WatchedSteps
+from blender_core.runtime.blocking import WatchedSteps
 from blender_core.runtime.semaphore import SharedSemaphore, Slot
 from blender_core.runtime.threads import CHECKS, call_in_thread, compute_in_thread, drain, iterate_in_thread, retrieve
 from blender_core.types.answer import Answer, ended_by_length
@@ -93,8 +93,8 @@ async def run_fusion(
             await drain([task] if late else [])
         finally:
             fusing.free_slot()
-    if fusing.work.longest_s >= BLOCKS_S:
-        blocked(fusing.work.longest_s)
+    if fusing.work.blocked_s:
+        blocked(fusing.work.blocked_s)
     if late:
         waited = "in time" if limit_s is None else f"within {limit_s:.3g} s"
         raise RejectedFusionError(f"{fuser.name} was not done {waited}", streamed.sent, fault=True)

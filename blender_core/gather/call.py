@@ -215,7 +215,7 @@ class MemberCall:
         try:
             answer = await asked
         finally:
-            self.blocked_s = max(self.blocked_s, asked.longest_s)
+            self.blocked_s = max(self.blocked_s, asked.blocked_s)
         if not isinstance(answer, Answer):
             raise MemberError(
                 f"{self.member!r} returned {type(answer).__name__} instead of an Answer; mend its generate method"

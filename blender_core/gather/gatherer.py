@@ -16,7 +16,6 @@ from blender_core.gather.call import CallRuntime, MemberCall
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
-from blender_core.runtime.blocking import BLOCKS_S
 from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import drain
 from blender_core.types.outcome import MemberOutcome, Status
@@ -71,7 +70,7 @@ async def gather(
     if problems is not None:
         problems |= {call.index: call.problem for call in calls if call.problem is not None}
     if blocked is not None:
-        blocked |= {call.name: call.blocked_s for call in calls if call.blocked_s >= BLOCKS_S}
+        blocked |= {call.name: call.blocked_s for call in calls if call.blocked_s}
     return outcomes
 
 
