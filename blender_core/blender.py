@@ -186,8 +186,8 @@ class Blender:
 
         Args:
             prompt: A question, a ``Prompt``, or turns as ``(role, content)``.
-            accept: Checks an answer; returns why it cannot be used, or ``None``. Answers that cannot be used are
-                ranked only if no answer can.
+            accept: Checks an answer; returns why it cannot be used, or ``None``. It is called in a thread, for several
+                answers at once, within the member's time. Answers that cannot be used are ranked only if no answer can.
 
         Returns:
             The result.

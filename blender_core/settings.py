@@ -62,7 +62,7 @@ class SharedSettings(TypedDict, total=False):
         max_retries: Further calls of a member after an error that may pass (default 2). A client's own retries come
             on top; set those to 0.
         max_concurrency: Member calls that run at the same time over all calls of this blend. ``None`` (default) is
-            no limit.
+            no limit. A member waits for a slot until none has come free within ``timeout``.
         policy: A whole ``GatherPolicy``. It replaces ``timeout``, ``quorum``, ``max_retries`` and
             ``max_concurrency``; giving both is an error.
         semaphore: A ``SharedSemaphore`` that several blends share; it replaces ``max_concurrency``.
