@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from blender_core.fuse.policy import FusePolicy
     from blender_core.gather.breaker import CircuitBreaker
     from blender_core.gather.policy import Budget, GatherPolicy, RetryPolicy
-    from blender_core.gather.semaphore import SharedSemaphore
     from blender_core.members.adapters import as_member
     from blender_core.members.member import FunctionMember, Member
     from blender_core.members.openai_member import OpenAIMember
     from blender_core.rank.member_prior import MemberPrior
     from blender_core.rank.pair_ranker import PairRanker
     from blender_core.rank.protocol import Ranker
+    from blender_core.runtime.semaphore import SharedSemaphore
     from blender_core.settings import BlendSettings, SharedSettings
     from blender_core.types.answer import Answer, Price, ToolCall, Usage
     from blender_core.types.outcome import MemberOutcome, Status
@@ -48,7 +48,7 @@ _HOMES = {
     "blender_core.fuse.policy": "FusePolicy",
     "blender_core.gather.breaker": "CircuitBreaker",
     "blender_core.gather.policy": "Budget GatherPolicy RetryPolicy",
-    "blender_core.gather.semaphore": "SharedSemaphore",
+    "blender_core.runtime.semaphore": "SharedSemaphore",
     "blender_core.members.adapters": "as_member",
     "blender_core.members.member": "FunctionMember Member",
     "blender_core.members.openai_member": "OpenAIMember",

@@ -17,10 +17,10 @@ from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import unless_read_by_program
 from blender_core.gather.breaker import CircuitBreaker
 from blender_core.gather.policy import GatherPolicy
-from blender_core.gather.semaphore import SemaphoresByLimit, SharedSemaphore
 from blender_core.members.member import Member
 from blender_core.rank.registry import check_ranker
 from blender_core.runtime.keywords import check_keywords
+from blender_core.runtime.semaphore import SemaphoresByLimit, SharedSemaphore
 from blender_core.settings import DEFAULTS, IN_POLICY, check_settings, gather_policy
 
 __all__ = ["BlendFields"]

@@ -17,7 +17,6 @@ from blender_core.fuse.policy import resolve_fuse_when
 from blender_core.fuse.protocol import Fuser
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.policy import GatherPolicy
-from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.local.catalog import MODELS
 from blender_core.members.adapters import as_member, as_members
@@ -28,6 +27,7 @@ from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.registry import check_members, check_ranker, resolve_ranker
 from blender_core.rank.run import never_works
 from blender_core.runtime.keywords import nearest, takes_keywords
+from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import ComputingThread, compute_in_thread, retrieve, run_sync, stream_sync
 from blender_core.selection import Accept
 from blender_core.settings import DEFAULTS, BlendSettings, check_settings, gather_policy
@@ -226,8 +226,8 @@ class Blender:
 
         Args:
             prompt: A question, a ``Prompt``, or turns as ``(role, content)``.
-            accept: Checks an answer; returns why it cannot be used, or ``None``. Answers that cannot be used are
-                ranked only if no answer can.
+            accept: Checks an answer; returns why it cannot be used, or ``None``. It is called in a thread, for several
+                answers at once, within the member's time. Answers that cannot be used are ranked only if no answer can.
 
         Returns:
             The result.

@@ -5,19 +5,21 @@ Prompt ── gather ──> MemberOutcome per member ── accept, vote on too
        ── rank, flawed last ──> Ranking ── fuse_when ──> Decision ── fuse, guard ──> text ──> BlendResult
 ```
 
-Nothing here outlives the call. If something fails after the quorum has answered, the best answer so far is
-returned, with the reason in ``BlendResult.degraded``. A fused text that is refused for what it says is no fault; its
-reason is ``BlendResult.fusion_refused``.
+Whatever can take long, a user's function or a huge text, runs in a thread and ends with the deadline: the event loop is
+the caller's too. Nothing here outlives the call. If something fails after the quorum has answered, the best answer so
+far is returned, with the reason in ``BlendResult.degraded``. A fused text that is refused for what it says is no fault;
+its reason is ``BlendResult.fusion_refused``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from blender_core.errors import FusionError, QuorumError, RankerError
 from blender_core.events import FusionRejected, FusionStarted, Ranked, Thought, Token
@@ -30,15 +32,15 @@ from blender_core.gather.call import CallRuntime
 from blender_core.gather.gatherer import gather, quorum_of
 from blender_core.gather.judges import BlendAsking
 from blender_core.gather.policy import GatherPolicy
-from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
 from blender_core.rank.asking import Tally, asking_for
-from blender_core.rank.flaws import Flaw, find_flaws, move_behind
+from blender_core.rank.flaws import SOUND, Flaw, find_flaws, move_behind
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.run import run_ranking
 from blender_core.rank.strength import Prior, preference, strongest_first
-from blender_core.runtime.threads import call_in_thread
+from blender_core.runtime.semaphore import SharedSemaphore
+from blender_core.runtime.threads import CHECKS, call_in_thread, compute_in_thread, drain
 from blender_core.selection import Accept, Selection, check_answer, set_aside
 from blender_core.text.distinct import distinct_candidates
 from blender_core.text.refusal import is_refusal
@@ -54,7 +56,13 @@ __all__ = ["BlendCall", "BlendPlan"]
 
 # kept free at the end of a deadline, so that the result is ready in time
 _MARGIN_S = 0.02
-_PIECE_CHARACTERS = 24
+# for work that is quick on all but huge answers, if the time is over
+_LEAST_S = 0.005
+# of a picked text that is streamed: least characters of a piece, and most pieces of a huge text
+_PIECE_CHARACTERS, _PIECES = 24, 1_000
+_PIECE_END = re.compile(r"\s(?=\S)")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,28 +169,31 @@ class BlendCall:
         clock = self._runtime.clock
         outcomes = await self._gather()
         gathered = clock()
-        selection = set_aside([outcome for outcome in outcomes if outcome.ok], self._problems)
+        selection = await self._selected([outcome for outcome in outcomes if outcome.ok])
         if selection.problem is not None:
             self._degraded.append(selection.problem)
-        found = find_flaws(self._prompt, [_answer_of(outcome) for outcome in selection.outcomes])
-        self._flaws = {outcome.index: flaw for outcome, flaw in zip(selection.outcomes, found, strict=True)}
+        # both read the same texts, so they do it at the same time
+        flaws = asyncio.create_task(self._find_flaws(selection.outcomes))
         ranking: Ranking | None = None
         fused: FusedText | None = None
         sources: tuple[MemberOutcome, ...] = ()
         decision = Decision(False, selection.reason)
-        if selection.decided is None:
-            async with self._judges(selection.outcomes) as judges:
-                ranking = await self._rank(selection.outcomes, judges)
-            winner = selection.outcomes[ranking.best]
-        else:
-            winner = selection.decided
+        try:
+            if selection.decided is None:
+                async with self._judges(selection.outcomes) as judges:
+                    ranking = await self._rank(selection.outcomes, judges)
+            self._flaws = await flaws
+        finally:
+            await drain([] if flaws.done() else [flaws])
+        if ranking is not None:
+            ranking = await self._flawed_behind(ranking, selection.outcomes)
+        winner = selection.decided or selection.outcomes[0 if ranking is None else ranking.best]
         ranked = clock()
         self._announce(selection, ranking, winner)
         if ranking is not None and not selection.reason:
-            material = self._material(selection.outcomes, ranking, self._strongest_first(outcomes))
-            sources = material.sources
-            decision = await self._decide(ranking, material)
-            if decision.fuse:
+            decision, material = await self._decide(selection.outcomes, ranking, outcomes)
+            if decision.fuse and material is not None:
+                sources = material.sources
                 # a measure of groundedness may ask an LLM about the fused text
                 async with self._judges(selection.outcomes):
                     fused = await self._fuse(material)
@@ -215,6 +226,7 @@ class BlendCall:
     async def _gather(self) -> tuple[MemberOutcome, ...]:
         plan = self._plan
         soft = hard = None
+        blocked: dict[str, float] = {}
         if plan.deadline is not None:
             soft, hard = plan.deadline * plan.gather_share, max(0.0, plan.deadline * 0.95 - _MARGIN_S)
         outcomes = await gather(
@@ -226,21 +238,71 @@ class BlendCall:
             runtime=self._runtime,
             soft_limit_s=soft,
             hard_limit_s=hard,
-            counts=self._counts,
+            check=None if self._accept is None else lambda outcome: check_answer(self._accept, outcome),
+            problems=self._problems,
+            blocked=blocked,
             reserves=plan.reserves,
             breaker=plan.breaker,
         )
+        self._degraded += [
+            f"{name} blocked the event loop for {seconds:.2g} s; blocks_event_loop = True on it gives it a thread"
+            for name, seconds in blocked.items()
+        ]
         quorum = quorum_of(plan.policy.quorum, len(outcomes), outcomes)
         if sum(outcome.ok for outcome in outcomes) < quorum:
             raise QuorumError(quorum, outcomes)
         return outcomes
 
-    def _counts(self, outcome: MemberOutcome) -> bool:
-        """Check an answer when it arrives: one that cannot be used must not start the grace."""
-        problem = check_answer(self._accept, outcome)
-        if problem is not None:
-            self._problems[outcome.index] = problem
-        return outcome.ok and problem is None
+    async def _apart(
+        self, work: Callable[[], T], *, what: str, otherwise: T, then: str, turns: SharedSemaphore | None = None
+    ) -> T:
+        """Do work in a thread, within the deadline; without one, within the time of a member.
+
+        Args:
+            work: May take long or raise.
+            what: What it does, for ``degraded``.
+            otherwise: Taken if it is not done in time, or raised.
+            then: What that means, in words.
+            turns: ``CHECKS`` for work of the engine alone; a user's function may hang, so it must not hold a turn.
+
+        Returns:
+            The work's result, or ``otherwise``.
+        """
+        left = self._time_left()
+        limit_s = self._plan.policy.timeout if left is None else max(left + 2 * _MARGIN_S, _LEAST_S)
+        scope = asyncio.timeout(limit_s)
+        try:
+            async with scope:
+                return await compute_in_thread(work, turns=turns)
+        except Exception as error:
+            in_time = f"within {limit_s:.3g} s" if left is None else "before the deadline"
+            problem = f"not ready {in_time}" if scope.expired() else f"{type(error).__name__}: {error}"
+            self._degraded.append(f"{what}: {problem}; {then}")
+            return otherwise
+
+    async def _selected(self, answered: Sequence[MemberOutcome]) -> Selection:
+        if not any(_answer_of(outcome).tool_calls for outcome in answered):
+            # quick without a vote
+            return set_aside(answered, self._problems)
+        usable = [outcome for outcome in answered if outcome.index not in self._problems] or list(answered)
+        first = Selection(tuple(usable), dict(self._problems), usable[0], "the vote on tool calls was not ready")
+        return await self._apart(
+            lambda: set_aside(answered, self._problems),
+            what="the vote on tool calls",
+            otherwise=first,
+            then="took the first answer",
+            turns=CHECKS,
+        )
+
+    async def _find_flaws(self, outcomes: Sequence[MemberOutcome]) -> dict[int, Flaw]:
+        found = await self._apart(
+            lambda: find_flaws(self._prompt, [_answer_of(outcome) for outcome in outcomes]),
+            what="the search for flaws",
+            otherwise=[SOUND] * len(outcomes),
+            then="took all answers as sound",
+            turns=CHECKS,
+        )
+        return {outcome.index: flaw for outcome, flaw in zip(outcomes, found, strict=True)}
 
     # -- rank --------------------------------------------------------------------------------------------
 
@@ -277,29 +339,41 @@ class BlendCall:
         self._degraded.extend(f"ranker: {problem}" for problem in run.ranking.problems)
         if run.ranking.cut:
             self._cut["ranker"] = _named_cut(run.ranking.cut, outcomes)
-        ranking = run.ranking
         # the fallback's scores have another scale
-        if plan.member_prior is not None and run.problem is None:
-            ranking = self._with_prior(plan.member_prior, ranking, outcomes, texts)
-        severities = [self._flaws[outcome.index].severity for outcome in outcomes]
-        return plan.move_behind(ranking, severities) if any(severities) else ranking
+        if plan.member_prior is None or run.problem is not None:
+            return run.ranking
+        return await self._with_prior(plan.member_prior, run.ranking, outcomes, texts)
 
-    def _with_prior(
+    async def _with_prior(
         self, prior: Prior, ranking: Ranking, outcomes: Sequence[MemberOutcome], texts: Sequence[str]
     ) -> Ranking:
         names = [outcome.member for outcome in outcomes]
-        try:
+
+        def blend() -> Ranking:
             blended = checked_ranking(prior.blend(names, ranking, texts), len(texts))
             if list(map(math.isfinite, blended.scores)) != list(map(math.isfinite, ranking.scores)):
                 raise RankerError(f"it made {list(blended.scores)} of the scores {list(ranking.scores)}")
-        except Exception as error:
-            self._degraded.append(f"member prior: {type(error).__name__}: {error}; ranked without it")
+            return blended
+
+        what, none = "member prior", None
+        blended: Ranking | None = await self._apart(blend, what=what, otherwise=none, then="ranked without it")
+        if blended is None:
             return ranking
-        try:
-            prior.observe(names, ranking)
-        except Exception as error:
-            self._degraded.append(f"member prior: {type(error).__name__}: {error}; this ranking may be lost to it")
+        lost = "this ranking may be lost to it"
+        await self._apart(lambda: prior.observe(names, ranking), what=what, otherwise=None, then=lost)
         return blended
+
+    async def _flawed_behind(self, ranking: Ranking, outcomes: Sequence[MemberOutcome]) -> Ranking:
+        severities = [self._flaws[outcome.index].severity for outcome in outcomes]
+        if not any(severities):
+            return ranking
+        return await self._apart(
+            lambda: self._plan.move_behind(ranking, severities),
+            what="flawed answers",
+            otherwise=ranking,
+            then="were not moved behind",
+            turns=CHECKS,
+        )
 
     def _announce(self, selection: Selection, ranking: Ranking | None, winner: MemberOutcome) -> None:
         if ranking is not None:
@@ -343,10 +417,31 @@ class BlendCall:
         )
         return _Material(sources, request, positions.count(positions[0]) / len(outcomes), alone, order[0])
 
-    async def _decide(self, ranking: Ranking, material: _Material) -> Decision:
+    async def _decide(
+        self, ranked: Sequence[MemberOutcome], ranking: Ranking, outcomes: Sequence[MemberOutcome]
+    ) -> tuple[Decision, _Material | None]:
+        reason = self._always_picked()
+        if reason:
+            return Decision(False, reason), None
+        none: _Material | None = None
+        material = await self._apart(
+            lambda: self._material(ranked, ranking, self._strongest_first(outcomes)),
+            what="the answers to fuse",
+            otherwise=none,
+            then="picked",
+            turns=CHECKS,
+        )
+        if material is None:
+            return Decision(False, "the answers to fuse could not be chosen"), None
         reason = self._never_fused(material) or await self._fuser_unable(material.request) or self._no_means()
         if reason:
-            return Decision(False, reason)
+            return Decision(False, reason), None
+        untold = Decision(False, "fuse_when did not say")
+        return await self._apart(
+            lambda: self._told_to_fuse(ranking, material), what="fuse_when", otherwise=untold, then="picked"
+        ), material
+
+    def _told_to_fuse(self, ranking: Ranking, material: _Material) -> Decision:
         ahead, ahead_of_fuser = self._ahead(material)
         context = FuseContext(
             self._prompt, material.request.candidates, ranking, material.agreement, ahead, ahead_of_fuser
@@ -358,12 +453,14 @@ class BlendCall:
             self._degraded.append(reason)
             return Decision(False, reason)
 
-    def _never_fused(self, material: _Material) -> str:
-        """Why these answers are not fused under any policy; empty if they may be."""
+    def _always_picked(self) -> str:
+        """Why nothing is fused, whatever the answers are; empty if that depends on them."""
         if self._plan.fuser is None:
             return "no fuser"
-        if self._prompt.structured:
-            return "structured output is picked, never fused"
+        return "structured output is picked, never fused" if self._prompt.structured else ""
+
+    def _never_fused(self, material: _Material) -> str:
+        """Why these answers are not fused under any policy; empty if they may be."""
         if is_refusal(material.request.candidates[0]):
             return "the best answer is a refusal"
         strongest = material.strongest
@@ -415,12 +512,13 @@ class BlendCall:
 
     async def _fuse(self, material: _Material) -> FusedText | None:
         plan, sources, request = self._plan, material.sources, material.request
-        assert plan.fuser is not None
-        self._runtime.emit(FusionStarted(plan.fuser.name, tuple(outcome.member for outcome in sources)))
+        fuser = plan.fuser
+        assert fuser is not None
+        self._runtime.emit(FusionStarted(fuser.name, tuple(outcome.member for outcome in sources)))
         limits = [limit for limit in (self._time_left(), plan.policy.timeout) if limit is not None]
         try:
             fused = await run_fusion(
-                plan.fuser,
+                fuser,
                 request,
                 guard=plan.guard,
                 limit_s=min(limits) if limits else None,
@@ -428,6 +526,9 @@ class BlendCall:
                 in_threads=self._runtime.in_threads,
                 semaphore=plan.semaphore,
                 may_be_cut=ended_by_length(_answer_of(sources[0]).finish_reason),
+                blocked=lambda seconds: self._degraded.append(
+                    f"fusion: {fuser.name} blocked the event loop for {seconds:.2g} s"
+                ),
             )
         except RejectedFusionError as rejected:
             if rejected.fault:
@@ -457,6 +558,7 @@ class BlendCall:
     ) -> BlendResult:
         place = {outcome.index: position for position, outcome in enumerate(selection.outcomes)}
         in_fusion = {outcome.index for outcome in sources}
+        ranks = () if ranking is None else ranking.ranks
         records = []
         for outcome in outcomes:
             position = place.get(outcome.index)
@@ -465,9 +567,7 @@ class BlendCall:
                 CandidateRecord(
                     outcome,
                     score=ranking.scores[position] if ranking is not None and position is not None else None,
-                    rank=ranking.ranks[position]
-                    if ranking is not None and position is not None
-                    else (1 if position is not None and not scored else None),
+                    rank=None if position is None else ranks[position] if scored else 1,
                     fused=outcome.index in in_fusion,
                     invalid=selection.set_aside.get(outcome.index),
                     flaw=self._flaws[outcome.index].reason or None if outcome.index in self._flaws else None,
@@ -553,12 +653,13 @@ def _named_cut(cut: object, outcomes: Sequence[MemberOutcome]) -> dict[str, int]
     return {"prompt" if index < 0 else outcomes[index].member: tokens for index, tokens in cut.items()}
 
 
-def _pieces(text: str) -> list[str]:
+def _pieces(text: str) -> Iterator[str]:
     """Split a finished text at white space; joined, the pieces are the text."""
-    pieces: list[str] = []
+    least = max(_PIECE_CHARACTERS, len(text) // _PIECES)
     start = 0
-    for end in range(1, len(text)):
-        if end - start >= _PIECE_CHARACTERS and text[end - 1].isspace() and not text[end].isspace():
-            pieces.append(text[start:end])
-            start = end
-    return [*pieces, text[start:]] if text[start:] else pieces
+    while start < len(text):
+        found = _PIECE_END.search(text, start + least - 1)
+        end = len(text) if found is None else found.end()
+        # the pattern ends before the sign that follows the white space
+        yield text[start:end]
+        start = end

@@ -16,9 +16,9 @@ from blender_core.fuse.policy import FuseWhen
 from blender_core.fuse.protocol import Fuser
 from blender_core.gather.breaker import CircuitBreaker
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
-from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
+from blender_core.runtime.semaphore import SharedSemaphore
 
 __all__ = ["DEFAULTS", "IN_POLICY", "BlendSettings", "SharedSettings", "check_settings", "gather_policy"]
 
@@ -65,7 +65,7 @@ class SharedSettings(TypedDict, total=False):
         max_retries: Further calls of a member after an error that may pass (default 2). A client's own retries come
             on top; set those to 0.
         max_concurrency: Member calls that run at the same time over all calls of this blend. ``None`` (default) is
-            no limit.
+            no limit. A member waits for a slot until none has come free within ``timeout``.
         policy: A whole ``GatherPolicy``. It replaces ``timeout``, ``quorum``, ``max_retries`` and
             ``max_concurrency``; giving both is an error.
         semaphore: A ``SharedSemaphore`` that several blends share; it replaces ``max_concurrency``.

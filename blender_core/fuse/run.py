@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +12,11 @@ from blender_core.errors import FusionError
 from blender_core.events import Thought, Token
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
-from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.members.classify import classify
 from blender_core.rank.flaws import find_flaws
-from blender_core.runtime.threads import call_in_thread, compute_in_thread, drain, iterate_in_thread, retrieve
+from blender_core.runtime.blocking import WatchedSteps
+from blender_core.runtime.semaphore import SharedSemaphore, Slot
+from blender_core.runtime.threads import CHECKS, call_in_thread, compute_in_thread, drain, iterate_in_thread, retrieve
 from blender_core.types.answer import Answer, ended_by_length
 from blender_core.types.returned import checked_cost, checked_cut, checked_reason, checked_text, checked_usage
 
@@ -54,6 +55,7 @@ async def run_fusion(
     in_threads: bool,
     semaphore: SharedSemaphore | None = None,
     may_be_cut: bool = False,
+    blocked: Callable[[float], None] = lambda _seconds: None,
 ) -> FusedText:
     """Fuse the candidates and check the text.
 
@@ -66,6 +68,7 @@ async def run_fusion(
         in_threads: Whether the caller is synchronous. Then the fuser's synchronous methods are preferred.
         semaphore: Limits how many members and fusers run at once.
         may_be_cut: Whether to accept a text that a token limit cut off, because the best candidate was cut off too.
+        blocked: Told the seconds in which the fuser blocked the event loop, if it did.
 
     Returns:
         The fused text. The pieces sent add up to it.
@@ -77,7 +80,8 @@ async def run_fusion(
     streamed = _Streamed(check, emit)
     pieces = None if emit is None else _pieces(fuser, request, in_threads)
     work = _whole(fuser, request, check, in_threads) if pieces is None else streamed.collect(pieces)
-    task = asyncio.create_task(_in_slot(work, semaphore))
+    fusing = _Fusing(work, semaphore)
+    task = asyncio.create_task(fusing.run())
     # nobody else reads the task's error if this call is cancelled while the task ends
     task.add_done_callback(retrieve)
     try:
@@ -85,8 +89,13 @@ async def run_fusion(
     finally:
         late = not task.done()
         streamed.closed = late
-        # a fuser that ignores its cancellation is abandoned
-        await drain([task] if late else [])
+        # a fuser that ignores its cancellation is abandoned, and keeps no slot
+        try:
+            await drain([task] if late else [])
+        finally:
+            fusing.free_slot()
+    if fusing.work.blocked_s:
+        blocked(fusing.work.blocked_s)
     if late:
         waited = "in time" if limit_s is None else f"within {limit_s:.3g} s"
         raise RejectedFusionError(f"{fuser.name} was not done {waited}", streamed.sent, fault=True)
@@ -103,37 +112,59 @@ async def run_fusion(
     return fused
 
 
-async def _in_slot(work: Coroutine[Any, Any, FusedText], semaphore: SharedSemaphore | None) -> FusedText:
-    try:
-        async with semaphore or nullcontext():
-            return await work
-    except (asyncio.CancelledError, KeyboardInterrupt, Exception):
-        raise
-    except BaseException as error:
-        # in a task these would end the event loop
-        raise FusionError(f"{type(error).__name__} was raised: {error}") from error
-    finally:
-        # it never started if no slot came free
-        work.close()
+class _Fusing:
+    """Holds a slot while the fuser works."""
+
+    def __init__(self, work: Coroutine[Any, Any, FusedText], semaphore: SharedSemaphore | None) -> None:
+        self._coroutine = work
+        self._semaphore = semaphore
+        self._slot: Slot | None = None
+        self.work = WatchedSteps(work)
+
+    async def run(self) -> FusedText:
+        try:
+            if self._semaphore is not None:
+                self._slot = await self._semaphore.acquire()
+            return await self.work
+        except (asyncio.CancelledError, KeyboardInterrupt, Exception):
+            raise
+        except BaseException as error:
+            # in a task these would end the event loop
+            raise FusionError(f"{type(error).__name__} was raised: {error}") from error
+        finally:
+            self.free_slot()
+            # it never started if no slot came free
+            self._coroutine.close()
+
+    def free_slot(self) -> None:
+        if self._slot is not None:
+            self._slot.free()
 
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """Says why a fused text cannot be used, or ``None``."""
+    """Says why a fused text cannot be used, or ``None``. It runs in a thread: texts may be huge, a guard slow."""
 
     guard: FusionGuard
     request: FusionInput
     may_be_cut: bool
 
-    def beginning(self, text: str) -> str | None:
-        return self.guard.check(text, self.request.candidates, complete=False)
+    async def beginning(self, text: str) -> str | None:
+        return await self._in_thread(lambda: self.guard.check(text, self.request.candidates, complete=False))
 
-    def whole(self, fused: FusedText) -> str | None:
+    async def whole(self, fused: FusedText) -> str | None:
         if ended_by_length(fused.finish_reason) and not self.may_be_cut:
             return f"it was cut off (finish reason {fused.finish_reason!r}); let the fuser write more tokens"
-        return self.guard.check(fused.text, self.request.candidates) or self.language(fused.text)
+        return await self._in_thread(lambda: self._of_text(fused.text))
 
-    def language(self, text: str) -> str | None:
+    async def _in_thread(self, check: Callable[[], str | None]) -> str | None:
+        # a guard of the user's own may hang, so it must not hold a turn
+        return await compute_in_thread(check, turns=CHECKS if type(self.guard) is FusionGuard else None)
+
+    def _of_text(self, text: str) -> str | None:
+        return self.guard.check(text, self.request.candidates) or self._flaw(text)
+
+    def _flaw(self, text: str) -> str | None:
         if self.request.conversation is None:
             return None
         flaw, best = find_flaws(self.request.conversation, [Answer(text), Answer(self.request.candidates[0])])
@@ -144,12 +175,13 @@ async def _whole(fuser: Fuser, request: FusionInput, check: _Check, in_threads: 
     afuse = getattr(fuser, "afuse", None)
     if afuse is not None and not in_threads:
         fused = await afuse(request)
+    elif _computes(fuser):
+        fused = await compute_in_thread(lambda: fuser.fuse(request))
     else:
-        in_thread = compute_in_thread if _computes(fuser) else call_in_thread
-        fused = await in_thread(lambda: fuser.fuse(request))
+        fused = await call_in_thread(fuser.fuse, request)
     fused = _checked(fused, request)
     fused = replace(fused, text=fused.text.strip())
-    problem = check.whole(fused)
+    problem = await check.whole(fused)
     if problem is not None:
         raise RejectedFusionError(f"the guard rejected the fused text: {problem}", fused=fused)
     return fused
@@ -193,7 +225,10 @@ class _Streamed:
     def __init__(self, check: _Check, emit: Callable[[Thought | Token], None] | None) -> None:
         self._check = check
         self._emit = emit
-        self._text = ""
+        # pieces, joined for a check only: adding each to the text would copy it each time
+        self._pieces: list[str] = []
+        self._length = 0
+        self._held: list[str] = []
         self._checked = 0
         self.sent = 0
         self.closed = False
@@ -207,36 +242,47 @@ class _Streamed:
                 elif isinstance(piece, Thought):
                     self._send(Thought(checked_text("thought", piece.text) or ""))
                 elif piece:
-                    self._take(piece)
+                    await self._take(piece)
         if result is None:
             raise FusionError("the stream ended without its result")
-        self._text = self._text.rstrip() if len(self._text.rstrip()) >= self.sent else self._text
-        fused = replace(_checked(result, self._check.request), text=self._text)
-        self._reject_if(self._check.whole(fused), fused)
+        text = self._text()
+        text = text.rstrip() if len(text.rstrip()) >= self.sent else text
+        fused = replace(_checked(result, self._check.request), text=text)
+        self._reject_if(await self._check.whole(fused), fused)
+        self._held = [text[self.sent :]]
         self._release()
         return fused
 
-    def _take(self, piece: str) -> None:
+    async def _take(self, piece: str) -> None:
         # white space at the start of a model's text is not part of the answer
-        self._text += piece if self._text else piece.lstrip()
+        piece = piece if self._length else piece.lstrip()
+        self._pieces.append(piece)
+        self._held.append(piece)
+        self._length += len(piece)
         # the step grows with the text, so that all checks together stay linear
-        due = len(self._text) - self._checked >= max(_HOLD_CHARACTERS, self._checked // 2)
+        due = self._length - self._checked >= max(_HOLD_CHARACTERS, self._checked // 2)
         if due or (not self._checked and self._opens_well()):
-            self._reject_if(self._check.beginning(self._text))
-            self._checked = len(self._text)
+            self._reject_if(await self._check.beginning(self._text()))
+            self._checked = self._length
         if self._checked:
             self._release()
 
+    def _text(self) -> str:
+        self._pieces = ["".join(self._pieces)]
+        return self._pieces[0]
+
     def _opens_well(self) -> bool:
-        return len(self._text) >= _OPENING_CHARACTERS and not self._check.guard.suspects(self._text)
+        return self._length >= _OPENING_CHARACTERS and not self._check.guard.suspects(self._text())
 
     def _reject_if(self, problem: str | None, fused: FusedText | None = None) -> None:
         if problem is not None:
             raise RejectedFusionError(f"the guard rejected the fused text: {problem}", self.sent, fused)
 
     def _release(self) -> None:
-        if len(self._text) > self.sent and self._send(Token(self._text[self.sent :])):
-            self.sent = len(self._text)
+        text = "".join(self._held)
+        if text and self._send(Token(text)):
+            self.sent += len(text)
+            self._held = []
 
     def _send(self, event: Thought | Token) -> bool:
         if self._emit is None or self.closed:

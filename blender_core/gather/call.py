@@ -6,25 +6,28 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from blender_core.errors import EmptyAnswerError, MemberError, RefusedError, UnsupportedError
 from blender_core.events import BlendEvent, MemberRetrying, MemberStarted
 from blender_core.gather.policy import GatherPolicy
-from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.classify import Failure, classify, http_status
 from blender_core.members.member import Member
 from blender_core.members.retry import after_failure
 from blender_core.members.returned import checked_contents, checked_figures, cost_of
+from blender_core.runtime.blocking import WatchedSteps
 from blender_core.runtime.closed_loops import past_closed_loops
-from blender_core.runtime.threads import call_in_thread
+from blender_core.runtime.semaphore import SharedSemaphore, Slot
+from blender_core.runtime.threads import await_in_thread, call_in_thread
 from blender_core.types.answer import Answer, ended_by_error
 from blender_core.types.outcome import MemberOutcome, Status
 from blender_core.types.prompt import Prompt
 
 __all__ = ["CallRuntime", "MemberCall", "ask"]
+
+# a member that ignores its cancellation gives its slot back so much after its time
+_LATE_SLOT_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +51,26 @@ class CallRuntime:
 
 
 async def ask(member: Member, prompt: Prompt, *, in_threads: bool) -> Answer:
-    """Call a member, in a thread or on the event loop.
+    """Call a member, on the event loop or in a thread.
 
     Args:
         member: The member.
         prompt: The prompt.
-        in_threads: Prefer the synchronous method in a thread.
+        in_threads: Call it in a thread; one that has only ``agenerate`` gets an event loop there.
 
     Returns:
         Its answer.
     """
-    if member.has_native_sync and (in_threads or not member.has_native_async):
+
+    async def generate() -> Answer:
+        # no time passes and nothing was sent, so a further try is no retry
+        return await past_closed_loops(lambda: member.agenerate(prompt))
+
+    if not in_threads and member.has_native_async:
+        return await generate()
+    if member.has_native_sync:
         return await call_in_thread(member.generate, prompt)
-    # no time passes and nothing was sent, so this is no retry
-    return await past_closed_loops(lambda: member.agenerate(prompt))
+    return await await_in_thread(generate)
 
 
 async def _why_not(member: Member, prompt: Prompt) -> str | None:
@@ -86,7 +95,12 @@ class MemberCall:
         attempts: Calls made so far.
         stage_ends_at: Latest end of gathering, in seconds of the clock; ``None`` is no limit.
         semaphore: Limits how many members run at once; ``None`` is no limit.
+        check: Says why an outcome with an answer cannot be used; blocking, so it runs in a thread.
         started_at: Time of its first call, in seconds of the clock.
+        answered: Its outcome while the answer is checked; ``None`` before.
+        problem: Why the answer cannot be used; ``None`` if it can.
+        blocked_s: Longest time in which it blocked the event loop, in seconds.
+        over: Whether nobody waits for it any more; then it makes no further attempt.
     """
 
     member: Member
@@ -98,9 +112,15 @@ class MemberCall:
     runtime: CallRuntime
     stage_ends_at: float | None = None
     semaphore: SharedSemaphore | None = None
+    check: Callable[[MemberOutcome], str | None] | None = None
     attempts: int = 0
     started_at: float | None = None
+    answered: MemberOutcome | None = None
+    problem: str | None = None
+    blocked_s: float = 0.0
+    over: bool = False
     _last_failure: tuple[Failure, BaseException] | None = None
+    _slot: Slot | None = None
 
     async def run(self) -> MemberOutcome:
         """Ask until an answer or a final failure; each attempt waits for a free slot.
@@ -109,12 +129,34 @@ class MemberCall:
             The outcome. Only a cancellation from outside is raised.
         """
         while True:
-            async with self.semaphore or nullcontext():
+            if not await self._has_slot():
+                return self._not_asked(f"no slot came free within {self.policy.timeout:.3g} s")
+            try:
                 outcome, wait = await self._turn()
+            finally:
+                self.free_slot()
             if outcome is not None:
-                return outcome
+                return await self._checked(outcome)
             # others may use the slot meanwhile
             await self.runtime.sleep(wait)
+
+    def free_slot(self) -> None:
+        """Give its slot to the next; also from outside, if it does not end."""
+        if self._slot is not None:
+            self._slot.free()
+
+    async def _has_slot(self) -> bool:
+        if self.semaphore is None:
+            return True
+        timeout = self.policy.timeout
+        self._slot = await self.semaphore.acquire(None if timeout is None else timeout + _LATE_SLOT_S)
+        return self._slot is not None
+
+    async def _checked(self, outcome: MemberOutcome) -> MemberOutcome:
+        if outcome.ok and self.check is not None:
+            self.answered = outcome
+            self.problem = await call_in_thread(self.check, outcome)
+        return outcome
 
     def ended(self, status: Status, reason: str, error: BaseException | None = None) -> MemberOutcome:
         """Make the outcome of a call that ends without an answer."""
@@ -134,7 +176,7 @@ class MemberCall:
         """Try once; return an outcome, or the seconds until the next attempt."""
         exhausted = self.spending.exhausted()
         if exhausted is not None:
-            return self._too_dear(exhausted), 0.0
+            return self._not_asked(exhausted), 0.0
         if self.started_at is None:
             self.started_at = self.runtime.clock()
             self.runtime.emit(MemberStarted(self.name, self.index))
@@ -152,11 +194,11 @@ class MemberCall:
         except BaseException as error:
             return self._failed(error)
 
-    def _too_dear(self, exhausted: str) -> MemberOutcome:
+    def _not_asked(self, reason: str) -> MemberOutcome:
         if self._last_failure is None:
-            return self.ended(Status.CANCELLED, f"not started: {exhausted}")
+            return self.ended(Status.CANCELLED, f"not started: {reason}")
         failure, error = self._last_failure
-        return self.ended(failure.status, f"{failure.reason} (no retry: {exhausted})", error)
+        return self.ended(failure.status, f"{failure.reason} (no retry: {reason})", error)
 
     async def _attempt(self) -> MemberOutcome:
         reason = await _why_not(self.member, self.prompt)
@@ -165,10 +207,14 @@ class MemberCall:
         # other members may have spent the budget meanwhile
         exhausted = self.spending.exhausted()
         if exhausted is not None:
-            return self._too_dear(exhausted)
+            return self._not_asked(exhausted)
         reserved = self.spending.reserve(self.member, self.prompt.text)
         prompt = replace(self.prompt, member=self.name)
-        returned = await ask(self.member, prompt, in_threads=self.runtime.in_threads)
+        asked = WatchedSteps(ask(self.member, prompt, in_threads=self.runtime.in_threads))
+        try:
+            returned = await asked
+        finally:
+            self.blocked_s = max(self.blocked_s, asked.blocked_s)
         answer = checked_figures(self.member, returned)
         self.spending.settle(self.member, reserved, answer)
         error: MemberError | None = None
@@ -202,10 +248,12 @@ class MemberCall:
         failure, wait = retry.failure, retry.wait_s
         if wait is None:
             return self.ended(failure.status, failure.reason, error), 0.0
+        if self.over:
+            return self.ended(failure.status, failure.reason, error), 0.0
         self._last_failure = failure, error
         exhausted = self.spending.exhausted()
         if exhausted is not None:
-            return self._too_dear(exhausted), 0.0
+            return self._not_asked(exhausted), 0.0
         self.runtime.emit(MemberRetrying(self.name, self.index, self.attempts, wait, failure.reason))
         return None, wait
 

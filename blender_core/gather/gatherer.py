@@ -7,7 +7,7 @@ caller can end it early. An answer that arrives during a cancellation is kept.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from blender_core.errors import MemberTimeoutError, UnsupportedError
@@ -16,9 +16,9 @@ from blender_core.gather.breaker import CircuitBreaker
 from blender_core.gather.call import CallRuntime, MemberCall
 from blender_core.gather.lineup import Lineup
 from blender_core.gather.policy import GatherPolicy
-from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
+from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import drain
 from blender_core.types.outcome import MemberOutcome, Status
 from blender_core.types.prompt import Prompt
@@ -39,7 +39,9 @@ async def gather(
     runtime: CallRuntime,
     soft_limit_s: float | None = None,
     hard_limit_s: float | None = None,
-    counts: Callable[[MemberOutcome], bool] = lambda outcome: outcome.ok,
+    check: Callable[[MemberOutcome], str | None] | None = None,
+    problems: dict[int, str] | None = None,
+    blocked: dict[str, float] | None = None,
     reserves: int = 0,
     breaker: CircuitBreaker | None = None,
 ) -> tuple[MemberOutcome, ...]:
@@ -54,8 +56,11 @@ async def gather(
         runtime: Clock, sleep, randomness, events.
         soft_limit_s: Seconds after which gathering ends if the quorum is met; ``None`` is no limit.
         hard_limit_s: Seconds after which gathering ends in any case; ``None`` is no limit.
-        counts: Whether an outcome counts as an answer, for the quorum and for the stragglers' grace; called
-            once for each outcome, as it comes.
+        check: Says why an outcome with an answer cannot be used, or ``None``. It is called in a thread as each answer
+            comes, within the member's time. One that cannot be used counts neither for the quorum nor for the
+            stragglers' grace.
+        problems: Gets these reasons, by the member's index.
+        blocked: Gets the seconds in which a member blocked the event loop, by its name.
         reserves: How many of the members are reserves.
         breaker: Says which members are down; ``None`` asks all.
 
@@ -63,11 +68,16 @@ async def gather(
         One outcome per member, in the ensemble's order; none of a reserve that took no place.
     """
     calls = [
-        MemberCall(member, name, index, prompt, policy, spending, runtime, semaphore=semaphore)
+        MemberCall(member, name, index, prompt, policy, spending, runtime, semaphore=semaphore, check=check)
         for index, (name, member) in enumerate(members)
     ]
-    run = _Gathering(calls, policy, runtime, soft_limit_s, hard_limit_s, counts, Lineup(calls, reserves, breaker))
-    return await run.outcomes()
+    run = _Gathering(calls, policy, runtime, soft_limit_s, hard_limit_s, Lineup(calls, reserves, breaker))
+    outcomes = await run.outcomes()
+    if problems is not None:
+        problems |= {call.index: call.problem for call in calls if call.problem is not None}
+    if blocked is not None:
+        blocked |= {call.name: call.blocked_s for call in calls if call.blocked_s}
+    return outcomes
 
 
 def quorum_of(quorum: int, members: int, outcomes: Iterable[MemberOutcome]) -> int:
@@ -95,7 +105,6 @@ class _Gathering:
         runtime: CallRuntime,
         soft_limit_s: float | None,
         hard_limit_s: float | None,
-        counts: Callable[[MemberOutcome], bool],
         lineup: Lineup,
     ) -> None:
         self._policy = policy
@@ -107,7 +116,6 @@ class _Gathering:
         self._calls = calls
         for call in calls:
             call.stage_ends_at = None if hard_limit_s is None else self._began + hard_limit_s
-        self._counts = counts
         self._lineup = lineup
         self._answers = 0
         self._outcomes: dict[int, MemberOutcome] = {}
@@ -132,7 +140,7 @@ class _Gathering:
                     pending -= overdue.keys()
         finally:
             # tasks are still alive here only if the caller was cancelled
-            await drain([task for task in tasks if not task.done()])
+            await self._give_up([task for task in tasks if not task.done()], tasks)
         return tuple(self._outcomes[call.index] for call in self._calls if call.index in self._outcomes)
 
     def _start(
@@ -172,6 +180,9 @@ class _Gathering:
             outcome = call.ended(Status.ERROR, f"{type(failure).__name__} while its failure was handled", failure)
         elif task.done() and not task.cancelled():
             outcome = task.result()
+        elif call.answered is not None:
+            outcome = call.answered
+            call.problem = f"accept was not done: {reason}"
         else:
             error = MemberTimeoutError(reason) if status is Status.TIMEOUT else None
             outcome = call.ended(status, reason, error)
@@ -179,7 +190,7 @@ class _Gathering:
         self._outcomes[call.index] = outcome
         event = MemberAnswered if outcome.ok else MemberFailed
         self._runtime.emit(event(outcome))
-        usable = self._counts(outcome)
+        usable = outcome.ok and call.problem is None
         self._answers += usable
         if not usable:
             self._lineup.fill_place_of(call)
@@ -235,6 +246,20 @@ class _Gathering:
         overdue: dict[asyncio.Task[MemberOutcome], tuple[Status, str]],
         tasks: dict[asyncio.Task[MemberOutcome], MemberCall],
     ) -> None:
-        await drain(list(overdue))
+        await self._give_up(overdue, tasks)
         for task, (status, reason) in overdue.items():
             self._record(tasks[task], task, status, reason)
+
+    async def _give_up(
+        self,
+        running: Collection[asyncio.Task[MemberOutcome]],
+        tasks: Mapping[asyncio.Task[MemberOutcome], MemberCall],
+    ) -> None:
+        """Cancel members; one that goes on nevertheless keeps no slot and tries nothing more."""
+        for task in running:
+            tasks[task].over = True
+        try:
+            await drain(running)
+        finally:
+            for task in running:
+                tasks[task].free_slot()

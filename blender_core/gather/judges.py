@@ -12,11 +12,11 @@ from blender_core.errors import MemberError, MemberTimeoutError, RankerError
 from blender_core.events import Judging
 from blender_core.gather.call import CallRuntime, MemberCall
 from blender_core.gather.policy import GatherPolicy
-from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
 from blender_core.rank.asking import Asking, Request, Tally, run_requests
-from blender_core.runtime.threads import drain
+from blender_core.runtime.semaphore import SharedSemaphore
+from blender_core.runtime.threads import drain, end_turn
 from blender_core.types.answer import Answer
 from blender_core.types.outcome import Status
 
@@ -94,6 +94,7 @@ class BlendAsking(Asking):
             here = asyncio.get_running_loop() is self._loop
         except RuntimeError:
             here = False
+        end_turn()
         if here:
             # waiting here would stop the loop that has to answer
             return super().ask(ranker, requests, concurrency=concurrency, all_needed=all_needed)
@@ -159,7 +160,11 @@ class BlendAsking(Asking):
             await asyncio.wait([task], timeout=limit_s)
         finally:
             late = not task.done()
-            await drain([task] if late else [])
+            call.over = late
+            try:
+                await drain([task] if late else [])
+            finally:
+                call.free_slot()
             if late and call.attempts:
                 self.tally.count(None, None)
         if late or task.cancelled():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from blender_core.errors import CheckpointError, RankerError
 from blender_core.models.onnx import open_session
 from blender_core.models.segments import cut_middle
-from blender_core.models.tokenizers import read_tokenizer, token_ids
+from blender_core.models.tokenizers import read_tokenizer, word_ids
 from blender_core.runtime.threads import stop_if_given_up
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class SentenceEncoder:
         vectors = np.zeros((len(texts), 384))
         for row, text in enumerate(texts):
             stop_if_given_up()
-            ids, _ = cut_middle(token_ids(self._tokenizer, text), _MAX_TOKENS - 2, _CUT_MARKER, _HEAD_SHARE)
+            ids, _ = cut_middle(word_ids(self._tokenizer, text), _MAX_TOKENS - 2, _CUT_MARKER, _HEAD_SHARE)
             vector = self._session.run(None, {"input_ids": np.array([[_CLS, *ids, _SEP]], dtype=np.int64)})[0][0]
             if not np.isfinite(vector).all():
                 raise RankerError(f"the sentence encoder gave numbers that are not finite for {text[:80]!r}")

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blender_core.errors import CheckpointError
-from blender_core.text.unicode import without_surrogates
+from blender_core.runtime.threads import stop_if_given_up
+from blender_core.text.unicode import in_parts, without_surrogates
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["SealedTokenizer", "read_tokenizer", "token_ids"]
+__all__ = ["SealedTokenizer", "read_tokenizer", "token_ids", "word_ids"]
 
 # encoded in a few milliseconds
 _SHORT_CHARACTERS = 10_000
@@ -35,6 +36,25 @@ def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
     # same ids; ``encode`` would hold the GIL throughout and block every event loop
     return list(tokenizer.encode_batch([text], add_special_tokens=False)[0].ids)
+
+
+def word_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Encode a text as ``token_ids`` does, for tokenizers of which no token crosses white space, as BERT's.
+
+    A huge text is encoded in parts: each holds little memory, and work that nobody waits for ends soon.
+
+    Args:
+        tokenizer: The tokenizer.
+        text: Any text.
+
+    Returns:
+        The ids.
+    """
+    ids: list[int] = []
+    for part in in_parts(text):
+        stop_if_given_up()
+        ids += token_ids(tokenizer, part)
+    return ids
 
 
 def read_tokenizer(definition: str, source: str) -> Tokenizer:

@@ -215,6 +215,7 @@ class _BoundRanker:
         self._call = call
         self._ranker = ranker
         self.name = ranker.name
+        self.computes_locally = getattr(ranker.inner, "computes_locally", True)
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
         grounded = self._ranker.rank(prompt, self._call.candidates(candidates))

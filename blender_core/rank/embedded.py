@@ -22,7 +22,7 @@ from blender_core.errors import CheckpointError, ConfigurationError, RankerError
 from blender_core.models.onnx import open_session
 from blender_core.models.segments import SegmentedText, SegmentLayout
 from blender_core.models.sentence_encoder import SentenceEncoder
-from blender_core.models.tokenizers import read_tokenizer, token_ids
+from blender_core.models.tokenizers import read_tokenizer, word_ids
 from blender_core.rank.answer_features import FeatureNetwork, TextMeasures, answer_features
 from blender_core.runtime.numbers import check_number
 from blender_core.runtime.threads import stop_if_given_up
@@ -271,7 +271,7 @@ class EmbeddedRanker:
 
     def _encode(self, text: str) -> list[int]:
         stop_if_given_up()
-        return token_ids(self._tokenizer, text)
+        return word_ids(self._tokenizer, text)
 
     def _forward(self, row: SegmentedText) -> float:
         import numpy as np

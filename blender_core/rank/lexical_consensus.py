@@ -18,6 +18,8 @@ from blender_core.types.ranking import Ranking
 
 __all__ = ["Agreement", "LexicalConsensusRanker", "measure_agreement"]
 
+# more of a text tells nothing new, and the fallback must be quick on a huge one
+_READ = 50_000
 # single characters of scripts that put no spaces between words
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
 
@@ -39,6 +41,8 @@ class Agreement:
 def measure_agreement(distinct: DistinctCandidates) -> Agreement:
     """Measure agreement; an answer counts once for each member that gave it.
 
+    The words of the first 50,000 characters of each are compared.
+
     Args:
         distinct: The candidates of one prompt.
 
@@ -57,7 +61,7 @@ def measure_agreement(distinct: DistinctCandidates) -> Agreement:
     vocabulary: dict[str, int] = {}
     bags: list[Mapping[int, int]] = [
         # one by one: ``findall`` would hold the GIL
-        Counter(vocabulary.setdefault(word.group(), len(vocabulary)) for word in _WORD.finditer(text.lower()))
+        Counter(vocabulary.setdefault(word.group(), len(vocabulary)) for word in _WORD.finditer(text[:_READ].lower()))
         for text in distinct.texts
     ]
     counts = np.zeros((len(bags), len(vocabulary)), dtype=np.float32)

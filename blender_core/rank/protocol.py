@@ -19,6 +19,9 @@ class Ranker(Protocol):
     it in a thread, within the deadline. Any object with a ``name`` and this method is a ranker. One with the attribute
     ``reads_conversations = True`` gets the `Prompt` with its turns in place of a text.
 
+    As many rankings compute at once as the process has cores, at least 2 and at most 8; the others wait. A ranker that
+    only waits for a server should have the attribute ``computes_locally = False``: it needs no such turn.
+
     Examples:
         >>> class Shortest:
         ...     name = "shortest"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from blender_core.errors import CheckpointError, ConfigurationError, DownloadError, MissingExtraError, RankerError
 from blender_core.rank.protocol import Ranker, prompt_for
-from blender_core.runtime.threads import compute_in_thread
+from blender_core.runtime.threads import CHECKS, RANKINGS, compute_in_thread
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
 from blender_core.types.returned import checked_ranking
@@ -75,7 +75,10 @@ async def run_ranking(
         problem = "not ready before the deadline" if scope.expired() else f"{type(error).__name__}: {error}"
     try:
         async with asyncio.timeout(None if limit_s is None else reserve):
-            ranking = await _rank(lambda: fallback, prompt, texts)
+            # never in the queue of the rankings: it is quick, and the others may be late too
+            ranking = await compute_in_thread(
+                lambda: _checked(fallback.rank(prompt_for(fallback, prompt), texts), texts), turns=CHECKS
+            )
         return RankingRun(ranking, f"ranker: {problem}; ranked by agreement in words")
     except Exception as error:
         # equal scores keep the order of the members
@@ -103,12 +106,10 @@ def never_works(error: BaseException) -> bool:
 
 
 async def _rank(load: Callable[[], Ranker], prompt: str | Prompt, texts: Sequence[str]) -> Ranking:
-    def rank() -> Ranking:
-        ranker = load()
-        return ranker.rank(prompt_for(ranker, prompt), texts)
-
-    ranking = await compute_in_thread(rank)
-    return _blanks_last(_with_evidence(usable_ranking(ranking, texts)), texts)
+    # loading is no turn of its own: all wait for the same weights
+    ranker = await compute_in_thread(load)
+    turns = RANKINGS if getattr(ranker, "computes_locally", True) else None
+    return await compute_in_thread(lambda: _checked(ranker.rank(prompt_for(ranker, prompt), texts), texts), turns=turns)
 
 
 def usable_ranking(ranking: object, texts: Sequence[str]) -> Ranking:
@@ -128,6 +129,10 @@ def usable_ranking(ranking: object, texts: Sequence[str]) -> Ranking:
     if any(text.strip() for text in texts) and not any(map(math.isfinite, checked.scores)):
         raise RankerError(f"no finite score among {list(checked.scores)}")
     return checked
+
+
+def _checked(ranking: object, texts: Sequence[str]) -> Ranking:
+    return _blanks_last(_with_evidence(usable_ranking(ranking, texts)), texts)
 
 
 def _with_evidence(ranking: Ranking) -> Ranking:

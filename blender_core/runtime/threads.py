@@ -2,6 +2,10 @@
 
 Each call gets a new daemon thread. A pool would run dry if members hang, and would keep the interpreter from exiting.
 The exit waits only for threads that compute in native code (``ComputingThread``).
+
+Work that computes waits for its turn before it gets a thread: many threads that compute at once starve every event
+loop of the process, and each holds memory. A turn ends with the wait for its result, so work that hangs keeps no other
+from its turn.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextvars
+import os
 import queue
 import threading
 import time
@@ -18,12 +23,17 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iter
 from typing import Any, TypeVar
 
 from blender_core.errors import BlendError
+from blender_core.runtime.semaphore import SharedSemaphore, Slot
 
 __all__ = [
+    "CHECKS",
+    "RANKINGS",
     "ComputingThread",
+    "await_in_thread",
     "call_in_thread",
     "compute_in_thread",
     "drain",
+    "end_turn",
     "iterate_in_thread",
     "retrieve",
     "run_sync",
@@ -79,11 +89,27 @@ def _wait_for_computing_threads() -> None:
         thread.join(max(0.0, until - time.monotonic()))
 
 
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+RANKINGS = SharedSemaphore(max(2, min(8, _cores())))
+"""Rankings that compute at the same time in this process; ``benchmarks/concurrency.py`` says what a limit is worth."""
+
+CHECKS = SharedSemaphore(2)
+"""Short work in pure Python, such as the check of a text. Python runs one thread at a time, so more gain nothing."""
+
+_turn: contextvars.ContextVar[Slot | None] = contextvars.ContextVar("blended_llm_turn", default=None)
+
 T = TypeVar("T")
 _END = object()
 # tasks that ignore their cancellation are abandoned after this many seconds
 _DRAIN_S = 0.05
 _abandoned: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+# as long as no turn ends, the work that holds them may never end
+_STUCK_S = 10.0
 # longest wait for a thread whose loop was told to stop, in seconds
 _JOIN_S = 1.0
 
@@ -106,24 +132,78 @@ async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: An
     return await future
 
 
-async def compute_in_thread(function: Callable[[], T], /) -> T:
-    """Run native code, such as a ranker's, in a thread; see ``call_in_thread``.
+async def await_in_thread(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine in an event loop of its own, in a thread, so that it cannot block this one.
+
+    Args:
+        make_coroutine: Makes the coroutine; called in the thread.
+
+    Returns:
+        As from ``call_in_thread``. Cancelling the wait cancels the coroutine.
+    """
+    handle = _Handle()
+
+    async def supervised() -> T:
+        handle.attach()
+        task = asyncio.ensure_future(make_coroutine())
+        try:
+            await asyncio.wait([task])
+        finally:
+            # one that ignores its cancellation must not keep the thread
+            await drain([] if task.done() else [task])
+        return task.result()
+
+    future, work = _prepare(lambda: _run(supervised))
+    threading.Thread(target=work, daemon=True, name="blended-llm-call").start()
+    try:
+        return await future
+    finally:
+        handle.cancel()
+
+
+async def compute_in_thread(function: Callable[[], T], /, *, turns: SharedSemaphore | None = None) -> T:
+    """Run work that computes, such as a ranker's, in a thread; see ``call_in_thread``.
 
     Abandoned work ends at its next ``stop_if_given_up``. The interpreter waits for it a few seconds at exit.
 
     Args:
         function: Any blocking callable.
+        turns: How much of such work runs at once, as ``RANKINGS``; ``None`` is no limit. It has no thread before its
+            turn comes. If no turn ends for 10 s, some are stuck: it then begins without one.
 
     Returns:
         As from ``call_in_thread``.
     """
-    future, work = _prepare(function)
-    thread = ComputingThread(work)
-    thread.start()
+    slot = None if turns is None else await turns.acquire(patience_s=_STUCK_S)
     try:
-        return await future
+        future, work = _prepare(_in_turn(function, slot))
+        thread = ComputingThread(work)
+        thread.start()
+        try:
+            return await future
+        finally:
+            thread.given_up.set()
     finally:
-        thread.given_up.set()
+        if slot is not None:
+            slot.free()
+
+
+def _in_turn(function: Callable[[], T], slot: Slot | None) -> Callable[[], T]:
+    def run() -> T:
+        _turn.set(slot)
+        return function()
+
+    return run
+
+
+def end_turn() -> None:
+    """Give back the turn that this thread computes in, because it now waits for others.
+
+    So work that waits for an LLM keeps nobody from computing, and a blend inside a ranker gets turns for itself.
+    """
+    slot = _turn.get()
+    if slot is not None:
+        slot.free()
 
 
 def _prepare(function: Callable[[], T]) -> tuple[asyncio.Future[T], Callable[[], None]]:
@@ -219,6 +299,7 @@ def run_sync(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
         >>> run_sync(answer)
         42
     """
+    end_turn()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -260,6 +341,7 @@ def stream_sync(make_iterator: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
     Yields:
         Its items as they come. Leaving early cancels the rest.
     """
+    end_turn()
     items: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
     context = contextvars.copy_context()
     handle = _Handle()

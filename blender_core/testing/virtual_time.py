@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 __all__ = ["VirtualTimeLoop", "run_in_virtual_time"]
 
 T = TypeVar("T")
+# real seconds: between looks at the threads, and until a thread counts as hanging
+_STEP_S, _PATIENCE_S = 0.001, 1.0
+# real seconds that each thread was waited for, over all loops
+_WAITED: weakref.WeakKeyDictionary[threading.Thread, float] = weakref.WeakKeyDictionary()
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """Jumps to the next timer instead of waiting for it, so hours pass in milliseconds.
 
-    It fits coroutines that wait for timers and for each other only. It does not wait for work in threads.
+    Time stands still while threads of the engine work for a call, up to a real second for each thread; then they count
+    as hanging. Threads of others are not waited for.
     """
 
     def __init__(self) -> None:
@@ -42,10 +49,21 @@ class _JumpingSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> Any:
         ready = super().select(0 if timeout is not None else None)
+        while not ready and timeout and (working := self._working()):
+            ready = super().select(_STEP_S)
+            for thread in working:
+                _WAITED[thread] = _WAITED.get(thread, 0.0) + _STEP_S
         if not ready and timeout:
             # slightly more than asked, so that rounding cannot keep the timer from firing
             self._loop.advance(timeout + 1e-9)
         return ready
+
+    def _working(self) -> list[threading.Thread]:
+        return [
+            thread
+            for thread in threading.enumerate()
+            if thread.name.startswith("blended-llm") and _WAITED.get(thread, 0.0) < _PATIENCE_S
+        ]
 
 
 def run_in_virtual_time(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:

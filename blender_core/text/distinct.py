@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from blender_core.errors import ConfigurationError
-from blender_core.text.unicode import normalize
+from blender_core.runtime.threads import stop_if_given_up
+from blender_core.text.unicode import in_parts, normalize
 
 __all__ = ["DistinctCandidates", "distinct_candidates"]
 
@@ -89,4 +90,8 @@ def distinct_candidates(
 
 
 def _fold(text: str) -> str:
-    return " ".join(normalize("NFC", text).split())
+    words: list[str] = []
+    for part in in_parts(text):
+        stop_if_given_up()
+        words.append(" ".join(normalize("NFC", part).split()))
+    return " ".join(filter(None, words))

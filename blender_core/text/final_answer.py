@@ -17,6 +17,8 @@ _LONGEST = 80
 _SHORT_WORDS = 3
 _SHORT_CHARACTERS = 40
 _SENTENCE_WORDS = 25
+# a huge text must not take long: of the final answer the end is read, and a short one holds little but white space
+_READ, _LONGEST_SHORT = 50_000, 500_000
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[.:)]?")
 # "14 + 34 = 48", "75 divided by 5 is 15.", "the total is $12": the number that a short text ends with
 # possessive: backtracking cannot help, and takes quadratic time
@@ -55,7 +57,8 @@ def final_answer(text: str) -> str | None:
     r"""Find the final answer that a text states, in a normal form that can be compared.
 
     Only plain statements count: ``The answer is ...``, ``Answer: ...``, ``\boxed{...}``, ``#### 12``. Most answers to
-    open questions have none. A number keeps the word after it (see ``merge_units``).
+    open questions have none. The last 50,000 characters are read. A number keeps the word after it (see
+    ``merge_units``).
 
     Args:
         text: A candidate answer.
@@ -73,7 +76,7 @@ def final_answer(text: str) -> str | None:
         >>> final_answer("Autumn is a fine season.") is None
         True
     """
-    plain = _plain(text)
+    plain = _plain(text[-_READ:])
     stated = [match.end() for match in _STATED.finditer(plain)]
     boxed = list(_BOXED.finditer(plain))
     if boxed and (not stated or boxed[-1].end() > stated[-1]):
@@ -100,6 +103,8 @@ def short_answer(text: str) -> str | None:
         >>> short_answer("The capital of France is Paris.") is None
         True
     """
+    if len(text) > _LONGEST_SHORT:
+        return None
     line = _plain(text).strip(" \n\t`\"'*")
     if not line or "\n" in line:
         return None

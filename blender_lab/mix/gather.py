@@ -14,10 +14,10 @@ from blender_core.events import BlendEvent, MemberAnswered, MemberFailed
 from blender_core.gather.call import CallRuntime
 from blender_core.gather.gatherer import gather
 from blender_core.gather.policy import GatherPolicy
-from blender_core.gather.semaphore import SharedSemaphore
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
 from blender_core.runtime.numbers import check_number
+from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import run_sync
 from blender_core.text.unicode import without_surrogates
 from blender_core.types.outcome import MemberOutcome

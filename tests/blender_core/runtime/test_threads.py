@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from blender_core.gather.semaphore import SharedSemaphore
+from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import call_in_thread, iterate_in_thread, run_sync, stream_sync
 
 variable = contextvars.ContextVar("variable", default="unset")
