@@ -81,8 +81,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="replay this one")
     options = parser.parse_args()
     prepare()
-    broken = replay(options.seed) if options.seed is not None else run_many(
-        options.first, options.schedules, options.workers
+    broken = (
+        replay(options.seed)
+        if options.seed is not None
+        else run_many(options.first, options.schedules, options.workers)
     )
     sys.exit(1 if broken else 0)
 

@@ -96,7 +96,9 @@ def run_schedule(schedule: Schedule) -> Report:
     """
     report = Report(schedule.seed, schedule.kinds)
     hook = sys.unraisablehook
-    sys.unraisablehook = lambda args: report.broken.append(f"{args.err_msg or 'error in'} {args.object!r}: {args.exc_value!r}")
+    sys.unraisablehook = lambda args: report.broken.append(
+        f"{args.err_msg or 'error in'} {args.object!r}: {args.exc_value!r}"
+    )
     try:
         tags = _run(schedule, report)
         gc.collect()
@@ -236,10 +238,10 @@ class _Run:
             call.cancel()
             return
         settings = self.schedule.settings
+        error = call.exception()
         if settings["max_tokens"] is not None or settings["grace"] is not None:
             # these may end members that have not answered yet
             return
-        error = call.exception()
         if error is not None:
             self._break(f"the next call fails, although all members would answer at once: {error!r}")
             return
