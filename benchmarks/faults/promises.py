@@ -39,7 +39,6 @@ from blender_core.events import (
     Ranked,
     Token,
 )
-
 from blender_core.types.result import BlendResult
 
 __all__ = ["Report", "run_schedule"]
