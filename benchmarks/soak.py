@@ -1,8 +1,8 @@
 """Many concurrent blends for a long time, over real HTTP servers that fail in every way they can.
 
 64 callers (a quarter each in ``blend``, ``ablend``, ``stream`` and ``astream``) ask blends of one good server and four
-bad ones: they trickle, cut, drop, stall, answer 429, 5xx or garbage, or close their port every ten seconds. The fuser is
-one of them, so streams break, too. Every ten seconds a line shows the memory, threads, sockets and files of this
+bad ones: they trickle, cut, drop, stall, answer 429, 5xx or garbage, or close their port every ten seconds. The fuser
+is one of them, so streams break, too. Every ten seconds a line shows the memory, threads, sockets and files of this
 process; the servers run in another one. At the end it says whether they stayed flat, and how many answers were lost:
 the good server answers each call in time, so each call has an answer.
 
@@ -282,7 +282,6 @@ def run(options: argparse.Namespace) -> int:
             for _, member in blender.members:
                 with suppress(AttributeError):
                     member.close()
-        del blenders
         # idle connections of clients, and threads that wait for a stalled server, end with their time limits
         time.sleep(options.quiet)
         gc.collect()

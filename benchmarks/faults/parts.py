@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 import random
@@ -181,69 +182,72 @@ _FUSED: dict[str, Callable[[str], Any]] = {
 FUSER_FAULTS = (*_ERRORS, *(name for name in _FUSED if name != "answer"))
 
 
-def make_fuser(world: World, form: str, acts: Sequence[Act], log: Callable[[str, str], None]) -> Any:
+def _raise_planned(act: Act) -> None:
+    if act.what in _ERRORS:
+        raise _ERRORS[act.what]()
+
+
+def _played(act: Act, more: str = "") -> Any:
+    _raise_planned(act)
+    return _FUSED[act.what](f"{act.text} {more}" if more else act.text)
+
+
+def _pieces(act: Act) -> list[str]:
+    fused = _FUSED.get(act.what, _FUSED["answer"])(act.text)
+    text = fused.text if isinstance(fused, FusedText) and isinstance(fused.text, str) else ""
+    return [text[start : start + 9] for start in range(0, len(text), 9)]
+
+
+def make_fuser(world: World, form: str, acts: Sequence[Act]) -> Any:
     """Make a fuser that follows its acts.
 
     Args:
         world: The schedule's world.
         form: Which of ``FUSER_FORMS`` it has besides ``fuse``.
         acts: What it does, one a call; the last repeats.
-        log: Told of each call, with the prompt's text.
 
     Returns:
         The fuser.
     """
-    calls = iter(range(10**9))
+    calls = itertools.count()
 
-    def following(request: FusionInput) -> tuple[Act, Any]:
-        log("fused", request.prompt)
-        act = Act() if world.calm else acts[min(next(calls), len(acts) - 1)]
-        return act, None
-
-    def played(act: Act, request: FusionInput) -> Any:
-        error = _ERRORS.get(act.what)
-        if error is not None:
-            raise error()
-        return _FUSED[act.what](f"{act.text} {request.candidates[0][:40]}")
-
-    def pieces(fused: Any) -> list[Any]:
-        text = fused.text if isinstance(fused, FusedText) and isinstance(fused.text, str) else ""
-        return [*(text[start : start + 9] for start in range(0, len(text), 9))]
+    def following() -> Act:
+        return Act() if world.calm else acts[min(next(calls), len(acts) - 1)]
 
     class Planned:
         name = "planned"
 
         def fuse(self, request: FusionInput) -> Any:
-            act, _ = following(request)
+            act = following()
             world.block(act.seconds)
-            return played(act, request)
+            return _played(act, request.candidates[0][:40])
 
     class Asynchronous(Planned):
         async def afuse(self, request: FusionInput) -> Any:
-            act, _ = following(request)
+            act = following()
             await world.wait(act.seconds, swallows=act.swallows, in_slot=True)
-            return played(act, request)
+            return _played(act, request.candidates[0][:40])
 
     class Streaming(Planned):
         def stream(self, request: FusionInput) -> Iterator[Any]:
-            act, _ = following(request)
-            for place, piece in enumerate(pieces(_FUSED.get(act.what, _FUSED["answer"])(act.text))):
+            act = following()
+            for place, piece in enumerate(_pieces(act)):
                 world.block(None if act.seconds is None else act.seconds / 8)
                 yield piece
-                if place == 3 and act.what in _ERRORS:
-                    raise _ERRORS[act.what]()
-            yield played(act, request) if act.what in _ERRORS else _FUSED[act.what](act.text)
+                if place == 3:
+                    _raise_planned(act)
+            yield _played(act)
 
     class AsyncStreaming(Asynchronous):
         async def astream(self, request: FusionInput) -> AsyncIterator[Any]:
-            act, _ = following(request)
+            act = following()
             share = None if act.seconds is None else act.seconds / 8
-            for place, piece in enumerate(pieces(_FUSED.get(act.what, _FUSED["answer"])(act.text))):
+            for place, piece in enumerate(_pieces(act)):
                 await world.wait(share, swallows=act.swallows, in_slot=True)
                 yield piece
-                if place == 3 and act.what in _ERRORS:
-                    raise _ERRORS[act.what]()
-            yield played(act, request) if act.what in _ERRORS else _FUSED[act.what](act.text)
+                if place == 3:
+                    _raise_planned(act)
+            yield _played(act)
 
     return {"fuse": Planned, "afuse": Asynchronous, "stream": Streaming, "astream": AsyncStreaming}[form]()
 

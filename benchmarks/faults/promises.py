@@ -171,7 +171,7 @@ class _Run:
         form = self.schedule.fuser
         if form in (None, "llm"):
             return form
-        return make_fuser(self.world, str(form), self.schedule.fuser_acts, lambda *_: None)
+        return make_fuser(self.world, str(form), self.schedule.fuser_acts)
 
     def _prior(self) -> Any:
         prior = self.schedule.prior

@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-_WORDS = "The capital of France is Paris , which lies on the Seine and holds parliament and president .".split()
+_WORDS = ["The", "capital", "of", "France", "is", "Paris", "which", "lies", "on", "the", "Seine", "and", "holds", "it."]
 _RNG = random.Random(0)
 
 Writer = asyncio.StreamWriter

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import selectors
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
-
-from blender_core.testing import VirtualTimeLoop
 
 __all__ = ["OverError", "World", "threads_left"]
 
@@ -82,7 +82,7 @@ class World:
         try:
             while self.now < until:
                 try:
-                    await asyncio.sleep(min(until - self.now, 3600.0))
+                    await self._sleep(min(until - self.now, 3600.0))
                 except asyncio.CancelledError:
                     if self.over or not swallows:
                         raise
@@ -94,6 +94,22 @@ class World:
         finally:
             self._leave(counted)
             self.deaf.discard(task)
+
+    async def _sleep(self, seconds: float) -> None:
+        here = asyncio.get_running_loop()
+        if here is self.loop:
+            await asyncio.sleep(seconds)
+            return
+        # a loop of its own in a thread, whose time is real
+        done = here.create_future()
+
+        def wake() -> None:
+            with suppress(RuntimeError):
+                here.call_soon_threadsafe(lambda: done.done() or done.set_result(None))
+            _wait_for_rest(self.loop.thread)
+
+        self.loop.call_soon_threadsafe(self.loop.call_later, seconds, wake)
+        await done
 
     def block(self, seconds: float | None) -> None:
         """Wait in a thread; on the loop's own thread the virtual time passes for all.
@@ -161,24 +177,41 @@ class _Task(asyncio.Task[Any]):
         return self._number
 
 
-class _Loop(VirtualTimeLoop):
+class _Selector(selectors.DefaultSelector):
+    """Jumps to the next timer instead of waiting for it, once every thread waits."""
+
+    loop: _Loop
+
+    def select(self, timeout: float | None = None) -> Any:
+        _wait_for_rest(self.loop.thread)
+        ready = super().select(0 if timeout is not None else None)
+        if not ready and timeout:
+            # slightly more than asked, so that rounding cannot keep the timer from firing
+            self.loop.advance(timeout + 1e-9)
+        return ready
+
+
+class _Loop(asyncio.SelectorEventLoop):
     """Waits for threads before time jumps, counts its turns, and calls back at one of them."""
 
     def __init__(self) -> None:
-        super().__init__()
+        selector = _Selector()
+        super().__init__(selector)
+        selector.loop = self
+        self._now = 0.0
         self.thread = threading.get_ident()
         self.turns = 0
         numbers = itertools.count()
         self.set_task_factory(lambda loop, work, **kwargs: _Task(next(numbers), work, loop=loop, **kwargs))
         self._at: dict[int, list[Callable[[], object]]] = {}
-        selector: Any = self._selector  # type: ignore[attr-defined]
-        jump = selector.select
 
-        def select(timeout: float | None = None) -> Any:
-            _wait_for_rest(self.thread)
-            return jump(timeout)
+    def time(self) -> float:
+        """Return the virtual seconds."""
+        return self._now
 
-        selector.select = select
+    def advance(self, seconds: float) -> None:
+        """Let virtual seconds pass for all."""
+        self._now += seconds
 
     def at_turn(self, turns: int, callback: Callable[[], object]) -> None:
         """Call back after a number of further turns."""
@@ -237,7 +270,18 @@ def _rests(frame: FrameType) -> bool:
             waiter = frame.f_locals.get("waiter")
             return waiter is not None and waiter.locked()
         return code.co_name == "_wait_for_tstate_lock"
-    return _waits_for_work(frame) or code.co_filename.endswith("selectors.py")
+    return _waits_for_work(frame) or _is_idle_loop(frame)
+
+
+def _is_idle_loop(frame: FrameType | None) -> bool:
+    """Whether a thread is an event loop that has nothing to do yet."""
+    if frame is None or not frame.f_code.co_filename.endswith("selectors.py"):
+        return False
+    while frame is not None:
+        if frame.f_code.co_name == "_run_once":
+            return not frame.f_locals["self"]._ready
+        frame = frame.f_back
+    return False
 
 
 def _waits_for_work(frame: FrameType | None) -> bool:
