@@ -6,6 +6,7 @@ is one of them, so streams break, too. Every ten seconds a line shows the memory
 process; the servers run in another one. At the end it says whether they stayed flat, and how many answers were lost:
 the good server answers each call in time, so each call has an answer.
 
+    pip install psutil
     python benchmarks/soak.py --minutes 15
     python benchmarks/soak.py --minutes 15 --llama gemma-3-270m     # and a llama.cpp server, killed in mid-stream
 

@@ -10,18 +10,22 @@ import copy
 import json
 import math
 import tempfile
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from blender_core import Answer, Blender, MemberPrior, Prompt, Ranking, ToolCall, Usage
+from blender_core import Answer, Blender, GatherPolicy, MemberPrior, Prompt, Ranking, RetryPolicy, ToolCall, Usage
 from blender_core.cli.prompt_rows import read_rows
 from blender_core.errors import BlendError, CheckpointError
+from blender_core.events import Finished
 from blender_core.fuse import FusedText
 from blender_core.rank.answer_features import FeatureNetwork
 from blender_core.rank.embedded import EmbeddedSettings
@@ -267,6 +271,93 @@ def _fused(data: list[Any]) -> None:
 
     members = [FakeMember("a", "one two"), FakeMember("b", "two three")]
     _reported(Blender(members, ranker=FakeRanker(temperature=1000), fuser=Odd(), fuse_when="always"))
+
+
+# -- what servers send -----------------------------------------------------------------------------------
+
+
+class _RawServer:
+    """Answers every request on loopback with the same bytes, and closes the connection."""
+
+    def __init__(self) -> None:
+        self.kind, self.body = "application/json", b""
+        raw = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(200)
+                self.send_header("Content-Type", raw.kind)
+                self.end_headers()
+                with suppress(OSError):
+                    self.wfile.write(raw.body)
+
+            def log_message(self, format: str, *arguments: Any) -> None:
+                """Write nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+
+@cache
+def _served() -> tuple[_RawServer, Any]:
+    from blender_core.members.openai_member import OpenAIMember
+
+    server = _RawServer()
+    return server, OpenAIMember("m", base_url=server.url, api_key="none")
+
+
+def _replied(body: bytes) -> None:
+    server, member = _served()
+    server.kind, server.body = "application/json", body
+    policy = GatherPolicy(retry=RetryPolicy(retries=0))
+    _reported(Blender([member, FakeMember("even", "fine")], ranker="consensus", fuser=None, policy=policy))
+
+
+def _streamed(body: bytes) -> None:
+    server, member = _served()
+    server.kind, server.body = "text/event-stream", body
+    members = [FakeMember("a", "one two"), FakeMember("b", "two three")]
+    blender = Blender(members, ranker=FakeRanker(temperature=1000), fuser=member, fuse_when="always")
+    *_, last = blender.stream("q")
+    assert isinstance(last, Finished)
+    json.dumps(last.result.to_dict(), allow_nan=False)
+
+
+def _chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+    return {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+
+
+_function = {"name": "add", "arguments": '{"a": 1}'}
+_chunks = [
+    _chunk({"role": "assistant", "content": "Both "}),
+    _chunk({"reasoning_content": "hm"}),
+    _chunk({"content": [{"type": "text", "text": "say it"}]}),
+    _chunk({"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": _function}]}),
+    _chunk({}, "stop"),
+    {**_chunk({}), "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}},
+]
+_message = {
+    "role": "assistant",
+    "content": "hello",
+    "refusal": None,
+    "reasoning_content": "hm",
+    "tool_calls": [{"id": "c1", "type": "function", "function": _function}],
+}
+_completion = {
+    "id": "x",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [{"index": 0, "message": _message, "finish_reason": "stop", "logprobs": {"content": []}}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 1}},
+}
+
+
+def _as_events(data: bytes) -> bytes:
+    return b"".join(b"data: " + line + b"\n\n" for line in data.split(b"\n")) + b"data: [DONE]\n\n"
 
 
 # -- files -----------------------------------------------------------------------------------------------
@@ -519,6 +610,8 @@ READERS: dict[str, Reader] = {
     "fused texts": Reader(
         damaged(["both", "odd", [1, 2], 0.5, {"0": 3}, "stop"]).filter(lambda data: isinstance(data, list)), _fused, ()
     ),
+    "replies of servers": Reader(damaged_bytes([_completion]), _replied, ()),
+    "SSE streams": Reader(damaged_bytes(_chunks).map(_as_events), _streamed, ()),
     "member priors": Reader(damaged(_prior_document()), lambda data: _use_prior(MemberPrior.from_dict(data))),
     "prior files": Reader(
         damaged_bytes([_prior_document()]), _file("prior.json", lambda path: _use_prior(MemberPrior.load(path)))
