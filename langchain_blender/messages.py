@@ -22,7 +22,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call as langchain_call
 from langchain_core.prompt_values import ChatPromptValue
 
-from blender_core.errors import ConfigurationError, MemberError
+from blender_core.errors import MemberError
 from blender_core.text.thinking import split_thinking
 from blender_core.types.answer import Answer, ToolCall, Usage, token_logprobs
 from blender_core.types.media import Media, MediaKind
@@ -101,23 +101,13 @@ def _parts(message: BaseMessage) -> tuple[str | Media, ...]:
     if isinstance(message.content, str):
         return (message.content,) if message.content else ()
     parts: list[str | Media] = []
-    for block in _blocks(message):
+    for block in message.content_blocks:
         if block["type"] in ("text", "text-plain"):
             parts.append(str(block.get("text") or ""))
         elif block["type"] in _KINDS:
             media = _media(block)
             parts.extend([] if media is None else [media])
     return tuple(parts)
-
-
-def _blocks(message: BaseMessage) -> Sequence[Any]:
-    try:
-        return message.content_blocks
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"the content of a {message.type} message cannot be read ({type(error).__name__}: {error}); "
-            'give text, or blocks with a "type"'
-        ) from error
 
 
 def _media(block: Mapping[str, Any]) -> Media | None:
@@ -190,7 +180,7 @@ def to_prompt(messages: Sequence[BaseMessage], options: Mapping[str, Any]) -> Pr
         The prompt. Its text has marks such as ``[image]`` for other content.
 
     Raises:
-        ConfigurationError: There are no messages, or the content of one cannot be read.
+        ConfigurationError: There are no messages.
 
     Examples:
         >>> to_prompt([SystemMessage("Be brief."), HumanMessage("Hi")], {}).text

@@ -521,7 +521,8 @@ def _langchain_prompt(content: Any) -> None:
 
     try:
         messages = [HumanMessage(content), AIMessage(content)]
-    except (TypeError, ValueError):
+        [message.content_blocks for message in messages]
+    except (AttributeError, KeyError, TypeError, ValueError):
         # LangChain itself refuses it
         return
     prompt = to_prompt(messages, {})
