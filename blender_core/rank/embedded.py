@@ -61,14 +61,20 @@ class EmbeddedSettings:
             CheckpointError: A field is missing or of the wrong type; export the ranker again.
         """
         try:
-            return cls(
+            settings = cls(
                 layout=SegmentLayout(**data["layout"]),
                 max_tokens=int(data["max_tokens"]),
                 network=_network(data),
                 temperature=float(data["temperature"]),
                 model_sha256=str(data["model_sha256"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+            # nan, too
+            if settings.max_tokens < 1 or not settings.temperature > 0:
+                raise ValueError(
+                    f"max_tokens is {settings.max_tokens} and temperature {settings.temperature}, not above 0"
+                )
+            return settings
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"ranker.json cannot be used ({type(error).__name__}: {error}); export the ranker again"
             ) from error

@@ -215,9 +215,10 @@ def test_damaged_weights(copied):
 
 def test_damaged_settings_and_tokenizer(copied):
     good = json.loads((copied / "ranker.json").read_text())
-    (copied / "ranker.json").write_text(json.dumps({**good, "max_tokens": "many"}))
-    with pytest.raises(CheckpointError, match=r"ranker\.json"):
-        EmbeddedRanker.load(copied)
+    for name, value in (("max_tokens", "many"), ("max_tokens", 0.35), ("temperature", 0), ("temperature", math.nan)):
+        (copied / "ranker.json").write_text(json.dumps({**good, name: value}))
+        with pytest.raises(CheckpointError, match=r"ranker\.json"):
+            EmbeddedRanker.load(copied)
     (copied / "ranker.json").write_text(json.dumps(good))
     (copied / "tokenizer.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
