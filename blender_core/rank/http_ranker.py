@@ -22,6 +22,7 @@ from blender_core.members.retry import RetryPolicy, after_failure
 from blender_core.models.conversations import user_and_assistant_turns
 from blender_core.rank.asking import asking_now
 from blender_core.runtime.extras import require, require_installed
+from blender_core.runtime.outside import read_json
 from blender_core.runtime.threads import run_sync, stop_if_given_up
 from blender_core.text.control_markers import neutralise
 from blender_core.text.distinct import distinct_candidates
@@ -315,8 +316,8 @@ class HTTPRanker:
     async def _post(self, client: httpx.AsyncClient, body: bytes) -> Any:
         response = await client.post(self._url, content=body)
         try:
-            reply = json.loads(response.content)
-        except (ValueError, RecursionError):
+            reply = read_json(response.content)
+        except ValueError:
             reply = None
         stated = reply.get("error") if isinstance(reply, Mapping) else None
         if response.status_code == 200 and not stated:
