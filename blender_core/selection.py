@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from blender_core.redaction import redacted
 from blender_core.types.answer import Answer, ToolCall
 from blender_core.types.outcome import MemberOutcome
 from blender_core.types.votes import vote_on_tool_calls
@@ -108,7 +109,7 @@ def check_answer(accept: Accept | None, outcome: MemberOutcome) -> str | None:
     try:
         return accept(outcome.answer)
     except Exception as error:
-        return f"accept raised {type(error).__name__}: {error}"
+        return redacted(f"accept raised {type(error).__name__}: {error}")
 
 
 def set_aside(answered: Sequence[MemberOutcome], problems: Mapping[int, str]) -> Selection:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blender_core.errors import BlendError, ConfigurationError
+from blender_core.redaction import redacted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -144,7 +145,8 @@ def reported() -> Iterator[None]:
         if os.environ.get(DEBUG_VARIABLE):
             raise
         typer.echo(
-            f"blended-llm: unexpected {type(error).__name__}: {error}; set {DEBUG_VARIABLE}=1 for the traceback",
+            f"blended-llm: unexpected {type(error).__name__}: {redacted(str(error))}; "
+            f"set {DEBUG_VARIABLE}=1 for the traceback",
             err=True,
         )
         raise typer.Exit(ExitCode.FAILED) from error
