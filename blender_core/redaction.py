@@ -25,7 +25,7 @@ _VALUE = r"(?!\[hidden|none\b|null\b|true\b|false\b)[^\s\"',;&}\])]{3,}[^\s\"',;
 # quantifiers are bounded, so that a long text takes linear time
 _PATTERNS = (
     # user and password in a URL
-    (re.compile(r"(://)(?!\[hidden)[^\s/@:]{0,200}:[^\s/@]{1,500}(?=@)"), r"\1" + HIDDEN),
+    (re.compile(r"(://[^\s/@:]{0,200}:)(?!\[hidden)[^\s/@]{1,500}(?=@)"), r"\1" + HIDDEN),
     # a query parameter such as ?key= or &access_token=
     (
         re.compile(
