@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.events import Thought
+from blender_core.local.control_tokens import served_tokens
 from blender_core.members.member import Member
 from blender_core.runtime.extras import require
 from blender_core.text.thinking import ThinkingFilter, split_thinking
@@ -244,6 +245,11 @@ class OpenAIMember(Member):
     def why_not(self, prompt: Prompt) -> str | None:
         """Refuse sound and files, which are not sent to the server."""
         return unreadable(prompt, "image")
+
+    @property
+    def control_tokens(self) -> frozenset[str]:
+        """Control tokens of a model that ``local_ensemble`` serves; of another server they are unknown."""
+        return served_tokens(self._client_options["base_url"])
 
     def close(self) -> None:
         """Close the connections of blocking calls; those of an event loop close with the loop."""
