@@ -18,6 +18,7 @@ import functools
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
+from appeals import without_appeals
 from judge_modes import chosen
 from report import HERE, right
 from rich.console import Console
@@ -27,7 +28,6 @@ from blender_core.errors import RankerError
 from blender_core.local import MODELS, local_ensemble
 from blender_core.rank import LLMJudge
 from blender_core.rank.registry import resolve_ranker
-from blender_core.text.appeals import without_appeals
 from blender_core.view import Column, Table
 from blender_lab.data.mixinstruct import MixRecord, joined_prompt, read_mix
 
@@ -137,7 +137,7 @@ def main() -> None:
         for candidate in record.candidates
         if without_appeals(candidate.text) != candidate.text
     ]
-    console = Console(width=120)
+    console = Console(width=140)
     with contextlib.ExitStack() as stack:
         live: Member | None = None
         if set(asked.rankers) & set(JUDGES):
