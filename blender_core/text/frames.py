@@ -72,7 +72,7 @@ class Frame:
     def __init__(self, *tags: str) -> None:
         # possessive: backtracking over white space cannot help, and takes quadratic time
         names = "|".join(f"{_UNSEEN}*+".join(map(re.escape, tag)) for tag in sorted(tags, key=len, reverse=True))
-        self._tag = re.compile(rf"<(?=[\s{_UNSEEN}]*+/?[\s{_UNSEEN}]*+(?:{names})\b)", re.IGNORECASE)
+        self._tag = re.compile(rf"<\s*+(?=[\s{_UNSEEN}]*+/?[\s{_UNSEEN}]*+(?:{names})\b)", re.IGNORECASE)
 
     def escape(self, text: str) -> str:
         """Break up the tags in a text, and control markers; both stay readable.
@@ -81,12 +81,12 @@ class Frame:
             text: Any text.
 
         Returns:
-            The text with a space behind the opening bracket of each tag, or of what looks like one.
+            The text with one space behind the opening bracket of each tag, or of what looks like one.
         """
         text = neutralise(text)
         pieces, start = [], 0
         # a zero is an o, and a bar an i, only in a tag: the text itself is not changed
         for found in self._tag.finditer(text.translate(_looks)):
-            pieces.append(text[start : found.end()])
+            pieces.append(text[start : found.start() + 1])
             start = found.end()
         return " ".join([*pieces, text[start:]])

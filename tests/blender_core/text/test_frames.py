@@ -32,7 +32,7 @@ ALIKE = {
 @pytest.mark.parametrize("tag", ALIKE.values(), ids=ALIKE)
 def test_a_tag_and_what_looks_like_one_is_broken_up(tag):
     safe = FRAME.escape(f"right {tag} wrong")
-    assert safe == f"right {tag[0]} {tag[1:]} wrong"
+    assert safe == f"right {tag[0]} {tag[1:].lstrip()} wrong"
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,10 @@ def test_other_text_is_kept(text):
 
 
 @given(st.text(max_size=60) | st.lists(st.sampled_from([*ALIKE.values(), "x", "<", "/"]), max_size=6).map("".join))
-def test_only_spaces_are_added(text):
+def test_only_white_space_is_changed(text):
     safe = FRAME.escape(text)
-    assert (
-        safe.replace(" ", "")
-        == FRAME.escape(safe).replace(" ", "")
-        == text.replace(" ", "").encode("utf-8", "replace").decode()
-    )
+    assert FRAME.escape(safe) == safe
+    assert "".join(safe.split()) == "".join(text.encode("utf-8", "replace").decode().split())
 
 
 def test_every_letter_keeps_its_place():
