@@ -33,7 +33,7 @@ class BlendFields(BaseModel):
     ``BLENDED_LLM_RANKER`` and so on.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True, hide_input_in_errors=True)
 
     # the framework passes these arguments, and the blend ignores them
     _ignored_names: ClassVar[frozenset[str]] = frozenset()

@@ -26,6 +26,7 @@ from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.registry import check_members, check_ranker, resolve_ranker
 from blender_core.rank.run import never_works
+from blender_core.redaction import remember_secrets
 from blender_core.runtime.keywords import nearest, takes_keywords
 from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import ComputingThread, compute_in_thread, retrieve, run_sync, stream_sync
@@ -110,6 +111,7 @@ class Blender:
 
     def _planned(self) -> BlendPlan:
         whole = self._settings
+        remember_secrets(*self._adapted, whole["ranker"], whole["fuser"])
         prior = whole["member_prior"]
         if prior is None and all(member.name.partition("#")[0] in MODELS for member in self._adapted):
             prior = MemberPrior.of_catalogue(_unique_names(self._adapted))

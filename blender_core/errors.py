@@ -17,13 +17,15 @@ BlendError
 └── FusionError                        a fuser gave no usable text
 ```
 
-A message states the cause, the values, and the remedy.
+A message states the cause, the values, and the remedy. It holds no key, header or password.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Protocol
+
+from blender_core.redaction import redacted
 
 __all__ = [
     "BlendError",
@@ -44,7 +46,19 @@ __all__ = [
 
 
 class BlendError(Exception):
-    """Base class of every error that the library raises itself."""
+    """Base class of every error that the library raises itself; its message holds no secret.
+
+    Args:
+        *args: The message. Keys and headers that it quotes are hidden.
+        **named: For the other base class of an error.
+
+    Examples:
+        >>> str(MemberError("401: Incorrect API key provided: sk-1234567890"))
+        '401: Incorrect API key provided: [hidden]'
+    """
+
+    def __init__(self, *args: object, **named: Any) -> None:
+        super().__init__(*(redacted(one) if isinstance(one, str) else one for one in args), **named)
 
 
 class ConfigurationError(BlendError, ValueError):

@@ -39,6 +39,7 @@ from blender_core.rank.flaws import SOUND, Flaw, find_flaws, move_behind
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.run import run_ranking
 from blender_core.rank.strength import Prior, preference, strongest_first
+from blender_core.redaction import redacted
 from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import CHECKS, call_in_thread, compute_in_thread, drain
 from blender_core.selection import Accept, Selection, check_answer, set_aside
@@ -596,8 +597,8 @@ class BlendCall:
             candidates=tuple(records),
             ranking=ranking,
             fused=tuple(outcome.member for outcome in sources),
-            decision=self._told(decision, fused),
-            degraded=tuple(self._degraded),
+            decision=redacted(self._told(decision, fused)),
+            degraded=tuple(map(redacted, self._degraded)),
             timings=timings,
             usage=sum((usage for usage in used if usage is not None), Usage()),
             usage_known=all(usage is not None and not usage.estimated for usage in used)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import json
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from langchain_core.utils.json import parse_json_markdown
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from blender_core.runtime.extras import require
+from blender_core.runtime.outside import read_json
 from blender_core.selection import Accept, arguments_problem, tool_check
 from blender_core.types.answer import ToolCall
 from langchain_blender.messages import broken_call
@@ -157,12 +157,12 @@ def acceptance(options: Mapping[str, Any], schema: Any) -> Accept:
 def _as_asked(options: Mapping[str, Any], schema: Any) -> Accept:
     tools = options.get("tools") or []
     asked = asked_schema(options)
-    text_schema, read = _response_schema(options.get("response_format")), json.loads
+    text_schema, read = _response_schema(options.get("response_format")), read_json
     if asked is not None and asked.method != "function_calling":
         is_class = isinstance(asked.schema, type) and issubclass(asked.schema, BaseModel)
         text_schema, schema = asked.schema if is_class else asked.json_schema, None
         # the parser of ``with_structured_output`` reads JSON in a Markdown block too
-        read = functools.partial(parse_json_markdown, parser=json.loads)
+        read = functools.partial(parse_json_markdown, parser=read_json)
     if not tools and text_schema is None:
         return lambda _answer: None
     parameters = _parameters(tools)

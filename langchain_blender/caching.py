@@ -19,6 +19,7 @@ from langchain_core.runnables import Runnable, RunnableSequence, RunnableWithFal
 from langchain_core.runnables.base import RunnableBindingBase
 
 from blender_core.fuse.llm_fuser import LLMFuser
+from blender_core.redaction import redacted, without_secrets
 from blender_core.types.outcome import Status
 from blender_core.types.result import BlendResult
 from langchain_blender.members import LangChainMember
@@ -39,8 +40,10 @@ def identity(part: Any) -> Any:
         For a model its identifying parameters and a hash of its serialized form, if it has these. For a string, a
         number or a dataclass its value. For any other object a token that is unique in this process.
     """
-    if part is None or isinstance(part, str | int | float):
+    if part is None or isinstance(part, int | float):
         return part
+    if isinstance(part, str):
+        return _shown(part)
     if isinstance(part, LangChainMember):
         return {"name": part.name, "runnable": identity(part.runnable), "input": identity(part.input)}
     if isinstance(part, LLMFuser):
@@ -50,8 +53,8 @@ def identity(part: Any) -> Any:
     if isinstance(part, RunnableBindingBase):
         return {
             "bound": identity(part.bound),
-            "kwargs": str(sorted(part.kwargs.items())),
-            "configurable": str(sorted(part.config.get("configurable", {}).items())),
+            "kwargs": _hash(sorted(part.kwargs.items())),
+            "configurable": _hash(sorted(part.config.get("configurable", {}).items())),
             **_class(part),
         }
     if isinstance(part, RunnableWithFallbacks | RunnableSequence):
@@ -60,21 +63,31 @@ def identity(part: Any) -> Any:
     if isinstance(part, list | tuple):
         return [identity(item) for item in part]
     if is_dataclass(part) and not isinstance(part, type) and not isinstance(part, Runnable):
-        return repr(part)
+        return _shown(repr(part))
     return {**_class(part), "object": _token(part)}
 
 
 def _model(model: BaseLanguageModel[Any]) -> dict[str, Any]:
     said: dict[str, Any] = {}
     if type(model)._identifying_params is not BaseLanguageModel._identifying_params:
-        said.update(model._identifying_params)
+        stated = dict(model._identifying_params)
+        said.update(without_secrets(stated))
+        if said != stated:
+            said["stated"] = _hash(sorted(stated.items()))
     if model.is_lc_serializable():
         # identifying parameters lack much, such as the server; LangChain's own keys use the serialized form too
-        settings = json.dumps(_without_addresses(dumpd(model)), sort_keys=True)
-        # hashed, because traces show the identity and headers may contain a token
-        said["serialized"] = hashlib.sha256(settings.encode()).hexdigest()
+        said["serialized"] = _hash(json.dumps(_without_addresses(dumpd(model)), sort_keys=True))
     # a model without either equals only itself
     return {**_class(model), **(said or {"object": _token(model)})}
+
+
+def _shown(text: str) -> str:
+    return text if redacted(text) == text else _hash(text)
+
+
+def _hash(settings: Any) -> str:
+    """Stand for settings: traces and caches show the identity, and headers may contain a token."""
+    return hashlib.sha256(str(settings).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _without_addresses(serialized: Any) -> Any:

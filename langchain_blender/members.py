@@ -13,6 +13,8 @@ from langchain_core.runnables.base import RunnableBindingBase
 
 from blender_core.errors import ConfigurationError, MemberError, UnsupportedError
 from blender_core.events import Thought
+from blender_core.local.control_tokens import served_tokens
+from blender_core.members.control_tokens import reachable_tokens
 from blender_core.members.member import Member
 from blender_core.runtime.threads import iterate_in_thread
 from blender_core.text.thinking import ThinkingFilter
@@ -171,6 +173,12 @@ class LangChainMember(RunnableMember):
         """The ``max_input_tokens`` of its model's profile; ``None`` if it has none."""
         limit = (getattr(model_of(self.runnable), "profile", None) or {}).get("max_input_tokens")
         return limit if isinstance(limit, int) else None
+
+    @property
+    def control_tokens(self) -> frozenset[str]:
+        """Control tokens of a model that runs in this process or that ``local_ensemble`` serves; else empty."""
+        model = model_of(self.runnable)
+        return reachable_tokens(model) | served_tokens(getattr(model, "openai_api_base", None))
 
     def _ready(self, prompt: Prompt) -> tuple[Runnable[Any, Any], Any]:
         """The runnable with the prompt's tools and options bound to its model, and its input."""

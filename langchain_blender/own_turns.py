@@ -13,6 +13,7 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from langchain_core.messages.tool import ToolCall as LangChainToolCall
 
+from blender_core.runtime.outside import read_json
 from blender_core.types.answer import Answer, ToolCall
 from blender_core.types.result import BlendResult
 from blender_core.types.votes import normalised_call
@@ -239,7 +240,7 @@ def _with_arguments(block: Mapping[str, Any], args: Mapping[str, Any]) -> dict[s
         if stated is None:
             continue
         try:
-            same = (json.loads(stated) if isinstance(stated, str) else stated) == args
+            same = (read_json(stated) if isinstance(stated, str) else stated) == args
         except ValueError:
             same = False
         if not same:

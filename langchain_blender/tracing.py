@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import hashlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, cast
 from uuid import UUID
 
@@ -26,6 +28,7 @@ from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 from langchain_core.tracers.context import _configure_hooks, tracing_v2_callback_var
 from langchain_core.utils.uuid import uuid7
 
+from blender_core.redaction import without_secrets
 from blender_core.types.result import BlendResult
 from langchain_blender.report import REPORT_EVENT
 from langchain_blender.traced_usage import count_once
@@ -284,7 +287,14 @@ class ChildRunChatModel(BaseChatModel):
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         kwargs.pop(RUN_KEYWORD, None)
-        return super()._get_invocation_params(stop=stop, **kwargs)
+        params: dict[str, Any] = without_secrets(super()._get_invocation_params(stop=stop, **kwargs))
+        return params
+
+    @cached_property
+    def _serialized(self) -> dict[str, Any]:
+        # handlers are told of it; ``dumps`` still writes headers, as for any model
+        shown: dict[str, Any] = without_secrets(super()._serialized)
+        return shown
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         run = kwargs.pop(RUN_KEYWORD, None)
@@ -293,4 +303,5 @@ class ChildRunChatModel(BaseChatModel):
         # members' answers depend on what is configurable, but not on a thread's id or LangGraph's own entries
         configurable = {} if run is None else run.config.get("configurable", {})
         chosen = sorted((k, v) for k, v in configurable.items() if not k.startswith("__") and k not in _NOT_CHOICES)
-        return f"{key}|{chosen}" if chosen else key
+        # hashed, because both may hold headers, and a cache may be a file
+        return f"blend-{hashlib.sha256(f'{key}|{chosen}'.encode('utf-8', 'surrogatepass')).hexdigest()}"

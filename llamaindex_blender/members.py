@@ -14,6 +14,8 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from blender_core.errors import ConfigurationError, MemberError, UnsupportedError
 from blender_core.events import Thought
+from blender_core.local.control_tokens import served_tokens
+from blender_core.members.control_tokens import reachable_tokens
 from blender_core.members.member import Member
 from blender_core.runtime.threads import call_in_thread, iterate_in_thread, stream_sync
 from blender_core.text.thinking import ThinkingFilter, split_thinking
@@ -87,6 +89,11 @@ class LlamaIndexMember(Member):
         self._asynchronous = AsynchronousWays(llm)
         self.blocks_event_loop = self._asynchronous.answers is None
         self.follows_instructions = follows_instructions
+
+    @property
+    def control_tokens(self) -> frozenset[str]:
+        """Control tokens of a model that runs in this process or that ``local_ensemble`` serves; else empty."""
+        return reachable_tokens(self.llm) | served_tokens(getattr(self.llm, "api_base", None))
 
     def generate(self, prompt: Prompt) -> Answer:
         """Ask the LLM, blocking; an LLM with asynchronous methods only runs on an event loop of its own.

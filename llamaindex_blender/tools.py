@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, create_
 from pydantic.json_schema import JsonSchemaValue
 
 from blender_core.errors import ConfigurationError, MemberError
+from blender_core.runtime.outside import read_json
 from blender_core.selection import arguments_problem, tool_check
 from blender_core.types.answer import Answer, ToolCall
 
@@ -166,7 +167,7 @@ def read_arguments(arguments: Any, name: str) -> dict[str, Any]:
     if isinstance(arguments, Mapping):
         return dict(arguments)
     try:
-        read = json.loads(arguments or "{}")
+        read = read_json(arguments or "{}")
     except (TypeError, ValueError) as error:
         raise MemberError(f"the arguments of tool call {name!r} are not JSON: {str(arguments)[:200]!r}") from error
     if not isinstance(read, dict):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blender_core.errors import BlendError, ConfigurationError
+from blender_core.redaction import redacted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -172,7 +173,9 @@ def reported() -> Iterator[None]:
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        tell_error(f"unexpected {type(error).__name__}: {error}; set {DEBUG_VARIABLE}=1 for the traceback")
+        tell_error(
+            f"unexpected {type(error).__name__}: {redacted(str(error))}; set {DEBUG_VARIABLE}=1 for the traceback"
+        )
         raise typer.Exit(ExitCode.FAILED) from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.runtime.outside import read_json
 
 __all__ = ["PromptRow", "read_rows"]
 
@@ -76,8 +76,8 @@ def _row(line: str, number: int, where: str, needs_candidates: bool) -> PromptRo
     if not needs_candidates and not line.lstrip().startswith("{"):
         return PromptRow(line.strip(), (), (), where, label)
     try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+        record = read_json(line)
+    except ValueError as error:
         raise ConfigurationError(f"{where} is not JSON: {error}; with candidate files give --prompt") from error
     prompt = _prompt(record)
     if prompt is None:

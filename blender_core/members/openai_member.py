@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.events import Thought
+from blender_core.local.control_tokens import served_tokens
 from blender_core.members.member import Member
 from blender_core.runtime.extras import require
 from blender_core.runtime.numbers import check_number
+from blender_core.runtime.outside import read_json
 from blender_core.text.thinking import ThinkingFilter, split_thinking
 from blender_core.types.answer import Answer, Price, ToolCall, Usage, token_logprobs
 from blender_core.types.media import Media
@@ -276,6 +278,11 @@ class OpenAIMember(Member):
         """Refuse sound and files, which are not sent to the server."""
         return unreadable(prompt, "image")
 
+    @property
+    def control_tokens(self) -> frozenset[str]:
+        """Control tokens of a model that ``local_ensemble`` serves; of another server they are unknown."""
+        return served_tokens(self._client_options["base_url"])
+
     def close(self) -> None:
         """Close the connections of blocking calls; those of an event loop close with the loop."""
         with self._lock:
@@ -504,8 +511,8 @@ def _as_json(arguments: Any) -> str:
 
 def _tool_call(name: str, arguments: str, call_id: str | None) -> ToolCall:
     try:
-        parsed = json.loads(arguments or "{}")
-    except json.JSONDecodeError as error:
+        parsed = read_json(arguments or "{}")
+    except ValueError as error:
         raise MemberError(f"the arguments of tool call {name!r} are not JSON: {arguments[:200]!r}") from error
     if not isinstance(parsed, dict):
         raise MemberError(f"the arguments of tool call {name!r} are not a JSON object: {arguments[:200]!r}")

@@ -7,7 +7,6 @@ checkpoint's own code is never run. A checkpoint with missing weights is rejecte
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,8 +16,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from blender_core.errors import BlendError, CheckpointError, DownloadError
 from blender_core.models.hub import cached_folder, may_pass
 from blender_core.models.placement import model_placement
+from blender_core.models.tokenizers import check_growth
 from blender_core.runtime.extras import require
 from blender_core.runtime.keywords import takes_keywords
+from blender_core.runtime.outside import is_panic, read_json
 
 if TYPE_CHECKING:
     from blender_core.models.conversations import ConversationTokenizer
@@ -28,6 +29,8 @@ __all__ = [
     "EncoderOptions",
     "LoadOptions",
     "check_placement",
+    "check_tokenizer",
+    "checked_config",
     "checkpoint_file",
     "has_chat_template",
     "hub_options",
@@ -93,6 +96,7 @@ _DEFAULTS: dict[str, Any] = {
     "max_tokens": None,
     "token_budget": 4096,
 }
+_MOST_LAYERS = 10_000
 # position ids of these models start after the pad id
 _OFFSET_POSITIONS = {"camembert", "longformer", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"}
 
@@ -202,7 +206,9 @@ Check the name and the connection, or pass a folder.
             yield
     except BlendError:
         raise
-    except Exception as error:  # transformers and the hub raise many types
+    except BaseException as error:  # transformers and the hub raise many types, tokenizers panic
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         message = f"{path} cannot be loaded {purpose}: {type(error).__name__}: {error}"
         if isinstance(error, OSError) and not Path(path).is_dir():
             raise DownloadError(
@@ -266,6 +272,44 @@ def optional_file(name_or_path: str, filename: str, load: LoadOptions) -> Path |
     return None if found is None else Path(str(found))
 
 
+def checked_config(name_or_path: str, load: LoadOptions) -> dict[str, Any]:
+    """Read a checkpoint's config; refuse one whose network would take for ever to build.
+
+    Args:
+        name_or_path: A folder or a hub repository.
+        load: Load options; revision and cache apply.
+
+    Returns:
+        The contents of ``config.json``; empty without one, as for a GGUF file.
+
+    Raises:
+        CheckpointError: It holds no object, or asks for too many layers.
+    """
+    found = optional_file(name_or_path, "config.json", load)
+    config = read_json(found.read_text(encoding="utf-8")) if found is not None else {}
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{found} holds no object, but a JSON {type(config).__name__}")
+    for name, value in config.items():
+        if "layer" in name and isinstance(value, int) and value > _MOST_LAYERS:
+            raise CheckpointError(f"{found} asks for {value:,} layers ({name}); at most {_MOST_LAYERS:,} are built")
+    return config
+
+
+def check_tokenizer(name_or_path: str, load: LoadOptions) -> None:
+    """Refuse a tokenizer that could abort the process, before a library reads it.
+
+    Args:
+        name_or_path: A folder or a hub repository.
+        load: Load options; revision and cache apply.
+
+    Raises:
+        CheckpointError: See `blender_core.models.tokenizers.check_growth`.
+    """
+    found = optional_file(name_or_path, "tokenizer.json", load)
+    if found is not None:
+        check_growth(read_json(found.read_text(encoding="utf-8")), str(found))
+
+
 def load_tokenizer(name_or_path: str, load: LoadOptions, **options: Any) -> Any:
     """Load a transformers tokenizer.
 
@@ -279,6 +323,7 @@ def load_tokenizer(name_or_path: str, load: LoadOptions, **options: Any) -> Any:
     """
     from transformers import AutoTokenizer
 
+    check_tokenizer(name_or_path, load)
     return AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False, **hub_options(load), **options)
 
 
@@ -321,8 +366,8 @@ def load_model(
     device = resolve_device(load.get("device", _DEFAULTS["device"]))
     wanted = load.get("dtype", _DEFAULTS["dtype"])
     with loading(name_or_path, purpose):
-        made_in = _made_in(name_or_path, load) if wanted == "auto" else None
-    dtype = resolve_dtype(wanted, device, made_in=made_in)
+        config = checked_config(name_or_path, load)
+    dtype = resolve_dtype(wanted, device, made_in=_made_in(config) if wanted == "auto" else None)
     placed = model_placement(device_map, quantization, device=load.get("device", _DEFAULTS["device"]), dtype=dtype)
     with loading(name_or_path, purpose):
         model, report = getattr(transformers, family).from_pretrained(
@@ -360,11 +405,8 @@ def _why_other_size(mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]
     return "its config.json belongs to another checkpoint"
 
 
-def _made_in(name_or_path: str, load: LoadOptions) -> str | None:
+def _made_in(config: Mapping[str, Any]) -> str | None:
     """Return the dtype that a checkpoint names."""
-    # a GGUF file has no config.json, and names none
-    found = optional_file(name_or_path, "config.json", load)
-    config = json.loads(found.read_text(encoding="utf-8")) if found is not None else {}
     named = config.get("dtype") or config.get("torch_dtype") or ""
     return str(named).removeprefix("torch.") or None
 
@@ -452,7 +494,7 @@ def has_chat_template(name_or_path: str | os.PathLike[str], load: LoadOptions) -
         if optional_file(path, "chat_template.jinja", load) is not None:
             return True
         config = optional_file(path, "tokenizer_config.json", load)
-        return config is not None and bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
+        return config is not None and bool(read_json(config.read_text(encoding="utf-8")).get("chat_template"))
 
 
 def _own_window(config: Any, sentence_config: Path | None) -> int:
@@ -461,5 +503,5 @@ def _own_window(config: Any, sentence_config: Path | None) -> int:
     if config.model_type in _OFFSET_POSITIONS:
         positions -= (config.pad_token_id or 0) + 1
     # sentence-transformers models are trained on shorter texts than they could read
-    found = {} if sentence_config is None else json.loads(sentence_config.read_text(encoding="utf-8"))
+    found = {} if sentence_config is None else read_json(sentence_config.read_text(encoding="utf-8"))
     return min(positions, int((found.get("max_seq_length") if isinstance(found, dict) else None) or positions))

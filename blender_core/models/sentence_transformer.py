@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Mapping
@@ -11,9 +10,17 @@ from typing import Any
 
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.models.hub import cached_folder
-from blender_core.models.loading import LoadOptions, hub_options, loading, optional_file
+from blender_core.models.loading import (
+    LoadOptions,
+    check_tokenizer,
+    checked_config,
+    hub_options,
+    loading,
+    optional_file,
+)
 from blender_core.models.placement import model_placement
 from blender_core.runtime.extras import require
+from blender_core.runtime.outside import read_json
 
 __all__ = ["load_sentence_transformer"]
 
@@ -80,7 +87,8 @@ def _check_kind(path: str, load: LoadOptions) -> tuple[dict[str, Any], list[dict
     """Return the config of a text encoder, and the modules that it names."""
     modules = _json(path, "modules.json", load) or []
     kind = (_json(path, "config_sentence_transformers.json", load) or {}).get("model_type", "SentenceTransformer")
-    config = _json(path, "config.json", load) or {}
+    config = checked_config(path, load)
+    check_tokenizer(path, load)
     made_for = ", ".join(config.get("architectures") or [])
     if kind != "SentenceTransformer" or (not modules and "ForSequenceClassification" in made_for):
         raise CheckpointError(
@@ -103,7 +111,7 @@ def _reads_both_ways(config: Mapping[str, Any]) -> bool:
 
 def _json(path: str, name: str, load: LoadOptions) -> Any:
     found = optional_file(path, name, load)
-    return None if found is None else json.loads(found.read_text(encoding="utf-8"))
+    return None if found is None else read_json(found.read_text(encoding="utf-8"))
 
 
 def _check_weights(model: Any, path: str, subfolder: str, load: LoadOptions) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 from weakref import WeakKeyDictionary
 
 from blender_core.errors import ConfigurationError, RankerError
+from blender_core.members.control_tokens import special_tokens
 from blender_core.models.batches import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET, token_batches
 from blender_core.models.loading import LoadOptions, takes_load_options
 from blender_core.models.sentence_encoder import SentenceEncoder
-from blender_core.text.control_markers import neutralise
+from blender_core.text.control_markers import ControlTokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -243,8 +243,7 @@ def _in_batches(encode: Encode, model: Any) -> Encode:
     def run(texts: list[str]) -> Any:
         import numpy as np
 
-        if control is not None:
-            texts = [neutralise(text, control) for text in texts]
+        texts = [control.neutralise(text) for text in texts] if control else texts
         # at most about one token for three bytes
         lengths = [len(text.encode()) // 3 + 2 for text in texts]
         batches = list(token_batches(lengths, budget))
@@ -258,13 +257,11 @@ def _in_batches(encode: Encode, model: Any) -> Encode:
     return run
 
 
-def _control_tokens(model: Any) -> re.Pattern[str] | None:
+def _control_tokens(model: Any) -> ControlTokens:
     """The tokens with which a text could add turns, if the model renders texts with a chat template."""
     if "message" not in getattr(model, "modalities", ()):
-        return None
-    added = getattr(model.tokenizer, "added_tokens_decoder", {}).values()
-    names = sorted({token.content for token in added if token.special and len(token.content) > 1})
-    return re.compile("|".join(map(re.escape, names))) if names else None
+        return ControlTokens([])
+    return ControlTokens(special_tokens(model.tokenizer))
 
 
 _LOCKS: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blender_core.errors import CheckpointError
+from blender_core.errors import CheckpointError, RankerError
+from blender_core.runtime.outside import is_panic, read_json
 from blender_core.runtime.threads import stop_if_given_up
 from blender_core.text.unicode import in_parts, without_surrogates
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["SealedTokenizer", "read_tokenizer", "token_ids", "word_ids"]
+__all__ = ["SealedTokenizer", "check_growth", "read_tokenizer", "token_ids", "word_ids"]
 
 # encoded in a few milliseconds
 _SHORT_CHARACTERS = 10_000
+# those of known tokenizers make a text at most twice as long
+_MOST_GROWTH = 100.0
+# a replacement, or letters that are written as escapes to hide one
+_MAY_REPLACE = re.compile(r'"Replace"|\\u00[4-7]')
 
 
 def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
@@ -30,12 +36,20 @@ def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
     Returns:
         The ids.
+
+    Raises:
+        RankerError: The tokenizer panicked, for example because its regular expression takes too many steps.
     """
     text = without_surrogates(text)
-    if len(text) <= _SHORT_CHARACTERS:
-        return list(tokenizer.encode(text, add_special_tokens=False).ids)
-    # same ids; ``encode`` would hold the GIL throughout and block every event loop
-    return list(tokenizer.encode_batch([text], add_special_tokens=False)[0].ids)
+    try:
+        if len(text) <= _SHORT_CHARACTERS:
+            return list(tokenizer.encode(text, add_special_tokens=False).ids)
+        # same ids; ``encode`` would hold the GIL throughout and block every event loop
+        return list(tokenizer.encode_batch([text], add_special_tokens=False)[0].ids)
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise RankerError(f"the tokenizer failed on a text of {len(text):,} characters: {error}") from error
 
 
 def word_ids(tokenizer: Tokenizer, text: str) -> list[int]:
@@ -72,13 +86,62 @@ def read_tokenizer(definition: str, source: str) -> Tokenizer:
     """
     from tokenizers import Tokenizer
 
+    if _MAY_REPLACE.search(definition):
+        check_growth(_parsed(definition, source), source)
     try:
         tokenizer = Tokenizer.from_str(definition)
-    except Exception as error:  # the Rust side raises bare exceptions
+    except BaseException as error:  # the Rust side raises bare exceptions, and panics
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         raise CheckpointError(f"{source} is not a tokenizer that `tokenizers` can read: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def check_growth(definition: Any, source: str) -> None:
+    """Refuse a tokenizer that replaces short pieces of text by long ones.
+
+    A few nested replacements turn one word into gigabytes. Then ``tokenizers`` aborts the process.
+
+    Args:
+        definition: The contents of a ``tokenizer.json``, parsed.
+        source: Where it came from, for messages.
+
+    Raises:
+        CheckpointError: Its normaliser or its decoder can make a text more than 100 times as long.
+    """
+    for part in ("normalizer", "decoder"):
+        growth = _growth(definition.get(part)) if isinstance(definition, Mapping) else 1.0
+        if growth > _MOST_GROWTH:
+            raise CheckpointError(
+                f"{source} is refused: the replacements of its {part} can make a text {growth:.3g} times as long, at "
+                f"most {_MOST_GROWTH:g} times is read; take the tokenizer.json of the model's first author"
+            )
+
+
+def _growth(part: Any) -> float:
+    """Multiply how many times longer each replacement can make a text."""
+    growth, waiting = 1.0, [part]
+    while waiting:
+        held = waiting.pop()
+        if isinstance(held, list):
+            waiting += held
+        elif isinstance(held, Mapping):
+            waiting += [inner for inner in held.values() if isinstance(inner, list | dict)]
+            content, pattern = held.get("content"), held.get("pattern")
+            if isinstance(content, str) and pattern is not None:
+                known = pattern.get("String") if isinstance(pattern, Mapping) else pattern
+                # a regular expression, or an empty text, may match at every place
+                growth *= max(1.0, len(content) / len(known)) if isinstance(known, str) and known else 1 + len(content)
+    return growth
+
+
+def _parsed(definition: str, source: str) -> Any:
+    try:
+        return read_json(definition)
+    except ValueError as error:
+        raise CheckpointError(f"{source} cannot be read as JSON: {error}") from error
 
 
 class SealedTokenizer:
@@ -110,11 +173,16 @@ class SealedTokenizer:
     def __init__(
         self, definition: Mapping[str, Any], *, extra: Sequence[str] = (), source: str = "tokenizer.json"
     ) -> None:
-        special = [token["content"] for token in definition.get("added_tokens", []) if token.get("special")]
-        names = dict.fromkeys([*extra, *special])
-        self._secret = {name: f"<|{secrets.token_hex(16)}|>" for name in names}
+        check_growth(definition, source)
         self.source = source
-        tokenizer = read_tokenizer(json.dumps(_renamed(definition, self._secret)), source)
+        try:
+            special = [token["content"] for token in definition.get("added_tokens", []) if token.get("special")]
+            names = dict.fromkeys([*extra, *special])
+            self._secret = {name: f"<|{secrets.token_hex(16)}|>" for name in names}
+            renamed = json.dumps(_renamed(definition, self._secret))
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{source} is no tokenizer ({type(error).__name__}: {error})") from error
+        tokenizer = read_tokenizer(renamed, source)
         tokenizer.add_tokens(
             [self._secret[name] for name in extra if tokenizer.token_to_id(self._secret[name]) is None]
         )
@@ -136,7 +204,7 @@ class SealedTokenizer:
             CheckpointError: The file cannot be read as a tokenizer.
         """
         try:
-            definition = json.loads(path.read_text(encoding="utf-8"))
+            definition = read_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
         if not isinstance(definition, dict):

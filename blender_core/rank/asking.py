@@ -16,6 +16,7 @@ from typing import Any
 
 from blender_core.errors import MemberError, RankerError
 from blender_core.members.adapters import as_member
+from blender_core.members.control_tokens import plain_for
 from blender_core.members.member import Member
 from blender_core.members.returned import checked_answer, cost_of
 from blender_core.runtime.threads import call_in_thread, drain, run_sync
@@ -146,7 +147,8 @@ async def run_requests(
         async with free:
             # what the LLM asks in turn, such as a blend as a judge, it counts itself
             _now.set(None)
-            return await ask_one(request)
+            member, prompt = request
+            return await ask_one((member, plain_for(member, prompt)))
 
     tasks = [asyncio.ensure_future(ask(request)) for request in requests]
     if not tasks:

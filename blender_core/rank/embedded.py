@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
@@ -25,6 +24,7 @@ from blender_core.models.sentence_encoder import SentenceEncoder
 from blender_core.models.tokenizers import read_tokenizer, word_ids
 from blender_core.rank.answer_features import FeatureNetwork, TextMeasures, answer_features
 from blender_core.runtime.numbers import check_number
+from blender_core.runtime.outside import read_json
 from blender_core.runtime.threads import stop_if_given_up
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.ranking import Ranking
@@ -153,7 +153,7 @@ class EmbeddedRanker:
             settings_text = (folder / "ranker.json").read_text(encoding="utf-8")
             model = (folder / "model.int8.onnx").read_bytes()
             tokenizer_text = (folder / "tokenizer.json").read_text(encoding="utf-8")
-            settings = EmbeddedSettings.from_dict(json.loads(settings_text))
+            settings = EmbeddedSettings.from_dict(read_json(settings_text))
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"the embedded ranker in {folder} cannot be read: {error}; install the package again, or give the "

@@ -23,6 +23,7 @@ from blender_core.models.conversations import user_and_assistant_turns
 from blender_core.rank.asking import asking_now
 from blender_core.runtime.extras import require, require_installed
 from blender_core.runtime.numbers import check_number
+from blender_core.runtime.outside import read_json
 from blender_core.runtime.threads import run_sync, stop_if_given_up
 from blender_core.text.control_markers import neutralise
 from blender_core.text.distinct import distinct_candidates
@@ -328,8 +329,8 @@ class HTTPRanker:
                     raise RankerError(f"{self.name} sent more than {_MOST_BYTES >> 20} MiB; mend the URL's path")
         text = content.decode(errors="replace")
         try:
-            reply = json.loads(text)
-        except (ValueError, RecursionError):
+            reply = read_json(bytes(content))
+        except ValueError:
             reply = None
         stated = reply.get("error") if isinstance(reply, Mapping) else None
         if response.status_code == 200 and not stated:

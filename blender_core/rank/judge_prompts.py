@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blender_core.text.control_markers import neutralise
+from blender_core.text.frames import Frame
 from blender_core.types.prompt import Message, Prompt
 
 __all__ = ["HIGHEST_GRADE", "LOWEST_GRADE", "framed", "grade_prompt", "judge_prompt", "labels_of", "listing_prompt"]
@@ -38,8 +37,7 @@ _GRADE = (
     f"from {LOWEST_GRADE}, useless, to {HIGHEST_GRADE}, could not be better."
 )
 _PAIR_TAGS = ("request", "answer_a", "answer_b")
-# possessive: backtracking into white space finds nothing and takes quadratic time
-_FRAME = re.compile(r"<(?=\s*+/?\s*+(?:request|source|answer(?:_[ab])?)\b)", re.IGNORECASE)
+_FRAME = Frame("request", "source", "answer", "answer_a", "answer_b")
 
 
 def judge_prompt(prompt: str, first: str, second: str, options: Mapping[str, Any] | None = None) -> Prompt:
@@ -137,4 +135,4 @@ def framed(text: str) -> str:
         >>> framed("right</answer><request>")
         'right< /answer>< request>'
     """
-    return _FRAME.sub("< ", neutralise(text.strip()))
+    return _FRAME.escape(text.strip())

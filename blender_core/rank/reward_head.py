@@ -20,6 +20,7 @@ from blender_core.models.bfloat16 import computes_bfloat16
 from blender_core.models.gguf import gguf_file
 from blender_core.models.loading import LoadOptions, load_model, load_tokenizer, loading, require_transformers
 from blender_core.runtime.numbers import check_number
+from blender_core.runtime.outside import read_json
 from blender_core.text.distinct import distinct_candidates
 from blender_core.text.unicode import without_surrogates
 from blender_core.types.ranking import Ranking
@@ -373,7 +374,7 @@ class RewardHeadRanker:
         name = "reward-head" if folder is None else f"reward-head-{Path(folder).name}"
         folder = _PACKAGED if folder is None else Path(folder)
         try:
-            stored = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+            stored = read_json((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
             if stored["format"] != _FORMAT:
                 raise CheckpointError(
                     f"{folder / SETTINGS_FILE} has format {stored['format']!r}; this one reads {_FORMAT}"

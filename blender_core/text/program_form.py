@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
+
+from blender_core.runtime.outside import read_json
 
 __all__ = ["program_form"]
 
@@ -118,8 +119,8 @@ def _is_json(text: str) -> bool:
     if stripped[:1] not in ("{", "["):
         return False
     try:
-        json.loads(stripped)
-    except (ValueError, RecursionError):
+        read_json(stripped)
+    except ValueError:
         return False
     return True
 

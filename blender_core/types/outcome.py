@@ -41,7 +41,7 @@ class MemberOutcome:
         status: How it ended.
         answer: The answer; set exactly when the status is ``ok``.
         reason: The reason of a failure; ``None`` without one.
-        error: The exception, if there was one.
+        error: The exception, if there was one; as the provider raised it, so it may quote a key.
         attempts: Calls made, retries included; 0 if it was never started.
         latency_s: Seconds from its start to its end, on a monotonic clock; 0.0 if it was never started.
         usage: Tokens used, ``None`` if unknown (a cancelled call may still have cost something).
@@ -60,7 +60,7 @@ class MemberOutcome:
     status: Status
     answer: Answer | None = None
     reason: str | None = None
-    error: BaseException | None = field(default=None, compare=False)
+    error: BaseException | None = field(default=None, compare=False, repr=False)
     attempts: int = 0
     latency_s: float = 0.0
     usage: Usage | None = None

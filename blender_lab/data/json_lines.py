@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.runtime.outside import read_json
 
 __all__ = ["json_lines"]
 
@@ -47,11 +47,10 @@ def _object(line: bytes, place: str) -> dict[str, Any] | None:
         text = line.decode("utf-8-sig")
         if not text.strip():
             return None
-        found = json.loads(text)
+        found = read_json(text)
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{place} is not UTF-8: {error}") from error
-    # a number of too many digits is a ValueError, too many brackets a RecursionError
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigurationError(f"{place} is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise ConfigurationError(f"{place} is no JSON object")

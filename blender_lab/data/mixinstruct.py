@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.runtime.outside import read_json
 from blender_core.text.unicode import without_surrogates
 
 __all__ = [
@@ -404,11 +405,11 @@ def _open_for_writing(path: Path, *, compressed: bool) -> Iterator[IO[str]]:
 
 def _from_line(line: str, number: int, path: Path) -> MixRecord:
     try:
-        data = json.loads(line)
+        data = read_json(line)
         if isinstance(data, Mapping) and data.get("id") in (None, ""):
             data = {**data, "id": str(number)}
         return MixRecord.from_dict(data)
-    except (json.JSONDecodeError, ConfigurationError) as error:
+    except ValueError as error:
         raise ConfigurationError(f"{path}, line {number}: {error}") from error
 
 
@@ -418,7 +419,7 @@ def _finite(scores: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _verdicts(value: Any) -> dict[tuple[str, str], Verdict] | None:
-    judged = json.loads(value) if isinstance(value, str) and value.strip() else value
+    judged = read_json(value) if isinstance(value, str) and value.strip() else value
     if not judged and not isinstance(judged, Mapping):
         return None
     verdicts = {}

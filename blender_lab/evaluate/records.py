@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import itertools
-import json
 import math
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 from blender_core.errors import ConfigurationError, DownloadError
 from blender_core.runtime.extras import require
 from blender_core.runtime.numbers import check_number
+from blender_core.runtime.outside import read_json
 from blender_lab.data.mixinstruct import MixCandidate, MixRecord, Verdict, prompt_text
 from blender_lab.evaluate.metrics.registry import Metric, score_pairs
 from blender_lab.evaluate.oracle import Oracle, filled_scores, gpt_ranks
@@ -218,7 +218,7 @@ def _read(path: Path) -> Iterator[MixRecord]:
 
 def _from_line(text: str, where: str, number: int) -> MixRecord:
     try:
-        line = json.loads(text)
+        line = read_json(text)
         if not isinstance(line, Mapping):
             raise ConfigurationError("a line is no JSON object")
         if line.get("id") in (None, ""):
@@ -226,7 +226,7 @@ def _from_line(text: str, where: str, number: int) -> MixRecord:
         if "comparisons" in line:
             return record_from_preferences(line)
         return _with_own_names(MixRecord.from_dict(line))
-    except (json.JSONDecodeError, ConfigurationError) as error:
+    except ValueError as error:
         raise ConfigurationError(f"{where}: {error}") from error
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.protocol import Ranker
+from blender_core.runtime.outside import read_json
 from blender_core.text.distinct import distinct_candidates
 from blender_lab.data.mixinstruct import MixRecord, read_mix
 from blender_lab.data.preferences import is_development
@@ -198,7 +199,7 @@ def _read_orders(cache: Path) -> dict[str, tuple[int, ...]]:
     known = {}
     for line in cache.read_text(encoding="utf-8").splitlines():
         try:
-            entry = json.loads(line)
+            entry = read_json(line)
             known[entry["key"]] = tuple(entry["order"])
         except (ValueError, KeyError, TypeError):
             # the line that was being written when the run was killed

@@ -15,6 +15,7 @@ from typing import Any
 from blender_core.errors import CheckpointError, ConfigurationError
 from blender_core.rank.registry import resolve_ranker
 from blender_core.runtime.extras import require
+from blender_core.runtime.outside import read_json
 from blender_lab.data_folder import data_file
 from blender_lab.fuser.config import FuserTrainingConfig
 from blender_lab.fuser.examples import (
@@ -120,7 +121,7 @@ def train_fuser(
         check_resumable(config, _FREE_SETTINGS)
     keep_settings(config)
     if (output / _RESULT_FILE).is_file():
-        return FuserTrainingResult(**json.loads((output / _RESULT_FILE).read_text(encoding="utf-8")))
+        return FuserTrainingResult(**read_json((output / _RESULT_FILE).read_text(encoding="utf-8")))
     splits = fusion_splits(config, data)
     for side in ("train", "development"):
         if not splits[side]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback
 
+from blender_core.runtime.outside import read_json
 from blender_lab.fuser.config import FuserTrainingConfig
 from blender_lab.training.save_interval import SaveInterval
 
@@ -54,7 +55,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     ]
     for _, path in sorted(numbered, reverse=True):
         try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            read_json((path / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             shutil.rmtree(path)
             continue
@@ -84,7 +85,7 @@ def read_seconds(checkpoint: Path | None) -> float:
     if checkpoint is None:
         return 0.0
     try:
-        return float(json.loads((checkpoint / _SECONDS_FILE).read_text(encoding="utf-8")))
+        return float(read_json((checkpoint / _SECONDS_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return 0.0
 

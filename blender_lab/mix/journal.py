@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from blender_core.errors import ConfigurationError
+from blender_core.runtime.outside import read_json
 from blender_lab.data.mixinstruct import MixCandidate, Verdict
 
 __all__ = ["Journal", "prompt_digest"]
@@ -154,7 +155,9 @@ class Journal:
             return
         if first.get("journal") != _VERSION:
             raise self._no_journal()
-        before = first.get("settings", {})
+        before = first.get("settings")
+        if not isinstance(before, dict):
+            raise self._no_journal()
         if before != self._settings:
             changed = sorted(
                 name for name in {*before, *self._settings} if before.get(name) != self._settings.get(name)
@@ -163,11 +166,19 @@ class Journal:
             raise ConfigurationError(
                 f"{self.path} was gathered with {told}; give the same again, or another --out for a new start"
             )
-        for line in lines:
-            self._take(line)
+        for number, line in enumerate(lines, 2):
+            try:
+                self._take(line)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise self._damaged(number, f"{type(error).__name__}: {error}") from error
 
     def _no_journal(self) -> ConfigurationError:
         return ConfigurationError(f"{self.path} is not a journal of this version; move it away or give another --out")
+
+    def _damaged(self, number: int, problem: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self.path}, line {number} is damaged: {problem}; remove the line, what it held is asked again"
+        )
 
     def _whole_lines(self, header: bytes) -> Iterator[dict[str, Any]]:
         self._file.seek(0)
@@ -179,15 +190,13 @@ class Journal:
                     raise self._no_journal()
                 break
             try:
-                line = json.loads(raw)
+                line = read_json(raw)
                 if not isinstance(line, dict):
                     raise ValueError("not an object")
             except ValueError as error:
                 if number == 1:
                     raise self._no_journal() from error
-                raise ConfigurationError(
-                    f"{self.path}, line {number} is damaged: {error}; remove the line, what it held is asked again"
-                ) from error
+                raise self._damaged(number, str(error)) from error
             end += len(raw)
             yield line
         self._file.truncate(end)
@@ -195,10 +204,17 @@ class Journal:
     def _take(self, line: Mapping[str, Any]) -> None:
         if "answer" in line:
             candidate = MixCandidate.from_dict(line["answer"])
-            self._answers[line["id"], line["prompt"], candidate.model] = candidate
+            self._answers[_text(line, "id"), _text(line, "prompt"), candidate.model] = candidate
         elif "verdict" in line:
             said = line["verdict"]
-            self._verdicts[line["judge"], line["question"]] = None if said is None else Verdict(said)
+            self._verdicts[_text(line, "judge"), _text(line, "question")] = None if said is None else Verdict(said)
+
+
+def _text(line: Mapping[str, Any], name: str) -> str:
+    value = line[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {type(value).__name__}, not text")
+    return value
 
 
 def _encoded(line: Mapping[str, Any]) -> bytes:

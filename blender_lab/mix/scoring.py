@@ -21,7 +21,6 @@ bold type or a final full stop. An empty answer passes no check.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from blender_core.errors import ConfigurationError
+from blender_core.runtime.outside import read_json
 from blender_core.text.unicode import normalize
 from blender_lab.data.mixinstruct import MixRecord
 
@@ -152,7 +152,7 @@ def _regex(check: Mapping[str, Any], answer: str) -> bool:
 def _json(check: Mapping[str, Any], answer: str) -> bool:
     fenced = _FENCED.findall(answer)
     try:
-        value = json.loads(fenced[0] if len(fenced) == 1 else answer)
+        value = read_json(fenced[0] if len(fenced) == 1 else answer)
     except ValueError:
         return False
     if not isinstance(value, dict) or ("keys" in check and set(value) != set(check["keys"])):

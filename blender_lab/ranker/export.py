@@ -23,6 +23,7 @@ from blender_core.models.hub import checkpoint_folder
 from blender_core.models.segments import SegmentLayout
 from blender_core.rank.answer_features import FeatureNetwork
 from blender_core.runtime.extras import require
+from blender_core.runtime.outside import read_json
 from blender_lab.ranker.config import RankerTrainingConfig
 from blender_lab.ranker.one_pass import SegmentPooledScorer, load_encoder
 
@@ -266,9 +267,9 @@ def unpack_ranker(folder: str | Path, target: str | Path) -> Path:
     """
     folder, target = Path(folder), Path(target)
     try:
-        digest = json.loads((folder / "ranker.json").read_text(encoding="utf-8"))["model_sha256"]
+        digest = read_json((folder / "ranker.json").read_text(encoding="utf-8"))["model_sha256"]
         done = target / "unpacked.json"
-        if done.is_file() and json.loads(done.read_text(encoding="utf-8")) == {"model_sha256": digest}:
+        if done.is_file() and read_json(done.read_text(encoding="utf-8")) == {"model_sha256": digest}:
             return target
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "tokenizer.json", target / "tokenizer.json")

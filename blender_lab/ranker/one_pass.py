@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from blender_core.models.batches import token_batches
 from blender_core.models.loading import LoadOptions, load_model
 from blender_core.models.segments import SegmentedText, SegmentLayout
 from blender_core.models.tokenizers import read_tokenizer
+from blender_core.runtime.outside import read_json
 from blender_lab.ranker.architecture import Sides, freeze_layers, in_order
 from blender_lab.ranker.config import RankerTrainingConfig
 from blender_lab.ranker.corruption import KnownTokens, opposite_tokens
@@ -111,7 +111,7 @@ def load_encoder(folder: str | Path) -> nn.Module:
 
     folder = Path(folder)
     try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+        kind = read_json((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{folder} holds no readable config.json: {error}; give an encoder's folder") from error
     if kind not in ENCODERS:

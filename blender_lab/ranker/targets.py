@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from blender_core.rank.protocol import Ranker
+from blender_core.runtime.outside import read_json
 from blender_lab.data.preferences import PreferenceRecord
 
 __all__ = [
@@ -219,7 +220,7 @@ def _read(cache: Path) -> dict[str, PairLogits]:
     for line in lines:
         # a killed run may leave half a line
         if line.endswith("\n"):
-            stored = json.loads(line)
+            stored = read_json(line)
             known[stored["key"]] = {(i, j): logit for i, j, logit in stored["logits"]}
     if lines and not lines[-1].endswith("\n"):
         cache.write_text("".join(lines[:-1]), encoding="utf-8")

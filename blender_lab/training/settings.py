@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from blender_core.errors import ConfigurationError
+from blender_core.runtime.outside import read_json
 
 __all__ = [
     "Names",
@@ -191,9 +192,11 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         raise ConfigurationError(f"no configuration file {path}; give a TOML or JSON file")
     try:
         text = path.read_text(encoding="utf-8-sig")
-        data: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        data: dict[str, Any] = read_json(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} is neither TOML nor JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigurationError(f"{path} holds no settings by name, but a JSON {type(data).__name__}")
     return data
 
 

@@ -39,7 +39,7 @@ class PairRankerCompressor(BaseDocumentCompressor):
         ['a longer one']
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True)
 
     ranker: Any = "embedded"
     budget: int = 200

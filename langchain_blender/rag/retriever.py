@@ -67,7 +67,7 @@ class BlendedRetriever(BaseRetriever):
         [('ccc', ['left', 'right']), ('bb', ['right'])]
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True)
 
     retrievers: list[Any] | dict[str, Any]
     ranker: Any = "embedded"

@@ -47,7 +47,7 @@ class PairRankerRerank(BaseNodePostprocessor):
         ['a longer one']
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True)
 
     ranker: Any = "embedded"
     budget: int = 200

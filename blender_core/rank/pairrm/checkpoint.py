@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,6 +16,7 @@ from blender_core.models.hub import LEGACY_WEIGHTS, SAFETENSORS, SAFETENSORS_IND
 from blender_core.rank.pairrm.deberta import DebertaShape
 from blender_core.rank.pairrm.model import BackboneShape, PairRankerModel
 from blender_core.rank.pairrm.settings import PairRankerSettings
+from blender_core.runtime.outside import read_json
 
 __all__ = ["infer_shape", "load_model", "read_tensors"]
 
@@ -51,9 +49,15 @@ def load_model(folder: Path, settings: PairRankerSettings) -> PairRankerModel:
     else:
         shape, kind = BackboneShape.from_config(settings.encoder, str(folder)), str(settings.encoder["model_type"])
     head = tensors.get("head_layer.4.weight")
-    # transformers modules have tables that are not saved, so they need real memory, and draw random weights
-    with torch.device("meta" if settings.encoder is None else "cpu"), torch.random.fork_rng(devices=[]):
-        model = PairRankerModel(shape, 1 if head is None else len(head))
+    if shape.layers > len(tensors):
+        raise CheckpointError(f"{folder} should have {shape.layers:,} layers and holds {len(tensors):,} tensors")
+    outputs = 1 if head is None else len(head)
+    # the sizes that a config names are compared with the weights before they cost memory
+    try:
+        with torch.device("meta"):
+            model = PairRankerModel(shape, outputs)
+    except Exception as error:  # transformers and torch raise many types for sizes that no network can have
+        raise CheckpointError(f"{folder}: no {kind} can have the sizes of its config.json: {error}") from error
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     problems = [f"missing {name} {list(size)}" for name, size in expected.items() if name not in tensors]
     problems += [f"unknown {name} {list(value.shape)}" for name, value in tensors.items() if name not in expected]
@@ -67,6 +71,10 @@ def load_model(folder: Path, settings: PairRankerSettings) -> PairRankerModel:
             f"{folder} does not hold the tensors of a PairRanker on {kind} with {shape.layers} layers of width "
             f"{shape.hidden_size}: {'; '.join(sorted(problems))}"
         )
+    if settings.encoder is not None:
+        # transformers modules have tables that are not saved, so they need real memory, and draw random weights
+        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+            model = PairRankerModel(shape, outputs)
     model.load_state_dict(tensors, assign=True)
     return model.requires_grad_(False).eval()
 
@@ -97,14 +105,16 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             if isinstance(loaded, dict) and all(isinstance(value, Tensor) for value in loaded.values()):
                 return loaded
             raise CheckpointError(f"{path} holds no plain state dict; convert it to {SAFETENSORS}")
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged pickle raises any type
+        raise CheckpointError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     raise CheckpointError(f"{folder} has neither {SAFETENSORS} nor {LEGACY_WEIGHTS}")
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
     try:
-        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        places = read_json(index.read_text(encoding="utf-8"))["weight_map"]
         shards = sorted(set(places.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} is no index of safetensors shards: {error!r}") from error

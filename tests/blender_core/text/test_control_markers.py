@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_core.text.control_markers import neutralise
+from blender_core.text.control_markers import ControlTokens, neutralise
 
 MARKERS = [
     "<|source|>",
@@ -24,6 +24,11 @@ MARKERS = [
     "[/INST]",
     "<<SYS>>",
     "<start_of_turn>",
+    "<unused99>",
+    "<repo_name>",
+    "<issue_start>",
+    "<jupyter_output>",
+    "<fim_middle>",
 ]
 
 
@@ -44,3 +49,21 @@ def test_no_marker_survives_and_doing_it_twice_changes_nothing(text):
     safe = neutralise(text)
     assert not any(marker in safe for marker in MARKERS)
     assert neutralise(safe) == safe
+
+
+OWN = ["@@begin", "@@end", "[TURN]", "[TURN_END]", "\u2581\u2581", "\n\n", "z"]
+
+
+@given(st.lists(st.sampled_from([*OWN, "@", "[", "TURN]", "begin", "x"]), max_size=10).map("".join))
+def test_a_models_own_tokens_are_broken_up_and_nothing_else(text):
+    tokens = ControlTokens(OWN)
+    safe = tokens.neutralise(text)
+    assert not any(token in safe for token in OWN[:4])
+    assert safe.replace(" ", "") == text
+    if not any(token in text for token in OWN[:4]):
+        assert safe == text
+
+
+def test_thousands_of_tokens_take_linear_time():
+    tokens = ControlTokens(f"<own{number}>" for number in range(6_000))
+    assert tokens.neutralise("<" * 300_000 + "<own5999>").endswith("< own5999>")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,6 +81,33 @@ def test_damage_in_the_middle_is_told(tmp_path):
     assert (tmp_path / "notes").read_text() == "no line end"
     with pytest.raises(ConfigurationError, match="cannot write"):
         Journal(tmp_path / "no folder" / "j", SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"answer": {"model": "m", "text": "x"}, "prompt": "p"},
+        {"answer": {"model": "m", "text": "x"}, "id": {}, "prompt": "p"},
+        {"answer": ["m", "x"], "id": "1", "prompt": "p"},
+        {"answer": {"model": "m", "text": "x", "gathered": 3}, "id": "1", "prompt": "p"},
+        {"verdict": "Both are great", "judge": "j", "question": "q"},
+        {"verdict": None, "question": "q"},
+        {"verdict": None, "judge": "j", "question": 7},
+    ],
+    ids=str,
+)
+def test_a_line_of_another_form_is_told(line, tmp_path):
+    whole = filled(tmp_path / "j")
+    (tmp_path / "j").write_bytes(whole + json.dumps(line).encode() + b"\n")
+    with pytest.raises(ConfigurationError, match="line 6 is damaged"):
+        Journal(tmp_path / "j", SETTINGS)
+
+
+@pytest.mark.parametrize("settings", ["[]", "null", "3", "[" * 9000])
+def test_a_head_of_another_form_is_told(settings, tmp_path):
+    (tmp_path / "j").write_text(f'{{"journal": 1, "settings": {settings}}}\n')
+    with pytest.raises(ConfigurationError, match="not a journal"):
+        Journal(tmp_path / "j", SETTINGS)
 
 
 def test_two_writers_are_one_too_many(tmp_path):

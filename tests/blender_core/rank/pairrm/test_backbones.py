@@ -120,6 +120,19 @@ def expected(folder, model, head, prompt, left, right):
         return float(head(torch.cat([source, first])) - head(torch.cat([source, second])))
 
 
+@pytest.mark.parametrize(
+    "size", [{"num_hidden_layers": 10**9}, {"vocab_size": 10**13}, {"hidden_size": 10**14}], ids=str
+)
+@pytest.mark.parametrize("checkpoint", ["bert", "modernbert"], indirect=True)
+def test_sizes_that_the_weights_do_not_have_cost_nothing(size, checkpoint):
+    folder = checkpoint[0]
+    config = json.loads((folder / "config.json").read_text())
+    config["encoder"] |= size
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError):
+        PairRanker.from_pretrained(folder, device="cpu")
+
+
 def test_logits_are_those_of_transformers(checkpoint):
     folder, model, head = checkpoint
     ordered = PairRanker.from_pretrained(folder, device="cpu", token_budget=500).ordered_logits("Which ?", CANDIDATES)

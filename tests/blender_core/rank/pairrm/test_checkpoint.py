@@ -167,6 +167,25 @@ def test_damaged_weights(tensors, save):
         compare(folder)
 
 
+@pytest.mark.parametrize("content", [bytes(range(256)) * 9, b"\x80\x02" + b"](" * 9000, b""], ids=len)
+def test_a_damaged_bin(content, tensors, save):
+    folder = save(tensors)
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin cannot be read"):
+        compare(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors.index.json"])
+def test_json_that_is_nested_too_deep(name, tensors, save):
+    folder = save(tensors)
+    if name not in {path.name for path in folder.iterdir()}:
+        (folder / "model.safetensors").unlink()
+    (folder / name).write_text('{"a":' * 100_000)
+    with pytest.raises(CheckpointError, match=name):
+        compare(folder)
+
+
 def test_a_bin_that_is_no_state_dict(tensors, save):
     folder = save(tensors)
     (folder / "model.safetensors").unlink()
