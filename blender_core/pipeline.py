@@ -39,7 +39,7 @@ from blender_core.rank.flaws import SOUND, Flaw, find_flaws, move_behind
 from blender_core.rank.protocol import Ranker
 from blender_core.rank.run import run_ranking
 from blender_core.rank.strength import Prior, preference, strongest_first
-from blender_core.redaction import redacted
+from blender_core.redaction import redacted, told
 from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import CHECKS, call_in_thread, compute_in_thread, drain
 from blender_core.selection import Accept, Selection, check_answer, set_aside
@@ -277,7 +277,7 @@ class BlendCall:
                 return await compute_in_thread(work, turns=turns)
         except Exception as error:
             in_time = f"within {limit_s:.3g} s" if left is None else "before the deadline"
-            problem = f"not ready {in_time}" if scope.expired() else f"{type(error).__name__}: {error}"
+            problem = f"not ready {in_time}" if scope.expired() else told(error)
             self._degraded.append(f"{what}: {problem}; {then}")
             return otherwise
 
@@ -389,7 +389,7 @@ class BlendCall:
         try:
             names = list(strongest_first(self._plan.member_prior, names))
         except Exception as error:
-            self._degraded.append(f"member prior: {type(error).__name__}: {error}; kept the order of the members")
+            self._degraded.append(f"member prior: {told(error)}; kept the order of the members")
         heard = {outcome.member: outcome for outcome in outcomes if outcome.status in (Status.OK, Status.REFUSED)}
         return tuple(heard[name] for name in names if name in heard)
 
@@ -450,7 +450,7 @@ class BlendCall:
         try:
             return self._plan.fuse_when(context)
         except Exception as error:
-            reason = f"fuse_when raised {type(error).__name__}: {error}"
+            reason = f"fuse_when raised {told(error)}"
             self._degraded.append(reason)
             return Decision(False, reason)
 
@@ -478,7 +478,7 @@ class BlendCall:
             # it may ask a server for its window, or count a long prompt
             return await asyncio.wait_for(call_in_thread(why_not, request), self._time_left()) or ""
         except Exception as error:
-            self._degraded.append(f"the fuser's why_not raised {type(error).__name__}: {error}")
+            self._degraded.append(f"the fuser's why_not raised {told(error)}")
             return ""
 
     def _no_means(self) -> str:
@@ -500,7 +500,7 @@ class BlendCall:
             fuser = self._fusing_member(material.request)
             return min(over, default=None), None if fuser is None else preference(prior, best, fuser)
         except Exception as error:
-            self._degraded.append(f"member prior: {type(error).__name__}: {error}; decided without it")
+            self._degraded.append(f"member prior: {told(error)}; decided without it")
             return None, None
 
     def _fusing_member(self, request: FusionInput) -> str | None:

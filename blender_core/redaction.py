@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
-__all__ = ["HIDDEN", "redacted", "remember_secrets", "without_secrets"]
+__all__ = ["HIDDEN", "redacted", "remember_secrets", "told", "without_secrets"]
 
 HIDDEN = "[hidden]"
 """Stands for a secret."""
@@ -117,6 +117,26 @@ def redacted(text: str) -> str:
     for pattern, shown in _PATTERNS:
         text = pattern.sub(shown, text)
     return text
+
+
+def told(error: BaseException) -> str:
+    """Tell an error in words: its type and its message, without secrets.
+
+    Args:
+        error: The error; its message may be one that cannot be read.
+
+    Returns:
+        The text.
+
+    Examples:
+        >>> told(ValueError("refused: api_key=AbC123dEf456"))
+        'ValueError: refused: api_key=[hidden]'
+    """
+    try:
+        text = str(error)
+    except Exception as broken:
+        text = f"(its message cannot be read: {type(broken).__name__})"
+    return f"{type(error).__name__}: {redacted(text)}" if text else type(error).__name__
 
 
 def without_secrets(data: Any) -> Any:

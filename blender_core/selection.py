@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from blender_core.redaction import redacted
+from blender_core.redaction import told
 from blender_core.types.answer import Answer, ToolCall
 from blender_core.types.outcome import MemberOutcome
 from blender_core.types.votes import vote_on_tool_calls
@@ -110,7 +110,7 @@ def check_answer(accept: Accept | None, outcome: MemberOutcome) -> str | None:
     try:
         return _reason(accept(outcome.answer))
     except Exception as error:
-        return redacted(f"accept raised {type(error).__name__}: {error}")
+        return f"accept raised {told(error)}"
 
 
 def _reason(returned: object) -> str | None:

@@ -11,6 +11,7 @@ import torch
 from transformers import StoppingCriteria
 
 from blender_core.errors import FusionError
+from blender_core.redaction import told
 from blender_core.runtime.threads import ComputingThread, stop_if_given_up
 
 __all__ = ["WrittenIds", "finish_reason", "generate_batch", "stream_ids"]
@@ -103,7 +104,7 @@ def generate_batch(
             "max_length, num_beams or max_new_tokens"
         ) from error
     except Exception as error:
-        raise FusionError(f"the model failed: {type(error).__name__}: {error}") from error
+        raise FusionError(f"the model failed: {told(error)}") from error
     if len(output) != len(rows):
         raise FusionError(f"the model wrote {len(output)} texts for {len(rows)} inputs; set num_return_sequences to 1")
     results = []

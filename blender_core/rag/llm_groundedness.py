@@ -11,6 +11,7 @@ from blender_core.rag.sources import GroundedCandidate
 from blender_core.rank.asking import asking_now
 from blender_core.rank.judge_prompts import HIGHEST_GRADE, LOWEST_GRADE, framed
 from blender_core.rank.verdicts import expected_grade, read_grade
+from blender_core.redaction import told
 from blender_core.runtime.numbers import check_number
 from blender_core.types.prompt import Message, Prompt
 
@@ -77,7 +78,7 @@ class LLMGroundedness:
         except RankerError:
             raise
         except Exception as error:
-            raise RankerError(f"{self.name} failed: {type(error).__name__}: {error}; mend the LLM") from error
+            raise RankerError(f"{self.name} failed: {told(error)}; mend the LLM") from error
         read = [read_grade(reply.text, LOWEST_GRADE, HIGHEST_GRADE) for reply in replies]
         if asked and not any(read):
             raise RankerError(

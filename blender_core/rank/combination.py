@@ -10,6 +10,7 @@ from blender_core.errors import ConfigurationError, RankerError
 from blender_core.rank.protocol import Ranker, prompt_for
 from blender_core.rank.registry import resolve_ranker
 from blender_core.rank.run import never_works, usable_ranking
+from blender_core.redaction import told
 from blender_core.runtime.numbers import check_number
 from blender_core.runtime.threads import stop_if_given_up
 from blender_core.text.distinct import distinct_candidates
@@ -109,7 +110,7 @@ class CombinedRanker:
             except Exception as error:
                 if never_works(error):
                     raise
-                said_why = str(error) if isinstance(error, RankerError) else f"{type(error).__name__}: {error}"
+                said_why = str(error) if isinstance(error, RankerError) else told(error)
                 problems.append(f"{ranker.name} was left out: {said_why}")
                 continue
             said = [weight * value for value in _log_odds(ranking, distinct.positions)]

@@ -28,6 +28,7 @@ from blender_core.rank.judge_prompts import (
     listing_prompt,
 )
 from blender_core.rank.verdicts import expected_grade, expected_verdict, read_grade, read_ranking, read_verdict
+from blender_core.redaction import told
 from blender_core.runtime.numbers import check_number
 from blender_core.text.distinct import distinct_candidates
 from blender_core.text.unicode import without_surrogates
@@ -362,7 +363,7 @@ class LLMJudge:
             raise
         except Exception as error:
             raise RankerError(
-                f"{self.name} failed on a call of {len(prompts)}: {type(error).__name__}: {error}; "
+                f"{self.name} failed on a call of {len(prompts)}: {told(error)}; "
                 "mend the LLM, or lower concurrency if it is over its quota"
             ) from error
 

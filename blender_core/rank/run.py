@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from blender_core.errors import CheckpointError, ConfigurationError, DownloadError, MissingExtraError, RankerError
 from blender_core.rank.protocol import Ranker, prompt_for
+from blender_core.redaction import told
 from blender_core.runtime.threads import CHECKS, RANKINGS, compute_in_thread
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking
@@ -72,7 +73,7 @@ async def run_ranking(
         if never_works(error):
             raise
         # a ranker may raise TimeoutError itself
-        problem = "not ready before the deadline" if scope.expired() else f"{type(error).__name__}: {error}"
+        problem = "not ready before the deadline" if scope.expired() else told(error)
     try:
         async with asyncio.timeout(None if limit_s is None else reserve):
             # never in the queue of the rankings: it is quick, and the others may be late too
