@@ -18,6 +18,7 @@ from blender_core.gather.breaker import CircuitBreaker
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
+from blender_core.runtime.numbers import in_words
 from blender_core.runtime.semaphore import SharedSemaphore
 
 __all__ = ["DEFAULTS", "IN_POLICY", "BlendSettings", "SharedSettings", "check_settings", "gather_policy"]
@@ -148,7 +149,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         kinds, words, fits = _RULES.get(name, (object, "", lambda _: True))
         wrong = isinstance(value, bool) and name in _RULES and name != "citations"
         if wrong or not isinstance(value, kinds) or not fits(value):
-            raise ConfigurationError(f"{name} is {value!r}; it must be {words}")
+            raise ConfigurationError(f"{name} is {in_words(value)}; it must be {words}")
 
 
 def gather_policy(settings: Mapping[str, Any]) -> GatherPolicy:

@@ -118,7 +118,8 @@ def _media(block: Mapping[str, Any]) -> Media | None:
     if not data and not url:
         # a file's id is known to one provider only
         return None
-    name = (block.get("extras") or {}).get("filename")
+    extras = block.get("extras")
+    name = extras.get("filename") if isinstance(extras, Mapping) else None
     return Media(cast(MediaKind, block["type"]), data or None, url, mime, name)
 
 

@@ -223,7 +223,9 @@ def test_a_part_that_hangs_ends_with_the_deadline(parts, face, way, part):
     settings = {"ranker": FakeRanker(temperature=1000), "fuser": FakeFuser("It is Paris or Lyon, they think.")}
     blend = FACES[face](llms=members, deadline=1.2, **{**settings, **parts[part]})
     text, report = report_of(blend, way)
-    assert text in ("It is Paris, I think.", "It may be the city of Lyon.")
+    # after the ranker has hung, there may be time to fuse
+    fused = {"It is Paris or Lyon, they think."} if part == "ranker" else set()
+    assert text in {"It is Paris, I think.", "It may be the city of Lyon.", *fused}
     assert [reason for reason in report["degraded_reasons"] if reason.startswith(SAID[part])]
 
 

@@ -177,9 +177,9 @@ class _Run:
         prior = self.schedule.prior
         if isinstance(prior, Act):
             return PlannedPrior(self.world, prior)
-        if prior == "declared":
-            return MemberPrior.declared([f"m{place}" for place in range(max(2, len(self.schedule.members)))])
-        return MemberPrior() if prior == "learning" else None
+        if prior == "declared" and len(self.schedule.members) > 1:
+            return MemberPrior.declared([f"m{place}" for place in range(len(self.schedule.members))])
+        return MemberPrior() if prior is not None else None
 
     # -- what parts tell ---------------------------------------------------------------------------------
 

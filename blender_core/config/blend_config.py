@@ -35,7 +35,7 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 def _seconds(value: float | str) -> float | str:
     if value == "none" or (not isinstance(value, str) and 0.0 < value < math.inf):
         return value
-    raise ValueError('give seconds above 0, or "none" for no limit')
+    raise ValueError('it must be seconds above 0, or "none" for no limit')
 
 
 class _Part(BaseModel):

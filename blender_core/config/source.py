@@ -15,12 +15,26 @@ from pydantic import ValidationError
 
 from blender_core.errors import ConfigurationError, MissingExtraError
 from blender_core.runtime.extras import require
+from blender_core.runtime.numbers import in_words
 
 __all__ = ["ConfigSource", "read_source"]
 
 Place = Sequence[str | int]
 
 _LARGEST = 1_000_000
+# pydantic's kinds of errors, in the words of the settings
+_WORDS = {
+    "finite_number": "a finite number",
+    "greater_than": "above {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "below {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+}
 _MAY_BE_SECRET = ("api_key_env", "base_url")
 _TABLE = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]")
 _KEY = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[\w.-]+)\s*=")
@@ -75,9 +89,10 @@ class ConfigSource:
         elif found[0]["type"] == "missing":
             why = f"{name} is missing"
         elif name:
-            given = found[0]["input"]
+            given, kind = found[0]["input"], _WORDS.get(found[0]["type"])
+            why = why if kind is None else f"it must be {kind.format(**found[0].get('ctx', {}))}"
             shown = isinstance(given, int | float | str) and place[-1] not in _MAY_BE_SECRET
-            why = f"{name} is {given!r}; {why[:1].lower()}{why[1:]}" if shown else f"{name}: {why}"
+            why = f"{name} is {in_words(given)}; {why[:1].lower()}{why[1:]}" if shown else f"{name}: {why}"
         return self.refused(place, why + more)
 
 

@@ -19,7 +19,7 @@ from blender_core.members.adapters import as_member
 from blender_core.members.control_tokens import plain_for
 from blender_core.members.member import Member
 from blender_core.members.returned import checked_answer, cost_of
-from blender_core.runtime.threads import call_in_thread, drain, run_sync
+from blender_core.runtime.threads import call_in_thread, drain, retrieve, run_sync
 from blender_core.types.answer import Answer, Usage, ended_by_error
 from blender_core.types.prompt import Prompt
 
@@ -161,6 +161,9 @@ async def run_requests(
         if failed and all_needed:
             raise failed[0].exception() or MemberError("a call failed")
     finally:
+        for task in tasks:
+            # a caller that leaves reads no failure
+            task.add_done_callback(retrieve)
         await drain([task for task in tasks if not task.done()])
     return [_outcome(task) for task in tasks]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from blender_core.errors import ConfigurationError
 
-__all__ = ["check_number"]
+__all__ = ["check_number", "in_words"]
 
 
 def check_number(
@@ -57,7 +57,24 @@ def check_number(
         and (most is None or value <= most)
         and (below is None or value < below)
     ):
-        raise ConfigurationError(f"{name} is {value!r}; it must be {_wanted(least, above, most, below, whole, none)}")
+        wanted = _wanted(least, above, most, below, whole, none)
+        raise ConfigurationError(f"{name} is {in_words(value)}; it must be {wanted}")
+
+
+def in_words(value: Any) -> str:
+    """Show a wrong value of a setting; a longer text may be a key in the wrong place, so it is not quoted.
+
+    Args:
+        value: What the user gave.
+
+    Returns:
+        The value as Python writes it, or the length of a text.
+
+    Examples:
+        >>> in_words("20"), in_words("sk-0123456789abcdef")
+        ("'20'", 'a text of 19 characters')
+    """
+    return f"a text of {len(value)} characters" if isinstance(value, str) and len(value) > 12 else repr(value)
 
 
 def _wanted(

@@ -93,7 +93,7 @@ def test_a_part_that_fails_is_left_out_and_named():
     [
         (FakeRanker(error=ConnectionError("no server")), "ConnectionError: no server"),
         (FakeRanker(error=ZeroDivisionError("a bug")), "ZeroDivisionError: a bug"),
-        (Returns(None), "NoneType scores for 2 candidates"),
+        (Returns(None), "it returned NoneType"),
         (Returns(Ranking.from_scores([1.0], ranker="broken")), "1 scores for 2 candidates"),
         (Returns(Ranking.from_scores([math.nan, math.nan], ranker="broken")), "no finite score"),
     ],
