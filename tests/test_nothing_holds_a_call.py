@@ -107,7 +107,7 @@ def parts():
         "prior": {"member_prior": Prior()},
         "fuse_when": {"fuse_when": hang},
         "guard": {"guard": Guard(), "fuse_when": "always"},
-        "ranker": {"ranker": Ranker()},
+        "ranker": {"ranker": Ranker(), "fuser": None},
         "accept": hang,
     }
     over.set()
@@ -306,7 +306,7 @@ async def test_so_many_rankings_compute_at_once(computes_locally):
 
 async def test_a_ranking_that_hangs_or_was_cancelled_keeps_nobodys_turn(parts):
     members = [FakeMember("a", "one"), FakeMember("b", "second")]
-    hanging = Blender(members, fuser=None, **parts["ranker"])
+    hanging = Blender(members, **parts["ranker"])
     late = [asyncio.create_task(hanging.ablend("Q?")) for _ in range(RANKINGS.limit + 3)]
     await asyncio.sleep(0.3)
     for task in late:
