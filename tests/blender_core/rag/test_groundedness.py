@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blender_core.rag import GroundedCandidate, LexicalGroundedness, Source
+from blender_core.rag.groundedness import content_words
 
 SOURCES = (Source("The mill ships seven crates of PaperCo rolls."),)
 
@@ -36,3 +37,11 @@ def test_numbers_in_words_and_digits_are_the_same_claim(word):
 )
 def test_names_weigh_as_facts_and_other_words_once(answer, expected):
     assert share(answer) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("word", "stem"),
+    [("gas", "gas"), ("bees", "bee"), ("tied", "tied"), ("seas", "sea"), ("ports", "port"), ("king", "king")],
+)
+def test_a_stem_keeps_at_least_three_letters(word, stem):
+    assert content_words(word) == [stem]
