@@ -30,7 +30,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,20 @@ TESTS = [f"tests/{folder}" for folder in ROOMS.values()] + [
     "tests/test_settings.py",
 ]
 LEFT_OUT = "not slow and not local_models and not hub and not data"
-LIBRARIES = ("torch", "transformers", "langchain_core.runnables", "llama_index.core", "openai", "onnxruntime")
+OWN = ("blender_core", "blender_lab", "langchain_blender", "llamaindex_blender")
+LIBRARIES = (
+    *("torch", "transformers", "sentence_transformers", "openai", "onnxruntime", "hypothesis", "pytest", "jsonschema"),
+    *("blender_core.members.openai_member", "blender_core.rank.embedded", "blender_core.cli"),
+    *("langchain_blender.rag", "langchain_blender.testing", "llamaindex_blender.rag", "llamaindex_blender.testing"),
+)
 # by name: pytest warns of plugins that a library imported before it
-PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout", "xdist.plugin", "_hypothesis_pytestplugin")
+PLUGINS = (
+    "pytest_asyncio.plugin",
+    "pytest_timeout",
+    "xdist.plugin",
+    "_hypothesis_pytestplugin",
+    "pytest_benchmark.plugin",
+)
 # seconds of recorded test time that one mutant may take
 LONGEST_S = 60.0
 COMPARED = {
@@ -275,9 +286,12 @@ class Workshop:
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         os.environ["PYTHONPATH"] = str(self.folder)
         sys.path[:] = [str(self.folder), *(path for path in sys.path if path not in ("", str(ROOT)))]
+        # what the packages import stays, the packages themselves are imported anew by each fork
         for name in LIBRARIES:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
+        for name in [name for name in sys.modules if name.split(".")[0] in OWN]:
+            del sys.modules[name]
 
     def close(self) -> None:
         """Remove the copy."""
@@ -369,64 +383,64 @@ def _pytest(paths: list[str], plugin: Any, *options: str) -> int:
     import pytest
 
     named = [word for name in PLUGINS for word in ("-p", name)]
-    common = ["-q", "-x", "-m", LEFT_OUT, "-p", "no:cacheprovider", "--tb=short", *named]
+    common = ["-q", "-x", "-m", LEFT_OUT, "-p", "no:cacheprovider", "--benchmark-disable", "--tb=short", *named]
     return int(pytest.main([*paths, *common, *options], plugins=[plugin]))
 
 
-def map_of(path: str, coverage: Any, recorder: _Recorder, folder: Path) -> dict[str, Any]:
-    """Return the lines that each test of a file runs."""
+def maps_of(paths: list[str], coverage: Any, recorder: _Recorder, folder: Path) -> dict[str, Any]:
+    """Return for each test file its hash, the seconds of each test, and the lines that each test runs."""
+    seconds = {name: took for name, took in recorder.seconds.items() if name not in recorder.failed}
+    maps: dict[str, Any] = {path: {"sha": _sha(folder / path), "seconds": {}, "lines": {}} for path in paths}
+    for name, took in seconds.items():
+        maps[name.split("::")[0]]["seconds"][name] = took
     data = coverage.get_data()
-    lines: dict[str, dict[str, list[int]]] = {}
     for file in data.measured_files():
         relative = os.path.relpath(file, folder)
         for line, contexts in data.contexts_by_lineno(file).items():
-            for context in contexts:
-                if context in recorder.seconds and context not in recorder.failed:
-                    lines.setdefault(context, {}).setdefault(relative, []).append(line)
-    seconds = {name: took for name, took in recorder.seconds.items() if name not in recorder.failed}
-    return {"sha": _sha(folder / path), "seconds": seconds, "lines": lines}
+            for context in seconds.keys() & set(contexts):
+                tests = maps[context.split("::")[0]]["lines"].setdefault(context, {})
+                tests.setdefault(relative, []).append(line)
+    return maps
 
 
 def _sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def make_map(file: Path) -> None:
+def make_map(file: Path, starts: Sequence[str] = TESTS) -> None:
     """Write or renew the map of tests to lines."""
     known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    paths = sorted(
-        str(path.relative_to(ROOT))
-        for start in TESTS
-        for path in ([ROOT / start] if start.endswith(".py") else (ROOT / start).rglob("test_*.py"))
-    )
     workshop = Workshop()
+    answer = workshop.folder / "map.json"
     try:
-        for path in paths:
-            if known.get(path, {}).get("sha") == _sha(ROOT / path):
+        for start in starts:
+            found = [ROOT / start] if start.endswith(".py") else sorted((ROOT / start).rglob("test_*.py"))
+            paths = [str(path.relative_to(ROOT)) for path in found]
+            paths = [path for path in paths if known.get(path, {}).get("sha") != _sha(ROOT / path)]
+            if not paths:
                 continue
-            answer = workshop.folder / "map.json"
             answer.unlink(missing_ok=True)
 
-            def record(path: str = path, answer: Path = answer) -> int:
+            def record(paths: list[str] = paths) -> int:
                 import coverage
 
                 sources = [str(workshop.folder / folder) for folder in ROOMS.values()]
                 measured = coverage.Coverage(data_file=None, source=sources, config_file=False)
                 measured.start()
                 recorder = _Recorder(measured)
-                _pytest([path], recorder.hooks, "--maxfail=1000")
+                _pytest(paths, recorder.hooks, "--maxfail=1000")
                 measured.stop()
-                answer.write_text(json.dumps(map_of(path, measured, recorder, workshop.folder)))
+                answer.write_text(json.dumps(maps_of(paths, measured, recorder, workshop.folder)))
                 return 0
 
-            workshop.fork(record, 900)
+            workshop.fork(record, 3600)
             if answer.exists():
-                known[path] = json.loads(answer.read_text())
+                known |= json.loads(answer.read_text())
                 file.write_text(json.dumps(known))
-                took = sum(known[path]["seconds"].values())
-                print(f"{path}: {len(known[path]['seconds'])} tests, {took:.1f} s", file=sys.stderr)
+                tests = sum(len(known[path]["seconds"]) for path in paths)
+                print(f"{start}: {tests} tests in {len(paths)} files", file=sys.stderr)
             else:
-                print(f"{path}: no map", (workshop.folder / "last_run.txt").read_text()[-500:], file=sys.stderr)
+                print(f"{start}: no map", (workshop.folder / "last_run.txt").read_text()[-500:], file=sys.stderr)
     finally:
         workshop.close()
 
