@@ -54,6 +54,7 @@ TESTS = [f"tests/{folder}" for folder in ROOMS.values()] + [
     "tests/test_lone_surrogates.py",
     "tests/test_settings.py",
 ]
+FAR = {"blender_lab", "examples", "goldens"}
 LEFT_OUT = "not slow and not local_models and not hub and not data"
 OWN = ("blender_core", "blender_lab", "langchain_blender", "llamaindex_blender")
 LIBRARIES = (
@@ -63,11 +64,9 @@ LIBRARIES = (
 )
 # by name: pytest warns of plugins that a library imported before it
 PLUGINS = (
-    "pytest_asyncio.plugin",
-    "pytest_timeout",
-    "xdist.plugin",
-    "_hypothesis_pytestplugin",
-    "pytest_benchmark.plugin",
+    *("pytest_asyncio.plugin", "pytest_timeout", "xdist.plugin", "_hypothesis_pytestplugin"),
+    # the marks of LangChain's own tests
+    *("pytest_benchmark.plugin", "pytest_recording.plugin", "pytest_codspeed.plugin"),
 )
 # seconds of recorded test time that one mutant may take
 LONGEST_S = 60.0
@@ -349,7 +348,8 @@ class _Only:
         self._tests = tests
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items[:] = sorted((item for item in items if item.nodeid in self._tests), key=lambda i: self._tests[i.nodeid])
+        known = [item for item in items if {item.nodeid, item.nodeid.split("::")[0]} & self._tests.keys()]
+        items[:] = sorted(known, key=lambda item: self._tests.get(item.nodeid, 0.0))
 
 
 class _Recorder:
@@ -446,7 +446,10 @@ def make_map(file: Path, starts: Sequence[str] = TESTS) -> None:
 
 
 def tests_for(path: str, lines: tuple[int, ...], known: dict[str, Any]) -> dict[str, float]:
-    """Return the tests that run a line, quick ones first; if only imports run it, those that run the file."""
+    """Return the tests that run a line, quick ones first; if only imports run it, those that run the file.
+
+    Test files that the map lacks are chosen if they import the changed file.
+    """
     running: dict[str, float] = {}
     touching: dict[str, float] = {}
     for of_file in known.values():
@@ -455,12 +458,23 @@ def tests_for(path: str, lines: tuple[int, ...], known: dict[str, Any]) -> dict[
                 touching[name] = of_file["seconds"][name]
                 if not set(lines).isdisjoint(files[path]):
                     running[name] = of_file["seconds"][name]
-    chosen: dict[str, float] = {}
-    for name, seconds in sorted((running or touching).items(), key=lambda item: item[1]):
+    importing = set(_by_import(path))
+    chosen = {name: 5.0 for name in sorted(importing) if name not in known}
+    # of a constant, which only the import runs, the tests of that file tell most
+    near = (lambda name: False) if running else (lambda name: name.split("::")[0] not in importing)
+    for name, seconds in sorted((running or touching).items(), key=lambda item: (near(item[0]), item[1])):
         if chosen and sum(chosen.values()) + seconds > LONGEST_S:
             break
         chosen[name] = seconds
     return chosen
+
+
+def _by_import(path: str) -> Iterator[str]:
+    """Return the test files that import a module, or are called after it."""
+    module, stem = path.removesuffix(".py").replace("/", "."), Path(path).stem.strip("_")
+    for file in sorted((ROOT / "tests").rglob("test_*.py")):
+        if not FAR & set(file.parts) and (module in file.read_text() or file.stem == f"test_{stem}"):
+            yield str(file.relative_to(ROOT))
 
 
 def run_mutants(mutants: list[Mutant], known: dict[str, Any]) -> None:
