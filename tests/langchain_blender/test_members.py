@@ -20,7 +20,7 @@ from langchain_core.messages import (
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 
-from blender_core import Blender, GatherPolicy, Prompt, RetryPolicy
+from blender_core import Blender, GatherPolicy, Prompt, RetryPolicy, Usage
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.testing import FakeRanker, Reply, ScriptedServer
 from langchain_blender import BlendedLLM, LangChainMember
@@ -76,6 +76,12 @@ def test_what_is_not_a_runnable_is_refused():
     assert adapt("gpt") is NotImplemented
 
 
+class Numbered(FakeListChatModel):
+    """A model whose name is no text."""
+
+    model: int = 7
+
+
 @pytest.mark.parametrize(
     ("runnable", "name"),
     [
@@ -83,6 +89,7 @@ def test_what_is_not_a_runnable_is_refused():
         (FakeChatModel(model_name="gpt-x", name="mine"), "mine"),
         (FakeChatModel(model_name="gpt-x").with_retry().bind(stop=["x"]), "gpt-x"),
         (FakeListLLM(responses=["x"]), "FakeListLLM"),
+        (Numbered(responses=["x"]), "Numbered"),
         (RunnableLambda(len, name="measure"), "measure"),
     ],
 )
@@ -157,6 +164,17 @@ def test_streams_end_with_the_whole_answer(runnable):
 # -- messages ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_might_have_been_a_thought_is_streamed_at_the_end(asynchronous):
+    member = LangChainMember(FakeChatModel(script=["<th"]))
+
+    async def collect():
+        return [item async for item in member.astream(QUESTION)]
+
+    *pieces, answer = asyncio.run(collect()) if asynchronous else member.stream(QUESTION)
+    assert "".join(pieces) == answer.text == "<th"
+
+
 def test_a_conversation_is_flattened_with_its_tool_calls():
     call = AIMessage("", tool_calls=[{"name": "add", "args": {"a": 1}, "id": "1"}])
     history = [
@@ -189,6 +207,8 @@ def test_what_models_return_is_read():
     used = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3, "total_cost": 0}
     answer = to_answer(AIMessage("a", usage_metadata=used, response_metadata={"model_name": "m", "stop_reason": "end"}))
     assert (answer.cost, answer.model, answer.finish_reason, answer.usage.total_tokens) == (0.0, "m", "end", 3)
+    nothing = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    assert to_answer(AIMessage("a", usage_metadata=nothing)).usage == Usage(0, 0)
     with pytest.raises(MemberError, match="returned int"):
         to_answer(3)
 

@@ -7,10 +7,11 @@ import pytest
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 from llama_index.core.llms import MockLLM
 
-from blender_core import Blender, GatherPolicy, Prompt, RetryPolicy, Status, Usage, as_member
-from blender_core.errors import MemberError
+from blender_core import Blender, GatherPolicy, Message, Prompt, RetryPolicy, Status, ToolCall, Usage, as_member
+from blender_core.errors import ConfigurationError, MemberError
 from blender_core.testing import FakeRanker, Reply, ScriptedServer
 from llamaindex_blender import BlendedLLM, LlamaIndexMember, local_llms
+from llamaindex_blender.testing import ScriptedLLM
 
 PROMPT = Prompt.of([("system", "Be brief."), ("user", "Why?")])
 
@@ -47,6 +48,52 @@ def test_streams_add_up_sync_and_async():
         return [piece async for piece in member.astream(PROMPT)]
 
     assert asyncio.run(collect())[-1].text == answer.text
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_ends_of_streams(asynchronous):
+    class Empty(ScriptedLLM):
+        def _stream_chat(self, messages, **options):
+            yield from ()
+
+        async def _astream_chat(self, messages, **options):
+            async def nothing():
+                for piece in ():
+                    yield piece
+
+            return nothing()
+
+    async def collect(member):
+        return [piece async for piece in member.astream(PROMPT)]
+
+    def streamed(llm):
+        member = LlamaIndexMember(llm)
+        return asyncio.run(collect(member)) if asynchronous else list(member.stream(PROMPT))
+
+    # what might have been the start of a thought is held back until the end
+    *pieces, answer = streamed(ScriptedLLM(script=["<th"]))
+    assert "".join(pieces) == answer.text == "<th"
+    with pytest.raises(MemberError, match="ended without an answer"):
+        streamed(Empty())
+
+
+def test_a_result_without_the_id_of_its_call_reaches_the_llm_as_text():
+    llm = ScriptedLLM(script=["ok"])
+    member = LlamaIndexMember(llm)
+    call = ToolCall("add", {"a": 1}, "c1")
+    member.generate(
+        Prompt((Message("user", "1 and 2"), Message("assistant", "", tool_calls=(call,)), Message("tool", "3")))
+    )
+    assert [(turn.role.value, turn.content) for turn in llm.calls[0].messages][2] == ("user", "Tool result: 3")
+    member.generate(Prompt((Message("user", "1 and 2"), Message("tool", "3", tool_call_id="c1"))))
+    last = llm.calls[1].messages[-1]
+    assert (last.role.value, last.content, last.additional_kwargs["tool_call_id"]) == ("tool", "3", "c1")
+
+
+@pytest.mark.parametrize("llm", ["gpt", object(), str.upper])
+def test_what_is_no_llm_is_refused(llm):
+    with pytest.raises(ConfigurationError, match=f"{type(llm).__name__} is not a LlamaIndex LLM"):
+        LlamaIndexMember(llm)
 
 
 def test_mixed_members_in_one_blend_from_both_calls():

@@ -82,6 +82,13 @@ def test_what_was_sent_of_a_fusion_that_was_cut_off_is_counted():
     assert response.raw["blend"]["rejected_characters"] == len(sent) > 0
 
 
+@pytest.mark.parametrize("fuse_when", ["always", "never"])
+def test_of_a_stream_that_took_nothing_back_nothing_is_counted(fuse_when):
+    fuser = model(message(BEST + " So it is."))
+    *_, response = blend(BEST, OTHER, fuser=fuser, fuse_when=fuse_when).stream_chat(QUESTION)
+    assert response.raw["blend"]["rejected_characters"] == 0
+
+
 @every_call
 def test_a_fusion_of_answers_that_were_cut_off_says_how_it_ended(call):
     best, other = (message(text, finish_reason="length") for text in (BEST, OTHER))

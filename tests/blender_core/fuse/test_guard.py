@@ -68,3 +68,18 @@ def test_any_text_gets_a_verdict_and_blank_never_passes(text, candidates):
     assert verdict is None or verdict
     if not text.strip():
         assert verdict
+
+
+@pytest.mark.parametrize(("best", "fused", "reason"), [(200, 1, None), (201, 1, "fraction"), (201, 41, None)])
+def test_the_shortest_fused_text(best, fused, reason):
+    found = GUARD.check("x" * fused, ["y" * best])
+    assert found is None if reason is None else reason in found
+
+
+def test_the_longest_fused_text():
+    words = [f"w{number}" for number in range(300)]
+    longest = " ".join(words)[: 3 * 30 + 200].rstrip()
+    candidates = ["y" * ((len(longest) - 200) // 3)]
+    exact = longest[: 3 * len(candidates[0]) + 200]
+    assert GUARD.check(exact, candidates) is None
+    assert "more than 3 times" in GUARD.check(exact + "!", candidates)

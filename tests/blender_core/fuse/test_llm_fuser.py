@@ -35,6 +35,13 @@ def test_long_candidates_keep_both_ends_and_the_cut_is_reported():
     assert "[...]" in body
 
 
+@pytest.mark.parametrize(("length", "cut"), [(12_000, False), (12_100, True)])
+def test_a_candidate_keeps_12000_characters_by_default(length, cut):
+    member = FakeMember("w", "text")
+    fused = LLMFuser(member).fuse(FusionInput("Q", ("x" * length, "b")))
+    assert bool(fused.cut) is cut
+
+
 def test_only_options_that_fit_a_fusion_are_passed_on():
     conversation = Prompt.of("Why?").with_options(stop=["."], tools=[1], tool_choice="any", temperature=0)
     prompt, _ = fusion_prompt(FusionInput("Why?", ("a", "b"), conversation=conversation))

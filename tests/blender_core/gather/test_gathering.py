@@ -20,7 +20,7 @@ from blender_core import (
     ToolCall,
     Usage,
 )
-from blender_core.errors import ConfigurationError, QuorumError, RateLimitedError, RefusedError
+from blender_core.errors import ConfigurationError, MemberTimeoutError, QuorumError, RateLimitedError, RefusedError
 from blender_core.events import MemberAnswered, MemberFailed, MemberRetrying, MemberStarted
 from blender_core.testing import FakeMember, FakeRanker, run_in_virtual_time
 
@@ -66,6 +66,8 @@ def test_hanging_raising_and_silent_members_at_once_still_give_an_answer():
     outcomes = by_name(result)
     assert result.text == "answer"
     assert outcomes["hangs"].status is Status.TIMEOUT
+    assert isinstance(outcomes["hangs"].error, MemberTimeoutError)
+    assert str(outcomes["hangs"].error) == outcomes["hangs"].reason
     assert outcomes["raises"].status is Status.ERROR
     assert "bad" in outcomes["raises"].reason
     assert outcomes["silent"].status is Status.ERROR
@@ -145,7 +147,17 @@ def test_straggler_grace_starts_when_enough_have_answered():
     members = [FakeMember("a", "one", latency_s=1), FakeMember("b", "two", latency_s=2), FakeMember("c", hang=True)]
     result = blend(members, GatherPolicy(timeout=60, straggler_grace=1.5, enough=2))
     assert result.timings.gather == pytest.approx(3.5, abs=0.1)
-    assert "straggler" in by_name(result)["c"].reason
+    late = by_name(result)["c"]
+    assert "straggler" in late.reason
+    assert isinstance(late.error, MemberTimeoutError)
+
+
+def test_a_member_that_never_started_has_no_error():
+    members = [FakeMember("a", "one", latency_s=1), FakeMember("b", hang=True), FakeMember("c", "three")]
+    policy = GatherPolicy(timeout=60, straggler_grace=1.5, enough=1, max_concurrency=1)
+    outcome = by_name(blend(members, policy))["c"]
+    assert "not started" in outcome.reason
+    assert (outcome.status, outcome.error) == (Status.CANCELLED, None)
 
 
 def test_quorum_not_met_names_every_cause():
@@ -309,6 +321,18 @@ def test_token_budget_stops_what_is_not_started():
     assert [outcomes[f"m{n}"].status for n in range(3)] == [Status.OK, Status.OK, Status.CANCELLED]
     assert "budget: 220 of 200 tokens" in outcomes["m2"].reason
     assert outcomes["m2"].attempts == 0
+
+
+@pytest.mark.parametrize(("characters", "reserved"), [(403, 100), (404, 101), (3, 0)])
+def test_a_call_reserves_a_token_for_four_characters_of_its_prompt(characters, reserved):
+    members = [FakeMember("a", "ok", latency_s=1), FakeMember("b", "ok")]
+    budget = Budget(max_tokens=max(reserved, 1))
+    blender = Blender(members, ranker=InstantRanker(), fuser=None, policy=GatherPolicy(budget=budget))
+    outcome = by_name(run_in_virtual_time(lambda: blender.ablend("x" * characters)))["b"]
+    if reserved:
+        assert f"budget: {reserved} of {reserved} tokens" in outcome.reason
+    else:
+        assert outcome.ok
 
 
 def test_cost_budget_and_cost_records():

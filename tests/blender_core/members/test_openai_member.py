@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("openai", reason="the demo extra is not installed")
 
 import openai
+from ranking_server import RankingServer
 
 from blender_core import Blender, Budget, Price, Prompt, Status, ToolCall, Usage
 from blender_core.errors import ConfigurationError, MemberError, QuorumError
@@ -108,9 +109,13 @@ def test_thoughts_are_told_from_the_answer(serve, reply, way):
         assert "".join(thoughts).strip() == answer.thoughts
 
 
-def test_a_short_text_that_might_have_been_a_thought_is_streamed_whole(serve):
-    *texts, answer = member(serve(m=["<th"])).stream(PROMPT)
-    assert "".join(texts) == answer.text == "<th"
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("text", ["<th", "a <"])
+def test_what_might_have_been_a_thought_is_streamed_at_the_end(serve, asynchronous, text):
+    asked = member(serve(m=[text]))
+    pieces = asyncio.run(collect(asked.astream(PROMPT))) if asynchronous else list(asked.stream(PROMPT))
+    *texts, answer = pieces
+    assert "".join(texts) == answer.text == text
 
 
 async def test_a_model_that_only_thought_has_given_no_answer(serve):
@@ -312,6 +317,8 @@ def test_refusals_are_marked(serve, reply, streamed):
         ("any", "required"),
         ("auto", "auto"),
         ("required", "required"),
+        (True, "required"),
+        ("none", "none"),
         ("add", {"type": "function", "function": {"name": "add"}}),
     ],
 )
@@ -487,6 +494,18 @@ def test_fusing_streams_through_the_member(serve):
 def test_a_key_is_needed_where_there_is_no_server_of_ones_own():
     with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
         OpenAIMember("gpt")
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"), [(None, "from-the-environment"), ("given", "given")], ids=["environment", "argument"]
+)
+def test_the_key_is_sent(monkeypatch, given, sent):
+    monkeypatch.setenv("OPENAI_API_KEY", "from-the-environment")
+    choice = {"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
+    completion = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+    with RankingServer(completion) as server:
+        assert OpenAIMember("m", base_url=server.url, api_key=given).generate(PROMPT).text == "ok"
+    assert {name.lower(): value for name, value in server.requests[0][1].items()}["authorization"] == f"Bearer {sent}"
 
 
 @pytest.mark.parametrize(

@@ -86,3 +86,13 @@ def test_a_strong_member_without_support_stays_behind():
     result = settled(prior, *engines)
     assert (result.winner, result.unsupported, result.degraded) == ("weak", ("strong",), ())
     assert prior.prompts == 21
+
+
+def test_a_flawed_answer_moves_behind_and_the_call_keeps_what_it_knows():
+    refusal = "I'm sorry, but I can't help with questions about the console port of any server, or with its options."
+    result = settled(
+        None, engine("refuses", refusal, PORT), engine("says", SAME, PORT), engine("off", "Bananas.", PORT)
+    )
+    assert (result.winner, result.degraded) == ("says", ())
+    assert set(result.groundedness) == {"refuses", "says", "off"}
+    assert next(record.outcome.member for record in result.candidates if record.rank == 1) == "says"

@@ -27,3 +27,18 @@ def test_long_runs_are_left_as_they_are(run):
 def test_a_longer_run_of_backticks_opens_no_shorter_span():
     assert rewrite_citations("``a [1]`", {1: 2}).text == "``a [2]`"
     assert rewrite_citations("``a` [1]`` [1]", {1: 2}).text == "``a` [1]`` [2]"
+
+
+@pytest.mark.parametrize(
+    ("text", "rewritten"),
+    [
+        ("see [1]\n```py\nx = a [1]", "see [3]\n```py\nx = a [1]"),
+        ("see [1]\n~~~\n[1]\n~~~\nand [1].", "see [3]\n~~~\n[1]\n~~~\nand [3]."),
+        ("```\n[1]\n```\n[1]\n```\n[1] in an open fence", "```\n[1]\n```\n[3]\n```\n[1] in an open fence"),
+        ("[1]\n```", "[3]\n```"),
+    ],
+)
+def test_what_a_fence_holds_is_code_until_it_closes_or_the_text_ends(text, rewritten):
+    assert rewrite_citations(text, {1: 3}).text == rewritten
+    stream = StreamedCitations({1: 3})
+    assert "".join([*map(stream.feed, text), stream.close()]) == rewritten

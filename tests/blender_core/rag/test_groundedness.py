@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from blender_core.rag import GroundedCandidate, LexicalGroundedness, Source
+from blender_core.rag import GroundedCandidate, LexicalGroundedness, NLIGroundedness, Source
+from blender_core.rag.groundedness import content_words
 
 SOURCES = (Source("The mill ships seven crates of PaperCo rolls."),)
 
@@ -36,3 +37,18 @@ def test_numbers_in_words_and_digits_are_the_same_claim(word):
 )
 def test_names_weigh_as_facts_and_other_words_once(answer, expected):
     assert share(answer) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("word", "stem"),
+    [("gas", "gas"), ("bees", "bee"), ("tied", "tied"), ("seas", "sea"), ("ports", "port"), ("king", "king")],
+)
+def test_a_stem_keeps_at_least_three_letters(word, stem):
+    assert content_words(word) == [stem]
+
+
+def test_a_share_by_entailment_is_the_mean_of_its_sentences_in_six_digits():
+    chances = {"The mill is old.": 1 / 3, "It ships crates.": 0.5}
+    measure = NLIGroundedness(lambda pairs: [chances[said] for _, said in pairs])
+    texts = ["The mill is old.", "The mill is old. It ships crates.", ""]
+    assert measure.score("?", [GroundedCandidate(text, SOURCES) for text in texts]) == [0.333333, 0.416667, 0.0]

@@ -49,6 +49,10 @@ def test_the_true_temperature_and_bias_are_found(temperature, bias, both_orders)
     assert (found.pairs, found.skipped, found.both_orders) == (4000, 0, both_orders)
 
 
+def test_both_orders_are_fitted_unless_told_otherwise():
+    assert fit_calibration(*synthetic(2.0, 0.5, pairs=200)).both_orders is True
+
+
 @settings(max_examples=60)
 @given(st.lists(st.tuples(finite, st.floats(0, 1)), min_size=1, max_size=30), st.floats(*TEMPERATURES))
 def test_a_fit_never_raises_the_log_loss(pairs, other):

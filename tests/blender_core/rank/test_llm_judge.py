@@ -55,6 +55,12 @@ def test_a_judge_that_always_says_a_is_found_out():
     assert judgement.contradictions == 3
 
 
+def test_ties_contradict_nothing():
+    judgement = LLMJudge(FakeMember("j", "Better: tie"), mode="pairwise").judge("?", ["x", "y", "z"])
+    assert (judgement.contradictions, judgement.unreadable) == (0, 0)
+    assert judgement.ranking.ties == ((0, 1, 2),)
+
+
 def test_unreadable_replies_are_ties_and_counted():
     replies = {"good": "Better: A", "bad": "Better: B"}
     judge = LLMJudge(

@@ -172,3 +172,24 @@ def test_errors_of_an_iterator_come_back_as_those_of_a_call(error):
 
     with pytest.raises(ValueError if isinstance(error, ValueError) else RuntimeError):
         asyncio.run(walk())
+
+
+async def test_a_slot_goes_past_those_that_stopped_waiting():
+    semaphore, entered = SharedSemaphore(1), []
+
+    async def use(name):
+        async with semaphore:
+            entered.append(name)
+
+    async with semaphore:
+        waiting = [asyncio.create_task(use(name)) for name in ("first", "second", "third")]
+        await asyncio.sleep(0)
+        for given_up in waiting[:2]:
+            given_up.cancel()
+        assert [type(end) for end in await asyncio.gather(*waiting[:2], return_exceptions=True)] == [
+            asyncio.CancelledError
+        ] * 2
+        assert entered == []
+    await waiting[2]
+    await use("last")
+    assert entered == ["third", "last"]

@@ -27,3 +27,9 @@ def test_white_space_makes_no_other_candidate(text):
     distinct = distinct_candidates([text, f" {text}\x1f", "\u2003".join(text.split())])
     assert distinct.positions == (0, 0, 0)
     assert distinct.texts == (text,)
+
+
+def test_cut_tokens_go_to_every_copy_and_the_prompt_keeps_its_own():
+    distinct = distinct_candidates(["a", "b", "a", " "])
+    assert distinct.spread_cut({-1: 7, 0: 3}) == {-1: 7, 0: 3, 2: 3}
+    assert distinct.spread_cut({1: 3}) == {1: 3}

@@ -55,3 +55,8 @@ def test_rankers_read_odd_white_space(text):
         ranking = ranker.rank("1 + 2?", [text, "3", "4"])
         assert ranking.order[2] == 2
         assert all(map(math.isfinite, ranking.scores))
+
+
+@pytest.mark.parametrize(("words", "found"), [(25, "48"), (26, None)])
+def test_a_sentence_that_ends_with_a_number_may_have_25_words(words, found):
+    assert short_answer(" ".join(["so"] * (words - 3)) + " it is 48.") == found

@@ -78,7 +78,7 @@ def test_worsened_answer_is_the_loser():
         last = len(group.answers) - 1
         pairs = [pair for pair in group.pairs if last in pair[:2]]
         assert pairs
-        assert all(j == last and p > 0.9 for _, j, p, _ in pairs)
+        assert all(j == last and 0.9 < p < 1 for _, j, p, _ in pairs)
     refused = {group.answers[0][0] for group in worsened if group.answers[-1] == [1, 2, 3]}
     assert refused == {ord("a")}
 

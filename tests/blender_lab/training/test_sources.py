@@ -80,6 +80,15 @@ def test_other_columns_and_chat_messages(tmp_path):
         read(tmp_path, file="chat.jsonl", format="chosen_rejected", columns={"prompt": "answer"})
 
 
+@pytest.mark.parametrize("turns", [1, 3, 5])
+def test_a_chat_without_a_prompt_is_split_before_its_last_turn(turns):
+    said = [{"role": ("user", "assistant")[n % 2], "content": f"turn {n}"} for n in range(turns)]
+    row = {name: [*said, {"role": "assistant", "content": name}] for name in ("chosen", "rejected")}
+    record = record_of_row(row, format="chosen_rejected", name="mine", number=1)
+    assert [f"turn {n}" in record.prompt for n in range(turns)] == [True] * turns
+    assert record.candidates == ("chosen", "rejected")
+
+
 def test_whole_conversations_are_split_at_the_last_turn():
     head = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: 2 + 2?"
     row = {"chosen": f"{head}\n\nAssistant: 4", "rejected": f"{head}\n\nAssistant: 5"}
