@@ -276,8 +276,9 @@ class BlendCall:
             async with scope:
                 return await compute_in_thread(work, turns=turns)
         except Exception as error:
-            in_time = f"within {limit_s:.3g} s" if left is None else "before the deadline"
-            problem = f"not ready {in_time}" if scope.expired() else told(error)
+            problem = told(error)
+            if scope.expired():
+                problem = "not ready " + (f"within {limit_s:.3g} s" if left is None else "before the deadline")
             self._degraded.append(f"{what}: {problem}; {then}")
             return otherwise
 
