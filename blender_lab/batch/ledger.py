@@ -135,7 +135,8 @@ class Ledger:
         """
         self._seats.setdefault(seat, _Seat()).stopped = False
         numbers = np.arange(first, first + count)
-        return bytes(self._bits[numbers >> 3] >> (numbers & 7) & 1), self._stopping
+        bits = self._bits[numbers >> 3] >> (numbers & 7) & 1
+        return bits.astype(np.uint8).tobytes(), self._stopping
 
     def begin(self, seat: str) -> Go:
         """Ask whether one more row may begin; the spending is kept for it.

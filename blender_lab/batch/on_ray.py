@@ -33,6 +33,7 @@ _MOST_ROWS = 1000
 _LEAST_ROWS = 4
 _ANSWER_S = 60.0
 _DEATHS = 5
+_STARTS = 3
 _COLUMNS = ("file", "start", "line", "number", "count")
 
 
@@ -78,11 +79,10 @@ def run_on_ray(run: Run) -> None:
             fn_constructor_args=(desk, ledger),
             batch_size=1,
             batch_format="numpy",
-            concurrency=workers,
+            # two calls at a time, so that the last rows of one stretch do not hold up the next
+            compute=ray.data.ActorPoolStrategy(size=workers, max_concurrent_calls_per_actor=2),
             num_cpus=1,
             num_gpus=job.gpus_per_worker or None,
-            # so that the last rows of one stretch do not hold up the next
-            max_concurrency=2,
         )
         _watch(run, ray, ledger, _Consuming(rows), workers)
 
@@ -90,6 +90,7 @@ def run_on_ray(run: Run) -> None:
 @contextmanager
 def _ray(address: str | None, workers: int | None) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -100,10 +101,7 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Any]:
             cpus = max(os.cpu_count() or 1, workers or 1)
             given = {"address": "local", "num_cpus": cpus, "object_store_memory": _OBJECT_STORE}
             given["include_dashboard"] = False
-        try:
-            ray.init(logging_level=logging.ERROR, log_to_driver=False, **given)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            raise ConfigurationError(f"cannot start or reach Ray: {error}; check --address, or give --local") from error
+        _start(ray, given)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -111,6 +109,20 @@ def _ray(address: str | None, workers: int | None) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+def _start(ray: Any, given: dict[str, Any]) -> None:
+    for attempt in range(1, _STARTS + 1):
+        try:
+            ray.init(logging_level=logging.ERROR, log_to_driver=False, **given)
+            return
+        # Ray raises a bare Exception if a busy machine starts it too slowly
+        except Exception as error:
+            ray.shutdown()
+            if attempt == _STARTS or "timed out" not in str(error):
+                raise ConfigurationError(
+                    f"cannot start or reach Ray: {error}; check --address, or give --local"
+                ) from error
 
 
 def _fitting(ray: Any, gpus_per_worker: float, *, ranks: bool) -> int:
