@@ -16,6 +16,7 @@ from blender_core.runtime.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from blender_core.blender import Blender
+    from blender_core.config.blend_config import BlendConfig, MemberConfig
     from blender_core.fuse.gen_fuser import GenFuser
     from blender_core.fuse.guard import FusionGuard
     from blender_core.fuse.llm_fuser import LLMFuser
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "blender_core.blender": "Blender",
+    "blender_core.config.blend_config": "BlendConfig MemberConfig",
     "blender_core.fuse.gen_fuser": "GenFuser",
     "blender_core.fuse.guard": "FusionGuard",
     "blender_core.fuse.llm_fuser": "LLMFuser",
@@ -61,6 +63,7 @@ _HOMES = {
 
 __all__ = [
     "Answer",
+    "BlendConfig",
     "BlendResult",
     "BlendSettings",
     "Blender",
@@ -73,6 +76,7 @@ __all__ = [
     "GenFuser",
     "LLMFuser",
     "Member",
+    "MemberConfig",
     "MemberOutcome",
     "MemberPrior",
     "Message",

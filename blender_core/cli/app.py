@@ -10,6 +10,7 @@ import typer
 from blender_core import __version__
 from blender_core.cli.ask import ask
 from blender_core.cli.compare import compare
+from blender_core.cli.doctor import doctor
 from blender_core.cli.models import models
 from blender_core.cli.output import EXIT_CODES
 from blender_core.cli.rank import rank
@@ -46,7 +47,7 @@ def _options(
     """Blend several LLMs into one: gather every answer, rank them, fuse the best."""
 
 
-for _command in (ask, rank, rate, compare, models):
+for _command in (ask, rank, rate, compare, models, doctor):
     app.command(epilog=EXIT_CODES)(_command)
 
 
@@ -68,7 +69,7 @@ def _add(entry: EntryPoint, taken: dict[str, str]) -> None:
         typer.echo(f"command left out: {source}: {type(error).__name__}: {error}", err=True)
 
 
-_taken = dict.fromkeys(("ask", "rank", "rate", "compare", "models"), "blended-llm")
+_taken = dict.fromkeys(("ask", "rank", "rate", "compare", "models", "doctor"), "blended-llm")
 # the laboratory's commands come first, so that none replaces them
 for _entry in sorted(
     entry_points(group=ENTRY_POINT_GROUP), key=lambda one: (not one.value.startswith("blender_lab."), one.name)

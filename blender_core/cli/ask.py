@@ -35,6 +35,7 @@ __all__ = ["ask"]
 
 
 def ask(
+    context: typer.Context,
     prompt: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
     model: LocalModels = None,
     endpoint: Endpoints = None,
@@ -93,7 +94,7 @@ def ask(
             "temperature": temperature,
             "prior": prior,
         }
-        blend = described(config, model, endpoint, options)
+        blend = described(config, model, endpoint, options, context)
         settings = blend.settings()
         # the default loads while the members answer; another loads first, so that a wrong one costs no download
         if settings.get("ranker", DEFAULTS["ranker"]) != DEFAULTS["ranker"]:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from blender_core.errors import ConfigurationError
@@ -40,6 +39,7 @@ def described(
     models: Sequence[str] | None,
     endpoints: Sequence[str] | None,
     settings: Mapping[str, Any],
+    context: typer.Context | None = None,
 ) -> BlendConfig:
     """Describe the blend that a command was asked for.
 
@@ -50,6 +50,7 @@ def described(
             default local models.
         settings: Keys of a description, each from the option of that name. With a file only those count that were
             given on the command line.
+        context: The command's, which knows what was given; needed with a file.
 
     Returns:
         The description.
@@ -63,7 +64,7 @@ def described(
     if file is not None:
         if models or endpoints:
             raise ConfigurationError("--config names the members; leave --model and --endpoint out, or --config")
-        given = {name: value for name, value in settings.items() if _was_given(name)}
+        given = {name: value for name, value in settings.items() if _was_given(context, name)}
         return BlendConfig.load(file).with_settings(given)
     apis = [Endpoint.parse(endpoint) for endpoint in endpoints or ()]
     if not models and not apis:
@@ -77,17 +78,18 @@ def described(
     return BlendConfig.parse({"members": members}).with_settings(settings)
 
 
-def _was_given(name: str) -> bool:
-    source = click.get_current_context().get_parameter_source(name)
-    return source not in (None, click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP)
+def _was_given(context: typer.Context | None, name: str) -> bool:
+    source = None if context is None else context.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
 
 
-def connect(config: BlendConfig, console: Console) -> list[Member]:
+def connect(config: BlendConfig, console: Console, *, only: Sequence[int] | None = None) -> list[Member]:
     """Connect the members; show the downloads of local models.
 
     Args:
         config: The description.
         console: Shows the progress.
+        only: Positions of the members; default all.
 
     Returns:
         The members. Local models run as long as these exist.
@@ -98,7 +100,7 @@ def connect(config: BlendConfig, console: Console) -> list[Member]:
     from blender_core.config import open_members
 
     with _progress(console) as progress:
-        return open_members(config, progress=progress)
+        return open_members(config, only=only, progress=progress)
 
 
 @contextmanager

@@ -54,6 +54,7 @@ class _Task:
 
 
 def rate(
+    context: typer.Context,
     prompts: Annotated[
         str,
         typer.Argument(
@@ -94,7 +95,7 @@ def rate(
         progress = console(stderr=True)
         rows = _with_answers(list(read_rows(prompts, needs_candidates=False)), answers)
         options = {"ranker": ranker, "timeout": timeout, "max_tokens": max_tokens}
-        blend = described(config, model, endpoint, options)
+        blend = described(config, model, endpoint, options, context)
         chosen, prior = resolve_ranker(blend.settings()["ranker"]), MemberPrior(path=out)
         blender = None
         if not all(row.texts for row in rows):

@@ -7,6 +7,17 @@ Examples:
 """
 
 from blender_core.config.blend_config import BlendConfig, BudgetConfig, MemberConfig, PriceConfig
+from blender_core.config.diagnosis import Diagnosis, diagnose
 from blender_core.config.members import fuser_of, keywords_of, open_members
 
-__all__ = ["BlendConfig", "BudgetConfig", "MemberConfig", "PriceConfig", "fuser_of", "keywords_of", "open_members"]
+__all__ = [
+    "BlendConfig",
+    "BudgetConfig",
+    "Diagnosis",
+    "MemberConfig",
+    "PriceConfig",
+    "diagnose",
+    "fuser_of",
+    "keywords_of",
+    "open_members",
+]

@@ -89,7 +89,7 @@ def _member(name: str, endpoint: Endpoint, member: MemberConfig, options: dict[s
     return made
 
 
-def fuser_of(config: BlendConfig, members: list[Member]) -> Any:
+def fuser_of(config: BlendConfig, members: Sequence[Member]) -> Any:
     """Make the fuser that a description names.
 
     Args:

@@ -200,6 +200,23 @@ class OpenAIMember(Member):
         self._async_clients = {}
 
     @property
+    def model(self) -> str:
+        """The model's name at the server."""
+        return str(self._request_options["model"])
+
+    async def list_models(self) -> list[dict[str, Any]]:
+        """Return what the server says of its models.
+
+        Returns:
+            The cards of the API's model list, with at least ``id``.
+
+        Raises:
+            openai.OpenAIError: The server has no list, or the request failed.
+        """
+        client = await self._async()
+        return [card.model_dump() for card in (await client.models.list()).data]
+
+    @property
     def context_window(self) -> int | None:
         """Most tokens that one call reads and writes; ``None`` if unknown."""
         return self._context_window

@@ -95,6 +95,11 @@ class ScriptedServer:
         """URL of the API, with ``/v1``."""
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models in the script."""
+        return tuple(self._script)
+
     def close(self) -> None:
         """Stop serving, and drop requests that hang."""
         self._closed.set()
@@ -171,6 +176,15 @@ class _Handler(BaseHTTPRequestHandler):
             choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason} | in_choice
             whole = _envelope(request, "chat.completion", [choice]) | _usage(reply)
             self._send(reply, whole | at_top if reply.choices else at_top)
+
+    def do_GET(self) -> None:
+        known = self.path.endswith("/models")
+        cards = [
+            {"id": model, "object": "model", "created": 0, "owned_by": "script"}
+            for model in self.server.scripted.models
+        ]
+        body = {"object": "list", "data": cards} if known else {"error": {"message": f"no {self.path} here"}}
+        self._send(Reply(status=200 if known else 404), body)
 
     def _send(self, reply: Reply, body: dict[str, Any]) -> None:
         data = json.dumps(body).encode()

@@ -28,6 +28,7 @@ __all__ = ["mix"]
 
 
 def mix(
+    context: typer.Context,
     prompts: Annotated[
         Path, typer.Argument(help="JSONL, plain or .gz: instruction, and perhaps id, input, output, task, check.")
     ],
@@ -103,7 +104,7 @@ def mix(
         scorers = _metrics(metric or [])
         options = {"max_tokens": max_tokens, "temperature": temperature}
         named_members = bool(model or endpoint or config)
-        blend = described(config, model, endpoint, options) if named_members else None
+        blend = described(config, model, endpoint, options, context) if named_members else None
         plan = _plan(blend, ensemble or [], concurrency, progress)
         given = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
         settings = GatherSettings(

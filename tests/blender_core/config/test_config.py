@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import json
+import tomllib
 import weakref
+from pathlib import Path
 
 import pytest
 
 from blender_core import Blender, GatherPolicy, MemberPrior
-from blender_core.config import BlendConfig, open_members
+from blender_core.config import BlendConfig, MemberConfig, open_members
 from blender_core.errors import ConfigurationError
 from blender_core.testing import ScriptedServer
 
@@ -52,8 +54,6 @@ def file(tmp_path, server, monkeypatch):
         text = TOML.format(url=server.base_url, timeout=timeout)
         path = tmp_path / name
         if path.suffix != ".toml":
-            import tomllib
-
             import yaml
 
             values = tomllib.loads(text)
@@ -151,8 +151,6 @@ def test_a_wrong_value_names_its_line(tmp_path, file, old, new, line, said, form
     path.write_text(text.replace(old, new, 1) if new != 'name = "a"' else text.replace(old, new))
     if format == "yaml":
         yaml = pytest.importorskip("yaml")
-        import tomllib
-
         path = tmp_path / "blend.yml"
         path.write_text(yaml.safe_dump(tomllib.loads((tmp_path / "blend.toml").read_text()), sort_keys=False))
     with pytest.raises(ConfigurationError) as raised:
@@ -225,3 +223,11 @@ def test_a_local_server_runs_as_long_as_its_member(monkeypatch):
     members.clear()
     gc.collect()
     assert alive() is None
+
+
+def test_the_page_names_every_key():
+    page = (Path(__file__).parents[3] / "docs" / "config.md").read_text(encoding="utf-8")
+    for name in (*BlendConfig.model_fields, *MemberConfig.model_fields):
+        assert f"`{name}`" in page
+    (block,) = [part.split("```")[0] for part in page.split("```toml\n")[1:]]
+    assert BlendConfig.parse(tomllib.loads(block)).names == ("a", "qwen2.5-coder-0.5b")
