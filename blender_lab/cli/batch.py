@@ -29,6 +29,7 @@ __all__ = ["batch"]
 
 
 def batch(
+    context: typer.Context,
     rows: Annotated[
         Path,
         typer.Argument(
@@ -130,7 +131,7 @@ def batch(
             "prior": prior,
         }
         mode: Mode = "rank" if rank_only else "gather" if gather_only else "blend"
-        work = _work(mode, config, model, endpoint, options, system)
+        work = _work(mode, config, model, endpoint, options, system, context)
         job = BatchJob(
             rows,
             out,
@@ -160,6 +161,7 @@ def _work(
     endpoints: list[str] | None,
     options: dict[str, Any],
     system: str,
+    context: typer.Context,
 ) -> Work:
     from blender_lab.batch.answering import Work
 
@@ -168,7 +170,7 @@ def _work(
             raise ConfigurationError("--rank-only asks nobody; leave --model, --endpoint and --system out")
         if config is None:
             return Work(mode, ranker=options["ranker"], prior=options["prior"])
-    return Work(mode, described(config, models, endpoints, options), system=system)
+    return Work(mode, described(config, models, endpoints, options, context), system=system)
 
 
 def _leave(ended: Ended, out: Path, err: Console) -> None:
