@@ -5,7 +5,8 @@
     python benchmarks/batch.py kills --rows 100000 --ray            # kill -9 in the middle, then count the rows
 
 `rows` measures the ways in turn, `--rounds` times, on the same file. Ray's start is told apart: the rate is that from
-the first row on the disk to the end.
+the first row on the disk to the end. CPU time is that of the command with its start, without Ray's own processes; on a
+busy machine it says more than the rate.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -40,24 +42,29 @@ def write_rows(path: Path, count: int, candidates: int = 4) -> None:
             file.write(json.dumps(line) + "\n")
 
 
-def plain_loop(path: Path, ranker: str) -> float:
-    """Rank every row and write its order, as a script of ten lines would."""
+def plain_loop(path: Path, ranker: str) -> tuple[float, float]:
+    """Rank every row and write its order, as a script of ten lines would; return rows and CPU seconds."""
     chosen = resolve_ranker(ranker)
     with path.open() as file:
         rows = [json.loads(line) for line in file]
     chosen.rank(rows[0]["instruction"], [one["text"] for one in rows[0]["candidates"]])
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     with path.with_suffix(".plain").open("w") as out:
         for row in rows:
             ranking = chosen.rank(row["instruction"], [one["text"] for one in row["candidates"]])
             out.write(json.dumps({"id": row["id"], **ranking.to_dict()}) + "\n")
-    return len(rows) / (time.perf_counter() - began)
+    return len(rows) / (time.perf_counter() - began), time.process_time() - cpu
 
 
-def job(path: Path, out: Path, *more: str) -> tuple[float, float, dict]:
-    """Run the command; return seconds, seconds until the first row was on the disk, and its summary."""
+def cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def job(path: Path, out: Path, *more: str) -> tuple[float, float, float]:
+    """Run the command; return seconds, seconds until the first row was on the disk, and CPU seconds."""
     first: list[float] = []
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), cpu_of_children()
     command = [*COMMAND, str(path), "--out", str(out), "--progress", "none", "--json", *more]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         journal = out.with_name(f"{out.name}.journal")
@@ -70,11 +77,11 @@ def job(path: Path, out: Path, *more: str) -> tuple[float, float, dict]:
 
         watching = threading.Thread(target=watch)
         watching.start()
-        told, errors = running.communicate()
+        errors = running.communicate()[1]
         watching.join()
     if running.returncode:
         sys.exit(errors)
-    return time.perf_counter() - began, first[0] if first else 0.0, json.loads(told)
+    return time.perf_counter() - began, first[0] if first else 0.0, cpu_of_children() - cpu
 
 
 def rows(arguments: argparse.Namespace, folder: Path) -> None:
@@ -83,11 +90,15 @@ def rows(arguments: argparse.Namespace, folder: Path) -> None:
     rank = ["--rank-only", "--ranker", arguments.ranker]
     ways = {"--local": ["--local"], **{f"Ray, {n} workers": ["--workers", str(n)] for n in (1, 2)}}
     for round_ in range(arguments.rounds):
-        print(f"plain loop: {plain_loop(path, arguments.ranker):.0f} rows/s")
+        plain, cpu = plain_loop(path, arguments.ranker)
+        print(f"plain loop: {plain:.0f} rows/s, CPU {cpu:.1f} s", flush=True)
         for name, more in ways.items():
-            seconds, first, _ = job(path, folder / f"{round_}-{len(more)}{more[-1]}.jsonl", *rank, *more)
+            seconds, first, cpu = job(path, folder / f"{round_}-{len(more)}{more[-1]}.jsonl", *rank, *more)
             rate = arguments.rows / (seconds - first)
-            print(f"{name}: {rate:.0f} rows/s, first row after {first:.1f} s, {seconds:.1f} s in all", flush=True)
+            print(
+                f"{name}: {rate:.0f} rows/s, first row after {first:.1f} s, {seconds:.1f} s in all, CPU {cpu:.1f} s",
+                flush=True,
+            )
 
 
 def concurrency(arguments: argparse.Namespace, folder: Path) -> None:
@@ -99,9 +110,10 @@ def concurrency(arguments: argparse.Namespace, folder: Path) -> None:
         with ScriptedServer({"a": reply, "b": reply, "c": reply}) as server:
             members = [part for model in "abc" for part in ("--endpoint", f"{server.base_url}:{model}")]
             more = [*members, "--ranker", "longest", "--fuser", "none", "--local", "--concurrency", str(many)]
-            seconds, first, _ = job(path, folder / f"{many}.jsonl", *more)
+            seconds, first, cpu = job(path, folder / f"{many}.jsonl", *more)
         rate = (count - 1) / (seconds - first)
-        print(f"concurrency {many}: {rate:.1f} rows/s of at most {many / 0.2:.0f} ({count} rows)", flush=True)
+        most = many / 0.2
+        print(f"concurrency {many}: {rate:.1f} rows/s of at most {most:.0f}; {count} rows, CPU {cpu:.1f} s", flush=True)
 
 
 def memory_mb(pid: int) -> float:

@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ __all__ = [
 
 _VERSION = 1
 _ROW = b',"row":'
+_WORKERS_END_S = 60.0
 
 UNREADABLE = "unreadable"
 """Cause of a row that failed before anybody was asked."""
@@ -221,8 +223,8 @@ class JobFolder:
         try:
             self.path.mkdir(exist_ok=True)
             self._lock("lock", "another job writes it")
-            # workers of a driver that was killed end by themselves
-            self._lock("workers.lock", "workers of a killed job are still ending")
+            # workers of a command that has ended end by themselves
+            self._lock("workers.lock", "workers of the last job are still ending", wait_s=_WORKERS_END_S)
             self._check(json.loads(json.dumps(dict(settings))))
         except OSError as error:
             self.close()
@@ -235,14 +237,20 @@ class JobFolder:
         names = [one.name.partition("-")[0] for one in journal_files(self.path)]
         self.run = 1 + max((int(name) for name in names if name.isdecimal()), default=0)
 
-    def _lock(self, name: str, why: str) -> None:
+    def _lock(self, name: str, why: str, wait_s: float = 0.0) -> None:
         path = self.path / name
         file = path.open("ab")
         self._files.append(file)
-        try:
-            lock_file(file, path)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{self.path} is in use: {why}; wait for it, or give another --out") from error
+        until = time.monotonic() + wait_s
+        while True:
+            try:
+                lock_file(file, path)
+                return
+            except ConfigurationError as error:
+                if time.monotonic() >= until:
+                    told = f"{self.path} is in use: {why}; wait for it, or give another --out"
+                    raise ConfigurationError(told) from error
+            time.sleep(0.1)
 
     def _check(self, settings: dict[str, Any]) -> None:
         path = self.path / "job.json"

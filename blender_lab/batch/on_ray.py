@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from blender_core.errors import BlendError, ConfigurationError, MemberError
+from blender_core.errors import BlendError, ConfigurationError
 from blender_core.runtime.extras import require, require_installed
 from blender_lab.batch.answering import Work
 from blender_lab.batch.job import GRACE_S, INTERRUPTED, Run
@@ -84,7 +84,10 @@ def run_on_ray(run: Run) -> None:
             num_cpus=1,
             num_gpus=job.gpus_per_worker or None,
         )
-        _watch(run, ray, ledger, _Consuming(rows), workers)
+        try:
+            _watch(run, ray, ledger, _Consuming(rows), workers)
+        except ray.exceptions.RayError as error:
+            raise _cause(error) from error
 
 
 @contextmanager
@@ -162,7 +165,7 @@ def _watch(run: Run, ray: Any, ledger: Any, consuming: _Consuming, workers: int)
         state: JobState = ray.get(ledger.state.remote(), timeout=_ANSWER_S)
         run.take(state)
         if state.deaths > _DEATHS * workers:
-            raise MemberError(f"{state.deaths} workers died, and no row ended between; see Ray's log, or try --local")
+            raise BlendError(f"{state.deaths} workers died, and no row ended between; see Ray's log, or try --local")
         if state.stopping:
             stops_at = stops_at or time.monotonic() + GRACE_S
             if time.monotonic() > stops_at or ray.get(ledger.all_stopped.remote(), timeout=_ANSWER_S):
@@ -181,7 +184,8 @@ def _cause(error: Exception) -> Exception:
         found = getattr(cause, "cause", None)
         cause = found if isinstance(found, BaseException) else cause.__cause__
     lines = str(error).strip().splitlines()
-    return MemberError(f"Ray gave up: {lines[-1] if lines else type(error).__name__}; run again, or try --local")
+    said = lines[-1] if lines else type(error).__name__
+    return BlendError(f"Ray gave up: {said}; nothing is lost, and the same command goes on")
 
 
 class _Desk:

@@ -34,10 +34,14 @@ def shown(form: ProgressForm, console: Console) -> Iterator[Callable[[Plan, JobS
     Yields:
         What is to be told of each state.
     """
-    began = time.monotonic()
+    began, rows_then = time.monotonic(), 0
 
     def figures(plan: Plan, state: JobState) -> tuple[float, float | None]:
-        rate = state.run.rows / max(1e-9, time.monotonic() - began)
+        nonlocal began, rows_then
+        if not rows_then and state.run.rows:
+            # the start of Ray and of the models is no part of the rate
+            began, rows_then = time.monotonic(), state.run.rows
+        rate = (state.run.rows - rows_then) / max(1e-3, time.monotonic() - began)
         left = plan.due - state.run.rows
         return rate, left / rate if rate else None
 
