@@ -145,10 +145,12 @@ def kills(arguments: argparse.Namespace, folder: Path) -> None:
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
             killed = not arguments.ray
             while running.poll() is None and size() < share * whole:
-                writing = [int(one.name.rsplit("-", 2)[1]) for one in journal.glob("0*.jsonl")]
+                named = [int(one.name.rsplit("-", 2)[1]) for one in journal.glob("0*.jsonl") if one.stat().st_size]
+                # those of an earlier run are gone
+                writing = [pid for pid in named if memory_mb(pid)]
                 for pid in (running.pid, *writing):
                     highest[pid] = max(highest.get(pid, 0.0), memory_mb(pid))
-                if not killed and size() > share * whole / 2:
+                if not killed and writing and size() > share * whole / 2:
                     os.kill(writing[-1], signal.SIGKILL)
                     print(f"killed worker {writing[-1]} at {time.perf_counter() - began:.0f} s", flush=True)
                     killed = True

@@ -34,14 +34,17 @@ def shown(form: ProgressForm, console: Console) -> Iterator[Callable[[Plan, JobS
     Yields:
         What is to be told of each state.
     """
-    began, rows_then = time.monotonic(), 0
+    began = time.monotonic()
+    first: tuple[float, int] | None = None
 
     def figures(plan: Plan, state: JobState) -> tuple[float, float | None]:
-        nonlocal began, rows_then
-        if not rows_then and state.run.rows:
-            # the start of Ray and of the models is no part of the rate
-            began, rows_then = time.monotonic(), state.run.rows
-        rate = (state.run.rows - rows_then) / max(1e-3, time.monotonic() - began)
+        nonlocal first
+        now, rows = time.monotonic(), state.run.rows
+        if first is None and rows:
+            first = now, rows
+        # the start of Ray and of the models is no part of the rate
+        since, before = first if first is not None and rows > first[1] else (began, 0)
+        rate = (rows - before) / max(1e-3, now - since)
         left = plan.due - state.run.rows
         return rate, left / rate if rate else None
 
