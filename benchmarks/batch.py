@@ -161,7 +161,7 @@ def kills(arguments: argparse.Namespace, folder: Path) -> None:
         at = time.perf_counter() - began
         print(f"killed the command at {at:.0f} s and {written} rows; its processes held {told} MB", flush=True)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    print(done.stderr.splitlines()[0] if done.stderr else done.returncode)
+    print(next((line for line in done.stderr.splitlines() if " done, " in line), done.returncode))
     with out.open() as file:
         ids = [json.loads(line)["id"] for line in file]
     assert ids == [f"r{number}" for number in range(arguments.rows)], "rows are missing, twice there, or out of order"
