@@ -33,6 +33,7 @@ else:
         ("torch", "from blender_core import PairRanker; PairRanker.from_pretrained('x')", "torch"),
         ("torch", "from blender_core import GenFuser; GenFuser.from_pretrained('x')", "torch"),
         ("httpx", "from blender_core.rank import resolve_ranker; resolve_ranker('http://host/rerank')", "demo"),
+        ("ray", "from blender_lab.batch.on_ray import check_ray; check_ray()", "ray"),
         ("xllamacpp", "from blender_core.local import local_ensemble; local_ensemble()", "demo"),
         ("scipy", "from blender_lab.evaluate.statistics import bootstrap_mean; bootstrap_mean([0.0, 1.0])", "eval"),
     ],

@@ -32,6 +32,7 @@ __all__ = [
     "PriorFile",
     "RankerName",
     "console",
+    "finite",
     "open_prior",
     "ranker_without_members",
     "read_text",
@@ -197,7 +198,7 @@ def write_json(value: dict[str, Any], *, indent: int | None = 2) -> None:
         value: The object.
         indent: Spaces per level; ``None`` writes one line.
     """
-    text = json.dumps(_finite(value), ensure_ascii=not _is_utf8(), indent=indent, allow_nan=False)
+    text = json.dumps(finite(value), ensure_ascii=not _is_utf8(), indent=indent, allow_nan=False)
     # JSON keeps these, but terminals obey them and readers of lines split there
     typer.echo(_NOT_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
@@ -236,11 +237,20 @@ def read_text(path: str) -> str:
         raise ConfigurationError(f"cannot read {path}: {error}; give a text file in UTF-8, or - for stdin") from error
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Replace ``nan`` and infinities, which JSON does not have, by ``None``.
+
+    Args:
+        value: JSON types.
+
+    Examples:
+        >>> finite({"score": float("-inf"), "text": "a"})
+        {'score': None, 'text': 'a'}
+    """
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

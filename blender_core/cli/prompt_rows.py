@@ -12,7 +12,7 @@ from typing import IO, Any
 from blender_core.errors import ConfigurationError
 from blender_core.runtime.outside import read_json
 
-__all__ = ["PromptRow", "read_rows"]
+__all__ = ["PromptRow", "parse_row", "read_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ def read_rows(path: str, *, needs_candidates: bool) -> Iterator[PromptRow]:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     empty = False
-                    yield _row(line, number, f"{path}, line {number}", needs_candidates)
+                    where = f"{path}, line {number}"
+                    yield parse_row(line, number, where, needs_candidates=needs_candidates, plain=not needs_candidates)
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}; give a JSONL file in UTF-8, or - for stdin") from error
     if empty:
@@ -71,9 +72,28 @@ def _opened(path: str) -> AbstractContextManager[IO[str]]:
     return open(path, encoding="utf-8-sig")
 
 
-def _row(line: str, number: int, where: str, needs_candidates: bool) -> PromptRow:
+def parse_row(line: str, number: int, where: str, *, needs_candidates: bool, plain: bool = False) -> PromptRow:
+    r"""Read one line.
+
+    Args:
+        line: The line; see ``read_rows``.
+        number: Its number, from 1.
+        where: File and line, for messages.
+        needs_candidates: Refuse a line without candidates.
+        plain: Take a line that is no JSON object as a prompt.
+
+    Returns:
+        The row.
+
+    Raises:
+        ConfigurationError: The line has another form.
+
+    Examples:
+        >>> parse_row('{"instruction": "Add.", "input": "1 2"}', 1, "in.jsonl, line 1", needs_candidates=False).prompt
+        'Add.\n1 2'
+    """
     label: dict[str, Any] = {"line": number}
-    if not needs_candidates and not line.lstrip().startswith("{"):
+    if plain and not line.lstrip().startswith("{"):
         return PromptRow(line.strip(), (), (), where, label)
     try:
         record = read_json(line)

@@ -25,7 +25,7 @@ from blender_core.types.prompt import Message, Prompt
 from blender_lab.data.mixinstruct import Gathered, MixCandidate, MixRecord
 from blender_lab.mix.journal import Journal
 
-__all__ = ["GatherSettings", "gather_answers", "gathered_records", "missing_answers"]
+__all__ = ["GatherSettings", "gather_answers", "gathered_candidate", "gathered_records", "missing_answers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ class _Run:
     def _write(self, record: MixRecord, prompt: Prompt, outcome: MemberOutcome) -> None:
         if outcome.attempts == 0:  # the budget was spent before it was asked
             return
-        candidate = _candidate(outcome, self._settings.decoding_method)
+        candidate = gathered_candidate(outcome, self._settings.decoding_method)
         self._journal.add_answer(record.id, prompt.text, candidate)
         if outcome.ok:
             self._failures[outcome.member].clear()
@@ -218,7 +218,16 @@ class _Run:
         self._on_answer(record, candidate)
 
 
-def _candidate(outcome: MemberOutcome, decoding_method: str) -> MixCandidate:
+def gathered_candidate(outcome: MemberOutcome, decoding_method: str = "") -> MixCandidate:
+    """Turn a member's outcome into a candidate of MixInstruct.
+
+    Args:
+        outcome: How the member ended.
+        decoding_method: Written into the candidate.
+
+    Returns:
+        The candidate; its text is ``""`` if the member did not answer.
+    """
     answer, usage = outcome.answer, outcome.usage
     finish_reason = None if answer is None else answer.finish_reason
     # half a character could be written neither to the journal nor to the output

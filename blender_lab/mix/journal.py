@@ -19,7 +19,7 @@ from blender_core.errors import ConfigurationError
 from blender_core.runtime.outside import read_json
 from blender_lab.data.mixinstruct import MixCandidate, Verdict
 
-__all__ = ["Journal", "prompt_digest"]
+__all__ = ["Journal", "changed_settings", "lock_file", "prompt_digest", "sync_folder"]
 
 _VERSION = 1
 
@@ -66,7 +66,7 @@ class Journal:
         except OSError as error:
             raise ConfigurationError(f"cannot write {self.path}: {error}; give another --out") from error
         try:
-            _lock(self._file, self.path)
+            lock_file(self._file, self.path)
             self._load()
         except BaseException:
             self._file.close()
@@ -151,7 +151,7 @@ class Journal:
         first = next(lines, None)
         if first is None:
             self._append(header)
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
             return
         if first.get("journal") != _VERSION:
             raise self._no_journal()
@@ -159,13 +159,7 @@ class Journal:
         if not isinstance(before, dict):
             raise self._no_journal()
         if before != self._settings:
-            changed = sorted(
-                name for name in {*before, *self._settings} if before.get(name) != self._settings.get(name)
-            )
-            told = ", ".join(f"{name} {before.get(name)!r}, now {self._settings.get(name)!r}" for name in changed)
-            raise ConfigurationError(
-                f"{self.path} was gathered with {told}; give the same again, or another --out for a new start"
-            )
+            raise changed_settings(self.path, before, self._settings)
         for number, line in enumerate(lines, 2):
             try:
                 self._take(line)
@@ -221,19 +215,49 @@ def _encoded(line: Mapping[str, Any]) -> bytes:
     return json.dumps(line, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
 
 
-def _lock(file: IO[bytes], path: Path) -> None:
+def changed_settings(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> ConfigurationError:
+    """Make the error for a journal that was begun with other settings.
+
+    Args:
+        path: The journal.
+        before: Its settings.
+        now: Those of this run.
+
+    Returns:
+        The error; it names what differs.
+    """
+    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    told = ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in changed)
+    return ConfigurationError(f"{path} was gathered with {told}; give the same again, or another --out for a new start")
+
+
+def lock_file(file: IO[bytes], path: Path, *, shared: bool = False) -> None:
+    """Lock an open file until it is closed.
+
+    Args:
+        file: The file.
+        path: What the user knows it by.
+        shared: Several may hold it, but nobody may hold it alone meanwhile.
+
+    Raises:
+        ConfigurationError: Another process holds it.
+    """
     try:
         import fcntl
     except ImportError:  # not on Windows; there the user must see to it that one process writes
         return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         raise ConfigurationError(f"another process is writing {path}; wait for it, or give another --out") from error
 
 
-def _sync_folder(folder: Path) -> None:
-    """The file's name must survive a crash too."""
+def sync_folder(folder: Path) -> None:
+    """Put the names of new files in a folder on the disk; without them a crash loses the files.
+
+    Args:
+        folder: The folder.
+    """
     with suppress(OSError):  # not every system lets a folder be opened
         descriptor = os.open(folder, os.O_RDONLY)
         try:
