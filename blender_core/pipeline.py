@@ -35,7 +35,7 @@ from blender_core.members.member import Member
 from blender_core.rank.asking import Tally, asking_for
 from blender_core.rank.flaws import Flaw, find_flaws, move_behind
 from blender_core.rank.protocol import Ranker
-from blender_core.rank.run import run_ranking
+from blender_core.rank.run import RankingRun, run_ranking
 from blender_core.rank.strength import Prior, preference, strongest_first
 from blender_core.runtime.threads import call_in_thread
 from blender_core.selection import Accept, Selection, check_answer, set_aside
@@ -256,11 +256,13 @@ class BlendCall:
     async def _rank(self, outcomes: Sequence[MemberOutcome], judges: BlendAsking) -> Ranking:
         texts = [_ranked_text(outcome) for outcome in outcomes]
         plan = self._plan
+        severities = [self._flaws[outcome.index].severity for outcome in outcomes]
         run = await run_ranking(
             plan.ranker,
             plan.fallback_ranker,
             self._prompt,
             texts,
+            severities=severities,
             limit_s=self._time_left(),
             stop_after=judges.stop_after,
         )
@@ -270,15 +272,14 @@ class BlendCall:
         if run.ranking.cut:
             self._cut["ranker"] = _named_cut(run.ranking.cut, outcomes)
         ranking = run.ranking
-        # the fallback's scores have another scale
-        if plan.member_prior is not None and run.problem is None:
-            ranking = self._with_prior(plan.member_prior, ranking, outcomes, texts)
-        severities = [self._flaws[outcome.index].severity for outcome in outcomes]
+        if plan.member_prior is not None:
+            ranking = self._with_prior(plan.member_prior, run, outcomes, texts)
         return plan.move_behind(ranking, severities) if any(severities) else ranking
 
     def _with_prior(
-        self, prior: Prior, ranking: Ranking, outcomes: Sequence[MemberOutcome], texts: Sequence[str]
+        self, prior: Prior, run: RankingRun, outcomes: Sequence[MemberOutcome], texts: Sequence[str]
     ) -> Ranking:
+        ranking = run.ranking
         names = [outcome.member for outcome in outcomes]
         try:
             blended = prior.blend(names, ranking, texts)
@@ -287,6 +288,13 @@ class BlendCall:
         except Exception as error:
             self._degraded.append(f"member prior: {type(error).__name__}: {error}; ranked without it")
             return ranking
+        if run.problem is not None:
+            # it learns from the ranker that was chosen
+            return blended
+        if run.hidden:
+            # of these it said nothing
+            scores = [-math.inf if index in run.hidden else score for index, score in enumerate(ranking.scores)]
+            ranking = ranking.rescored(scores, comparisons=ranking.comparisons)
         try:
             prior.observe(names, ranking)
         except Exception as error:
@@ -478,7 +486,10 @@ class BlendCall:
             costs.append(fuser_cost)
         if self._judged.calls:
             used.append(self._judged.usage)
-        costs.append(self._judged.cost)
+            costs.append(self._judged.cost)
+        # a try that failed may have used tokens
+        once = all(outcome.attempts <= 1 for outcome in outcomes)
+        total = sum((usage for usage in used if usage is not None), Usage())
         known_costs = [cost for cost in costs if cost is not None]
         return BlendResult(
             text=fused.text if fused is not None else _text_of(winner),
@@ -491,11 +502,10 @@ class BlendCall:
             decision=self._told(decision, fused),
             degraded=tuple(self._degraded),
             timings=timings,
-            usage=sum((usage for usage in used if usage is not None), Usage()),
-            usage_known=all(usage is not None and not usage.estimated for usage in used)
-            and all(o.attempts <= 1 for o in outcomes)
-            and self._judged.usage_known,
+            usage=total,
+            usage_known=None not in used and not total.estimated and once and self._judged.usage_known,
             cost=sum(known_costs) if known_costs else None,
+            cost_known=None not in costs and not total.estimated and once and self._judged.cost_known,
             fuser=None if fused is None else fused.fuser,
             cut=self._cut,
             fusion_refused=self._fusion_refused,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from blender_core.errors import ConfigurationError
 from blender_core.gather.policy import Budget
@@ -49,16 +51,15 @@ class Spending:
     def settle(self, member: Member, reserved: Usage, answer: Answer) -> None:
         """Replace a reservation by the answer's usage and cost.
 
-        A figure that the answer lacks keeps the estimate.
+        Tokens that the answer does not report are estimated from the lengths of prompt and text.
 
         Raises:
             MemberError: The answer's usage or cost cannot be counted; nothing is replaced.
         """
         cost = cost_of(member, answer)
-        if answer.usage is not None:
-            self._tokens += answer.usage.total_tokens - reserved.total_tokens
-        if cost is not None:
-            self._cost += cost - _price_of(member, reserved)
+        used = answer.usage or replace(reserved, output_tokens=_estimate(answer.text).input_tokens)
+        self._tokens += used.total_tokens - reserved.total_tokens
+        self._cost += (_price_of(member, used) if cost is None else cost) - _price_of(member, reserved)
 
     def why_too_dear(self, requests: Sequence[tuple[Member, str]]) -> str | None:
         """Tell why calls that are needed together do not fit; nothing is reserved.
@@ -100,7 +101,7 @@ class Spending:
 
 
 def _estimate(text: str) -> Usage:
-    return Usage(input_tokens=len(text) // _CHARACTERS_PER_TOKEN)
+    return Usage(input_tokens=math.ceil(len(text) / _CHARACTERS_PER_TOKEN))
 
 
 def _price_of(member: Member, usage: Usage) -> float:

@@ -37,6 +37,7 @@ class Tally:
         self._usages: list[Usage] = []
         self._costs: list[float] = []
         self._known = True
+        self._cost_known = True
 
     @property
     def calls(self) -> int:
@@ -62,6 +63,12 @@ class Tally:
         with self._lock:
             return self._known
 
+    @property
+    def cost_known(self) -> bool:
+        """Whether the cost of each call is known."""
+        with self._lock:
+            return self._cost_known
+
     def count(self, usage: Usage | None, cost: float | None, *, known: bool = True) -> None:
         """Add a call.
 
@@ -73,6 +80,7 @@ class Tally:
         with self._lock:
             self._calls += 1
             self._known = self._known and known and usage is not None and not usage.estimated
+            self._cost_known = self._cost_known and known and cost is not None
             if usage is not None:
                 self._usages.append(usage)
             if cost is not None:

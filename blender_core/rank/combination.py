@@ -147,6 +147,11 @@ class CombinedRanker:
         return weights
 
     @property
+    def spends(self) -> bool:
+        """Whether a part is shown only answers that can still win; then all are."""
+        return any(getattr(ranker, "spends", False) for ranker in self._rankers)
+
+    @property
     def named_members(self) -> tuple[str, ...]:
         """Names of the members of the blend that its parts need."""
         return tuple(name for ranker in self._rankers for name in getattr(ranker, "named_members", ()))

@@ -168,6 +168,8 @@ class HTTPRanker:
 
     # a ranker with this gets the prompt with its turns
     reads_conversations = True
+    # ... and with this only answers that can still win
+    spends = True
 
     def __init__(
         self,

@@ -156,6 +156,9 @@ class LLMJudge:
         self._options = dict(options or {})
         self._read = read
 
+    spends = True
+    """It is shown only answers that can still win."""
+
     @property
     def named_members(self) -> tuple[str, ...]:
         """Names of the members of the blend that it needs."""
@@ -260,6 +263,8 @@ class LLMJudge:
             # with one order each candidate is shown first about half of the time
             for pair in ([(i, j), (j, i)] if both else [(i, j) if (i + j) % 2 else (j, i)])
         ]
+        if not pairs:
+            return _Votes((), {}, 0, ())
         replies = self._ask([judge_prompt(prompt, texts[i], texts[j], self._options) for i, j in pairs])
         read = [self._read(answer.text) for answer in replies]
         verdicts = {
