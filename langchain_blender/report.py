@@ -16,7 +16,17 @@ Report = Literal["full", "slim", "none"]
 REPORT_EVENT = "blend"
 """Name of the custom event that carries the whole report."""
 
-_SLIM = ("winner", "degraded", "degraded_reasons", "fusion_refused", "decision", "confidence", "fused", "fuser")
+_SLIM = (
+    "winner",
+    "degraded",
+    "degraded_reasons",
+    "fusion_refused",
+    "decision",
+    "ranker",
+    "confidence",
+    "fused",
+    "fuser",
+)
 _SLIM_CANDIDATE = (
     "model",
     "served_by",

@@ -70,8 +70,6 @@ def open_members(
         MissingExtraError: The ``demo`` extra is not installed.
         DownloadError: A model's file cannot be downloaded.
     """
-    from blender_core.members.openai_member import OpenAIMember
-
     key = os.environ.get("OPENAI_API_KEY")
     addresses = [Endpoint.parse(endpoint, api_key=key) for endpoint in endpoints]
     if not models and not addresses:
@@ -85,21 +83,8 @@ def open_members(
             with _progress(console) as progress:
                 servers = stack.enter_context(local_ensemble(chosen, progress=progress))
             for local in endpoints_of(servers):
-                member = OpenAIMember(
-                    local.model,
-                    name=local.name,
-                    base_url=local.base_url,
-                    api_key=local.api_key,
-                    max_tokens=max_tokens,
-                    request_options=local.sampling(temperature),
-                )
-                # a base model continues text, it cannot be asked to fuse
-                member.follows_instructions = local.follows_instructions
-                members.append(member)
-        for address in addresses:
-            members.append(
-                OpenAIMember(address.model, base_url=address.base_url, max_tokens=max_tokens, temperature=temperature)
-            )
+                members.append(local.member(max_tokens=max_tokens, temperature=temperature))
+        members += [address.member(max_tokens=max_tokens, temperature=temperature) for address in addresses]
         yield members
 
 

@@ -61,11 +61,15 @@ class Spending:
         self._tokens += used.total_tokens - reserved.total_tokens
         self._cost += (_price_of(member, used) if cost is None else cost) - _price_of(member, reserved)
 
-    def why_too_dear(self, requests: Sequence[tuple[Member, str]]) -> str | None:
+    def add(self, usage: Usage) -> None:
+        """Add the tokens of a server that has no price."""
+        self._tokens += usage.total_tokens
+
+    def why_too_dear(self, requests: Sequence[tuple[Member | None, str]]) -> str | None:
         """Tell why calls that are needed together do not fit; nothing is reserved.
 
         Args:
-            requests: Whom to ask, and the text of the prompt.
+            requests: Whom to ask, ``None`` for a server without a price, and the text of the prompt.
 
         Returns:
             The reason; ``None`` if they fit.
@@ -73,7 +77,7 @@ class Spending:
         budget = self._budget
         if budget is None:
             return None
-        unpriced = sorted({member.name for member, _ in requests if member.price is None})
+        unpriced = sorted({member.name for member, _ in requests if member is not None and member.price is None})
         if budget.max_cost is not None and unpriced:
             return f"budget: max_cost={budget.max_cost} needs a price of {', '.join(unpriced)}; give it a Price"
         estimates = [(member, _estimate(text)) for member, text in requests]
@@ -104,5 +108,5 @@ def _estimate(text: str) -> Usage:
     return Usage(input_tokens=math.ceil(len(text) / _CHARACTERS_PER_TOKEN))
 
 
-def _price_of(member: Member, usage: Usage) -> float:
-    return 0.0 if member.price is None else member.price.cost(usage)
+def _price_of(member: Member | None, usage: Usage) -> float:
+    return 0.0 if member is None or member.price is None else member.price.cost(usage)

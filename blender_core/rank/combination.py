@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.rank.protocol import Ranker, prompt_for
 from blender_core.rank.registry import resolve_ranker
 from blender_core.rank.run import checked_ranking, never_works
+from blender_core.runtime.numbers import check_number
 from blender_core.runtime.threads import stop_if_given_up
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.prompt import Prompt
@@ -59,7 +61,7 @@ class CombinedRanker:
 
     def __init__(
         self,
-        rankers: Sequence[Ranker | str],
+        rankers: Sequence[Ranker | str | os.PathLike[str]],
         *,
         weights: Sequence[float] | None = None,
         gate: Gate | None = None,
@@ -70,8 +72,7 @@ class CombinedRanker:
             raise ConfigurationError(f"rankers is {rankers!r}; give a list of at least one ranker")
         if weights is not None and gate is not None:
             raise ConfigurationError("both weights and a gate were given; the gate chooses the weights, so give one")
-        if not temperature > 0:
-            raise ConfigurationError(f"temperature is {temperature}; it must be above zero")
+        check_number("temperature", temperature, above=0)
         self._rankers = tuple(resolve_ranker(ranker) for ranker in rankers)
         self._gate = gate
         self._temperature = temperature
@@ -136,6 +137,16 @@ class CombinedRanker:
             problems=problems,
         )
 
+    def warm_up(self) -> None:
+        """Make the parts ready that have such a method.
+
+        Raises:
+            BlendError: One of them can never work.
+        """
+        for ranker, weight in zip(self._rankers, self._weights, strict=True):
+            if weight and (make_ready := getattr(ranker, "warm_up", None)) is not None:
+                make_ready()
+
     @property
     def weights(self) -> Mapping[str, float]:
         """The weight of each ranker by its name; empty if a gate chooses them."""
@@ -167,11 +178,14 @@ class CombinedRanker:
         return next(each for each in places if each not in taken)
 
     def _checked(self, weights: Sequence[float]) -> tuple[float, ...]:
-        values = tuple(float(weight) for weight in weights)
+        try:
+            values = () if isinstance(weights, Mapping | Set) else tuple(float(weight) for weight in weights)
+        except (TypeError, ValueError):
+            values = ()
         if len(values) != len(self._rankers) or not all(map(math.isfinite, values)) or not any(values):
             raise RankerError(
-                f"the weights {list(values)} do not fit {len(self._rankers)} rankers; give one finite number for each, "
-                "not all zero"
+                f"the weights {weights!r} do not fit {len(self._rankers)} rankers; "
+                "give a list with one finite number for each, not all zero"
             )
         return values
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
-from blender_core.rank.asking import asking_now
+from blender_core.rank.asking import asking_now, remedy_of
 from blender_core.rank.judge_prompts import (
     HIGHEST_GRADE,
     LOWEST_GRADE,
@@ -28,13 +28,23 @@ from blender_core.rank.judge_prompts import (
     listing_prompt,
 )
 from blender_core.rank.verdicts import expected_grade, expected_verdict, read_grade, read_ranking, read_verdict
+from blender_core.runtime.numbers import check_number
 from blender_core.text.distinct import distinct_candidates
 from blender_core.text.unicode import without_surrogates
 from blender_core.types.answer import Answer, Usage
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking, direct_confidence
 
-__all__ = ["JudgeMode", "Judgement", "LLMJudge", "Listing", "evidence_of", "make_listing", "named_member"]
+__all__ = [
+    "JudgeMode",
+    "Judgement",
+    "LLMJudge",
+    "Listing",
+    "call_options",
+    "evidence_of",
+    "make_listing",
+    "named_member",
+]
 
 JudgeMode = Literal["auto", "listwise", "pointwise", "pairwise"]
 """How a judge sees the answers; ``"auto"`` is pairwise up to 3 answers, else listwise."""
@@ -143,8 +153,7 @@ class LLMJudge:
         options: Mapping[str, Any] | None = None,
         read: Callable[[str], int | None] = read_verdict,
     ) -> None:
-        if concurrency < 1:
-            raise ConfigurationError(f"concurrency is {concurrency}; give at least 1")
+        check_number("concurrency", concurrency, least=1)
         if mode not in get_args(JudgeMode):
             raise ConfigurationError(f"mode is {mode!r}; use one of {', '.join(get_args(JudgeMode))}")
         self._evidence = evidence_of(reliability)
@@ -153,7 +162,7 @@ class LLMJudge:
         self._mode: JudgeMode = mode
         self._both_orders = both_orders
         self._concurrency = concurrency
-        self._options = dict(options or {})
+        self._options = call_options(options)
         self._read = read
 
     spends = True
@@ -344,8 +353,7 @@ class LLMJudge:
             raise
         except Exception as error:
             raise RankerError(
-                f"{self.name} failed on a call of {len(prompts)}: {type(error).__name__}: {error}; "
-                "mend the LLM, or lower concurrency if it is over its quota"
+                f"{self.name} failed on a call of {len(prompts)}: {type(error).__name__}: {error}; {remedy_of(error)}"
             ) from error
 
     def __repr__(self) -> str:
@@ -368,9 +376,21 @@ def evidence_of(reliability: float) -> float:
     Raises:
         ConfigurationError: The probability is not above 0.5 and below 1.
     """
+    check_number("reliability", reliability)
     if not 0.5 < reliability < 1.0:
         raise ConfigurationError(f"reliability is {reliability}; give a probability above 0.5 and below 1")
     return math.log(reliability / (1.0 - reliability))
+
+
+def call_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Copy the call options of a judge.
+
+    Raises:
+        ConfigurationError: They are no mapping.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise ConfigurationError(f'options is {options!r}; give a mapping, such as {{"temperature": 0.0}}')
+    return dict(options or {})
 
 
 def make_listing(

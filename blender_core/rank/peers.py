@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 from blender_core.errors import ConfigurationError, RankerError
-from blender_core.members.adapters import as_members
+from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
 from blender_core.rank.asking import Asking, asking_now
 from blender_core.rank.comparisons import bradley_terry
-from blender_core.rank.llm_judge import Listing, evidence_of, make_listing
+from blender_core.rank.llm_judge import Listing, call_options, evidence_of, make_listing, named_member
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.answer import Answer
 from blender_core.types.ranking import Ranking
@@ -33,8 +33,8 @@ class PeerRanker:
     With other judges it is a jury (PoLL, Verga et al. 2024): give it LLMs that are no members.
 
     Args:
-        judges: LLMs that judge, as anything that can be a member. Default: the members of the blend that answered and
-            follow instructions.
+        judges: LLMs that judge, as anything that can be a member; a text names a member of the blend. Default: the
+            members that answered and follow instructions.
         votes: How votes become scores. ``"bradley-terry"`` (default) fits strengths to the pairs that each vote orders.
             ``"borda"`` takes the mean share of others that an answer beats.
         reliability: Probability that the order of one pair in a vote is right, above 0.5 and below 1. The default of
@@ -66,9 +66,15 @@ class PeerRanker:
         if votes not in get_args(Votes):
             raise ConfigurationError(f"votes is {votes!r}; use one of {', '.join(get_args(Votes))}")
         self._evidence = evidence_of(reliability)
-        self._judges = None if judges is None else as_members(judges)
+        if isinstance(judges, str):
+            raise ConfigurationError(f"judges is {judges!r}; give a list of LLMs, or of names of members")
+        self._judges: tuple[Member | str, ...] | None = None
+        if judges is not None:
+            self._judges = tuple(one if isinstance(one, str) else as_member(one) for one in judges)
+            if not self._judges:
+                raise ConfigurationError("judges is empty; give at least one LLM, or None for the members")
         self._aggregate = votes
-        self._options = dict(options or {})
+        self._options = call_options(options)
         self.name = name
 
     spends = True
@@ -77,7 +83,13 @@ class PeerRanker:
     @property
     def needs_members(self) -> int:
         """Members of the blend that it needs: each must see two answers besides its own."""
-        return 3 if self._judges is None else 0
+        by_members = self._judges is None or all(isinstance(judge, str) for judge in self._judges)
+        return 3 if by_members else 0
+
+    @property
+    def named_members(self) -> tuple[str, ...]:
+        """Names of the members of the blend that it needs."""
+        return tuple(judge for judge in self._judges or () if isinstance(judge, str))
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
         """Rank by the votes; see ``Ranker.rank``.
@@ -105,7 +117,7 @@ class PeerRanker:
             cast = _agreement(authors)
             reasons.append("members agree, so none was asked: each counts as a vote for its own answer")
         if not cast:
-            raise RankerError(f"{self.name} has no vote: {'; '.join(problems)}; use members that follow instructions")
+            raise RankerError(f"{self.name} has no vote: {'; '.join(problems)}; use judges that follow instructions")
         scores = self._scores(list(cast.values()), len(texts))
         evidence = {}
         for name, votes in cast.items():
@@ -150,7 +162,10 @@ class PeerRanker:
     def _ballots(self, prompt: str, texts: Sequence[str], authors: Sequence[set[str]], asking: Asking) -> list[_Ballot]:
         judges: list[tuple[str, Member]]
         if self._judges is not None:
-            judges = [(member.name, member) for member in self._judges]
+            judges = [
+                (judge, named_member(judge, asking.members)) if isinstance(judge, str) else (judge.name, judge)
+                for judge in self._judges
+            ]
         else:
             # a member whose own answer cannot win judges, too
             answered = frozenset().union(*asking.authors.values())
@@ -198,7 +213,11 @@ class PeerRanker:
         return [self._evidence * math.fsum(row) / len(row) if row else math.nan for row in rows]
 
     def __repr__(self) -> str:
-        judges = "members" if self._judges is None else ", ".join(judge.name for judge in self._judges)
+        judges = (
+            "members"
+            if self._judges is None
+            else ", ".join(judge if isinstance(judge, str) else judge.name for judge in self._judges)
+        )
         return f"PeerRanker({judges}, votes={self._aggregate!r})"
 
 

@@ -215,6 +215,7 @@ class BlendResult:
             "decision": self.decision,
             "candidates": [record.to_dict() for record in self.candidates],
             "ranking": None if self.ranking is None else self.ranking.to_dict(),
+            "ranker": None if self.ranking is None else self.ranking.ranker,
             "confidence": self.confidence,
             "fused": list(self.fused),
             "fuser": self.fuser,

@@ -193,7 +193,23 @@ def test_a_jury_of_others():
     assert "PeerRanker(x, y" in repr(ranker)
 
 
-@pytest.mark.parametrize("options", [{"votes": "plurality"}, {"reliability": 0.4}, {"judges": []}])
+def test_judges_named_by_members_and_others():
+    members, outside = council(), member("outside", "")
+    ranker = PeerRanker(["a", "c", outside])
+    result = Blender(members, ranker=ranker, fuser=None).blend("Say something")
+    assert set(result.ranking.evidence) == {"peers: a", "peers: c", "peers: outside"}
+    assert [len(judged(one)) for one in members] == [1, 0, 1, 0]
+    assert TEXTS["a"] not in judged(members[0])[0]
+    assert "PeerRanker(a, c, outside" in repr(ranker)
+    with pytest.raises(ConfigurationError, match="no member is called 'x'"):
+        Blender(members, ranker=PeerRanker(["a", "x"]))
+    with pytest.raises(ConfigurationError, match="peers needs 3 members"):
+        Blender(members[:2], ranker=PeerRanker(["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    "options", [{"votes": "plurality"}, {"reliability": 0.4}, {"judges": []}, {"judges": "ab"}, {"options": 5}]
+)
 def test_arguments_that_cannot_work(options):
     with pytest.raises(ConfigurationError):
         PeerRanker(**options)
