@@ -24,6 +24,7 @@ from blender_core.members.member import Member
 from blender_core.pipeline import BlendCall, BlendPlan
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.member_prior import MemberPrior
+from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import check_members, check_ranker, resolve_ranker
 from blender_core.rank.run import never_works
 from blender_core.redaction import remember_secrets
@@ -186,25 +187,30 @@ class Blender:
         return self._plan.fuser
 
     def warm_up(self) -> None:
-        """Load the ranker now, blocking.
+        """Load the ranker now, blocking; a ranker behind HTTP asks its server once.
 
         The first call loads it while the members answer. That is too late if loading takes longer than the members,
-        or than a deadline allows.
+        or than a deadline allows. A ranker of your own may have a method ``warm_up``, which is called.
 
         Raises:
-            BlendError: The ranker cannot be loaded.
+            BlendError: The ranker cannot be loaded, or its server cannot rank.
         """
         self._loading = True
-        self._load_ranker()
+        self._make_ready()
 
     async def awarm_up(self) -> None:
         """Load the ranker now, in a thread; see ``warm_up``."""
         self._loading = True
-        await compute_in_thread(self._load_ranker)
+        await compute_in_thread(self._make_ready)
 
-    def _load_ranker(self) -> None:
+    def _make_ready(self) -> None:
+        make_ready = getattr(self._load_ranker(), "warm_up", None)
+        if make_ready is not None:
+            make_ready()
+
+    def _load_ranker(self) -> Ranker:
         """Load what ranks; a blender with a ranker for each call overrides this."""
-        self._plan.ranker()
+        return self._plan.ranker()
 
     def _load_in_background(self) -> None:
         """Load the ranker during the first call, while its members answer."""
@@ -311,7 +317,7 @@ class Blender:
     def __repr__(self) -> str:
         names = ", ".join(name for name, _ in self._plan.members)
         ranker = self._settings["ranker"]
-        ranker = ranker if isinstance(ranker, str) else ranker.name
+        ranker = getattr(ranker, "name", ranker)
         fuser = None if self._plan.fuser is None else self._plan.fuser.name
         return f"Blender([{names}], ranker={ranker!r}, fuser={fuser!r}, top_k={self._plan.top_k})"
 

@@ -37,7 +37,7 @@ from blender_core.members.member import Member
 from blender_core.rank.asking import Tally, asking_for
 from blender_core.rank.flaws import SOUND, Flaw, find_flaws, move_behind
 from blender_core.rank.protocol import Ranker
-from blender_core.rank.run import run_ranking
+from blender_core.rank.run import RankingRun, run_ranking
 from blender_core.rank.strength import Prior, preference, strongest_first
 from blender_core.redaction import redacted, told
 from blender_core.runtime.semaphore import SharedSemaphore
@@ -182,7 +182,7 @@ class BlendCall:
         try:
             if selection.decided is None:
                 async with self._judges(selection.outcomes) as judges:
-                    ranking = await self._rank(selection.outcomes, judges)
+                    ranking = await self._rank(selection.outcomes, judges, flaws)
             self._flaws = await flaws
         finally:
             await drain([] if flaws.done() else [flaws])
@@ -325,14 +325,23 @@ class BlendCall:
         finally:
             await asking.close("its time was over")
 
-    async def _rank(self, outcomes: Sequence[MemberOutcome], judges: BlendAsking) -> Ranking:
+    async def _rank(
+        self, outcomes: Sequence[MemberOutcome], judges: BlendAsking, flaws: asyncio.Task[dict[int, Flaw]]
+    ) -> Ranking:
         texts = [_ranked_text(outcome) for outcome in outcomes]
         plan = self._plan
+
+        async def severities() -> list[int]:
+            # a ranker that is given up does not end the search
+            found = await asyncio.shield(flaws)
+            return [found[outcome.index].severity for outcome in outcomes]
+
         run = await run_ranking(
             plan.ranker,
             plan.fallback_ranker,
             self._prompt,
             texts,
+            severities=severities,
             limit_s=self._time_left(),
             stop_after=judges.stop_after,
         )
@@ -341,14 +350,14 @@ class BlendCall:
         self._degraded.extend(f"ranker: {problem}" for problem in run.ranking.problems)
         if run.ranking.cut:
             self._cut["ranker"] = _named_cut(run.ranking.cut, outcomes)
-        # the fallback's scores have another scale
-        if plan.member_prior is None or run.problem is not None:
+        if plan.member_prior is None:
             return run.ranking
-        return await self._with_prior(plan.member_prior, run.ranking, outcomes, texts)
+        return await self._with_prior(plan.member_prior, run, outcomes, texts)
 
     async def _with_prior(
-        self, prior: Prior, ranking: Ranking, outcomes: Sequence[MemberOutcome], texts: Sequence[str]
+        self, prior: Prior, run: RankingRun, outcomes: Sequence[MemberOutcome], texts: Sequence[str]
     ) -> Ranking:
+        ranking = run.ranking
         names = [outcome.member for outcome in outcomes]
 
         def blend() -> Ranking:
@@ -361,6 +370,13 @@ class BlendCall:
         blended: Ranking | None = await self._apart(blend, what=what, otherwise=none, then="ranked without it")
         if blended is None:
             return ranking
+        if run.problem is not None:
+            # it learns from the ranker that was chosen
+            return blended
+        if run.hidden:
+            # of these it said nothing
+            scores = [-math.inf if index in run.hidden else score for index, score in enumerate(ranking.scores)]
+            ranking = ranking.rescored(scores, comparisons=ranking.comparisons)
         lost = "this ranking may be lost to it"
         await self._apart(lambda: prior.observe(names, ranking), what=what, otherwise=None, then=lost)
         return blended
@@ -588,7 +604,10 @@ class BlendCall:
             costs.append(fuser_cost)
         if self._judged.calls:
             used.append(self._judged.usage)
-        costs.append(self._judged.cost)
+            costs.append(self._judged.cost)
+        # a try that failed may have used tokens
+        once = all(outcome.attempts <= 1 for outcome in outcomes)
+        total = sum((usage for usage in used if usage is not None), Usage())
         known_costs = [cost for cost in costs if cost is not None]
         return BlendResult(
             text=fused.text if fused is not None else _text_of(winner),
@@ -601,11 +620,10 @@ class BlendCall:
             decision=redacted(self._told(decision, fused)),
             degraded=tuple(map(redacted, self._degraded)),
             timings=timings,
-            usage=sum((usage for usage in used if usage is not None), Usage()),
-            usage_known=all(usage is not None and not usage.estimated for usage in used)
-            and all(o.attempts <= 1 for o in outcomes)
-            and self._judged.usage_known,
+            usage=total,
+            usage_known=None not in used and not total.estimated and once and self._judged.usage_known,
             cost=sum(known_costs) if known_costs else None,
+            cost_known=None not in costs and not total.estimated and once and self._judged.cost_known,
             fuser=None if fused is None else fused.fuser,
             cut=self._cut,
             fusion_refused=self._fusion_refused,

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, TypedDict
@@ -107,7 +108,7 @@ class BlendSettings(SharedSettings, total=False):
             of a PairRanker checkpoint.
     """
 
-    ranker: Ranker | str
+    ranker: Ranker | str | os.PathLike[str]
 
 
 def _is_prior(value: Any) -> bool:

@@ -16,7 +16,17 @@ Report = Literal["full", "slim", "none"]
 REPORT_EVENT = "blend"
 """Name of the custom event that carries the whole report."""
 
-_SLIM = ("winner", "degraded", "degraded_reasons", "fusion_refused", "decision", "confidence", "fused", "fuser")
+_SLIM = (
+    "winner",
+    "degraded",
+    "degraded_reasons",
+    "fusion_refused",
+    "decision",
+    "ranker",
+    "confidence",
+    "fused",
+    "fuser",
+)
 _SLIM_CANDIDATE = (
     "model",
     "served_by",
@@ -45,8 +55,8 @@ def response_metadata(result: BlendResult, model_name: str, report: Report) -> d
 
     Returns:
         ``model_name`` and ``finish_reason``; the report as ``blend``; ``total_cost``, ``member_usage``,
-        ``fuser_usage`` and ``ranker_usage`` as far as they are known. For a picked answer also what its provider said
-        of it, as ``member_response``, and its ``logprobs``.
+        ``fuser_usage`` and ``ranker_usage`` as far as they are known; ``cost_known``, whether the cost is the whole.
+        For a picked answer also what its provider said of it, as ``member_response``, and its ``logprobs``.
     """
     # no model_provider: the content is standard, and the summed usage is no context size
     metadata: dict[str, Any] = {
@@ -55,7 +65,7 @@ def response_metadata(result: BlendResult, model_name: str, report: Report) -> d
         "blend": _reported(result, report),
     }
     if result.cost is not None:
-        metadata["total_cost"] = result.cost
+        metadata |= {"total_cost": result.cost, "cost_known": result.cost_known}
     members = {
         record.model: usage_metadata(record.outcome.usage, record.outcome.cost)
         for record in result.candidates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,13 +13,15 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 errors = pytest.importorskip("huggingface_hub.errors")
+safetensors = pytest.importorskip("safetensors.torch")
 
 from test_warm_up import FACES  # noqa: E402
 
 from blender_core import Blender  # noqa: E402
 from blender_core.cli.app import app  # noqa: E402
 from blender_core.errors import CheckpointError, ConfigurationError, DownloadError, MissingExtraError  # noqa: E402
-from blender_core.rank import CrossEncoderRanker, resolve_ranker  # noqa: E402
+from blender_core.rag import GroundedRanker  # noqa: E402
+from blender_core.rank import CombinedRanker, CrossEncoderRanker, resolve_ranker  # noqa: E402
 
 ANSWERS = ["Apache", "No licence at all", "See the notice"]
 MEMBERS = [lambda _question, text=text: text for text in ANSWERS]
@@ -41,9 +44,17 @@ def answer_of(face, blend):
     return blend.complete("Which licence?").text if face == "LlamaIndex" else blend.blend("Which licence?").text
 
 
+@pytest.mark.parametrize("kind", [str, Path])
 @pytest.mark.parametrize("face", ["Blender", "LangChain", "LlamaIndex"])
-def test_every_face_ranks_with_a_reward_model(face, reward_model, best):
-    assert answer_of(face, FACES[face](MEMBERS, ranker=reward_model, fuser=None)) == best
+def test_every_face_ranks_with_a_reward_model(face, kind, reward_model, best):
+    assert answer_of(face, FACES[face](MEMBERS, ranker=kind(reward_model), fuser=None)) == best
+
+
+def test_a_path_is_a_name_inside_other_rankers(reward_model):
+    path = Path(reward_model)
+    assert "Tiny-Reward-Qwen3" in repr(CombinedRanker(["longest", path]))
+    assert GroundedRanker(path).name == "grounded-Tiny-Reward-Qwen3"
+    assert "Tiny-Reward-Qwen3" in repr(Blender(MEMBERS, ranker=path))
 
 
 def test_the_name_of_a_reward_model_is_shown(reward_model):
@@ -76,6 +87,47 @@ def a_reader_of_other_things(folder):
 def a_model_with_code(folder):
     config = {"architectures": ["OwnRewardModel"], "auto_map": {"AutoModel": "own.Model"}}
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def a_kind_with_code(folder):
+    config = {"architectures": ["OwnForSequenceClassification"], "auto_map": {"AutoModel": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "own", "num_labels": 1}))
+
+
+def without_tokenizer(folder):
+    save_bert(folder, "AutoModelForSequenceClassification", num_labels=1)
+
+
+def without_its_tokenizer_file(folder):
+    save_reward_model(folder, "Qwen3", pad="tokenizer")
+    (folder / "tokenizer.json").unlink()
+
+
+def without_head(folder):
+    save_reward_model(folder, "Qwen3", pad="tokenizer")
+    weights = safetensors.load_file(folder / "model.safetensors")
+    weights.pop("score.weight")
+    safetensors.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("fill", "problem"),
+    [
+        (a_kind_with_code, "a checkpoint's own code is never run"),
+        (without_tokenizer, "there is no tokenizer.json in the folder"),
+        (without_its_tokenizer_file, "there is no tokenizer.json that fits it"),
+        (without_head, "no weights for score.weight"),
+    ],
+)
+def test_a_folder_that_cannot_be_loaded_is_told_in_one_line(fill, problem, tmp_path, capfd, caplog):
+    fill(tmp_path)
+    capfd.readouterr()
+    with pytest.raises(CheckpointError, match=problem) as caught:
+        Blender(MEMBERS, ranker=tmp_path, fuser=None).blend("Which licence?")
+    assert "\n" not in str(caught.value)
+    assert "huggingface.co" not in str(caught.value)
+    assert not [record for record in caplog.records if record.name.startswith("transformers")]
+    assert capfd.readouterr().err == ""
 
 
 def a_torn_file(folder):

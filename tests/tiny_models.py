@@ -192,6 +192,10 @@ REWARD_TEMPLATES = {
     "thinking": "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{% if message.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{{ message.content.lstrip('\n') }}"
     "{% else %}{{ message.content }}{% endif %}<|im_end|>\n{% endfor %}",
+    # it looks at the texts
+    "looking": "{% for message in messages %}<|im_start|>{{ message.role }} {{ message.content|length }}"
+    "{% if message.content.startswith('None') %} <think></think>{% endif %}\n"
+    "{{ message.content }}<|im_end|>\n{% endfor %}",
     # nothing behind the answer
     "open": "{% for message in messages %}<|im_start|>{{ message.role }} {{ message.content }}{% endfor %}",
 }
@@ -206,7 +210,7 @@ def save_reward_model(folder, family, template="chatml", *, pad="config", labels
     torch.set_num_threads(1)
     torch.manual_seed(0)
     tokenizer = chat_tokenizer([LICENCE.read_text()], 400, REWARD_TEMPLATES.get(template, template))
-    if template == "thinking":
+    if template in ("thinking", "looking"):
         tokenizer.add_tokens(["<think>", "</think>"])
     if template == "trimmed":
         from tokenizers import processors

@@ -95,12 +95,12 @@ def connect(config: BlendConfig, console: Console, *, only: Sequence[int] | None
         The members. Local models run as long as these exist.
 
     Raises:
-        BlendError: What ``blender_core.config.open_members`` raises.
+        BlendError: What ``blender_core.config.connect_members`` raises.
     """
-    from blender_core.config import open_members
+    from blender_core.config import connect_members
 
     with _progress(console) as progress:
-        return open_members(config, only=only, progress=progress)
+        return connect_members(config, only=only, progress=progress)
 
 
 @contextmanager

@@ -58,13 +58,13 @@ def doctor(
 
 def _connected(config: BlendConfig, progress: Any) -> tuple[dict[str, Member], dict[str, str]]:
     """Connect one member after the other, so that a missing key hides no other problem."""
-    from blender_core.config import open_members
+    from blender_core.config import connect_members
 
     members, problems = {}, {}
     apis = [place for place, member in enumerate(config.members) if member.local is None]
     for place in apis:
         try:
-            members[config.names[place]] = open_members(config, only=[place])[0]
+            members[config.names[place]] = connect_members(config, only=[place])[0]
         except BlendError as error:
             problems[config.names[place]] = str(error)
     local = [place for place, member in enumerate(config.members) if member.local is not None]

@@ -60,8 +60,9 @@ Endpoints = Annotated[
 RankerName = Annotated[
     str,
     typer.Option(
-        help="embedded, reward-head, consensus, longest, random, the folder of a trained ranker, or the address of an "
-        "endpoint that ranks, as URL:MODEL. `ask` also takes peers and judge:MEMBER."
+        help="embedded, reward-head, consensus, embedding-consensus, bi-encoder, longest or random; the folder or hub "
+        "name of a ranker or a reward model; or the address of an endpoint that ranks, as URL:MODEL. `ask` also takes "
+        "peers and judge:MEMBER."
     ),
 ]
 """The option ``--ranker`` of commands that rank."""

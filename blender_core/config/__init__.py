@@ -8,7 +8,7 @@ Examples:
 
 from blender_core.config.blend_config import BlendConfig, BudgetConfig, MemberConfig, PriceConfig
 from blender_core.config.diagnosis import Diagnosis, diagnose
-from blender_core.config.members import fuser_of, keywords_of, open_members
+from blender_core.config.members import connect_members, fuser_of, keywords_of
 
 __all__ = [
     "BlendConfig",
@@ -16,8 +16,8 @@ __all__ = [
     "Diagnosis",
     "MemberConfig",
     "PriceConfig",
+    "connect_members",
     "diagnose",
     "fuser_of",
     "keywords_of",
-    "open_members",
 ]

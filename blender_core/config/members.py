@@ -14,13 +14,13 @@ from blender_core.members.endpoints import Endpoint
 from blender_core.members.member import Member
 from blender_core.members.openai_member import OpenAIMember
 
-__all__ = ["fuser_of", "keywords_of", "open_members"]
+__all__ = ["connect_members", "fuser_of", "keywords_of"]
 
 # a local server runs as long as a member that asks it exists
 _SERVERS: weakref.WeakKeyDictionary[Member, LocalServer] = weakref.WeakKeyDictionary()
 
 
-def open_members(
+def connect_members(
     config: BlendConfig,
     *,
     only: Sequence[int] | None = None,
@@ -131,7 +131,7 @@ def keywords_of(
     config = BlendConfig.of(config)
     # read before local models start
     settings = config.settings(given)
-    members = open_members(config)
+    members = connect_members(config)
     if "fuser" not in settings:
         settings["fuser"] = fuser_of(config)
     return {"members": members, **settings}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from blender_core.members.member import Member
 from blender_core.rank.asking import Asking, Request, Tally, run_requests
 from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import drain, end_turn
-from blender_core.types.answer import Answer
+from blender_core.types.answer import Answer, Usage
 from blender_core.types.outcome import Status
 
 __all__ = ["BlendAsking"]
@@ -83,6 +84,19 @@ class BlendAsking(Asking):
         await drain(running)
         if not all(task.done() for task in running):
             self.tally.count(None, None)
+
+    def admit(self, ranker: str, texts: Sequence[str]) -> None:
+        """Refuse what does not fit the budget in tokens; see ``Asking.admit``."""
+        too_dear = self._spending.why_too_dear([(None, text) for text in texts])
+        if too_dear is not None:
+            raise RankerError(f"{ranker} was not asked: {too_dear}")
+
+    def count(self, usage: Usage) -> None:
+        """Count in the budget, too."""
+        super().count(usage)
+        # the spending belongs to the loop; if that has ended, nothing more is spent
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._spending.add, usage)
 
     def ask(self, ranker: str, requests: Sequence[Request], *, concurrency: int, all_needed: bool) -> list[Any]:
         """Ask on the call's event loop; see ``Asking.ask``.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from blender_core.errors import ConfigurationError
 from blender_core.gather.policy import Budget
@@ -49,19 +51,22 @@ class Spending:
     def settle(self, member: Member, reserved: Usage, answer: Answer) -> None:
         """Replace a reservation by the answer's usage and cost.
 
-        A figure that the answer lacks keeps the estimate.
+        Tokens that the answer does not report are estimated from the lengths of prompt and text.
         """
         cost = cost_of(member, answer)
-        if answer.usage is not None:
-            self._tokens += answer.usage.total_tokens - reserved.total_tokens
-        if cost is not None:
-            self._cost += cost - _price_of(member, reserved)
+        used = answer.usage or replace(reserved, output_tokens=_estimate(answer.text).input_tokens)
+        self._tokens += used.total_tokens - reserved.total_tokens
+        self._cost += (_price_of(member, used) if cost is None else cost) - _price_of(member, reserved)
 
-    def why_too_dear(self, requests: Sequence[tuple[Member, str]]) -> str | None:
+    def add(self, usage: Usage) -> None:
+        """Add the tokens of a server that has no price."""
+        self._tokens += usage.total_tokens
+
+    def why_too_dear(self, requests: Sequence[tuple[Member | None, str]]) -> str | None:
         """Tell why calls that are needed together do not fit; nothing is reserved.
 
         Args:
-            requests: Whom to ask, and the text of the prompt.
+            requests: Whom to ask, ``None`` for a server without a price, and the text of the prompt.
 
         Returns:
             The reason; ``None`` if they fit.
@@ -69,7 +74,7 @@ class Spending:
         budget = self._budget
         if budget is None:
             return None
-        unpriced = sorted({member.name for member, _ in requests if member.price is None})
+        unpriced = sorted({member.name for member, _ in requests if member is not None and member.price is None})
         if budget.max_cost is not None and unpriced:
             return f"budget: max_cost={budget.max_cost} needs a price of {', '.join(unpriced)}; give it a Price"
         estimates = [(member, _estimate(text)) for member, text in requests]
@@ -97,8 +102,8 @@ class Spending:
 
 
 def _estimate(text: str) -> Usage:
-    return Usage(input_tokens=len(text) // _CHARACTERS_PER_TOKEN)
+    return Usage(input_tokens=math.ceil(len(text) / _CHARACTERS_PER_TOKEN))
 
 
-def _price_of(member: Member, usage: Usage) -> float:
-    return 0.0 if member.price is None else member.price.cost(usage)
+def _price_of(member: Member | None, usage: Usage) -> float:
+    return 0.0 if member is None or member.price is None else member.price.cost(usage)

@@ -60,6 +60,7 @@ def _adapted(llm: Any) -> Member:
     raise ConfigurationError(
         f"{type(llm).__module__}.{type(llm).__qualname__} is not an LLM this ensemble knows; pass a LangChain or "
         f"LlamaIndex LLM with its extra installed, a blender_core Member, or a function from text to text"
+        + (_WITH_NAME if isinstance(llm, tuple) else "")
     )
 
 
@@ -82,6 +83,12 @@ def as_members(llms: Sequence[Any]) -> tuple[Member, ...]:
         if not isinstance(member.name, str) or not member.name:
             raise ConfigurationError(f"a member's name is {member.name!r}; give it a text, which results show")
     return members
+
+
+_WITH_NAME = (
+    "; for a name write LangChainMember(llm, name=...), LlamaIndexMember(llm, name=...) or "
+    "FunctionMember(function, name=...)"
+)
 
 
 def _top_packages(cls: type) -> frozenset[str]:

@@ -8,10 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blender_core.errors import ConfigurationError
 from blender_core.local import DEFAULT_MODELS, LocalModel, LocalServer, local_ensemble
+
+if TYPE_CHECKING:
+    from blender_core.members.openai_member import OpenAIMember
 
 __all__ = [
     "ENDPOINTS_VARIABLE",
@@ -21,6 +24,7 @@ __all__ = [
     "endpoints_from_environment",
     "endpoints_of",
     "open_endpoints",
+    "open_members",
 ]
 
 ENDPOINTS_VARIABLE = "BLENDED_LLM_ENDPOINTS"
@@ -124,6 +128,37 @@ class Endpoint:
             return {"temperature": 0.0, **options}
         return {"temperature": SAMPLE_TEMPERATURE, "seed": self.sample, **options}
 
+    def member(self, *, max_tokens: int | None = MAX_TOKENS, temperature: float | None = None) -> OpenAIMember:
+        """Make a member of it, or an LLM that judges.
+
+        Args:
+            max_tokens: Longest answer in tokens; ``None`` leaves it to the server.
+            temperature: Sampling temperature; see ``sampling``.
+
+        Returns:
+            The member.
+
+        Raises:
+            MissingExtraError: The ``demo`` extra is not installed.
+
+        Examples:
+            >>> Endpoint.parse("http://127.0.0.1:11434/v1:llama3:8b").member().name
+            'llama3:8b'
+        """
+        from blender_core.members.openai_member import OpenAIMember
+
+        member = OpenAIMember(
+            self.model,
+            name=self.name,
+            base_url=self.base_url,
+            api_key=self.api_key,
+            max_tokens=max_tokens,
+            request_options=self.sampling(temperature),
+        )
+        # a base model continues text, it cannot be asked to fuse or to judge
+        member.follows_instructions = self.follows_instructions
+        return member
+
 
 def endpoints_of(servers: Iterable[LocalServer]) -> tuple[Endpoint, ...]:
     """Describe the servers of a local ensemble; a server that stands there again gives a further sample.
@@ -166,6 +201,38 @@ def open_endpoints(
         return
     with local_ensemble(models) as servers:
         yield endpoints_of(servers)
+
+
+@contextmanager
+def open_members(
+    endpoints: Sequence[Endpoint] | None = None,
+    *,
+    models: Sequence[LocalModel] = DEFAULT_MODELS,
+    max_tokens: int = MAX_TOKENS,
+    temperature: float | None = None,
+) -> Iterator[list[OpenAIMember]]:
+    """Make members of OpenAI-compatible endpoints, or of local models if none is named.
+
+    Args:
+        endpoints: As in ``open_endpoints``.
+        models: As in ``open_endpoints``.
+        max_tokens: Longest answer in tokens.
+        temperature: Sampling temperature. Default: 0 for local models, 0.7 for further answers of a model that is
+            named again, and the server's own for endpoints.
+
+    Yields:
+        One member for each. Local servers end with the context.
+
+    Raises:
+        BlendError: As from ``open_endpoints``.
+
+    Examples:
+        >>> with open_members([Endpoint("http://127.0.0.1:8080/v1", "qwen")]) as members:
+        ...     members[0].name
+        'qwen'
+    """
+    with open_endpoints(endpoints, models=models) as opened:
+        yield [endpoint.member(max_tokens=max_tokens, temperature=temperature) for endpoint in opened]
 
 
 def endpoints_from_environment(environment: Mapping[str, str] | None = None) -> tuple[Endpoint, ...]:

@@ -195,16 +195,32 @@ class ConversationTokenizer:
                 "order; it is no reward model for answers"
             )
         head, line = "", ""
+        plain = rendered
         for mark, text in zip(marks, written, strict=True):
+            plain = plain.replace(mark, text.strip())
             piece, _, rendered = rendered.partition(mark)
             head = line + self._live(piece)
             line = head + text.strip()
-        ids = self._sealed.encode(line + self._live(rendered))
+        whole = line + self._live(rendered)
+        shown = self._shown(roles, written, plain)
+        if shown is not None:
+            whole, head = self._live(shown), self._live(shown[: max(0, shown.rfind(answer.strip()))])
+        ids = self._sealed.encode(whole)
         # a text may melt into the piece before it
         shared = shared_length([ids, self._sealed.encode(head)])
         before = [] if ids[: len(self._before)] == self._before else self._before
         after = [] if ids[len(ids) - len(self._after) :] == self._after else self._after
         return [*before, *ids, *after], len(before) + shared
+
+    def _shown(self, roles: Sequence[str], texts: Sequence[str], plain: str) -> str | None:
+        """Render the texts themselves, for a template that looks at them; ``None`` if there is no need.
+
+        A text that spells a control token is never rendered so.
+        """
+        if any(self._control.search(text) for text in texts):
+            return None
+        shown = self._render([{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)])
+        return None if shown == plain else shown
 
     def _render(self, messages: list[dict[str, str]]) -> str:
         try:

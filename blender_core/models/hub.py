@@ -154,7 +154,7 @@ def _fetched_configs(name: str, source: dict[str, Any]) -> Iterator[Path]:
 
 def _not_had(name: str, revision: str | None, error: Exception) -> DownloadError:
     return DownloadError(
-        f"{name} (revision {revision or 'main'}) cannot be had: {type(error).__name__}: {error}. "
+        f"{name} (revision {revision or 'main'}) cannot be had: {type(error).__name__}: {str(error).rstrip('.')}. "
         "Check the name and the connection, or pass a folder that holds the checkpoint.",
         may_pass=may_pass(error),
     )

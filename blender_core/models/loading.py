@@ -7,7 +7,10 @@ checkpoint's own code is never run. A checkpoint with missing weights is rejecte
 from __future__ import annotations
 
 import contextlib
+import importlib
+import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -46,26 +49,28 @@ __all__ = [
 ]
 
 _lock = threading.Lock()
+_REPORTERS = ("transformers.modeling_utils", "transformers.configuration_utils")
+_REPORT = re.compile(r"LOAD REPORT|You are using a model of type")
 _quiet_threads: list[int] = []
 _previous: list[Callable[..., Any] | None] = []
 
 
 @contextlib.contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Hide the progress bar "Loading weights" in the current thread.
+    """Hide what transformers tells of loading in the current thread: progress, and reports of weights.
 
-    Progress bars of downloads and of other threads stay. transformers before 5 has no such bar, so this does nothing.
+    Missing weights become errors here. Progress bars of downloads and of other threads stay.
     """
-    from transformers.utils import logging
+    from transformers.utils import logging as own_logging
 
-    set_hook = getattr(logging, "set_tqdm_hook", None)
-    if set_hook is None:
-        yield
-        return
+    # transformers before 5 has no such hook
+    set_hook = getattr(own_logging, "set_tqdm_hook", lambda hook: None)
     thread = threading.get_ident()
     with _lock:
         if not _quiet_threads:
             _previous.append(set_hook(_hook))
+            for name in _REPORTERS:
+                logging.getLogger(name).addFilter(_tells_more)
         _quiet_threads.append(thread)
     try:
         yield
@@ -74,15 +79,36 @@ def quiet_loading() -> Iterator[None]:
             _quiet_threads.remove(thread)
             if not _quiet_threads:
                 set_hook(_previous.pop())
+                for name in _REPORTERS:
+                    logging.getLogger(name).removeFilter(_tells_more)
+
+
+def _tells_more(record: logging.LogRecord) -> bool:
+    """Let a record pass, unless it is a report on loading in a quiet thread."""
+    return not (threading.get_ident() in _quiet_threads and _REPORT.search(record.getMessage()))
 
 
 def _hook(make: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    from transformers.utils import logging
+    from transformers.utils import logging as own_logging
 
     if kwargs.get("desc") == "Loading weights" and threading.get_ident() in _quiet_threads:
-        make = logging.EmptyTqdm
+        make = own_logging.EmptyTqdm
     previous = _previous[-1] if _previous else None
     return make(*args, **kwargs) if previous is None else previous(make, args, kwargs)
+
+
+def _without_gguf_bar() -> None:
+    """Hide the progress bar of reading a GGUF file in quiet threads; no hook reaches it."""
+    reader: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+    make = getattr(reader, "tqdm", None)
+    if make is None or getattr(make, "is_quiet", False):
+        return
+
+    def bar(rows: Iterable[Any], *args: Any, **kwargs: Any) -> Any:
+        return rows if threading.get_ident() in _quiet_threads else make(rows, *args, **kwargs)
+
+    bar.is_quiet = True  # type: ignore[attr-defined]
+    reader.tqdm = bar
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -209,13 +235,29 @@ Check the name and the connection, or pass a folder.
     except BaseException as error:  # transformers and the hub raise many types, tokenizers panic
         if not isinstance(error, Exception) and not is_panic(error):
             raise
-        message = f"{path} cannot be loaded {purpose}: {type(error).__name__}: {error}"
+        message = f"{path} cannot be loaded {purpose}: {_reason(error, is_folder=Path(path).is_dir())}"
         if isinstance(error, OSError) and not Path(path).is_dir():
             raise DownloadError(
-                f"{message}. Check the name and the connection, or pass a folder.",
+                f"{message.rstrip('.')}. Check the name and the connection, or pass a folder.",
                 may_pass=may_pass(error),
             ) from error
         raise CheckpointError(message) from error
+
+
+def _reason(error: BaseException, *, is_folder: bool) -> str:
+    """Say in one line why something cannot be loaded; transformers' advice is not for users of a ranker."""
+    said = " ".join(str(error).split())
+    if "does not recognize this architecture" in said or "trust_remote_code" in said:
+        return "the installed transformers does not know its architecture, and a checkpoint's own code is never run"
+    kind = re.search(r"Unrecognized configuration class <class '[\w.]*?(\w+)'> for this kind of AutoModel: (\w+)", said)
+    if kind is not None:
+        return f"its config is a {kind[1]}, and {kind[2]} reads none"
+    missing = re.search(r"does not appear to have a file named (\S+?)\.? ", f"{said} ")
+    if is_folder and missing is not None:
+        return f"there is no {missing[1]} in the folder"
+    if "Couldn't instantiate the backend tokenizer" in said or "Can't load tokenizer" in said:
+        return "there is no tokenizer.json that fits it; add that of its base model"
+    return f"{type(error).__name__}: {said}"
 
 
 def check_placement(load: LoadOptions) -> None:
@@ -369,6 +411,8 @@ def load_model(
         config = checked_config(name_or_path, load)
     dtype = resolve_dtype(wanted, device, made_in=_made_in(config) if wanted == "auto" else None)
     placed = model_placement(device_map, quantization, device=load.get("device", _DEFAULTS["device"]), dtype=dtype)
+    if "gguf_file" in options:
+        _without_gguf_bar()
     with loading(name_or_path, purpose):
         model, report = getattr(transformers, family).from_pretrained(
             cached_folder(name_or_path, hub_options(load)),

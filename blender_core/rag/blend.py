@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -320,7 +321,7 @@ class GroundedSettings(SharedSettings, total=False):
             get an equal share. 0 shows it the answers alone. Other fusers never see sources.
     """
 
-    ranker: GroundedRanker | Ranker | str
+    ranker: GroundedRanker | Ranker | str | os.PathLike[str]
     citations: bool
     source_characters: int
 
@@ -413,8 +414,8 @@ class GroundedBlender(Blender):
         self._member_prior: MemberPrior | None = whole["member_prior"]
         self._grounding = _Grounding(grounded, whole["citations"], whole["source_characters"])
 
-    def _load_ranker(self) -> None:
-        self._grounding.ranker.load()
+    def _load_ranker(self) -> Ranker:
+        return self._grounding.ranker.load()
 
     def blend(self, prompt: Any, *, accept: Accept | None = None) -> GroundedResult:
         """Answer a question, blocking; see ``Blender.blend``."""

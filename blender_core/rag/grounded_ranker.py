@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -107,7 +108,7 @@ class GroundedRanker:
 
     def __init__(
         self,
-        ranker: Ranker | str = "embedded",
+        ranker: Ranker | str | os.PathLike[str] = "embedded",
         *,
         groundedness: Groundedness | None = EvidenceGroundedness(),
         groundedness_weight: float = 16.0,
@@ -124,16 +125,16 @@ class GroundedRanker:
         self._groundedness_weight = groundedness_weight
         self.min_groundedness = min_groundedness
         self._context_characters = context_characters
-        self.name = name or f"grounded-{ranker if isinstance(ranker, str) else ranker.name}"
+        self.name = name or f"grounded-{getattr(ranker, 'name', ranker)}"
 
     @property
-    def inner(self) -> Ranker | str:
+    def inner(self) -> Ranker | str | os.PathLike[str]:
         """The ranker inside, or its name."""
         return self._ranker
 
-    def load(self) -> None:
-        """Load the ranker inside, if it is given by its name."""
-        resolve_ranker(self._ranker)
+    def load(self) -> Ranker:
+        """Return the ranker inside; load it if it is given by its name."""
+        return resolve_ranker(self._ranker)
 
     def rank(self, question: str, candidates: Sequence[GroundedCandidate]) -> GroundedRanking:
         """Rank the candidates.

@@ -16,14 +16,16 @@ from typing import Any
 
 from blender_core.errors import MemberError, RankerError
 from blender_core.members.adapters import as_member
+from blender_core.members.classify import classify, http_status
 from blender_core.members.control_tokens import plain_for
 from blender_core.members.member import Member
 from blender_core.members.returned import checked_answer, cost_of
 from blender_core.runtime.threads import call_in_thread, drain, retrieve, run_sync
 from blender_core.types.answer import Answer, Usage, ended_by_error
+from blender_core.types.outcome import Status
 from blender_core.types.prompt import Prompt
 
-__all__ = ["Asking", "Request", "Tally", "ask_llms", "asking_for", "asking_now", "run_requests"]
+__all__ = ["Asking", "Request", "Tally", "ask_llms", "asking_for", "asking_now", "remedy_of", "run_requests"]
 
 Request = tuple[Member, Prompt]
 """Whom to ask, and what."""
@@ -38,6 +40,7 @@ class Tally:
         self._usages: list[Usage] = []
         self._costs: list[float] = []
         self._known = True
+        self._cost_known = True
 
     @property
     def calls(self) -> int:
@@ -63,6 +66,12 @@ class Tally:
         with self._lock:
             return self._known
 
+    @property
+    def cost_known(self) -> bool:
+        """Whether the cost of each call is known."""
+        with self._lock:
+            return self._cost_known
+
     def count(self, usage: Usage | None, cost: float | None, *, known: bool = True) -> None:
         """Add a call.
 
@@ -74,6 +83,7 @@ class Tally:
         with self._lock:
             self._calls += 1
             self._known = self._known and known and usage is not None and not usage.estimated
+            self._cost_known = self._cost_known and known and cost is not None
             if usage is not None:
                 self._usages.append(usage)
             if cost is not None:
@@ -107,6 +117,21 @@ class Asking:
             An ``Answer`` for each request, or the exception that it raised.
         """
         return run_sync(lambda: run_requests(self._ask_one, requests, concurrency, all_needed))
+
+    def admit(self, ranker: str, texts: Sequence[str]) -> None:
+        """Let a ranker send texts to a server that is no LLM; outside of a blend nothing forbids it.
+
+        Args:
+            ranker: Name of the ranker.
+            texts: What each answer costs to read: prompt and answer.
+
+        Raises:
+            RankerError: They do not fit the budget of the blend.
+        """
+
+    def count(self, usage: Usage) -> None:
+        """Count what such a server says it read."""
+        self.tally.count(usage, None)
 
     async def _ask_one(self, request: Request) -> Answer:
         member, prompt = request
@@ -236,6 +261,38 @@ def ask_llms(
     if not concurrency >= 1:
         raise RankerError(f"concurrency is {concurrency}; give at least 1")
     return asking_now().ask(ranker, prepared, concurrency=concurrency, all_needed=False)
+
+
+_REMEDIES: dict[int | Status, str] = {
+    401: "give the LLM a valid API key",
+    403: "use a key that may call this model",
+    404: "mend the model's name or the server's URL",
+    Status.RATE_LIMITED: "lower concurrency, or wait",
+    Status.REFUSED: "use another judge",
+    Status.TIMEOUT: "raise the timeout or the deadline, or use a faster judge",
+    Status.TOO_LONG: "use a judge with a larger window",
+    Status.UNSUPPORTED: "use another judge",
+}
+
+
+def remedy_of(error: BaseException) -> str:
+    """Say what helps after a failed call of an LLM that judges.
+
+    Args:
+        error: What the call raised; if it wraps what the LLM raised, that counts.
+
+    Returns:
+        The remedy in a few words.
+
+    Examples:
+        >>> remedy_of(TimeoutError("late")), remedy_of(ConnectionError("reset")), remedy_of(ValueError("x"))[:12]
+        ('raise the timeout or the deadline, or use a faster judge', 'see whether its server runs', 'mend the LLM')
+    """
+    cause = error.__cause__ if type(error) is MemberError and error.__cause__ is not None else error
+    failure = classify(cause)
+    kinds = (http_status(cause), failure.status)
+    known = next((_REMEDIES[kind] for kind in kinds if kind in _REMEDIES), None)
+    return known or ("see whether its server runs" if failure.retryable else "mend the LLM")
 
 
 def judging(text: str) -> Prompt:

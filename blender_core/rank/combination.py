@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.rank.protocol import Ranker, prompt_for
@@ -61,7 +62,7 @@ class CombinedRanker:
 
     def __init__(
         self,
-        rankers: Sequence[Ranker | str],
+        rankers: Sequence[Ranker | str | os.PathLike[str]],
         *,
         weights: Sequence[float] | None = None,
         gate: Gate | None = None,
@@ -137,6 +138,16 @@ class CombinedRanker:
             problems=problems,
         )
 
+    def warm_up(self) -> None:
+        """Make the parts ready that have such a method.
+
+        Raises:
+            BlendError: One of them can never work.
+        """
+        for ranker, weight in zip(self._rankers, self._weights, strict=True):
+            if weight and (make_ready := getattr(ranker, "warm_up", None)) is not None:
+                make_ready()
+
     @property
     def weights(self) -> Mapping[str, float]:
         """The weight of each ranker by its name; empty if a gate chooses them."""
@@ -146,6 +157,11 @@ class CombinedRanker:
         for ranker, weight in zip(self._rankers, self._weights, strict=True):
             weights[self._unique(ranker.name, weights)] = weight
         return weights
+
+    @property
+    def spends(self) -> bool:
+        """Whether a part is shown only answers that can still win; then all are."""
+        return any(getattr(ranker, "spends", False) for ranker in self._rankers)
 
     @property
     def named_members(self) -> tuple[str, ...]:
@@ -163,11 +179,14 @@ class CombinedRanker:
         return next(each for each in places if each not in taken)
 
     def _checked(self, weights: Sequence[float]) -> tuple[float, ...]:
-        values = tuple(float(weight) for weight in weights)
+        try:
+            values = () if isinstance(weights, Mapping | Set) else tuple(float(weight) for weight in weights)
+        except (TypeError, ValueError):
+            values = ()
         if len(values) != len(self._rankers) or not all(map(math.isfinite, values)) or not any(values):
             raise RankerError(
-                f"the weights {list(values)} do not fit {len(self._rankers)} rankers; give one finite number for each, "
-                "not all zero"
+                f"the weights {weights!r} do not fit {len(self._rankers)} rankers; "
+                "give a list with one finite number for each, not all zero"
             )
         return values
 

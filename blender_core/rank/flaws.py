@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from blender_core.types.answer import Answer, ended_by_length
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking, direct_confidence
 
-__all__ = ["Flaw", "find_flaws", "move_behind"]
+__all__ = ["Flaw", "find_flaws", "move_behind", "put_behind"]
 
 # in logits: a sound answer is taken to be better with a probability of 0.95
 _DISTANCE = 3.0
@@ -94,6 +94,26 @@ def move_behind(ranking: Ranking, severities: Sequence[int]) -> Ranking:
     if not any(moves):
         return ranking
     return _moved(ranking, moves)
+
+
+def put_behind(ranking: Ranking, hidden: Collection[int]) -> Ranking:
+    """Put candidates that the ranker was not shown behind all that it was, as equals.
+
+    Args:
+        ranking: A ranking in which they count as blank.
+        hidden: Their indices.
+
+    Returns:
+        A new ranking with finite scores for them; the same one if there are none.
+    """
+    known = [score for score in ranking.scores if math.isfinite(score)]
+    if not hidden or not known:
+        return ranking
+    last = min(known) - _DISTANCE * ranking.logit_scale
+    scores = [last if index in hidden else score for index, score in enumerate(ranking.scores)]
+    put = ranking.rescored(scores, comparisons=ranking.comparisons, confidence=ranking.confidence)
+    # with one alone, the ranker said that nothing competes
+    return put if len(known) > 1 else replace(put, confidence=direct_confidence(put, ranking.logit_scale))
 
 
 def _moved(ranking: Ranking, moves: Sequence[float]) -> Ranking:

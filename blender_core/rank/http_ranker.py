@@ -123,6 +123,7 @@ def _dialect(url: str) -> _Dialect:
         raise ConfigurationError(
             f"the path of {_shown(url)} is no endpoint that ranks; "
             f"end it with one of {', '.join(f'/{name}' for name in sorted(_DIALECTS))}, for example /v1/rerank"
+            + ("; pass the model's name as model=" if parts and ":" in parts[-1] else "")
         )
     return dialect
 
@@ -170,6 +171,8 @@ class HTTPRanker:
 
     # a ranker with this gets the prompt with its turns
     reads_conversations = True
+    # ... and with this only answers that can still win
+    spends = True
 
     def __init__(
         self,
@@ -270,11 +273,20 @@ class HTTPRanker:
         self._has_worked = self._has_worked or bool(texts)
         return Ranking.from_scores(distinct.spread_scores(scores), ranker=self.name, temperature=self._temperature)
 
+    def warm_up(self) -> None:
+        """Ask once, so that a wrong key, path or model shows before the first call.
+
+        Raises:
+            BlendError: As of ``rank``.
+        """
+        self.rank("Hi", ["Hello"])
+
     async def _scores(self, prompt: Prompt, texts: Sequence[str]) -> list[float]:
         httpx = require("httpx", feature="HTTPRanker", extra="demo")
         ends_at = math.inf if self._timeout is None else self._clock() + self._timeout
         free = asyncio.Semaphore(self._concurrency)
-        tally = asking_now().tally
+        asking = asking_now()
+        asking.admit(self.name, [f"{prompt.text}{text}" for text in texts])
         key = _usable_key(os.environ.get(RANKER_KEY_VARIABLE, "")) if self._key is None else self._key
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         # a client of one ranking: its connections belong to one event loop, and the limit above bounds all waiting
@@ -284,7 +296,7 @@ class HTTPRanker:
                 async with free:
                     reply = await self._ask(client, self._body(prompt, part), ends_at)
                     if (tokens := _stated_tokens(reply)) is not None:
-                        tally.count(Usage(tokens, 0), None)
+                        asking.count(Usage(tokens, 0))
                     return _read(reply, len(part), self.name)
 
             starts = range(0, len(texts), self._batch_size)
@@ -346,6 +358,8 @@ class HTTPRanker:
         if code in _NEVER:
             # what has worked was no mistake of the caller's
             return (RankerError if self._has_worked else ConfigurationError)(f"{what}; {_NEVER[code]}")
+        if isinstance(error, require("httpx", feature="HTTPRanker", extra="demo").ConnectError):
+            return RankerError(f"{what}; is the server at {_shown(self._url)} running, and is the URL right?")
         return RankerError(f"{what}; {_REMEDIES.get(status, 'see the log of the server at ' + _shown(self._url))}")
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
-from blender_core.rank.asking import asking_now
+from blender_core.rank.asking import asking_now, remedy_of
 from blender_core.rank.judge_prompts import (
     HIGHEST_GRADE,
     LOWEST_GRADE,
@@ -36,7 +36,16 @@ from blender_core.types.answer import Answer, Usage
 from blender_core.types.prompt import Prompt
 from blender_core.types.ranking import Ranking, direct_confidence
 
-__all__ = ["JudgeMode", "Judgement", "LLMJudge", "Listing", "evidence_of", "make_listing", "named_member"]
+__all__ = [
+    "JudgeMode",
+    "Judgement",
+    "LLMJudge",
+    "Listing",
+    "call_options",
+    "evidence_of",
+    "make_listing",
+    "named_member",
+]
 
 JudgeMode = Literal["auto", "listwise", "pointwise", "pairwise"]
 """How a judge sees the answers; ``"auto"`` is pairwise up to 3 answers, else listwise."""
@@ -154,8 +163,11 @@ class LLMJudge:
         self._mode: JudgeMode = mode
         self._both_orders = both_orders
         self._concurrency = concurrency
-        self._options = dict(options or {})
+        self._options = call_options(options)
         self._read = read
+
+    spends = True
+    """It is shown only answers that can still win."""
 
     @property
     def named_members(self) -> tuple[str, ...]:
@@ -284,6 +296,8 @@ class LLMJudge:
             # with one order each candidate is shown first about half of the time
             for pair in ([(i, j), (j, i)] if both else [(i, j) if (i + j) % 2 else (j, i)])
         ]
+        if not pairs:
+            return _Votes((), {}, 0, ())
         replies = self._ask([judge_prompt(prompt, texts[i], texts[j], self._options) for i, j in pairs])
         read = [self._read(answer.text) for answer in replies]
         verdicts = {
@@ -363,8 +377,7 @@ class LLMJudge:
             raise
         except Exception as error:
             raise RankerError(
-                f"{self.name} failed on a call of {len(prompts)}: {told(error)}; "
-                "mend the LLM, or lower concurrency if it is over its quota"
+                f"{self.name} failed on a call of {len(prompts)}: {told(error)}; {remedy_of(error)}"
             ) from error
 
     def __repr__(self) -> str:
@@ -389,6 +402,17 @@ def evidence_of(reliability: float) -> float:
     """
     check_number("reliability", reliability, above=0.5, below=1)
     return math.log(reliability / (1.0 - reliability))
+
+
+def call_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Copy the call options of a judge.
+
+    Raises:
+        ConfigurationError: They are no mapping.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise ConfigurationError(f'options is {options!r}; give a mapping, such as {{"temperature": 0.0}}')
+    return dict(options or {})
 
 
 def make_listing(

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 from blender_core.errors import ConfigurationError, RankerError
-from blender_core.members.adapters import as_members
+from blender_core.members.adapters import as_member
 from blender_core.members.member import Member
 from blender_core.rank.asking import Asking, asking_now
 from blender_core.rank.comparisons import bradley_terry
-from blender_core.rank.llm_judge import Listing, evidence_of, make_listing
+from blender_core.rank.llm_judge import Listing, call_options, evidence_of, make_listing, named_member
 from blender_core.text.distinct import distinct_candidates
 from blender_core.types.answer import Answer
 from blender_core.types.ranking import Ranking
@@ -26,14 +26,15 @@ class PeerRanker:
     """Ranks by the votes of the members on each other's answers.
 
     Each member that answered ranks the answers of the others in one call. It sees them without names, in an order of
-    its own, and not its own answer. A member that fails to judge, or whose reply holds no ranking, costs its vote;
+    its own, and not its own answer. If members agree so that none sees two answers of others, nothing is asked: each
+    counts as a vote for its own. A member that fails to judge, or whose reply holds no ranking, costs its vote;
     ``Ranking.problems`` then says so. ``Ranking.evidence`` holds what each member said about each answer.
 
     With other judges it is a jury (PoLL, Verga et al. 2024): give it LLMs that are no members.
 
     Args:
-        judges: LLMs that judge, as anything that can be a member. Default: the members of the blend that answered and
-            follow instructions.
+        judges: LLMs that judge, as anything that can be a member; a text names a member of the blend. Default: the
+            members that answered and follow instructions.
         votes: How votes become scores. ``"bradley-terry"`` (default) fits strengths to the pairs that each vote orders.
             ``"borda"`` takes the mean share of others that an answer beats.
         reliability: Probability that the order of one pair in a vote is right, above 0.5 and below 1. The default of
@@ -65,15 +66,30 @@ class PeerRanker:
         if votes not in get_args(Votes):
             raise ConfigurationError(f"votes is {votes!r}; use one of {', '.join(get_args(Votes))}")
         self._evidence = evidence_of(reliability)
-        self._judges = None if judges is None else as_members(judges)
+        if isinstance(judges, str):
+            raise ConfigurationError(f"judges is {judges!r}; give a list of LLMs, or of names of members")
+        self._judges: tuple[Member | str, ...] | None = None
+        if judges is not None:
+            self._judges = tuple(one if isinstance(one, str) else as_member(one) for one in judges)
+            if not self._judges:
+                raise ConfigurationError("judges is empty; give at least one LLM, or None for the members")
         self._aggregate = votes
-        self._options = dict(options or {})
+        self._options = call_options(options)
         self.name = name
+
+    spends = True
+    """It is shown only answers that can still win."""
 
     @property
     def needs_members(self) -> int:
         """Members of the blend that it needs: each must see two answers besides its own."""
-        return 3 if self._judges is None else 0
+        by_members = self._judges is None or all(isinstance(judge, str) for judge in self._judges)
+        return 3 if by_members else 0
+
+    @property
+    def named_members(self) -> tuple[str, ...]:
+        """Names of the members of the blend that it needs."""
+        return tuple(judge for judge in self._judges or () if isinstance(judge, str))
 
     def rank(self, prompt: str, candidates: Sequence[str]) -> Ranking:
         """Rank by the votes; see ``Ranker.rank``.
@@ -92,26 +108,16 @@ class PeerRanker:
             if position is not None:
                 authors[position] |= asking.authors.get(candidate, frozenset())
         ballots = self._ballots(prompt, texts, authors, asking)
-        replies = asking.ask(
-            self.name,
-            [(ballot.judge, ballot.listing.prompt) for ballot in ballots],
-            concurrency=len(ballots),
-            all_needed=False,
-        )
         numbers = [distinct.positions.index(position) + 1 for position in range(len(texts))]
-        cast: dict[str, dict[tuple[int, int], float]] = {}
-        reasons, problems = [], []
-        for ballot, reply in zip(ballots, replies, strict=True):
-            read = ballot.listing.read(reply.text, numbers) if isinstance(reply, Answer) else None
-            if read is None:
-                why = f"no ranking in {reply.text[:80]!r}" if isinstance(reply, Answer) else str(reply)
-                problems.append(f"{self.name}: no vote of {ballot.name}: {why}")
-                continue
-            cast[ballot.name], reason = read
-            if reason:
-                reasons.append(f"{ballot.name}: {reason}")
+        reasons: list[str] = []
+        problems: list[str] = []
+        if ballots:
+            cast = self._cast(ballots, numbers, asking, reasons, problems)
+        else:
+            cast = _agreement(authors)
+            reasons.append("members agree, so none was asked: each counts as a vote for its own answer")
         if not cast:
-            raise RankerError(f"{self.name} has no vote: {'; '.join(problems)}; use members that follow instructions")
+            raise RankerError(f"{self.name} has no vote: {'; '.join(problems)}; use judges that follow instructions")
         scores = self._scores(list(cast.values()), len(texts))
         evidence = {}
         for name, votes in cast.items():
@@ -126,12 +132,43 @@ class PeerRanker:
             problems=problems,
         )
 
+    def _cast(
+        self,
+        ballots: Sequence[_Ballot],
+        numbers: Sequence[int],
+        asking: Asking,
+        reasons: list[str],
+        problems: list[str],
+    ) -> dict[str, _Vote]:
+        """Ask the judges, and read the vote of each that gave one."""
+        replies = asking.ask(
+            self.name,
+            [(ballot.judge, ballot.listing.prompt) for ballot in ballots],
+            concurrency=len(ballots),
+            all_needed=False,
+        )
+        cast: dict[str, _Vote] = {}
+        for ballot, reply in zip(ballots, replies, strict=True):
+            read = ballot.listing.read(reply.text, numbers) if isinstance(reply, Answer) else None
+            if read is None:
+                why = f"no ranking in {reply.text[:80]!r}" if isinstance(reply, Answer) else str(reply)
+                problems.append(f"{self.name}: no vote of {ballot.name}: {why}")
+                continue
+            cast[ballot.name], reason = read
+            if reason:
+                reasons.append(f"{ballot.name}: {reason}")
+        return cast
+
     def _ballots(self, prompt: str, texts: Sequence[str], authors: Sequence[set[str]], asking: Asking) -> list[_Ballot]:
         judges: list[tuple[str, Member]]
         if self._judges is not None:
-            judges = [(member.name, member) for member in self._judges]
+            judges = [
+                (judge, named_member(judge, asking.members)) if isinstance(judge, str) else (judge.name, judge)
+                for judge in self._judges
+            ]
         else:
-            answered = set().union(*authors)
+            # a member whose own answer cannot win judges, too
+            answered = frozenset().union(*asking.authors.values())
             judges = [pair for pair in asking.members.items() if pair[0] in answered and pair[1].follows_instructions]
         ballots: list[_Ballot] = []
         for place, (name, member) in enumerate(judges):
@@ -140,16 +177,17 @@ class PeerRanker:
             others = [position for position in range(len(texts)) if name not in authors[position]]
             if len(others) > 1:
                 ballots.append(_Ballot(label, member, make_listing(prompt, texts, others, label, self._options)))
-        if not ballots:
-            if not judges:
-                raise RankerError(f"{self.name} has no judges: use it as the ranker of a blend, or give it LLMs")
+        if not ballots and not judges:
+            raise RankerError(f"{self.name} has no judges: use it as the ranker of a blend, or give it LLMs")
+        wrote = set().union(*authors)
+        if not ballots and len(wrote) < 3:
             raise RankerError(
-                f"{self.name}: none can judge {len(texts)} different answers, because each judge needs two by others; "
-                "use three or more members"
+                f"{self.name}: answers of {len(wrote)} members are left, and each judge needs two answers of others; "
+                "use more members"
             )
         return ballots
 
-    def _scores(self, cast: Sequence[Mapping[tuple[int, int], float]], count: int) -> list[float]:
+    def _scores(self, cast: Sequence[_Vote], count: int) -> list[float]:
         wins = [[0.0] * count for _ in range(count)]
         for votes in cast:
             for (i, j), verdict in votes.items():
@@ -166,7 +204,7 @@ class PeerRanker:
                 logits[i][j] = math.log((wins[i][j] + drawn) / (wins[j][i] + drawn))
         return list(bradley_terry(logits).strengths)
 
-    def _said(self, votes: Mapping[tuple[int, int], float], count: int) -> list[float]:
+    def _said(self, votes: _Vote, count: int) -> list[float]:
         """The mean log-odds of each text against the others in one vote; ``nan`` for those that it did not see."""
         rows: list[list[float]] = [[] for _ in range(count)]
         for (i, j), verdict in votes.items():
@@ -175,8 +213,16 @@ class PeerRanker:
         return [self._evidence * math.fsum(row) / len(row) if row else math.nan for row in rows]
 
     def __repr__(self) -> str:
-        judges = "members" if self._judges is None else ", ".join(judge.name for judge in self._judges)
+        judges = (
+            "members"
+            if self._judges is None
+            else ", ".join(judge if isinstance(judge, str) else judge.name for judge in self._judges)
+        )
         return f"PeerRanker({judges}, votes={self._aggregate!r})"
+
+
+_Vote = Mapping[tuple[int, int], float]
+"""Pair of texts -> 1 if the first is better, -1 if the second is, 0 for a tie."""
 
 
 class _Ballot(NamedTuple):
@@ -185,6 +231,14 @@ class _Ballot(NamedTuple):
     name: str
     judge: Member
     listing: Listing
+
+
+def _agreement(authors: Sequence[set[str]]) -> dict[str, _Vote]:
+    """Count each member as a vote for the text that it wrote."""
+    places = range(len(authors))
+    return {
+        name: {(own, other): 1.0 for other in places if other != own} for own in places for name in sorted(authors[own])
+    }
 
 
 def _share(won: Sequence[float], lost: Sequence[float]) -> float:

@@ -17,7 +17,8 @@ class Ranker(Protocol):
 
     A ranker is a plain synchronous object that may be called from several threads at once. The engine calls
     it in a thread, within the deadline. Any object with a ``name`` and this method is a ranker. One with the attribute
-    ``reads_conversations = True`` gets the `Prompt` with its turns in place of a text.
+    ``reads_conversations = True`` gets the `Prompt` with its turns in place of a text. One with ``spends = True`` pays
+    for each answer: a flawed answer, which ranks last anyway, is blank to it.
 
     As many rankings compute at once as the process has cores, at least 2 and at most 8; the others wait. A ranker that
     only waits for a server should have the attribute ``computes_locally = False``: it needs no such turn.

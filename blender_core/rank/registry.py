@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -92,7 +93,7 @@ _KNOWN = (*RANKER_NAMES, "llm-blender/PairRM")
 _OTHER_NAMES = "judge:<member>, a checkpoint's path or hub name, or the http(s) address of an endpoint that ranks"
 
 
-def resolve_ranker(ranker: Ranker | str) -> Ranker:
+def resolve_ranker(ranker: Ranker | str | os.PathLike[str]) -> Ranker:
     """Find a ranker by name; return a ranker object unchanged.
 
     A named ranker is loaded once in a process and shared, because rankers keep no state between calls. The address of
@@ -121,6 +122,7 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
         True
     """
     check_ranker(ranker)
+    ranker = _as_name(ranker)
     if not isinstance(ranker, str):
         return ranker
     # one lock for each name, so that parallel calls load a model once
@@ -128,7 +130,7 @@ def resolve_ranker(ranker: Ranker | str) -> Ranker:
         return _named(ranker)
 
 
-def check_ranker(ranker: Ranker | str) -> None:
+def check_ranker(ranker: Ranker | str | os.PathLike[str]) -> None:
     """Reject a ranker that can never work, without loading weights or asking the hub.
 
     Args:
@@ -139,6 +141,7 @@ def check_ranker(ranker: Ranker | str) -> None:
         ConfigurationError: Neither a ranker nor a known name.
         MissingExtraError: The ranker needs torch, which is not installed.
     """
+    ranker = _as_name(ranker)
     if isinstance(ranker, str) and ranker.startswith(_SCHEMES):
         _behind_http(ranker)
         return
@@ -163,6 +166,10 @@ def check_ranker(ranker: Ranker | str) -> None:
             f"ranker is {type(ranker).__name__}; use one of {', '.join(RANKER_NAMES)}, {_OTHER_NAMES}, or an object "
             "with a name and rank(prompt, candidates)"
         )
+
+
+def _as_name(ranker: Ranker | str | os.PathLike[str]) -> Ranker | str:
+    return os.fspath(ranker) if isinstance(ranker, os.PathLike) else ranker
 
 
 def check_members(ranker: object, names: Sequence[str]) -> None:

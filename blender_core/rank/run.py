@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from blender_core.errors import CheckpointError, ConfigurationError, DownloadError, MissingExtraError, RankerError
+from blender_core.rank.flaws import put_behind
 from blender_core.rank.protocol import Ranker, prompt_for
 from blender_core.redaction import told
 from blender_core.runtime.threads import CHECKS, RANKINGS, compute_in_thread
@@ -28,10 +29,12 @@ class RankingRun:
     Attributes:
         ranking: The ranking; at least one candidate has a finite score, unless all are blank. Blank ones have none.
         problem: Why the ranker failed; ``None`` if it did not.
+        hidden: Candidates that the ranker was not shown, because they cannot win.
     """
 
     ranking: Ranking
     problem: str | None = None
+    hidden: frozenset[int] = frozenset()
 
 
 async def run_ranking(
@@ -40,18 +43,21 @@ async def run_ranking(
     prompt: str | Prompt,
     texts: Sequence[str],
     *,
+    severities: Callable[[], Awaitable[Sequence[int]]] | None = None,
     limit_s: float | None,
     stop_after: Callable[[float | None], None] = lambda _limit_s: None,
 ) -> RankingRun:
     """Rank the candidates; use the fallback if the ranker fails or times out.
 
-    If the fallback fails too, the order of the input is kept.
+    If the fallback fails too, all candidates are equal, so the order of the input is kept.
 
     Args:
         load: Loads or returns the ranker; called in a thread, so that loading counts towards the limit.
         fallback: A quick ranker.
         prompt: The prompt. A ranker with ``reads_conversations`` gets the turns, others one text.
         texts: The candidates.
+        severities: Says how flawed each candidate is. A ranker that ``spends`` is shown the least flawed only, because
+            the others rank last.
         limit_s: Seconds for both; ``None`` is no limit.
         stop_after: Told the seconds that the ranker has, before it begins.
 
@@ -68,7 +74,7 @@ async def run_ranking(
     scope = asyncio.timeout(first_limit)
     try:
         async with scope:
-            return RankingRun(await _rank(load, prompt, texts))
+            return await _rank(load, prompt, texts, severities)
     except Exception as error:
         if never_works(error):
             raise
@@ -84,7 +90,7 @@ async def run_ranking(
     except Exception as error:
         # equal scores keep the order of the members
         last = _blanks_last(Ranking.from_scores([0.0] * len(texts), ranker="none"), texts)
-        reason = f"ranker: {problem}; agreement in words: {type(error).__name__}; kept the order of the members"
+        reason = f"ranker: {problem}; agreement in words: {type(error).__name__}; took all as equal"
         return RankingRun(last, reason)
 
 
@@ -106,11 +112,33 @@ def never_works(error: BaseException) -> bool:
     return isinstance(error, CheckpointError | ConfigurationError | MissingExtraError)
 
 
-async def _rank(load: Callable[[], Ranker], prompt: str | Prompt, texts: Sequence[str]) -> Ranking:
+async def _rank(
+    load: Callable[[], Ranker],
+    prompt: str | Prompt,
+    texts: Sequence[str],
+    severities: Callable[[], Awaitable[Sequence[int]]] | None,
+) -> RankingRun:
     # loading is no turn of its own: all wait for the same weights
     ranker = await compute_in_thread(load)
+    hidden: frozenset[int] = frozenset()
+    if severities is not None and getattr(ranker, "spends", False):
+        hidden = _beaten(texts, await severities())
+    # blank in their place, so that numbers of candidates stay
+    shown = ["" if index in hidden else text for index, text in enumerate(texts)]
+
+    def rank() -> RankingRun:
+        ranking = put_behind(_checked(ranker.rank(prompt_for(ranker, prompt), shown), shown), hidden)
+        return RankingRun(_blanks_last(ranking, texts), hidden=hidden)
+
     turns = RANKINGS if getattr(ranker, "computes_locally", True) else None
-    return await compute_in_thread(lambda: _checked(ranker.rank(prompt_for(ranker, prompt), texts), texts), turns=turns)
+    return await compute_in_thread(rank, turns=turns)
+
+
+def _beaten(texts: Sequence[str], severities: Sequence[int]) -> frozenset[int]:
+    """Find the candidates that rank behind another whatever a ranker says."""
+    with_text = [(index, severity) for index, severity in enumerate(severities) if texts[index].strip()]
+    least = min((severity for _, severity in with_text), default=0)
+    return frozenset(index for index, severity in with_text if severity > least)
 
 
 def usable_ranking(ranking: object, texts: Sequence[str]) -> Ranking:

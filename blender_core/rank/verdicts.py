@@ -25,7 +25,7 @@ _THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | 
 # possessive here and below: backtracking into white space or brackets finds nothing and takes quadratic time; for the
 # same reason a run of underscores is tried only at its start
 _MARKUP = re.compile(r"[*`\"'\u2018\u2019\u201c\u201d]+|\b_+|(?<!_)_++\b")
-_CHOICE = r"[\[(<{]*+(?:(?:answer|response|candidate|assistant|option)[\s_]++)?[\[(<{]*+(?P<which>%s)\b[\])>}]*"
+_CHOICE = r"[\[(<{]*+(?:(?:answer|response|candidate|assistant|option)[\s_]++)?[\[(<{]*+(?P<which>%s)\b[\])>}]*+"
 _A_OR_B = r"a|b|1|2|first|second"
 _TIE_WORDS = r"tied?|draw|equal(?:ly good)?|same|both|neither|c"
 # the requested form and common others: "Better: A", "Verdict: B", "winner is (A)", "[[B]]"
@@ -59,6 +59,14 @@ _EVEN = re.compile(
 )
 
 
+# "A or B" chooses none
+_BOTH = re.compile(
+    rf"{_CHOICE.replace('(?P<which>', '(?:') % 'a|b|1|2'}[ \t]*+(?:\b(?:or|and|vs)\b\.?|[/&|])[ \t]*+"
+    rf"{_CHOICE.replace('(?P<which>', '(?:') % 'a|b|1|2'}",
+    re.IGNORECASE,
+)
+
+
 def read_verdict(reply: str) -> int | None:
     """Read which answer a judge's reply calls better.
 
@@ -73,10 +81,10 @@ def read_verdict(reply: str) -> int | None:
         contradicts itself.
 
     Examples:
-        >>> [read_verdict(reply) for reply in ("Better: A", "[[B]]", "It is a tie.", "Hm, A or B?")]
+        >>> [read_verdict(reply) for reply in ("Better: A", "[[B]]", "It is a tie.", "Better: A or B")]
         [1, -1, 0, None]
     """
-    text = _MARKUP.sub("", _THOUGHT.sub("", reply)).strip()
+    text = _BOTH.sub(" ", _MARKUP.sub("", _THOUGHT.sub("", reply))).strip()
     stated = [(match.end(), match.group("which")) for match in (*_BRACKETED.finditer(text), *_STATED.finditer(text))]
     if stated:
         return _side(max(stated)[1])
@@ -235,8 +243,10 @@ def _reason(stated: Mapping[str, Any]) -> str:
     return " ".join(reason.split()) if isinstance(reason, str) else ""
 
 
-_GRADE = re.compile(r"\b(?:grade|score|rating)\W{0,8}+(?:(?:is|of)\s++)?(?P<grade>\d{1,2})\b(?!\.\d)", re.IGNORECASE)
-_GRADE_ALONE = re.compile(r"^\W*+(?P<grade>\d{1,2})(?:\s*+/\s*+(?:9|10))?\W*$")
+# a sign before it, decimals behind it, or a second number make it another grade, or none
+_NUMBER = r"(?<![-.,\u2212\u2013])(?P<grade>\d{1,2})\b(?![.,]\d|\s*+(?:[-\u2212\u2013]|\bor\b|\bto\b)\s*+\d)"
+_GRADE = re.compile(rf"\b(?:grade|score|rating)\W{{0,8}}+(?:(?:is|of)\s++)?{_NUMBER}", re.IGNORECASE)
+_GRADE_ALONE = re.compile(rf"^\W*+{_NUMBER}(?:\s*+/\s*+(?:9|10))?\W*$")
 
 
 def read_grade(reply: str, lowest: int, highest: int) -> tuple[int, str] | None:

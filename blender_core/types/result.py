@@ -86,6 +86,11 @@ class CandidateRecord:
         return self.outcome.attempts
 
     @property
+    def cost(self) -> float | None:
+        """Cost of its answer; ``None`` if it is unknown."""
+        return self.outcome.cost
+
+    @property
     def latency_s(self) -> float:
         """Seconds from the member's start to its end."""
         return self.outcome.latency_s
@@ -136,6 +141,7 @@ class BlendResult:
         usage: Tokens of all calls that reported them.
         usage_known: Whether every call that was started reported its usage.
         cost: Sum of all known costs, ``None`` if none is known.
+        cost_known: Whether ``cost`` is the whole: the cost of every call that was started is known.
         fuser: Name of the fuser that wrote the text, if it is fused.
         fuser_usage: Tokens of the fuser, also if its text was refused; ``None`` if it was not asked or did not say.
         fuser_cost: Their cost, ``None`` if it is unknown.
@@ -163,6 +169,7 @@ class BlendResult:
     usage: Usage
     usage_known: bool
     cost: float | None = None
+    cost_known: bool = False
     fuser: str | None = None
     cut: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     fusion_refused: str | None = None
@@ -172,6 +179,11 @@ class BlendResult:
     fuser_cost: float | None = None
     ranker_usage: Usage | None = None
     ranker_cost: float | None = None
+
+    @property
+    def confidence(self) -> float | None:
+        """The ranking's: how probably the first answer is better than the second; ``None`` without a ranking."""
+        return None if self.ranking is None else self.ranking.confidence
 
     @property
     def is_degraded(self) -> bool:
@@ -199,7 +211,8 @@ class BlendResult:
             "decision": self.decision,
             "candidates": [record.to_dict() for record in self.candidates],
             "ranking": None if self.ranking is None else self.ranking.to_dict(),
-            "confidence": None if self.ranking is None else self.ranking.confidence,
+            "ranker": None if self.ranking is None else self.ranking.ranker,
+            "confidence": self.confidence,
             "fused": list(self.fused),
             "fuser": self.fuser,
             "fuser_usage": None if self.fuser_usage is None else self.fuser_usage.to_dict(),
@@ -210,6 +223,7 @@ class BlendResult:
             "usage": self.usage.to_dict(),
             "usage_known": self.usage_known,
             "cost": self.cost,
+            "cost_known": self.cost_known,
             "cut": {stage: dict(tokens) for stage, tokens in self.cut.items()},
             "finish_reason": self.finish_reason,
         }

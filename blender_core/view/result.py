@@ -286,7 +286,9 @@ def _ranked(ranking: Ranking, names: Sequence[str], texts: Sequence[str] | None 
 def _ranking_notes(ranking: Ranking, names: Sequence[str]) -> list[tuple[str, str, str]]:
     notes = [("ranker", "dim", ranking.ranker)]
     if len(ranking.order) > 1:
-        notes.append(("sure", "dim", f"{ranking.confidence:.0%} that the first is better than the second"))
+        best = ranking.ranks.count(1)
+        sure = f"{ranking.confidence:.0%} that the first is better than the second"
+        notes.append(("sure", "dim", sure if best == 1 else f"the first {best} share the best score"))
     if ranking.cut:
         cut = {"prompt" if index < 0 else names[index]: count for index, count in ranking.cut.items()}
         notes.append(("cut", "yellow", _cut(cut)))

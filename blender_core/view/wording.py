@@ -169,4 +169,6 @@ def timings(result: BlendResult) -> str:
         line += f" \u00b7 {usage.input_tokens} tokens read, {usage.output_tokens} written{known}"
     else:
         line += " \u00b7 tokens unknown"
-    return line if result.cost is None else f"{line} \u00b7 cost {result.cost:.4g}"
+    if result.cost is None:
+        return line
+    return f"{line} \u00b7 cost {result.cost:.4g}" + ("" if result.cost_known else " as far as known")

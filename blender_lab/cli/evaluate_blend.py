@@ -66,7 +66,7 @@ def blend(
         ),
     ] = None,
     oracle: Annotated[
-        str, typer.Option(help="Who says what is better: verdicts, the name of a score, or auto.")
+        str, typer.Option(help="Who says what is better: verdicts, the name of a score or of a --metric, or auto.")
     ] = "auto",
     ties: Annotated[str, typer.Option(help="What ties among verdicts are worth: cancel, or points for half a win.")] = (
         "cancel"
@@ -100,6 +100,7 @@ def blend(
         from blender_lab.evaluate.benchmark import run_benchmark
         from blender_lab.evaluate.benchmark_rankers import benchmark_rankers
         from blender_lab.evaluate.metrics.registry import resolve_metric
+        from blender_lab.evaluate.oracle import resolve_oracle
         from blender_lab.evaluate.records import load_records
         from blender_lab.evaluate.report import check_markers, write_between_markers
 
@@ -112,6 +113,8 @@ def blend(
         if markdown is not None:
             check_markers(markdown, f"blend {name}")
         records = load_records(source, data=data, split=split, limit=limit)
+        # before a model is loaded
+        resolve_oracle(oracle, records, ties=ties, metrics=[one.partition(":")[0] for one in metric or ()])
         with console(stderr=True).status("") as status:
             report = run_benchmark(
                 records,

@@ -89,7 +89,11 @@ def run_benchmark(
         RankerError: A ranker or a metric failed.
     """
     say = progress or (lambda _: None)
-    judge = resolve_oracle(oracle, records, ties=ties) if isinstance(oracle, str) else oracle
+    judge = (
+        resolve_oracle(oracle, records, ties=ties, metrics=[one.name for one in metrics])
+        if isinstance(oracle, str)
+        else oracle
+    )
     scored = score_records(
         records, judge, metrics=metrics, systems=systems, exclude=exclude, shared=shared, progress=progress
     )

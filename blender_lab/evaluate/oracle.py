@@ -188,14 +188,21 @@ def filled_scores(record: MixRecord, metric: str) -> tuple[float, ...] | None:
     )
 
 
-def resolve_oracle(oracle: str, records: Iterable[MixRecord], *, ties: TieConvention | str = "cancel") -> Oracle:
+def resolve_oracle(
+    oracle: str,
+    records: Iterable[MixRecord],
+    *,
+    ties: TieConvention | str = "cancel",
+    metrics: Sequence[str] = (),
+) -> Oracle:
     """Find the oracle.
 
     Args:
         oracle: ``"verdicts"``, the name of a score, or ``"auto"``: verdicts if there are some, else the only
-            score, else ``"correct"`` or ``"score"``.
+            score, else ``"correct"`` or ``"score"``, else the only metric.
         records: The records.
         ties: What ties among verdicts are worth.
+        metrics: Names of metrics that will be computed against references.
 
     Returns:
         The oracle.
@@ -210,17 +217,18 @@ def resolve_oracle(oracle: str, records: Iterable[MixRecord], *, ties: TieConven
         judged = judged or bool(record.cmp_results)
         names.update(name for candidate in record.candidates for name in candidate.scores)
     found = [*(["verdicts"] if judged else []), *sorted(names)]
-    if oracle in found:
+    if oracle in found or oracle in metrics:
         return verdicts if oracle == "verdicts" else ScoreOracle(oracle)
     if oracle == "auto":
         if judged:
             return verdicts
         usual: list[str] = [name for name in ("correct", "score") if name in names]
-        plain = usual[:1] or sorted(names)
+        plain = usual[:1] or sorted(names) or list(metrics)
         if len(plain) == 1:
             return ScoreOracle(plain[0])
     raise ConfigurationError(
-        f"the oracle {oracle!r} cannot be had; the records hold {', '.join(found) or 'neither verdicts nor scores'}"
+        f"the oracle {oracle!r} cannot be had; the records hold {', '.join(found) or 'neither verdicts nor scores'}; "
+        "name one of these or a metric as the oracle, or add scores to the candidates, as blended-llm mix writes them"
     )
 
 

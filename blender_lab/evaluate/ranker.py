@@ -141,8 +141,11 @@ def evaluate_ranker(
         for name in known
         if (sets is None or name in sets) and (name in MADE_SETS or _file(folder, name).is_file())
     ]
-    if not wanted:
-        raise ConfigurationError(f"none of the evaluation sets {list(sets or known)} is in {folder}")
+    if not wanted or (sets is None and set(wanted) <= set(MADE_SETS)):
+        raise ConfigurationError(
+            f"none of the evaluation sets {list(sets or known)} is in {folder}; put files NAME.jsonl.gz "
+            f"there, or ask for {' or '.join(MADE_SETS)}, which need none"
+        )
     agreement = embedding_consensus() if embedding_consensus and not set(wanted).isdisjoint(BLEND_SETS) else None
     pairs: list[PairNumbers] = []
     blends: list[BlendNumbers] = []

@@ -297,12 +297,24 @@ def score_records(
             row = rows[place]
             if row is not None:
                 columns[name] = row
+        if computed:
+            # a metric may be the oracle
+            record = _with_scores(record, {name: columns[name] for name in computed if name in columns})
         scores = oracle.scores(record, pool)
         ranks = None if scores is None else gpt_ranks(scores, pool, shared=shared)
         scored.append(ScoredRecord(record, pool, columns, ranks, scores))
     if not scored:
         raise ConfigurationError(f"no candidate is left of {len(records)} records; exclude fewer models")
     return scored
+
+
+def _with_scores(record: MixRecord, columns: Mapping[str, Sequence[float]]) -> MixRecord:
+    """Add computed metrics to the scores of a record's candidates."""
+    candidates = [
+        replace(candidate, scores={**candidate.scores, **{name: values[place] for name, values in columns.items()}})
+        for place, candidate in enumerate(record.candidates)
+    ]
+    return replace(record, candidates=tuple(candidates))
 
 
 def _compute(records: Sequence[MixRecord], metric: Metric) -> list[tuple[float, ...] | None]:

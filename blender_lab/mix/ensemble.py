@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blender_core.config import BlendConfig, open_members
+from blender_core.config import BlendConfig, connect_members
 from blender_core.errors import ConfigurationError
 from blender_core.members.adapters import as_members
 from blender_core.members.member import Member
@@ -52,7 +52,7 @@ def plan_config(config: BlendConfig, *, parallel: int = 1, progress: Progress | 
         @contextmanager
         def start() -> Iterator[Member]:
             # a local model ends with its member
-            yield open_members(config, only=[place], parallel=parallel, progress=progress)[0]
+            yield connect_members(config, only=[place], parallel=parallel, progress=progress)[0]
 
         return PlannedMember(config.names[place], start, alone=config.members[place].local is not None)
 

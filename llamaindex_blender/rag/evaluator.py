@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -57,7 +58,7 @@ class PairRankerEvaluator(BaseEvaluator):
 
     def __init__(
         self,
-        ranker: Ranker | str = "embedded",
+        ranker: Ranker | str | os.PathLike[str] = "embedded",
         *,
         enforce_consensus: bool = True,
         tie_margin: float = 0.0,

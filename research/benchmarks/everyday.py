@@ -22,7 +22,8 @@ from typing import Any
 from rich.console import Console
 
 from blender_core import Blender, GatherPolicy
-from blender_core.cli.ask import open_members
+from blender_core.local import DEFAULT_MODELS, find_model
+from blender_core.members import open_members
 
 LETTER = (
     "Dear Ms Hall, thank you for your message of 3 March. We have checked your order 4471. The lamp was sent to our "
@@ -60,9 +61,9 @@ QUESTIONS: dict[str, Any] = {
 
 
 def ask(out: Path, models: list[str]) -> None:
-    console = Console(stderr=True)
+    chosen = [find_model(name) for name in models] or DEFAULT_MODELS
     with (
-        open_members(models, [], max_tokens=512, temperature=None, console=console) as members,
+        open_members([], models=chosen) as members,
         out.open("w", encoding="utf-8") as file,
     ):
         # a busy machine must not change who answers

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from blender_core import Blender, GatherPolicy, MemberPrior
-from blender_core.config import BlendConfig, MemberConfig, open_members
+from blender_core.config import BlendConfig, MemberConfig, connect_members
 from blender_core.errors import ConfigurationError
 from blender_core.testing import ScriptedServer
 
@@ -212,7 +212,7 @@ def test_a_local_server_runs_as_long_as_its_member(monkeypatch):
     servers = [Server()] * 2
     monkeypatch.setattr("blender_core.config.members.local_ensemble", lambda *_, **__: list(servers))
     config = BlendConfig.parse({"members": [{"local": "smollm2-135m"}, {"local": "smollm2-135m"}], "temperature": 0.2})
-    members = open_members(config)
+    members = connect_members(config)
     assert [member.name for member in members] == ["smollm2-135m", "smollm2-135m#2"]
     assert [member.context_window for member in members] == [4096, 4096]
     alive = weakref.ref(servers[0])

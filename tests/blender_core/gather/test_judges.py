@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import threading
 import time
@@ -107,6 +108,32 @@ def test_a_judge_that_does_not_fit_the_budget_is_not_asked(make, budget):
     assert result.ranker_usage is None
     assert result.usage_known
     assert re.search(r"was not asked: budget: .* (40|4e-05) (is|are) spent", result.degraded[0])
+
+
+@pytest.mark.parametrize("question", ["Hi", "Name the capital of France"])
+def test_what_no_answer_reports_counts_as_estimated(question):
+    silent = [
+        FunctionMember(lambda _, text=text: text, name=text[0], price=Price(1.0, 1.0)) for text in ("one of", "two")
+    ]
+    budget = GatherPolicy(budget=Budget(max_cost=1e-5))
+    result = Blender(silent, ranker=LLMJudge(judge()), fuser=None, policy=budget).blend(question)
+    # prompt and text of each, at four characters a token, rounded up
+    spent = sum(math.ceil(len(text) / 4) for text in ("one of", "two", question, question)) / 1e6
+    assert f"{spent:.3g} is spent" in result.degraded[0]
+
+
+@pytest.mark.parametrize(
+    ("price", "usage", "known"),
+    [(Price(1.0, 1.0), USED, True), (None, USED, False), (Price(1.0, 1.0), None, False)],
+    ids=["priced", "no price", "no usage"],
+)
+def test_a_cost_says_whether_it_is_the_whole(price, usage, known):
+    llm = FakeMember("judge", lambda prompt: Answer(longest(prompt), usage=usage), price=price)
+    result = Blender(members(), ranker=LLMJudge(llm), fuser=None).blend("Capital of France?")
+    assert (result.cost_known, result.to_dict()["cost_known"]) == (known, known)
+    assert result.cost == pytest.approx(sum(record.cost for record in result.candidates) + (result.ranker_cost or 0))
+    unpriced = Blender([FakeMember("a", "Paris"), FakeMember("b", "Rome")], ranker="longest", fuser=None).blend("?")
+    assert (unpriced.cost, unpriced.cost_known) == (None, False)
 
 
 def test_a_judge_without_a_price_cannot_keep_a_budget_of_cost():

@@ -157,7 +157,12 @@ def test_all_blank():
         ([LONG], {"weights": [0.0]}),
         ([LONG], {"weights": [math.nan]}),
         ([LONG], {"weights": [1.0], "gate": lambda prompt, candidates: [1.0]}),
+        ([LONG], {"weights": {"longest": 1.0}}),
+        ([LONG], {"weights": {1.0}}),
+        ([LONG], {"weights": ["x"]}),
+        ([LONG], {"weights": 1.0}),
         ([LONG], {"temperature": 0.0}),
+        ([LONG], {"temperature": "1"}),
         (["nobody"], {}),
     ],
 )
@@ -166,9 +171,10 @@ def test_arguments_that_cannot_work(rankers, options):
         CombinedRanker(rankers, **options)
 
 
-def test_a_gate_that_gives_too_few_weights():
-    with pytest.raises(RankerError, match="do not fit 2 rankers"):
-        CombinedRanker([LONG, EXCITED], gate=lambda prompt, candidates: [1.0]).rank("?", ["a", "b"])
+@pytest.mark.parametrize("weights", [[1.0], None, "ab", {"a": 1.0, "b": 2.0}])
+def test_a_gate_that_gives_no_weights_that_fit(weights):
+    with pytest.raises(RankerError, match="do not fit 2 rankers; give a list"):
+        CombinedRanker([LONG, EXCITED], gate=lambda prompt, candidates: weights).rank("?", ["a", "b"])
 
 
 def test_it_is_a_ranker():

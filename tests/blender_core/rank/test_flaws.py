@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from blender_core import Answer, Blender, MemberPrior, Prompt, Ranking, ToolCall
 from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedRanker, Source
+from blender_core.rank import CombinedRanker, LLMJudge
 from blender_core.rank.flaws import move_behind
 from blender_core.testing import FakeFuser, FakeMember, FakeRanker
 
@@ -72,6 +73,47 @@ def test_flawed_answers_are_not_fused_with_sound_ones():
 def test_a_copy_that_ended_by_itself_shows_that_the_text_is_whole():
     whole = Answer(CUT.text, finish_reason="stop")
     assert [record.rank for record in blend(CUT, whole, SHORT).candidates] == [1, 1, 3]
+
+
+class Paid(FakeRanker):
+    """A ranker that pays for each answer, and remembers what it was shown."""
+
+    spends = True
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.shown = []
+
+    def rank(self, prompt, candidates):
+        self.shown.extend(text for text in candidates if text)
+        return super().rank(prompt, candidates)
+
+
+@pytest.mark.parametrize("wrap", [lambda paid: paid, lambda paid: CombinedRanker([paid])], ids=["alone", "as a part"])
+@pytest.mark.parametrize(
+    ("answers", "shown", "ranks"),
+    [
+        ([SOUND, CUT, SHORT], [SOUND, SHORT], [1, 3, 2]),
+        ([LOOPING, GERMAN, CUT, SHORT], [SHORT], [4, 3, 2, 1]),
+        ([CUT, LOOPING], [CUT.text], [1, 2]),
+        ([SHORT, SOUND], [SHORT, SOUND], [2, 1]),
+    ],
+)
+def test_a_ranker_that_spends_sees_only_what_can_win(wrap, answers, shown, ranks):
+    paid, prior = Paid(), MemberPrior()
+    result = blend(*answers, ranker=wrap(paid), member_prior=prior)
+    assert (paid.shown, [record.rank for record in result.candidates], result.degraded) == (shown, ranks, ())
+    assert result.confidence == result.to_dict()["confidence"] < 1
+    # nothing is learned of what was not shown
+    hidden = [record.model for record in result.candidates if record.text not in shown]
+    assert all(prior.strengths()[name].answers == 0 for name in hidden if name in prior.strengths())
+
+
+@pytest.mark.parametrize("mode", ["auto", "listwise", "pointwise", "pairwise"])
+def test_a_judge_is_not_paid_for_one_answer_that_can_win(mode):
+    judge = FakeMember("judge", "Better: A")
+    result = blend(SHORT, SHORT, CUT, ranker=LLMJudge(judge, mode=mode))
+    assert (judge.calls, result.degraded, [record.rank for record in result.candidates]) == (0, (), [1, 1, 3])
 
 
 def test_who_asks_for_repetition_gets_it():

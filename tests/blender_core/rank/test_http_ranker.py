@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 
 import langchain_blender
 import llamaindex_blender
-from blender_core import Blender, RetryPolicy
+from blender_core import Blender, Budget, GatherPolicy, RetryPolicy
 from blender_core.cli.app import app
 from blender_core.errors import CheckpointError, ConfigurationError, RankerError
-from blender_core.rank import HTTPRanker, resolve_ranker
-from blender_core.testing import FakeMember
+from blender_core.rag import GroundedBlender
+from blender_core.rank import CombinedRanker, HTTPRanker, resolve_ranker
+from blender_core.testing import FakeFuser, FakeMember
 from blender_lab.evaluate.benchmark_rankers import benchmark_rankers
 from langchain_blender.testing import FakeChatModel
 from llamaindex_blender.testing import ScriptedLLM
@@ -182,11 +183,28 @@ def test_a_server_that_hangs_ends_with_the_time_limit():
         ranker(server, timeout=0.2)[0].rank(PROMPT, ANSWERS)
 
 
+@pytest.mark.parametrize("wrap", [lambda one: one, lambda one: CombinedRanker(["consensus", one])])
+@pytest.mark.parametrize("face", [Blender, GroundedBlender])
+@pytest.mark.parametrize(("fault", "said"), [((401, {}, "no"), "api_key"), ((404, {}, "no"), "mend the URL's path")])
+async def test_warm_up_asks_the_server_once(face, wrap, fault, said):
+    members = [lambda _: "Paris", lambda _: "Rome"]
+    with RankingServer(*[fault] * 3) as server:
+        blender = face(members, ranker=wrap(HTTPRanker(server.url + "/rerank")), fuser=None)
+        with pytest.raises(ConfigurationError, match=said):
+            blender.warm_up()
+        with pytest.raises(ConfigurationError, match=said):
+            await blender.awarm_up()
+    with RankingServer() as server:
+        blender = face(members, ranker=wrap(HTTPRanker(server.url + "/rerank")), fuser=None)
+        blender.warm_up()
+        assert len(server.requests) == 1
+
+
 def test_a_server_that_is_not_there():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     chosen = HTTPRanker(f"http://127.0.0.1:{port}/classify", retry=RetryPolicy(retries=1), sleep=Sleeps())
-    with pytest.raises(RankerError, match=r"2 tries.*ConnectError"):
+    with pytest.raises(RankerError, match=r"2 tries.*ConnectError.*; is the server at http://127.*/classify running"):
         chosen.rank(PROMPT, ANSWERS)
 
 
@@ -215,6 +233,9 @@ def test_the_key_is_sent_and_never_shown(by, monkeypatch):
         ("http://host:port/rerank", {}, "no address"),
         ("http://host/v1/embeddings", {}, "no endpoint that ranks; .*/rerank"),
         ("http://host", {}, "no endpoint that ranks"),
+        ("http://host/classify:foo", {}, "pass the model's name as model="),
+        ("http://host/rerank", {"timeout": "5"}, "timeout is '5'"),
+        ("http://host/rerank", {"batch_size": None}, "batch_size is None"),
         ("http://user:secret@host/rerank", {}, "http://host/rerank holds a user or a password"),
         ("http://host/rerank", {"api_key": "secret\n1"}, "api_key holds a space"),
         ("http://host/rerank", {"timeout": 0}, "timeout is 0"),
@@ -292,6 +313,23 @@ def test_a_server_that_is_down_degrades_the_blend():
         result = Blender(members, ranker=f"{server.url}/classify", fuser=None).blend(PROMPT)
     assert result.text in ANSWERS
     assert "bad luck" in result.degraded[0]
+
+
+@pytest.mark.parametrize(("most", "asked", "fused"), [(20, 0, False), (60, 2, False), (400, 2, True)])
+def test_tokens_that_a_server_states_are_in_the_budget(most, asked, fused):
+    members = [FakeMember("a", "Rome"), FakeMember("b", "It is Paris")]
+    budget = GatherPolicy(budget=Budget(max_tokens=most))
+    # 30 tokens an answer, more than was estimated
+    reply = {"data": [{"index": 0, "probs": [1.0]}], "usage": {"prompt_tokens": 30}}
+    with RankingServer(reply, reply) as server:
+        chosen = ranker(server, "/classify")[0]
+        blender = Blender(members, ranker=chosen, fuser=FakeFuser("Paris."), fuse_when="always", policy=budget)
+        result = blender.blend("Which city is the capital of France, and since when?")
+    assert len(server.requests) == asked
+    assert bool(result.fused) == fused
+    assert bool(result.degraded) == (not fused)
+    if not asked:
+        assert f"do not fit {most}" in result.degraded[0]
 
 
 def test_tokens_that_a_server_states_are_in_the_usage():

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_core import FunctionMember
+from blender_core import Blender, FunctionMember, GatherPolicy, RetryPolicy
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.rank import LLMJudge, Ranker
 from blender_core.rank.judge_prompts import judge_prompt
@@ -135,6 +135,44 @@ def test_a_failed_call_fails_the_ranking():
     assert isinstance(caught.value.__cause__, ConnectionError)
 
 
+class Status(Exception):
+    def __init__(self, status_code):
+        super().__init__(f"HTTP {status_code}")
+        self.status_code = status_code
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (Status(401), "give the LLM a valid API key"),
+        (Status(404), "mend the model's name or the server's URL"),
+        (Status(429), "lower concurrency, or wait"),
+        (TimeoutError("late"), "raise the timeout or the deadline, or use a faster judge"),
+        (ConnectionError("reset"), "see whether its server runs"),
+        (ValueError("a bug"), "mend the LLM"),
+    ],
+)
+@pytest.mark.parametrize("in_a_blend", [False, True])
+def test_a_failed_call_names_the_remedy_of_its_cause(error, remedy, in_a_blend):
+    judge = LLMJudge(FakeMember("j", error))
+    if in_a_blend:
+        once = GatherPolicy(retry=RetryPolicy(retries=0))
+        members = [FakeMember("a", "x"), FakeMember("b", "y")]
+        (said,) = Blender(members, ranker=judge, fuser=None, policy=once).blend("?").degraded
+        assert f"; {remedy}; ranked by" in said
+    else:
+        with pytest.raises(RankerError, match=f"; {remedy}$"):
+            judge.rank("?", ["x", "y"])
+
+
+def test_a_judge_that_is_late_in_a_blend_has_the_remedy_of_the_late():
+    members = [FakeMember("a", "x"), FakeMember("b", "y")]
+    (said,) = (
+        Blender(members, ranker=LLMJudge(FakeMember("j", hang=True)), fuser=None, deadline=1.0).blend("?").degraded
+    )
+    assert "raise the timeout or the deadline" in said
+
+
 async def test_inside_a_running_loop():
     assert LLMJudge(FakeMember("j", longer_is_better)).rank("?", ["a", "aa"]).best == 1
 
@@ -153,7 +191,16 @@ def test_another_reader_of_verdicts():
 
 
 @pytest.mark.parametrize(
-    "options", [{"reliability": 0.5}, {"reliability": 1.0}, {"concurrency": 0}, {"mode": "by heart"}]
+    "options",
+    [
+        {"reliability": 0.5},
+        {"reliability": 1.0},
+        {"reliability": "x"},
+        {"concurrency": 0},
+        {"concurrency": None},
+        {"mode": "by heart"},
+        {"options": 5},
+    ],
 )
 def test_options_that_cannot_work(options):
     with pytest.raises(ConfigurationError):

@@ -12,7 +12,7 @@ from blender_core import Blender, FunctionMember, GatherPolicy, RetryPolicy
 from blender_core.errors import ConfigurationError, RankerError
 from blender_core.rank import CombinedRanker, PeerRanker, Ranker
 from blender_core.testing import FakeMember
-from blender_core.types.answer import Usage
+from blender_core.types.answer import Answer, Usage
 
 LISTED = re.compile(r'<answer label="(\w+)">\n(.*?)\n</answer>', re.DOTALL)
 ONCE = GatherPolicy(retry=RetryPolicy(retries=0))
@@ -136,6 +136,26 @@ def test_a_text_that_two_members_wrote_is_judged_by_neither():
     assert all(TEXTS["c"] not in seen for one in (members[2], members[4]) for seen in judged(one))
 
 
+@pytest.mark.parametrize(
+    ("texts", "best"),
+    [(["Paris", "Paris", "Rome"], 0), (["Rome", "Paris", "Paris", "Paris "], 1), (["Rome", "Rome", "Oslo", "Oslo"], 0)],
+)
+def test_members_that_agree_are_no_fault(texts, best):
+    members = [member(f"m{place}", text) for place, text in enumerate(texts)]
+    result = Blender(members, ranker="peers", fuser=None).blend("Capital of France?")
+    assert (result.winner, result.degraded, result.ranking.ranker) == (f"m{best}", (), "peers")
+    assert all(one.calls == 1 for one in members)
+    assert set(result.candidates[0].evidence) == {f"peers: {one.name}" for one in members}
+
+
+def test_a_member_whose_own_answer_cannot_win_judges_the_others():
+    cut = member("c", Answer("It is the city of", finish_reason="length"))
+    members = [member("a", "Rome"), member("b", "It is Paris."), cut]
+    result = Blender(members, ranker="peers", fuser=None).blend("Capital of France?")
+    assert (result.winner, result.degraded, result.candidates[2].rank) == ("b", (), 3)
+    assert [sorted(*judged(one)) for one in members if judged(one)] == [["It is Paris.", "Rome"]]
+
+
 def test_without_any_vote_the_answers_are_ranked_by_words():
     result = Blender(council(**dict.fromkeys(TEXTS, "Hm")), ranker="peers", fuser=None).blend("Say something")
     assert result.ranking.ranker != "peers"
@@ -149,7 +169,7 @@ def test_too_few_members():
     with pytest.raises(ConfigurationError, match="needs 3 members"):
         Blender(two, ranker=CombinedRanker(["consensus", "peers"]))
     result = Blender([*two, FakeMember("c", ValueError("down"))], ranker="peers", fuser=None, policy=ONCE).blend("?")
-    assert "use three or more members" in result.degraded[0]
+    assert "answers of 2 members are left" in result.degraded[0]
     with pytest.raises(RankerError, match="has no judges"):
         PeerRanker().rank("?", ["one", "two", "three"])
 
@@ -173,7 +193,23 @@ def test_a_jury_of_others():
     assert "PeerRanker(x, y" in repr(ranker)
 
 
-@pytest.mark.parametrize("options", [{"votes": "plurality"}, {"reliability": 0.4}, {"judges": []}])
+def test_judges_named_by_members_and_others():
+    members, outside = council(), member("outside", "")
+    ranker = PeerRanker(["a", "c", outside])
+    result = Blender(members, ranker=ranker, fuser=None).blend("Say something")
+    assert set(result.ranking.evidence) == {"peers: a", "peers: c", "peers: outside"}
+    assert [len(judged(one)) for one in members] == [1, 0, 1, 0]
+    assert TEXTS["a"] not in judged(members[0])[0]
+    assert "PeerRanker(a, c, outside" in repr(ranker)
+    with pytest.raises(ConfigurationError, match="no member is called 'x'"):
+        Blender(members, ranker=PeerRanker(["a", "x"]))
+    with pytest.raises(ConfigurationError, match="peers needs 3 members"):
+        Blender(members[:2], ranker=PeerRanker(["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    "options", [{"votes": "plurality"}, {"reliability": 0.4}, {"judges": []}, {"judges": "ab"}, {"options": 5}]
+)
 def test_arguments_that_cannot_work(options):
     with pytest.raises(ConfigurationError):
         PeerRanker(**options)

@@ -49,6 +49,7 @@ CASES = [
     # linear attention, whose states no cache repeats
     ("Qwen3Next", "chatml", "config"),
     ("Qwen3", "thinking", "config"),
+    ("Qwen3", "looking", "config"),
 ]
 
 
@@ -89,7 +90,7 @@ def test_the_prompt_is_read_once(tmp_path, reads):
     assert len(ends) == 3
 
 
-@pytest.mark.parametrize("template", ["chatml", "thinking"])
+@pytest.mark.parametrize("template", ["chatml", "thinking", "looking"])
 def test_no_text_writes_a_control_token(template, tmp_path, reads):
     ranker = CrossEncoderRanker.from_pretrained(save_reward_model(tmp_path, "Qwen3", template), device="cpu")
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)

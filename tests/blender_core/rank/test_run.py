@@ -9,10 +9,12 @@ import threading
 
 import pytest
 
-from blender_core import Blender
+from blender_core import Blender, MemberPrior
+from blender_core.rank import CombinedRanker
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.run import run_ranking
+from blender_core.testing import FakeMember
 
 TEXTS = ["Paris", "It is Paris.", "Rome"]
 
@@ -38,6 +40,26 @@ def test_a_rankers_own_limit_is_not_taken_for_the_deadline(deadline):
     (problem,) = blender.blend("Capital?").degraded
     assert "TimeoutError: the judge's server said nothing" in problem
     assert "deadline" not in problem
+
+
+@pytest.mark.parametrize(
+    "ranker",
+    [
+        Failing(ValueError("down")),
+        CombinedRanker([Failing(ValueError("down")), Failing(TimeoutError("late"))]),
+        "consensus",
+    ],
+    ids=["failing", "all parts failing", "the fallback itself"],
+)
+@pytest.mark.parametrize("texts", [["Rome", "Paris", "Oslo"], ["Rome it is", "It is Paris", "It may be Oslo"]])
+def test_the_fallback_keeps_the_member_prior(ranker, texts):
+    prior = MemberPrior.declared({"a": 0.2, "b": 0.9, "c": 0.5})
+    members = [FakeMember(name, text) for name, text in zip("abc", texts, strict=True)]
+    result = Blender(members, ranker=ranker, member_prior=prior, fuser=None).blend("Capital of France?")
+    assert result.winner == "b"
+    assert {"consensus", "prior"} <= set(result.candidates[0].evidence)
+    # what stood in for the ranker is not learned from
+    assert prior.prompts == (ranker == "consensus")
 
 
 def test_a_late_ranker_is_replaced_and_said():

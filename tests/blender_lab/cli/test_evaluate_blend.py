@@ -46,6 +46,30 @@ def run(*arguments):
     return CliRunner().invoke(app, ["eval", "blend", *map(str, arguments)])
 
 
+REFERENCE = answered(["long", "short"], texts=("It is Paris.", "Rome"), output="It is Paris, I think.")
+
+
+@pytest.mark.parametrize("oracle", ["auto", "rougeL"])
+def test_a_metric_is_the_oracle_of_records_without_any(tmp_path, oracle):
+    file = written(tmp_path / "plain.jsonl", [REFERENCE] * 3)
+    done = run(file, "--ranker", "longest", "--metric", "rougeL", "--oracle", oracle, "--json")
+    assert done.exit_code == 0, done.output
+    rows = {(row["kind"], row["name"]): row["columns"]["rougeL"]["mean"] for row in json.loads(done.stdout)["rows"]}
+    assert rows["oracle", "rougeL"] == rows["ranker", "longest"] == rows["member", "long"] > rows["member", "short"]
+
+
+@pytest.mark.parametrize("metrics", [[], ["rougeL", "chrf"]])
+def test_without_an_oracle_it_ends_before_a_ranker_is_loaded(tmp_path, metrics):
+    file = written(tmp_path / "plain.jsonl", [REFERENCE])
+    options = [part for name in metrics for part in ("--metric", name)]
+    # no such folder or repository: loading it would be another error
+    done = run(file, "--ranker", "cross-encoder:./nothing", *options)
+    assert done.exit_code == 2
+    said = " ".join(done.stderr.split())
+    assert "the oracle 'auto' cannot be had" in said
+    assert "name one of these or a metric as the oracle" in said
+
+
 def test_the_numbers(answers):
     done = run(answers, "--ranker", "longest", "--ranker", "random", "--json")
     assert done.exit_code == 0, done.output

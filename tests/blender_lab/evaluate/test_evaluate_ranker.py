@@ -221,6 +221,10 @@ def test_missing_sets(tmp_path, data):
         evaluate_ranker(LongestRanker(), data, sets=["nonsense"])
     with pytest.raises(ConfigurationError, match="none of"):
         evaluate_ranker(LongestRanker(), data, sets=["llmbar"])
+    (tmp_path / "empty" / "eval").mkdir(parents=True)
+    # sets that code makes are measured if they are named
+    with pytest.raises(ConfigurationError, match="ask for fact_swap or fact_swap_sums, which need none"):
+        evaluate_ranker(LongestRanker(), tmp_path / "empty")
     with pytest.raises(ConfigurationError, match="limit is 0"):
         evaluate_ranker(LongestRanker(), data, limit=0)
 
