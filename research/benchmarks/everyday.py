@@ -74,7 +74,7 @@ def ask(out: Path, models: list[str]) -> None:
             row = {"id": key, "prompt": prompt, **result.to_dict()}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
-            console.print(key, repr(result), soft_wrap=True)
+            Console(stderr=True).print(key, repr(result), soft_wrap=True)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
