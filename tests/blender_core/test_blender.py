@@ -257,15 +257,6 @@ def test_a_minority_that_calls_tools_is_set_aside():
     assert "outvoted" in result.candidates[0].invalid
 
 
-@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
-def test_a_check_of_answers_does_not_swallow_the_end_of_the_program(raised):
-    def accept(answer):
-        raise raised
-
-    with pytest.raises(raised):
-        Blender(three(), ranker=FakeRanker(), fuser=None).blend("q", accept=accept)
-
-
 def test_answers_that_are_not_accepted_are_set_aside():
     result = Blender(three(), ranker=FakeRanker(), fuser=None).blend(
         "q", accept=lambda answer: "too long" if len(answer.text) > 20 else None

@@ -6,13 +6,13 @@ import math
 
 import pytest
 
-from blender_core.errors import ConfigurationError
+from blender_core.errors import RankerError
 from blender_core.types.ranking import Ranking, direct_confidence
 
 
 @pytest.mark.parametrize("order", [(0, 0), (1,), (1, 2), (0, 1, 2), ()])
 def test_an_order_names_each_candidate_once(order):
-    with pytest.raises(ConfigurationError, match="not a permutation of the 2 candidates"):
+    with pytest.raises(RankerError, match="not a permutation of the 2 candidates"):
         Ranking(order=order, scores=(1.0, 0.0), ranker="r", confidence=0.5)
 
 
