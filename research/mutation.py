@@ -477,8 +477,11 @@ def _by_import(path: str) -> Iterator[str]:
             yield str(file.relative_to(ROOT))
 
 
-def run_mutants(mutants: list[Mutant], known: dict[str, Any]) -> None:
-    """Try mutants, and print the survivors and the numbers."""
+def run_mutants(mutants: list[Mutant], file: Path) -> None:
+    """Try mutants with the tests that a map names, and print the survivors and the numbers."""
+    read = json.loads(file.read_text()) if file.exists() else {}
+    fresh = {path for path, one in read.items() if one["seconds"] and (ROOT / path).is_file()}
+    known = {path: read[path] for path in fresh if read[path]["sha"] == _sha(ROOT / path)}
     workshop = Workshop()
     counts: dict[str, list[int]] = {room: [0, 0] for room in ROOMS}
     print("| place | was | became | tests |\n|---|---|---|---|", flush=True)
@@ -519,15 +522,14 @@ def main() -> None:
     if asked.command == "map":
         make_map(asked.map)
         return
-    known = json.loads(asked.map.read_text())
     if asked.command == "run":
-        run_mutants(list(draw(asked.seed, asked.count)), known)
+        run_mutants(list(draw(asked.seed, asked.count)), asked.map)
         return
     line = int(asked.line)
     text = (ROOT / asked.path).read_text()
     start = sum(len(one) for one in text.splitlines(keepends=True)[: line - 1])
     at = text.index(asked.old, start)
-    run_mutants([Mutant(asked.path, line, (line,), at, at + len(asked.old), asked.old, asked.new)], known)
+    run_mutants([Mutant(asked.path, line, (line,), at, at + len(asked.old), asked.old, asked.new)], asked.map)
 
 
 if __name__ == "__main__":
