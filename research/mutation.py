@@ -430,6 +430,9 @@ def make_map(file: Path, starts: Sequence[str] = TESTS) -> None:
                 recorder = _Recorder(measured)
                 _pytest(paths, recorder.hooks, "--maxfail=1000")
                 measured.stop()
+                if not recorder.seconds:
+                    # one file that cannot be imported stops them all
+                    return 1
                 answer.write_text(json.dumps(maps_of(paths, measured, recorder, workshop.folder)))
                 return 0
 
