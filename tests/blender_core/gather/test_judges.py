@@ -156,7 +156,7 @@ def test_a_cancelled_call_cancels_its_judges():
 
     async def call():
         task = asyncio.create_task(Blender(members(), ranker=LLMJudge(llm), fuser=None).ablend("?"))
-        while not llm.calls:
+        while not llm.calls:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
