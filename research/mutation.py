@@ -23,6 +23,7 @@ import importlib.util
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -70,6 +71,7 @@ PLUGINS = (
 )
 # seconds of recorded test time that one mutant may take
 LONGEST_S = 60.0
+LARGEST_BYTES = 6 * 2**30
 COMPARED = {
     ast.Eq: "!=", ast.NotEq: "==", ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">",
     ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in",
@@ -302,6 +304,8 @@ class Workshop:
         child = os.fork()
         if child == 0:
             os.setsid()
+            # a loop without end must not take the machine's memory
+            resource.setrlimit(resource.RLIMIT_DATA, (LARGEST_BYTES, LARGEST_BYTES))
             os.chdir(self.folder)
             silent = os.open(self.folder / "last_run.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(silent, 1)

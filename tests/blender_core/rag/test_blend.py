@@ -3,6 +3,7 @@
 import pytest
 
 from blender_core import LLMFuser, MemberPrior, Ranking
+from blender_core.errors import ConfigurationError
 from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedRanker, GroundedResult, Source, SourcedMember
 
 QUESTION = "Which port does the console listen on, and can it be changed?"
@@ -116,3 +117,16 @@ def test_answers_that_are_not_accepted_are_left_out_with_their_sources(broken):
     assert (result.winner, result.degraded) == ("short", ())
     assert set(result.groundedness) == {"short", "other"}
     assert [linked.source.text for linked in result.sources] == [OPTION, PORT]
+
+
+def test_a_prior_that_knows_nothing_changes_nothing():
+    engines = engine("long", f"{PORT} [1].", PORT), engine("off", "Bananas are yellow, and so are lemons [1].", PORT)
+    plain, known = settled(None, *engines), settled(MemberPrior(), *engines)
+    assert known.ranking == plain.ranking
+    assert (known.unsupported, known.degraded) == (("off",), ())
+
+
+def test_a_ranker_inside_is_looked_up_before_the_first_call():
+    GroundedRanker("longest").load()
+    with pytest.raises(ConfigurationError, match="nonsense"):
+        GroundedRanker("nonsense").load()
