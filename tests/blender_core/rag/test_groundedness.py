@@ -56,5 +56,9 @@ def test_a_share_by_entailment_is_the_mean_of_its_sentences_in_six_digits():
 
 @pytest.mark.parametrize("sources", [(), (Source(" "),), (Source("..."),)])
 def test_without_a_sentence_of_a_source_nothing_is_supported(sources):
-    for measure in (EvidenceGroundedness(), LexicalGroundedness(), NLIGroundedness(lambda pairs: [0.0] * len(pairs))):
-        assert measure.score("Who ships crates?", [GroundedCandidate("The mill ships seven crates.", sources)]) == [0.0]
+    claim = "The mill ships seven crates."
+    candidates = [GroundedCandidate(claim, sources), GroundedCandidate(claim, SOURCES)]
+    entailed = NLIGroundedness(lambda pairs: [float("mill" in premise) for premise, _ in pairs])
+    for measure in (EvidenceGroundedness(), LexicalGroundedness(), entailed):
+        without, supported = measure.score("Who ships crates?", candidates)
+        assert without == 0.0 < supported
