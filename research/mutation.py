@@ -23,6 +23,7 @@ import importlib.util
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -70,6 +71,7 @@ PLUGINS = (
 )
 # seconds of recorded test time that one mutant may take
 LONGEST_S = 60.0
+LARGEST_BYTES = 6 * 2**30
 COMPARED = {
     ast.Eq: "!=", ast.NotEq: "==", ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">",
     ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in",
@@ -302,6 +304,8 @@ class Workshop:
         child = os.fork()
         if child == 0:
             os.setsid()
+            # a loop without end must not take the machine's memory
+            resource.setrlimit(resource.RLIMIT_DATA, (LARGEST_BYTES, LARGEST_BYTES))
             os.chdir(self.folder)
             silent = os.open(self.folder / "last_run.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(silent, 1)
@@ -428,8 +432,11 @@ def make_map(file: Path, starts: Sequence[str] = TESTS) -> None:
                 measured = coverage.Coverage(data_file=None, source=sources, config_file=False)
                 measured.start()
                 recorder = _Recorder(measured)
-                _pytest(paths, recorder.hooks, "--maxfail=1000")
+                code = _pytest(paths, recorder.hooks, "--maxfail=1000")
                 measured.stop()
+                # 1: tests failed; 5: all are left out. Else a file cannot be read, and none was run
+                if code not in (0, 1, 5):
+                    return code
                 answer.write_text(json.dumps(maps_of(paths, measured, recorder, workshop.folder)))
                 return 0
 
@@ -477,8 +484,10 @@ def _by_import(path: str) -> Iterator[str]:
             yield str(file.relative_to(ROOT))
 
 
-def run_mutants(mutants: list[Mutant], known: dict[str, Any]) -> None:
-    """Try mutants, and print the survivors and the numbers."""
+def run_mutants(mutants: list[Mutant], file: Path) -> None:
+    """Try mutants with the tests that a map names, and print the survivors and the numbers."""
+    read = json.loads(file.read_text()) if file.exists() else {}
+    known = {path: one for path, one in read.items() if (ROOT / path).is_file() and one["sha"] == _sha(ROOT / path)}
     workshop = Workshop()
     counts: dict[str, list[int]] = {room: [0, 0] for room in ROOMS}
     print("| place | was | became | tests |\n|---|---|---|---|", flush=True)
@@ -519,15 +528,14 @@ def main() -> None:
     if asked.command == "map":
         make_map(asked.map)
         return
-    known = json.loads(asked.map.read_text())
     if asked.command == "run":
-        run_mutants(list(draw(asked.seed, asked.count)), known)
+        run_mutants(list(draw(asked.seed, asked.count)), asked.map)
         return
     line = int(asked.line)
     text = (ROOT / asked.path).read_text()
     start = sum(len(one) for one in text.splitlines(keepends=True)[: line - 1])
     at = text.index(asked.old, start)
-    run_mutants([Mutant(asked.path, line, (line,), at, at + len(asked.old), asked.old, asked.new)], known)
+    run_mutants([Mutant(asked.path, line, (line,), at, at + len(asked.old), asked.old, asked.new)], asked.map)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from dataclasses import FrozenInstanceError, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,16 @@ def test_the_public_names_are_those_of_the_snapshot():
     new, gone = sorted({*names} - {*kept}), sorted({*kept} - {*names})
     assert names == kept, f"new: {new}, gone: {gone}; if that is meant, change {SNAPSHOT.name}"
     assert len(names) <= 210
+
+
+def test_settings_and_results_cannot_be_changed():
+    # the old package's configurations were mutable
+    parts = {path: part for path, part in exported().items() if not path.startswith("blender_core.compat.")}
+    records = {path: part for path, part in parts.items() if isinstance(part, type) and is_dataclass(part)}
+    assert len(records) > 20
+    for path, record in records.items():
+        with pytest.raises(FrozenInstanceError):
+            setattr(object.__new__(record), next(iter(fields(record))).name, path)
 
 
 def test_the_api_docs_show_every_public_name():

@@ -11,6 +11,7 @@ from langchain_core.messages.tool import tool_call
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 
+from blender_core import Prompt
 from blender_core.errors import QuorumError
 from blender_core.testing import FakeRanker
 from langchain_blender import BlendedLLM, LangChainMember
@@ -75,6 +76,8 @@ def test_a_member_whose_window_is_too_small_takes_no_part(own_tokenizer):
     small = FakeChatModel(script=["A very long answer."], profile={"max_input_tokens": 50})
     if own_tokenizer:
         small.custom_get_token_ids = lambda text: [0] * len(text.split())
+    # without the model's tokenizer a count is a lower bound
+    assert ("at least" in LangChainMember(small).why_not(Prompt.of(LONG))) is not own_tokenizer
     llm = blend(small, model("Short.", "large", max_input_tokens=10_000), quorum=2)
     first, *rest = llm.stream(LONG)
     message = first + rest

@@ -91,6 +91,15 @@ def test_servers_that_cannot_be_reached_are_a_connection_error():
 
 
 @pytest.mark.parametrize(
+    ("error", "connection"), [(ConnectionResetError("cut"), True), (OSError("cut"), False), (ValueError("no"), False)]
+)
+def test_an_error_that_is_no_providers_is_known_by_its_name(error, connection):
+    with pytest.raises(QuorumError) as caught:
+        blend([FakeChatModel(script=[error])], max_retries=0).invoke("Hi")
+    assert isinstance(caught.value, ModelConnectionError) is connection
+
+
+@pytest.mark.parametrize(
     ("one", "other", "quorum", "retryable"),
     [
         (Reply("bad key", status=401), Reply("no such model", status=404), 1, False),

@@ -220,6 +220,8 @@ def test_what_models_return_is_read():
         (AIMessage("fine", response_metadata={"finish_reason": "length"}), None),
         (AIMessage("", additional_kwargs={"refusal": "I will not"}), "I will not"),
         (AIMessage([{"type": "refusal", "refusal": "No"}]), "No"),
+        (AIMessage([{"type": "refusal", "text": "Not this"}]), "Not this"),
+        (AIMessage([{"type": "refusal"}]), "refused"),
         (AIMessage([{"type": "non_standard", "value": {"type": "refusal", "refusal": "No"}}]), "No"),
         (AIMessage("x", response_metadata={"finish_reason": "SAFETY"}), "finish reason SAFETY"),
         (AIMessage("x", response_metadata={"stop_reason": "refusal"}), "finish reason refusal"),

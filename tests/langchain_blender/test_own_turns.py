@@ -137,6 +137,16 @@ def test_members_that_made_the_same_call_get_their_own_thoughts_with_the_picked_
     assert got.text == "Let me see."
 
 
+def test_arguments_that_cannot_be_read_are_replaced_by_those_of_the_message():
+    broken = AIMessage(
+        [REASONING, {**FUNCTION_CALL, "arguments": '{"city": "Os'}], tool_calls=turn("signed text").tool_calls
+    )
+    thinks = model(broken, "It rains.", name="thinks")
+    picked = blend(thinks).bind_tools([weather]).invoke("Weather in Oslo?")
+    blend(thinks).invoke([HumanMessage("Weather in Oslo?"), picked, ToolMessage("rain", tool_call_id="id_a")])
+    assert json.loads(sent(thinks).content[1]["arguments"]) == CALL["args"]
+
+
 def test_a_member_that_was_outvoted_gets_its_signed_thoughts_back():
     """Its provider refuses a tool's result after a turn without thoughts."""
     voters = [model(turn("signed call"), "It rains.", name=name) for name in "ab"]

@@ -9,6 +9,7 @@ from llama_index.core.llms import ChatMessage, ImageBlock, MockLLM, TextBlock
 from llama_index.core.tools import FunctionTool
 
 from blender_core import Message, Prompt
+from blender_core.members.openai_member import api_turns
 from blender_core.testing import FakeMember, FakeRanker
 from blender_core.types.media import Media
 from langchain_blender import BlendedLLM as LangChainBlend
@@ -18,6 +19,7 @@ from langchain_blender.testing import FakeChatModel
 from llamaindex_blender import BlendedLLM, LlamaIndexMember
 from llamaindex_blender.messages import calls_of_message, to_messages, to_prompt
 from llamaindex_blender.testing import ScriptedLLM
+from llamaindex_blender.tools import as_tool
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -150,6 +152,24 @@ def test_messages_go_to_members_without_one_providers_form_of_calls():
     assert calls_of_message(message)[0].arguments == {"a": 2, "b": 3}
     assert message.additional_kwargs["tool_calls"][0]["function"]["name"] == "add"
     assert to_messages(to_prompt([message], {}))[0].additional_kwargs == {}
+
+
+def test_a_foreign_tools_fields_are_required_or_have_their_default():
+    properties = {"city": {"type": "string"}, "days": {"type": "integer", "default": 3}, "_unit": {"type": "string"}}
+    parameters = {"type": "object", "properties": properties, "required": ["city", "_unit"]}
+    schema = as_tool({"type": "function", "function": {"name": "weather", "parameters": parameters}}).metadata.fn_schema
+    fields = {field.alias or name: field for name, field in schema.model_fields.items()}
+    assert {name: field.is_required() for name, field in fields.items()} == {"city": True, "days": False, "_unit": True}
+    assert fields["days"].default == 3
+
+
+def test_text_beside_a_tool_call_reaches_members_of_every_kind():
+    call = AIMessage("Let me see.", tool_calls=[{"name": "add", "args": {"a": 2, "b": 3}, "id": "c1"}])
+    prompt = from_langchain([HumanMessage("2 + 3?"), call, ToolMessage("5", tool_call_id="c1")], {})
+    assert to_messages(prompt)[1].content == "Let me see."
+    assert api_turns(prompt.messages)[1]["content"] == "Let me see."
+    back = to_prompt(to_messages(prompt), {})
+    assert to_langchain(back)[1].text == api_turns(back.messages)[1]["content"] == "Let me see."
 
 
 def test_a_tool_without_a_schema_reaches_a_llamaindex_member():

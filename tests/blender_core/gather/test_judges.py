@@ -178,6 +178,21 @@ def test_a_judge_that_hangs_ends_in_time(call, settings):
     assert not result.usage_known
 
 
+def test_a_cancelled_call_cancels_its_judges():
+    llm = judge(hang=True)
+
+    async def call():
+        task = asyncio.create_task(Blender(members(), ranker=LLMJudge(llm), fuser=None).ablend("?"))
+        while not llm.calls:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return llm.cancelled
+
+    assert asyncio.run(call()) == 1
+
+
 def test_a_ranker_that_was_given_up_asks_nothing_more():
     class Slow:
         name = "slow"

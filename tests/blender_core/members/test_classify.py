@@ -15,7 +15,7 @@ import openai
 from blender_core import Status
 from blender_core.errors import UnsupportedError
 from blender_core.gather.policy import RetryPolicy
-from blender_core.members.classify import classify
+from blender_core.members.classify import classify, http_status
 
 
 def api_error(cls, status, body=None, **headers):
@@ -55,6 +55,16 @@ def test_what_an_exception_means(error, status, retryable):
     failure = classify(error)
     assert (failure.status, failure.retryable) == (status, retryable)
     assert failure.reason
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [(99, None), (100, 100), ("503", 503), (599, 599), (600, None), ("099", None), (1, None), ("rate_limit", None)],
+)
+def test_what_is_an_http_status(code, status):
+    error = ValueError("no")
+    error.status_code = code
+    assert http_status(error) == http_status(ValueError({"code": code})) == status
 
 
 class ContextOverflowError(Exception):

@@ -3,6 +3,7 @@
 import pytest
 
 from blender_core import LLMFuser, MemberPrior, Ranking
+from blender_core.errors import ConfigurationError
 from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedRanker, GroundedResult, Source, SourcedMember
 
 QUESTION = "Which port does the console listen on, and can it be changed?"
@@ -89,10 +90,43 @@ def test_a_strong_member_without_support_stays_behind():
 
 
 def test_a_flawed_answer_moves_behind_and_the_call_keeps_what_it_knows():
-    refusal = "I'm sorry, but I can't help with questions about the console port of any server, or with its options."
-    result = settled(
-        None, engine("refuses", refusal, PORT), engine("says", SAME, PORT), engine("off", "Bananas.", PORT)
-    )
+    loop = "The console listens on the port 9443 of it. " * 30
+    result = settled(None, engine("repeats", loop, PORT), engine("says", SAME, PORT), engine("off", "Bananas.", PORT))
     assert (result.winner, result.degraded) == ("says", ())
-    assert set(result.groundedness) == {"refuses", "says", "off"}
-    assert next(record.outcome.member for record in result.candidates if record.rank == 1) == "says"
+    assert set(result.groundedness) == {"repeats", "says", "off"}
+    order = sorted(result.candidates, key=lambda record: record.rank)
+    # only a loop is worse than an answer that its sources do not support
+    assert [record.outcome.member for record in order] == ["says", "off", "repeats"]
+    assert result.unsupported == ("off",)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_answers_that_are_not_accepted_are_left_out_with_their_sources(broken):
+    def accept(answer):
+        if "not accepted" not in answer.text:
+            return None
+        if broken:
+            raise ValueError("cannot be read")
+        return "too long"
+
+    engines = [engine("long", f"{PORT} This is not accepted [1].", PORT), engine("short", SAME, OPTION, PORT)]
+    ranker = GroundedRanker("longest", groundedness_weight=0.0)
+    result = GroundedBlender([*engines, engine("other", "Port 9443.", PORT)], ranker=ranker, fuser=None).blend(
+        QUESTION, accept=accept
+    )
+    assert (result.winner, result.degraded) == ("short", ())
+    assert set(result.groundedness) == {"short", "other"}
+    assert [linked.source.text for linked in result.sources] == [OPTION, PORT]
+
+
+def test_a_prior_that_knows_nothing_changes_nothing():
+    engines = engine("long", f"{PORT} [1].", PORT), engine("off", "Bananas are yellow, and so are lemons [1].", PORT)
+    plain, known = settled(None, *engines), settled(MemberPrior(), *engines)
+    assert known.ranking == plain.ranking
+    assert (known.unsupported, known.degraded) == (("off",), ())
+
+
+def test_a_ranker_inside_is_looked_up_before_the_first_call():
+    GroundedRanker("longest").load()
+    with pytest.raises(ConfigurationError, match="nonsense"):
+        GroundedRanker("nonsense").load()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from blender_core.rag import GroundedCandidate, LexicalGroundedness, NLIGroundedness, Source
+from blender_core.rag import EvidenceGroundedness, GroundedCandidate, LexicalGroundedness, NLIGroundedness, Source
 from blender_core.rag.groundedness import content_words
 
 SOURCES = (Source("The mill ships seven crates of PaperCo rolls."),)
@@ -52,3 +52,13 @@ def test_a_share_by_entailment_is_the_mean_of_its_sentences_in_six_digits():
     measure = NLIGroundedness(lambda pairs: [chances[said] for _, said in pairs])
     texts = ["The mill is old.", "The mill is old. It ships crates.", ""]
     assert measure.score("?", [GroundedCandidate(text, SOURCES) for text in texts]) == [0.333333, 0.416667, 0.0]
+
+
+@pytest.mark.parametrize("sources", [(), (Source(" "),), (Source("..."),)])
+def test_without_a_sentence_of_a_source_nothing_is_supported(sources):
+    claim = "The mill ships seven crates."
+    candidates = [GroundedCandidate(claim, sources), GroundedCandidate(claim, SOURCES)]
+    entailed = NLIGroundedness(lambda pairs: [float("mill" in premise) for premise, _ in pairs])
+    for measure in (EvidenceGroundedness(), LexicalGroundedness(), entailed):
+        without, supported = measure.score("Who ships crates?", candidates)
+        assert without == 0.0 < supported

@@ -80,6 +80,12 @@ def test_a_score_does_not_depend_on_the_other_texts(ranker):
         assert (alone.encoder[0], alone.similarity[0]) == (all_at_once.encoder[index], all_at_once.similarity[index])
 
 
+def test_without_similarity_the_sentence_encoder_is_not_asked(ranker):
+    with_it = ranker.measure(PROMPT, ANSWERS[:2], similarity=True)
+    assert with_it.similarity[0] > 0
+    assert set(ranker.measure(PROMPT, ANSWERS[:2], similarity=False).similarity) == {0.0}
+
+
 def test_duplicates_tie_and_blanks_come_last(ranker):
     ranking = ranker.rank(PROMPT, ["", ANSWERS[3], ANSWERS[0], " \n", ANSWERS[0] + " "])
     assert ranking.scores[2] == ranking.scores[4]

@@ -208,13 +208,16 @@ def test_a_server_that_is_not_there():
         chosen.rank(PROMPT, ANSWERS)
 
 
+@pytest.mark.parametrize("around", ["", " ", "\n"])
 @pytest.mark.parametrize("by", ["argument", "environment"])
-def test_the_key_is_sent_and_never_shown(by, monkeypatch):
+def test_the_key_is_sent_and_never_shown(by, around, monkeypatch):
     key = "sk-very-secret"
-    monkeypatch.setenv("BLENDED_LLM_RANKER_API_KEY", key if by == "environment" else "other")
+    # a file's last line break comes with it
+    given = f"{around}{key}{around}"
+    monkeypatch.setenv("BLENDED_LLM_RANKER_API_KEY", given if by == "environment" else "other")
     refused = (401, {}, {"error": {"message": f"Incorrect API key provided: {key}"}})
     with RankingServer({"results": [{"index": 0, "relevance_score": 1}]}, refused) as server:
-        chosen, _ = ranker(server, "/v1/rerank?code=hidden", api_key=key if by == "argument" else None)
+        chosen, _ = ranker(server, "/v1/rerank?code=hidden", api_key=given if by == "argument" else None)
         ranking = chosen.rank(PROMPT, ["Paris"])
         # a key that has worked was no mistake of the caller's
         with pytest.raises(RankerError, match="HTTP 401") as caught:

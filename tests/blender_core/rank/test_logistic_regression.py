@@ -47,3 +47,12 @@ def test_noise_free_labels_give_their_coefficients_back():
 def test_separable_labels_stay_finite():
     found, _ = fit_logistic(np.array([[1.0], [2.0]]), np.ones(2), np.ones(2), np.eye(1) * 1e-3)
     assert 1.0 < float(found[0]) < 100.0
+
+
+def test_without_observations_the_prior_stays_and_its_mean_is_zero_by_default():
+    nothing = np.zeros((0, 2)), np.zeros(0), np.zeros(0)
+    assert fit_logistic(*nothing, np.eye(2))[0].tolist() == [0.0, 0.0]
+    assert fit_logistic(*nothing, np.eye(2), prior_mean=np.array([1.0, -2.0]))[0] == pytest.approx([1.0, -2.0])
+    # two votes against each other say that all are alike
+    found, _ = fit_logistic(np.ones((2, 1)), np.array([0.0, 1.0]), np.ones(2), np.eye(1))
+    assert found == pytest.approx([0.0])

@@ -224,3 +224,12 @@ def test_more_votes_are_more_confident():
 
     assert 0.5 < confidence(1, "bradley-terry") < confidence(5, "bradley-terry") < 1
     assert 0.5 < confidence(1, "borda") == confidence(5, "borda") < 1
+
+
+@pytest.mark.parametrize("texts", [["only one"], ["the same", "the same ", " "], ["", " "]])
+def test_without_two_different_answers_nobody_is_asked(texts):
+    judges = [member(name, "x") for name in "abc"]
+    ranking = PeerRanker(judges).rank("?", texts)
+    assert ranking.order == tuple(range(len(texts)))
+    assert [score == 0.0 for score in ranking.scores] == [bool(text.strip()) for text in texts]
+    assert not any(judge.prompts for judge in judges)

@@ -193,3 +193,12 @@ async def test_a_slot_goes_past_those_that_stopped_waiting():
     await waiting[2]
     await use("last")
     assert entered == ["third", "last"]
+    async with semaphore:
+        late = asyncio.create_task(use("late"))
+        await asyncio.sleep(0)
+    # the slot was granted at the same moment
+    late.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await late
+    await use("end")
+    assert entered == ["third", "last", "end"]

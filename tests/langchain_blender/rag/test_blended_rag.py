@@ -17,6 +17,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 
 from blender_core.errors import ConfigurationError, QuorumError
+from blender_core.rag import GroundedCandidate, Source, SourcedMember
 from blender_core.testing import FakeFuser
 from langchain_blender.rag import BlendedRAG, RetrievalChainMember, retrieval_chain
 from langchain_blender.testing import FakeChatModel
@@ -321,3 +322,13 @@ def test_an_answering_chain_of_a_pair_gets_the_other_keys_of_the_caller():
     model = FakeChatModel(script=["Port 8080 [1]."])
     rag([(RunnableLambda(lambda _: [PORT]), prompt | model)]).invoke({"question": QUESTION, "language": "Latin"})
     assert model.calls[0].text.startswith("Answer in Latin")
+
+
+@pytest.mark.parametrize("given", ["manual-7", ""])
+def test_a_source_of_another_framework_becomes_a_document(given):
+    source = Source("The server listens on port 8080.", id=given, metadata={"page": 3})
+    candidate = GroundedCandidate("It listens on port 8080 [1].", (source,))
+    output = rag({"own": SourcedMember("own", lambda prompt: candidate)}).invoke(QUESTION)
+    (document,) = output["context"]
+    assert (document.page_content, document.id, document.metadata["page"]) == (source.text, given or None, 3)
+    assert document.metadata["blend"] == {"number": 1, "used_by": ["own"], "cited_by": ["own"]}

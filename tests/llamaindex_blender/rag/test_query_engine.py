@@ -107,6 +107,7 @@ def test_streaming_fills_nodes_and_report_at_the_end():
     assert len(pieces) > 1
     assert response.source_nodes[0].node.node_id == "manual"
     assert response.metadata["blend"]["winner"] == "a"
+    assert response.metadata["blend"]["rejected_characters"] == 0
 
 
 async def test_async_streaming():

@@ -25,6 +25,13 @@ def test_equal_logits_after_a_round_trip(layout, again, ranker, tmp_path):
     assert loaded.ordered_logits("Which?", CANDIDATES) == ranker.ordered_logits("Which?", CANDIDATES)
 
 
+def test_transformers_is_told_to_change_no_letter(ranker, tmp_path):
+    ranker.save_pretrained(tmp_path / "hf", layout="pairrm-hf")
+    config = json.loads((tmp_path / "hf" / "tokenizer_config.json").read_text())
+    assert (config["do_lower_case"], config["split_by_punct"]) == (False, False)
+    assert (config["cls_token"], config["sep_token"]) == ("[CLS]", "[SEP]")
+
+
 def test_the_own_layout_keeps_the_settings(pairrm_folder, tmp_path):
     ranker = PairRanker.from_pretrained(
         pairrm_folder,
