@@ -14,6 +14,7 @@ from pydantic import BaseModel, field_validator
 from blender_core.errors import ConfigurationError
 from blender_core.testing import FakeMember, FakeRanker, ScriptedServer
 from langchain_blender import BlendedLLM
+from langchain_blender.structured import AskedSchema
 from langchain_blender.testing import FakeChatModel
 
 
@@ -187,3 +188,25 @@ def test_a_schema_that_names_no_tool_is_refused_by_what_it_lacks():
     with pytest.raises(ConfigurationError, match='give the JSON schema a "title"'):
         llm.with_structured_output(schema)
     llm.with_structured_output(schema | {"title": "City"})
+
+
+PARAMETERS = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+FUNCTION = {"name": "River", "description": "A river.", "parameters": PARAMETERS}
+
+
+@pytest.mark.parametrize(
+    ("schema", "name"),
+    [
+        ({"title": "River", **PARAMETERS}, "River"),
+        (PARAMETERS, "output"),
+        ({"name": "River", "schema": PARAMETERS}, "River"),
+        ({"type": "json_schema", "json_schema": {"name": "River", "schema": PARAMETERS}}, "River"),
+        (FUNCTION, "River"),
+        (None, "output"),
+    ],
+)
+def test_every_form_of_a_schema_is_read(schema, name):
+    asked = AskedSchema(schema, "json_mode")
+    found = {key: value for key, value in asked.json_schema.items() if key != "title"}
+    assert (asked.name, found) == (name, {} if schema is None else PARAMETERS)
+    assert AskedSchema({"type": "function", "function": FUNCTION}).json_schema == PARAMETERS

@@ -52,6 +52,8 @@ def test_each_rule_and_its_switch(case, off, reason):
 def test_below_every_bound_answers_are_fused(case):
     decision = FusePolicy()(case)
     assert decision.fuse
+    # what is not known of an answer counts for nothing
+    assert FusePolicy(majority=0.0)(context()).fuse
     assert "no clear winner" in decision.reason
 
 

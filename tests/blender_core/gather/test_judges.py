@@ -23,7 +23,7 @@ from blender_core.rag import (
     Source,
     SourcedMember,
 )
-from blender_core.rank import CombinedRanker, LLMJudge, ask_llms
+from blender_core.rank import CombinedRanker, LexicalConsensusRanker, LLMJudge, ask_llms
 from blender_core.testing import FakeFuser, FakeMember
 from blender_core.types.answer import Answer, Usage
 from blender_core.types.ranking import Ranking
@@ -172,10 +172,21 @@ def test_a_judge_that_fails_is_named_and_its_tokens_count():
 @pytest.mark.parametrize("settings", [{"deadline": 0.8}, {"timeout": 0.3}], ids=["deadline", "timeout"])
 def test_a_judge_that_hangs_ends_in_time(call, settings):
     llm = judge(hang=True)
+    # a first import is slow on a busy machine
+    LexicalConsensusRanker().rank("?", ["one", "two"])
     result = call(Blender(members(), ranker=LLMJudge(llm), fuser=None, **settings))
     assert len(result.degraded) == 1
     assert "ranked by agreement in words" in result.degraded[0]
     assert not result.usage_known
+
+
+def test_a_combination_goes_on_without_a_judge_that_hangs():
+    ranker = CombinedRanker(["consensus", LLMJudge(judge(hang=True))])
+    result = Blender(members(), ranker=ranker, fuser=None, deadline=2.0).blend("Capital of France?")
+    (problem,) = result.degraded
+    assert "was not done within" in problem
+    assert "ranked by agreement" not in problem
+    assert result.ranking.ranker == ranker.name
 
 
 def test_a_cancelled_call_cancels_its_judges():

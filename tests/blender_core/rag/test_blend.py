@@ -126,7 +126,23 @@ def test_a_prior_that_knows_nothing_changes_nothing():
     assert (known.unsupported, known.degraded) == (("off",), ())
 
 
-def test_a_ranker_inside_is_looked_up_before_the_first_call():
-    GroundedRanker("longest").load()
+def test_an_unknown_ranker_inside_is_refused_at_once():
     with pytest.raises(ConfigurationError, match="nonsense"):
-        GroundedRanker("nonsense").load()
+        GroundedRanker("nonsense")
+
+
+@pytest.mark.parametrize("returned", ["a text", None, 3])
+def test_a_fuser_that_returns_something_else_is_named_with_it(returned):
+    class Odd:
+        name = "odd"
+
+        def fuse(self, request):
+            return returned
+
+    engines = [engine("port", SAME, PORT), engine("option", "It can be changed with --port [1].", OPTION)]
+    ranker = GroundedRanker("longest", groundedness_weight=0.0)
+    result = GroundedBlender(engines, ranker=ranker, fuser=Odd(), fuse_when="always").blend(QUESTION)
+    assert result.fused == ()
+    (problem,) = result.degraded
+    assert "odd" in problem
+    assert type(returned).__name__ in problem
