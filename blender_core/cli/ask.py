@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blender_core.cli.described import ConfigFile, connect, described
+from blender_core.cli.described import (
+    BlendPrior,
+    ConfigFile,
+    FuserName,
+    FuseWhen,
+    Quorum,
+    Temperature,
+    Timeout,
+    TopK,
+    connect,
+    described,
+)
 from blender_core.cli.output import (
     Endpoints,
     ExitCode,
@@ -42,29 +53,17 @@ def ask(
     config: ConfigFile = None,
     system: Annotated[str | None, typer.Option(help="A system message.", show_default=False)] = None,
     ranker: RankerName = "embedded",
-    prior: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Strength of the members, made by `rate`; none: without.",
-            show_default="the catalogue's, if local models alone answer",
-        ),
-    ] = None,
-    fuser: Annotated[
-        str, typer.Option(help="llm: the strongest member fuses; none: only pick; or a member's name.")
-    ] = "llm",
-    fuse_when: Annotated[str, typer.Option(help="auto, always or never.")] = "auto",
-    top_k: Annotated[int, typer.Option(help="How many of the best answers are fused.")] = 3,
-    timeout: Annotated[float, typer.Option(help="Seconds each member gets.")] = 120.0,
+    prior: BlendPrior = None,
+    fuser: FuserName = "llm",
+    fuse_when: FuseWhen = "auto",
+    top_k: TopK = 3,
+    timeout: Timeout = 120.0,
     deadline: Annotated[
         float | None, typer.Option(help="Seconds for the whole call, without downloads.", show_default="none")
     ] = None,
-    quorum: Annotated[int, typer.Option(help="Answers needed.")] = 1,
+    quorum: Quorum = 1,
     max_tokens: Annotated[int, typer.Option(help="Longest answer of a member, in tokens.")] = MAX_TOKENS,
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="Sampling temperature.", show_default="0 for local models, else the server's"),
-    ] = None,
+    temperature: Temperature = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the whole result as JSON.")] = False,
     fail_if_degraded: Annotated[
         bool, typer.Option("--fail-if-degraded", help="Exit with 3 if something went wrong on the way.")
@@ -82,19 +81,7 @@ def ask(
         from blender_core.settings import DEFAULTS
 
         asked = _prompt(prompt, system)
-        options = {
-            "ranker": ranker,
-            "fuser": fuser,
-            "fuse_when": fuse_when,
-            "top_k": top_k,
-            "timeout": timeout,
-            "deadline": deadline,
-            "quorum": quorum,
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "prior": prior,
-        }
-        blend = described(config, model, endpoint, options, context)
+        blend = described(context)
         settings = blend.settings()
         # the default loads while the members answer; another loads first, so that a wrong one costs no download
         if settings.get("ranker", DEFAULTS["ranker"]) != DEFAULTS["ranker"]:

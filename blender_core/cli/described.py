@@ -20,7 +20,19 @@ if TYPE_CHECKING:
     from blender_core.local.download import Progress, Stage
     from blender_core.members.member import Member
 
-__all__ = ["ConfigFile", "connect", "described"]
+__all__ = [
+    "BlendPrior",
+    "ConfigFile",
+    "FuseWhen",
+    "FuserName",
+    "Quorum",
+    "Temperature",
+    "Timeout",
+    "TopK",
+    "connect",
+    "described",
+    "of_members",
+]
 
 ConfigFile = Annotated[
     Path | None,
@@ -34,23 +46,44 @@ ConfigFile = Annotated[
 """The option ``--config`` of commands that ask an ensemble."""
 
 
-def described(
-    file: Path | None,
-    models: Sequence[str] | None,
-    endpoints: Sequence[str] | None,
-    settings: Mapping[str, Any],
-    context: typer.Context | None = None,
-) -> BlendConfig:
-    """Describe the blend that a command was asked for.
+BlendPrior = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Strength of the members, made by `rate`; none: without. It is read, not written.",
+        show_default="the catalogue's, if local models alone answer",
+    ),
+]
+"""The option ``--prior`` of commands that blend."""
+
+FuserName = Annotated[str, typer.Option(help="llm: the strongest member fuses; none: only pick; or a member's name.")]
+"""The option ``--fuser``."""
+
+FuseWhen = Annotated[str, typer.Option(help="auto, always or never.")]
+"""The option ``--fuse-when``."""
+
+TopK = Annotated[int, typer.Option(help="How many of the best answers are fused.")]
+"""The option ``--top-k``."""
+
+Timeout = Annotated[float, typer.Option(help="Seconds each member gets.")]
+"""The option ``--timeout``."""
+
+Quorum = Annotated[int, typer.Option(help="Answers needed.")]
+"""The option ``--quorum``."""
+
+Temperature = Annotated[
+    float | None,
+    typer.Option(help="Sampling temperature.", show_default="0 for local models, else the server's"),
+]
+"""The option ``--temperature``."""
+
+
+def described(context: typer.Context) -> BlendConfig:
+    """Describe the blend that a command was asked for, from its options.
 
     Args:
-        file: The file of ``--config``.
-        models: Names of local models.
-        endpoints: Each ``URL:MODEL``. Without file, models and endpoints: those of ``BLENDED_LLM_ENDPOINTS``, else the
-            default local models.
-        settings: Keys of a description, each from the option of that name. With a file only those count that were
-            given on the command line.
-        context: The command's, which knows what was given; needed with a file.
+        context: The command's. ``config``, ``model`` and ``endpoint`` name the members; options with the name of a key
+            of a description are its settings. With ``config`` only those count that were given.
 
     Returns:
         The description.
@@ -59,13 +92,38 @@ def described(
         ConfigurationError: Something in the file or an option cannot work, or members are named twice.
     """
     from blender_core.config import BlendConfig
+
+    params = context.params
+    settings = {name: value for name, value in params.items() if name in BlendConfig.model_fields}
+    file = params.get("config")
+    if file is None:
+        return of_members(params.get("model"), params.get("endpoint"), settings)
+    if params.get("model") or params.get("endpoint"):
+        raise ConfigurationError("--config names the members; leave --model and --endpoint out, or --config")
+    given = {name: value for name, value in settings.items() if _was_given(context, name)}
+    return BlendConfig.load(file).with_settings(given)
+
+
+def of_members(
+    models: Sequence[str] | None, endpoints: Sequence[str] | None, settings: Mapping[str, Any]
+) -> BlendConfig:
+    """Describe a blend of named members.
+
+    Args:
+        models: Names of local models.
+        endpoints: Each ``URL:MODEL``. Without models and endpoints: those of ``BLENDED_LLM_ENDPOINTS``, else the
+            default local models.
+        settings: Keys of a description.
+
+    Returns:
+        The description.
+
+    Raises:
+        ConfigurationError: A name, an endpoint or a setting cannot work.
+    """
+    from blender_core.config import BlendConfig
     from blender_core.members.endpoints import Endpoint, endpoints_from_environment
 
-    if file is not None:
-        if models or endpoints:
-            raise ConfigurationError("--config names the members; leave --model and --endpoint out, or --config")
-        given = {name: value for name, value in settings.items() if _was_given(context, name)}
-        return BlendConfig.load(file).with_settings(given)
     apis = [Endpoint.parse(endpoint) for endpoint in endpoints or ()]
     if not models and not apis:
         apis = list(endpoints_from_environment())
@@ -78,8 +136,8 @@ def described(
     return BlendConfig.parse({"members": members}).with_settings(settings)
 
 
-def _was_given(context: typer.Context | None, name: str) -> bool:
-    source = None if context is None else context.get_parameter_source(name)
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
     return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
 
 

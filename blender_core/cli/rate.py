@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blender_core.cli.described import ConfigFile, connect, described
+from blender_core.cli.described import ConfigFile, Timeout, connect, described, of_members
 from blender_core.cli.output import Endpoints, LocalModels, RankerName, console, ranker_without_members, reported
 from blender_core.cli.prompt_rows import PromptRow, read_rows
 from blender_core.errors import ConfigurationError, RankerError
@@ -77,7 +77,7 @@ def rate(
         typer.Option(metavar="MODEL", help="A local model or URL:MODEL rates instead of you.", show_default=False),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Stop after so many ratings.", show_default="none")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds each member gets.")] = 120.0,
+    timeout: Timeout = 120.0,
     max_tokens: Annotated[int, typer.Option(help="Longest answer of a member, in tokens.")] = 256,
 ) -> None:
     """Rate answers blind, so that a blend knows which member is strong.
@@ -94,8 +94,7 @@ def rate(
         _check(prompts, answers, [*(model or ()), *(endpoint or ()), *([config] if config else ())], limit)
         progress = console(stderr=True)
         rows = _with_answers(list(read_rows(prompts, needs_candidates=False)), answers)
-        options = {"ranker": ranker, "timeout": timeout, "max_tokens": max_tokens}
-        blend = described(config, model, endpoint, options, context)
+        blend = described(context)
         chosen, prior = ranker_without_members(blend.beside(blend.ranker)), MemberPrior(path=out)
         blender = None
         if not all(row.texts for row in rows):
@@ -324,7 +323,7 @@ def _judge(name: str, progress: Console) -> _Judge:
     from blender_core.rank.llm_judge import LLMJudge
 
     models, endpoints = ([name], []) if name in MODELS else ([], [name])
-    [member] = connect(described(None, models, endpoints, {"temperature": 0.0}), progress)
+    [member] = connect(of_members(models, endpoints, {"temperature": 0.0}), progress)
     return _Judge(LLMJudge(member, mode="pairwise"), progress)
 
 

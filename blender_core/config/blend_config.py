@@ -82,7 +82,7 @@ class MemberConfig(_Part):
         temperature: Sampling temperature; default is the blend's.
         max_tokens: Longest answer in tokens; default is the blend's.
         options: Further arguments of each request, such as ``seed`` or ``extra_body``.
-        price: What its tokens cost.
+        price: What its tokens cost; default 0 for a local model, else unknown.
         context_window: Tokens of prompt and answer that fit; default is what a local model has.
         strength: Share of prompts that it answers well, in (0, 1).
     """
@@ -139,7 +139,7 @@ class MemberConfig(_Part):
         key = found.get(self.api_key_env or DEFAULT_KEY)
         if key:
             return key
-        if self.api_key_env is not None or self.base_url is None:
+        if self.api_key_env is not None or not (self.base_url or found.get("OPENAI_BASE_URL")):
             raise ConfigurationError(
                 f"the key of member {self.label!r} is not there: set the environment variable "
                 f"{self.api_key_env or DEFAULT_KEY}"
@@ -247,6 +247,9 @@ class BlendConfig(_Part):
             ConfigurationError: A value cannot work.
         """
         stated = {name: getattr(self, name) for name in self.model_fields_set}
+        if settings.get("prior") is not None:
+            # it takes the place of what the members state
+            stated["members"] = [member.model_copy(update={"strength": None}) for member in self.members]
         changed = self.parse({**stated, **settings})
         changed._folder = self._folder
         return changed

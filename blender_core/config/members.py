@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from blender_core.config.blend_config import BlendConfig, MemberConfig
+from blender_core.config.blend_config import BlendConfig
 from blender_core.local import LocalServer, find_model, local_ensemble
 from blender_core.local.download import Progress
 from blender_core.members.endpoints import Endpoint
 from blender_core.members.member import Member
-from blender_core.members.openai_member import OpenAIMember
 
 __all__ = ["connect_members", "fuser_of", "keywords_of"]
 
@@ -53,39 +52,24 @@ def connect_members(
     keys = [member.api_key(environment) if member.local is None else "" for member in chosen]
     local = [find_model(member.local) for member in chosen if member.local is not None]
     servers = iter(local_ensemble(local, parallel=parallel, progress=progress) if local else ())
-    members = []
+    members: list[Member] = []
     for place, member, key in zip(places, chosen, keys, strict=True):
         server = None if member.local is None else next(servers)
         if server is None:
             endpoint = Endpoint(member.base_url or "", member.model or "", key, context_window=member.context_window)
         else:
             endpoint = Endpoint.of(server, [one.local for one in config.members[:place]].count(member.local))
-        options = {**endpoint.sampling(config.answer_temperature(member)), **member.options}
-        limit = config.answer_tokens(member)
-        if limit is not None:
-            options = {"max_tokens": limit, **options}
-        made = _member(config.names[place], endpoint, member, options)
+        made = endpoint.member(
+            max_tokens=config.answer_tokens(member),
+            temperature=config.answer_temperature(member),
+            name=config.names[place],
+            price=member.token_price,
+            options=member.options,
+        )
         if server is not None:
             _SERVERS[made] = server
         members.append(made)
     return members
-
-
-def _member(name: str, endpoint: Endpoint, member: MemberConfig, options: dict[str, Any]) -> Member:
-    made = OpenAIMember(
-        endpoint.model,
-        name=name,
-        base_url=endpoint.base_url or None,
-        api_key=endpoint.api_key,
-        max_tokens=options.pop("max_tokens", None),
-        temperature=options.pop("temperature", None),
-        price=member.token_price,
-        context_window=endpoint.context_window,
-        request_options=options,
-    )
-    # a base model continues text, it cannot be asked to fuse
-    made.follows_instructions = endpoint.follows_instructions
-    return made
 
 
 def fuser_of(config: BlendConfig) -> Any:

@@ -6,16 +6,14 @@ They count exceptions of a wrapped function. Here a failure is an outcome: a tim
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any
 
-from blender_core.errors import ConfigurationError
 from blender_core.members.classify import classify
+from blender_core.runtime.numbers import check_number
 from blender_core.types.outcome import MemberOutcome, Status
 
 __all__ = ["CircuitBreaker"]
@@ -67,10 +65,8 @@ class CircuitBreaker:
     """
 
     def __init__(self, failures: int = 5, rest_s: float = 30.0, *, clock: Callable[[], float] = time.monotonic) -> None:
-        if not _is_number(failures, Integral) or failures < 1:
-            raise ConfigurationError(f"failures is {failures!r}; it must be a whole number of at least 1")
-        if not _is_number(rest_s, Real) or not 0 < rest_s < math.inf:
-            raise ConfigurationError(f"rest_s is {rest_s!r}; it must be seconds above 0")
+        check_number("failures", failures, least=1, whole=True)
+        check_number("rest_s", rest_s, above=0)
         self.failures = int(failures)
         self.rest_s = float(rest_s)
         self._clock = clock
@@ -151,10 +147,6 @@ class CircuitBreaker:
 
     def __repr__(self) -> str:
         return f"CircuitBreaker(failures={self.failures}, rest_s={self.rest_s:g})"
-
-
-def _is_number(value: object, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _made(failures: int, rest_s: float, clock: Callable[[], float]) -> CircuitBreaker:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from blender_core.errors import ConfigurationError
 from blender_core.local import DEFAULT_MODELS, LocalModel, LocalServer, local_ensemble
+from blender_core.types.answer import Price
 
 if TYPE_CHECKING:
     from blender_core.members.openai_member import OpenAIMember
@@ -45,7 +46,7 @@ class Endpoint:
     """Describes one model of an OpenAI-compatible API.
 
     Attributes:
-        base_url: Address of the API, such as ``http://127.0.0.1:8080/v1``.
+        base_url: Address of the API, such as ``http://127.0.0.1:8080/v1``; empty for OpenAI's.
         model: The model's name there.
         api_key: The key; ``"none"`` for servers that need none. Not shown by ``repr``.
         local: Whether it is served on this machine by ``local_ensemble``.
@@ -128,17 +129,29 @@ class Endpoint:
             return {"temperature": 0.0, **options}
         return {"temperature": SAMPLE_TEMPERATURE, "seed": self.sample, **options}
 
-    def member(self, *, max_tokens: int | None = MAX_TOKENS, temperature: float | None = None) -> OpenAIMember:
+    def member(
+        self,
+        *,
+        max_tokens: int | None = MAX_TOKENS,
+        temperature: float | None = None,
+        name: str | None = None,
+        price: Price | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> OpenAIMember:
         """Make a member of it, or an LLM that judges.
 
         Args:
             max_tokens: Longest answer in tokens; ``None`` leaves it to the server.
             temperature: Sampling temperature; see ``sampling``.
+            name: Shown in results; default is the endpoint's.
+            price: Price of a million tokens; default 0 for a local model, else unknown.
+            options: Further arguments of each request; they win.
 
         Returns:
             The member.
 
         Raises:
+            ConfigurationError: A number or an option cannot be used.
             MissingExtraError: The ``demo`` extra is not installed.
 
         Examples:
@@ -147,13 +160,17 @@ class Endpoint:
         """
         from blender_core.members.openai_member import OpenAIMember
 
+        request = {**self.sampling(temperature), **(options or {})}
         member = OpenAIMember(
             self.model,
-            name=self.name,
-            base_url=self.base_url,
+            name=name or self.name,
+            base_url=self.base_url or None,
             api_key=self.api_key,
-            max_tokens=max_tokens,
-            request_options=self.sampling(temperature),
+            max_tokens=request.pop("max_tokens", max_tokens),
+            temperature=request.pop("temperature", None),
+            price=Price(0.0, 0.0) if price is None and self.local else price,
+            context_window=self.context_window,
+            request_options=request,
         )
         # a base model continues text, it cannot be asked to fuse or to judge
         member.follows_instructions = self.follows_instructions

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blender_core.cli.described import ConfigFile, described
+from blender_core.cli.described import (
+    BlendPrior,
+    ConfigFile,
+    FuserName,
+    FuseWhen,
+    Quorum,
+    Temperature,
+    Timeout,
+    TopK,
+    described,
+)
 from blender_core.cli.output import (
     Endpoints,
     ExitCode,
@@ -45,30 +55,18 @@ def batch(
     config: ConfigFile = None,
     system: Annotated[str, typer.Option(help="A system message.", show_default=False)] = "",
     ranker: RankerName = "embedded",
-    prior: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Strength of the members, made by `rate`; none: without. It is read, not written.",
-            show_default="the catalogue's, if local models alone answer",
-        ),
-    ] = None,
-    fuser: Annotated[
-        str, typer.Option(help="llm: the strongest member fuses; none: only pick; or a member's name.")
-    ] = "llm",
-    fuse_when: Annotated[str, typer.Option(help="auto, always or never.")] = "auto",
-    top_k: Annotated[int, typer.Option(help="How many of the best answers are fused.")] = 3,
-    timeout: Annotated[float, typer.Option(help="Seconds each member gets.")] = 120.0,
+    prior: BlendPrior = None,
+    fuser: FuserName = "llm",
+    fuse_when: FuseWhen = "auto",
+    top_k: TopK = 3,
+    timeout: Timeout = 120.0,
     deadline: Annotated[float | None, typer.Option(help="Seconds for a whole row.", show_default="none")] = None,
-    quorum: Annotated[int, typer.Option(help="Answers needed.")] = 1,
+    quorum: Quorum = 1,
     max_tokens: Annotated[
         int | None,
         typer.Option(help="Longest answer in tokens.", show_default="512 for local models, else the member's"),
     ] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option(help="Sampling temperature.", show_default="0 for local models, else the server's"),
-    ] = None,
+    temperature: Temperature = None,
     max_concurrency: Annotated[
         int | None, typer.Option(help="Calls of members at the same time, over all workers.", show_default="no limit")
     ] = None,
@@ -117,21 +115,8 @@ def batch(
             raise ConfigurationError("--rank-only and --gather-only exclude each other; leave one of them out")
         if local and (workers is not None or address is not None or gpus_per_worker):
             raise ConfigurationError("--local takes no --workers, --address and --gpus-per-worker; those are Ray's")
-        options = {
-            "ranker": ranker,
-            "fuser": fuser,
-            "fuse_when": fuse_when,
-            "top_k": top_k,
-            "timeout": timeout,
-            "deadline": deadline,
-            "quorum": quorum,
-            "max_tokens": max_tokens,
-            "max_concurrency": max_concurrency,
-            "temperature": temperature,
-            "prior": prior,
-        }
         mode: Mode = "rank" if rank_only else "gather" if gather_only else "blend"
-        work = _work(mode, config, model, endpoint, options, system, context)
+        work = _work(mode, context)
         job = BatchJob(
             rows,
             out,
@@ -154,23 +139,16 @@ def batch(
         _leave(ended, job.out, err)
 
 
-def _work(
-    mode: Mode,
-    config: Path | None,
-    models: list[str] | None,
-    endpoints: list[str] | None,
-    options: dict[str, Any],
-    system: str,
-    context: typer.Context,
-) -> Work:
+def _work(mode: Mode, context: typer.Context) -> Work:
     from blender_lab.batch.answering import Work
 
+    params = context.params
     if mode == "rank":
-        if models or endpoints or system:
+        if params["model"] or params["endpoint"] or params["system"]:
             raise ConfigurationError("--rank-only asks nobody; leave --model, --endpoint and --system out")
-        if config is None:
-            return Work(mode, ranker=options["ranker"], prior=options["prior"])
-    return Work(mode, described(config, models, endpoints, options, context), system=system)
+        if params["config"] is None:
+            return Work(mode, ranker=params["ranker"], prior=params["prior"])
+    return Work(mode, described(context), system=params["system"])
 
 
 def _leave(ended: Ended, out: Path, err: Console) -> None:

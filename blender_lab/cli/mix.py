@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blender_core.cli.described import ConfigFile, described
+from blender_core.cli.described import ConfigFile, described, of_members
 from blender_core.cli.output import Endpoints, LocalModels, console, reported
 from blender_core.errors import ConfigurationError
 from blender_core.members.endpoints import MAX_TOKENS
@@ -103,9 +103,8 @@ def mix(
         progress = console(stderr=True)
         records = _prompts(prompts, limit)
         scorers = _metrics(metric or [])
-        options = {"max_tokens": max_tokens, "temperature": temperature}
         named_members = bool(model or endpoint or config)
-        blend = described(config, model, endpoint, options, context) if named_members else None
+        blend = described(context) if named_members else None
         plan = _plan(blend, ensemble or [], concurrency, progress)
         given = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
         settings = GatherSettings(
@@ -329,7 +328,7 @@ def _judge_plan(judge: str, console: Console) -> PlannedMember:
 
     if judge in MODELS or judge.startswith(("http://", "https://")):
         models, endpoints = ([judge], []) if judge in MODELS else ([], [judge])
-        return plan_config(described(None, models, endpoints, {}), progress=_announcer(console))[0]
+        return plan_config(of_members(models, endpoints, {}), progress=_announcer(console))[0]
     plans = plan_objects(judge)
     if len(plans) != 1:
         raise ConfigurationError(f"--judge {judge!r} holds {len(plans)} LLMs; name one")

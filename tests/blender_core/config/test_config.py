@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from blender_core import Blender, GatherPolicy, MemberPrior
+from blender_core import Blender, GatherPolicy, MemberPrior, Price
 from blender_core.config import BlendConfig, MemberConfig, connect_members
 from blender_core.errors import ConfigurationError
 from blender_core.testing import ScriptedServer
@@ -117,6 +117,21 @@ def test_a_fuser_is_a_member_of_the_file(file):
     assert fuser.name == "llm:two"
 
 
+def test_a_prior_that_is_given_takes_the_place_of_the_strengths(tmp_path, file):
+    MemberPrior.declared({"a": 0.2, "two": 0.9}).save(tmp_path / "prior.json")
+    config = BlendConfig.load(file()).with_settings({"prior": str(tmp_path / "prior.json"), "ranker": "consensus"})
+    assert [member.strength for member in config.members] == [None, None]
+    assert Blender.from_config(config).blend("Capital?").winner == "two"
+
+
+def test_the_sdk_s_own_address_needs_no_key(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    member = MemberConfig(model="one")
+    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
+        member.api_key({})
+    assert member.api_key({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"})
+
+
 def test_paths_are_relative_to_the_file(tmp_path, file):
     MemberPrior.declared(["two", "a"]).save(tmp_path / "prior.json")
     path = file()
@@ -215,6 +230,8 @@ def test_a_local_server_runs_as_long_as_its_member(monkeypatch):
     members = connect_members(config)
     assert [member.name for member in members] == ["smollm2-135m", "smollm2-135m#2"]
     assert [member.context_window for member in members] == [4096, 4096]
+    # nobody is paid for a model of this machine
+    assert [member.price for member in members] == [Price(0.0, 0.0)] * 2
     alive = weakref.ref(servers[0])
     servers.clear()
     del members[0]
