@@ -70,12 +70,14 @@ def fusion_prompt(
         blocks.append(f'<candidate number="{position + 1}">\n{_FRAME.escape(text)}\n</candidate>')
     blocks.append("Final answer to the request:")
     options: dict[str, Any] = {}
+    time_limit_s: float | None = None
     if request.conversation is not None:
+        time_limit_s = request.conversation.time_limit_s
         options = {key: value for key, value in request.conversation.options.items() if key in _KEPT_OPTIONS}
     text = "\n".join(blocks)
     media = () if request.conversation is None else request.conversation.media
     messages = (Message("system", _INSTRUCTION), Message("user", text, (*media, text) if media else ()))
-    return Prompt(messages, options=options, purpose="fuse"), cut
+    return Prompt(messages, options=options, purpose="fuse", time_limit_s=time_limit_s), cut
 
 
 class LLMFuser:

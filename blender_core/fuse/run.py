@@ -76,6 +76,8 @@ async def run_fusion(
     Raises:
         RejectedFusionError: The fuser failed or timed out, or the guard rejected its text.
     """
+    if request.conversation is not None:
+        request = replace(request, conversation=replace(request.conversation, time_limit_s=limit_s))
     check = _Check(guard, request, may_be_cut)
     streamed = _Streamed(check, emit)
     pieces = None if emit is None else _pieces(fuser, request, in_threads)

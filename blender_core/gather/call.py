@@ -209,7 +209,8 @@ class MemberCall:
         if exhausted is not None:
             return self._not_asked(exhausted)
         reserved = self.spending.reserve(self.member, self.prompt.text)
-        prompt = replace(self.prompt, member=self.name)
+        left_s = self._time_left()
+        prompt = replace(self.prompt, member=self.name, time_limit_s=left_s if math.isfinite(left_s) else None)
         asked = WatchedSteps(ask(self.member, prompt, in_threads=self.runtime.in_threads))
         try:
             returned = await asked

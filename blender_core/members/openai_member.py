@@ -110,6 +110,10 @@ _KNOWN_OPTIONS = frozenset(
 )
 
 
+# the engine's own limit comes first
+_LATE_S = 1.0
+
+
 class OpenAIMember(Member):
     """Asks one model through the OpenAI chat API.
 
@@ -129,7 +133,7 @@ class OpenAIMember(Member):
         temperature: Sampling temperature; default is the server's.
         price: Price of its tokens, if cost matters.
         context_window: Tokens of prompt and answer that fit; ``None`` (default) if unknown.
-        timeout: Seconds to wait for the next bytes of the server. The engine's time limits apply too.
+        timeout: Seconds to wait for the next bytes of the server. The engine's time limits apply too, and shorten it.
         stream_usage: Whether to ask for the usage of streams; ``False`` suits a server that rejects
             ``stream_options``.
         client_options: Further arguments of the ``openai`` clients, for example ``default_headers``.
@@ -297,6 +301,11 @@ class OpenAIMember(Member):
             request["tool_choice"] = _tool_choice(request["tool_choice"])
         if self._speaks_new_limit and "max_tokens" in request:
             request["max_completion_tokens"] = request.pop("max_tokens")
+        if prompt.time_limit_s is not None:
+            # a blocking read of a server that stalls would keep its thread long after the call
+            own = request.get("timeout", self._client_options["timeout"])
+            limit = prompt.time_limit_s + _LATE_S
+            request["timeout"] = min(own, limit) if isinstance(own, int | float) else limit
         if stream:
             request["stream"] = True
             if self._stream_usage:

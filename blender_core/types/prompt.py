@@ -59,6 +59,8 @@ class Prompt:
         structured: Whether a program reads the answer, for example by a schema. Such answers are picked, never
             fused.
         member: Name of the member that is asked, unique in its ensemble; empty before the call.
+        time_limit_s: Seconds for which the engine waits for the answer; ``None`` is no limit. A client that blocks a
+            thread should stop soon after it, because Python cannot stop the thread.
 
     Examples:
         >>> Prompt.of("Why is the sky blue?").text
@@ -73,6 +75,7 @@ class Prompt:
     purpose: str = "answer"
     structured: bool = False
     member: str = field(default="", repr=False, compare=False)
+    time_limit_s: float | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.messages:

@@ -417,6 +417,32 @@ async def test_every_fault_at_once_and_still_an_answer(serve):
     assert result.candidates[0].outcome.cost == pytest.approx(13e-6)
 
 
+@pytest.mark.parametrize("ask", ["blend", "stream"])
+def test_a_server_that_stalls_keeps_no_thread(serve, ask):
+    def waiting():
+        return [thread for thread in threading.enumerate() if thread.name == "blended-llm-call"]
+
+    before = waiting()
+    server = serve(good=["One."] * 2, also=["Two."] * 2, hangs=[Reply(hang=True)] * 2)
+    # the fuser hangs, too
+    blender = Blender(
+        [member(server, name) for name in ("good", "also", "hangs")],
+        ranker="longest",
+        fuser=member(server, "hangs"),
+        fuse_when="always",
+        timeout=0.5,
+        max_retries=0,
+    )
+    result = blender.blend("q") if ask == "blend" else list(blender.stream("q"))[-1].result
+    assert [record.outcome.status for record in result.candidates][2] is Status.TIMEOUT
+    assert not result.fused
+    left = [thread for thread in waiting() if thread not in before]
+    for thread in left:
+        # the client's own limit is ten minutes
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in left)
+
+
 async def test_a_proxy_in_the_environment_does_not_catch_loopback(serve, monkeypatch):
     for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
