@@ -147,10 +147,10 @@ def connect(config: BlendConfig, console: Console, *, only: Sequence[int] | None
     Args:
         config: The description.
         console: Shows the progress.
-        only: Positions of the members; default all.
+        only: Positions in ``config.all_members``; default all.
 
     Returns:
-        The members. Local models run as long as these exist.
+        The members, then the reserves. Local models run as long as these exist.
 
     Raises:
         BlendError: What ``blender_core.config.connect_members`` raises.

@@ -237,6 +237,29 @@ def test_the_budget_of_a_job_stops_it_and_a_higher_one_goes_on(rows, tmp_path, o
     assert [row["id"] for row in read(out)] == [f"p{n}" for n in range(8)]
 
 
+def described(path, server, *models, **settings):
+    members = [model if isinstance(model, dict) else {"model": model} for model in models]
+    held = {"members": [{"base_url": server.base_url, **member} for member in members], **settings}
+    return write(path, [{"ranker": "longest", "fuser": "none", **held}])
+
+
+@pytest.mark.parametrize("mode", [[], ["--gather-only"]])
+def test_a_reserve_takes_the_place_of_a_member_that_is_down(rows, tmp_path, out, mode):
+    with ScriptedServer({"a": Reply("no", status=404), "b": "yes", "c": "no, never"}) as server:
+        alone = described(tmp_path / "alone.json", server, "a")
+        assert run(rows, out, *mode, "--config", alone, "--limit", 2).exit_code == 1
+        assert len(failures(out)) == 2
+        reserve = {"model": "c", "base_url": server.base_url}
+        config = described(tmp_path / "blend.json", server, "a", reserves=[reserve], breaker={"failures": 2})
+        # what takes the place of a failed member may be added to a job, as a longer timeout may
+        more = ["--config", config, "--retry-failed", "--concurrency", 1]
+        assert run(rows, out, *mode, *more).exit_code == 0
+        counts = Counter(request["model"] for request in server.requests)
+    assert len(read(out)) == 8
+    # two before, and two until the breaker opened
+    assert (counts["a"], counts["c"]) == (4, 8)
+
+
 def test_rows_may_be_added_and_failed_ones_mended_but_no_answered_one_changes(tmp_path, out):
     rows = candidates(3)
     path = write(tmp_path / "in.jsonl", [rows[0], "no row\n"])
@@ -300,7 +323,8 @@ def test_progress_as_json(rows, out):
         (["--rank-only", "--ranker", "nobody"], "no ranker is called"),
         (["--workers", "2"], "are Ray's"),
         (["--concurrency", "-1"], "at least 1"),
-        (["--endpoint", "http://127.0.0.1:9/v1:a", "--max-cost", "1"], "no price for a"),
+        (["--endpoint", "http://127.0.0.1:9/v1:a", "--max-cost", "1"], "no price for a;"),
+        (["--endpoint", "http://127.0.0.1:9/v1:a", "--model", "smollm2-135m", "--max-cost", "1"], "no price for a;"),
         (["--endpoint", "http://127.0.0.1:9/v1:a", "--max-cost", "nan"], "above 0"),
         (["--progress", "loud"], "use auto, json or none"),
     ],
