@@ -34,6 +34,15 @@ __all__ = [
     "of_members",
 ]
 
+
+def _seconds(text: str) -> float | str:
+    # the description checks the number
+    try:
+        return text if text == "none" else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither seconds nor none") from None
+
+
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
@@ -65,7 +74,10 @@ FuseWhen = Annotated[str, typer.Option(help="auto, always or never.")]
 TopK = Annotated[int, typer.Option(help="How many of the best answers are fused.")]
 """The option ``--top-k``."""
 
-Timeout = Annotated[float, typer.Option(help="Seconds each member gets.")]
+Timeout = Annotated[
+    float,
+    typer.Option(help="Seconds each member gets; none: no limit.", metavar="SECONDS", parser=_seconds),
+]
 """The option ``--timeout``."""
 
 Quorum = Annotated[int, typer.Option(help="Answers needed.")]

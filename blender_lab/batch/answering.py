@@ -92,6 +92,14 @@ class Work:
         ]
         if self.mode == "gather":
             stated = {name: stated[name] for name in ("members", "temperature", "max_tokens") if name in stated}
+        if self.mode == "rank":
+            names = zip(self.config.names, self.config.all_members, strict=True)
+            strengths = {name: member.strength for name, member in names if member.strength is not None}
+            stated = {
+                "ranker": self.config.ranker,
+                "prior": self.config.prior,
+                **({"strengths": strengths} if strengths else {}),
+            }
         kept = {name: value for name, value in stated.items() if name not in _CHANGE_NO_ANSWER}
         return {"mode": self.mode, "system": self.system, **kept}
 
@@ -107,7 +115,13 @@ class Work:
         if self.config is None or self.mode == "rank":
             ranker = self._ranker_alone()[0]
             check_ranker(ranker)
-            check_members(ranker, ())
+            try:
+                check_members(ranker, ())
+            except ConfigurationError as error:
+                raise ConfigurationError(
+                    f"the ranker {ranker} asks the members of a blend, and --rank-only asks nobody; "
+                    "give another --ranker, or leave --rank-only out"
+                ) from error
             return
         limit = self.config.max_concurrency
         if limit is not None and limit < workers:

@@ -136,7 +136,7 @@ def named(plans: Sequence[PlannedMember]) -> list[PlannedMember]:
         ['a', 'a#2']
     """
     if not plans:
-        raise ConfigurationError("the ensemble has no members; give --model, --endpoint or --ensemble")
+        raise ConfigurationError("the ensemble has no members; give --model, --endpoint, --config or --ensemble")
     taken: set[str] = set()
     result = []
     for plan in plans:

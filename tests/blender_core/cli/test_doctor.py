@@ -113,6 +113,10 @@ def test_ask_takes_the_file_and_options_win(tmp_path, server):
     assert json.loads(done.stdout)["ranking"]["ranker"] == "longest"
     done = run("ask", "Hot?", "--config", file, "--json", "--ranker", "consensus", "--timeout", "7")
     assert json.loads(done.stdout)["ranking"]["ranker"] == "consensus"
+    # as the error of a wrong one says
+    assert '"none" for no limit' in run("ask", "Hot?", "--config", file, "--timeout", "-1").stderr
+    assert run("ask", "Hot?", "--config", file, "--timeout", "none").exit_code == 0
+    assert run("ask", "Hot?", "--config", file, "--timeout", "soon").exit_code == 2
     wrong = run("ask", "Hot?", "--config", file, "--endpoint", f"{server.base_url}:able")
     assert wrong.exit_code == 2
     assert "--config names the members" in wrong.stderr
