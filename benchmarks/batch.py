@@ -5,8 +5,8 @@
     python benchmarks/batch.py kills --rows 100000 --ray            # kill -9 in the middle, then count the rows
 
 `rows` measures the ways in turn, `--rounds` times, on the same file. Ray's start is told apart: the rate is that from
-the first row on the disk to the end. CPU time is that of the command with its start, without Ray's own processes; on a
-busy machine it says more than the rate.
+the first row on the disk to the end. CPU time is that of the command and all processes below it, with their start, and
+of Ray's workers alone; it is sampled. On a busy machine it says more than the rate.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -23,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from blender_core.rank.registry import resolve_ranker
@@ -56,24 +56,51 @@ def plain_loop(path: Path, ranker: str) -> tuple[float, float]:
     return len(rows) / (time.perf_counter() - began), time.process_time() - cpu
 
 
-def cpu_of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def cpu_below(root: int) -> dict[int, float]:
+    """CPU seconds so far of a process and all processes below it."""
+    parents: dict[int, int] = {}
+    used: dict[int, float] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(folder.name)] = int(fields[1])
+        used[int(folder.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def is_below(pid: int) -> bool:
+        while pid not in (root, 0):
+            pid = parents.get(pid, 0)
+        return pid == root
+
+    return {pid: seconds for pid, seconds in used.items() if is_below(pid)}
 
 
-def job(path: Path, out: Path, *more: str) -> tuple[float, float, float]:
-    """Run the command; return seconds, seconds until the first row was on the disk, and CPU seconds."""
+@dataclass(frozen=True)
+class Ran:
+    """Seconds in all and until the first row was on the disk; CPU seconds in all and of what wrote rows."""
+
+    seconds: float
+    first: float
+    cpu: float
+    cpu_of_workers: float
+
+
+def job(path: Path, out: Path, *more: str) -> Ran:
+    """Run the command."""
     first: list[float] = []
-    began, cpu = time.perf_counter(), cpu_of_children()
+    used: dict[int, float] = {}
+    began = time.perf_counter()
     command = [*COMMAND, str(path), "--out", str(out), "--progress", "none", "--json", *more]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         journal = out.with_name(f"{out.name}.journal")
 
         def watch() -> None:
-            while running.poll() is None and not first:
-                if any(one.stat().st_size for one in journal.glob("0*.jsonl")):
+            while running.poll() is None:
+                if not first and any(one.stat().st_size for one in journal.glob("0*.jsonl")):
                     first.append(time.perf_counter() - began)
-                time.sleep(0.02)
+                used.update(cpu_below(running.pid))
+                time.sleep(0.1 if first else 0.02)
 
         watching = threading.Thread(target=watch)
         watching.start()
@@ -81,7 +108,9 @@ def job(path: Path, out: Path, *more: str) -> tuple[float, float, float]:
         watching.join()
     if running.returncode:
         sys.exit(errors)
-    return time.perf_counter() - began, first[0] if first else 0.0, cpu_of_children() - cpu
+    writers = {int(one.name.rsplit("-", 2)[1]) for one in journal.glob("0*.jsonl")}
+    of_workers = sum(seconds for pid, seconds in used.items() if pid in writers)
+    return Ran(time.perf_counter() - began, first[0] if first else 0.0, sum(used.values()), of_workers)
 
 
 def rows(arguments: argparse.Namespace, folder: Path) -> None:
@@ -91,12 +120,13 @@ def rows(arguments: argparse.Namespace, folder: Path) -> None:
     ways = {"--local": ["--local"], **{f"Ray, {n} workers": ["--workers", str(n)] for n in (1, 2)}}
     for round_ in range(arguments.rounds):
         plain, cpu = plain_loop(path, arguments.ranker)
-        print(f"plain loop: {plain:.0f} rows/s, CPU {cpu:.1f} s", flush=True)
+        print(f"plain loop: {plain:.1f} rows/s, CPU {cpu:.1f} s", flush=True)
         for name, more in ways.items():
-            seconds, first, cpu = job(path, folder / f"{round_}-{len(more)}{more[-1]}.jsonl", *rank, *more)
-            rate = arguments.rows / (seconds - first)
+            ran = job(path, folder / f"{round_}-{len(more)}{more[-1]}.jsonl", *rank, *more)
+            rate = arguments.rows / (ran.seconds - ran.first)
             print(
-                f"{name}: {rate:.0f} rows/s, first row after {first:.1f} s, {seconds:.1f} s in all, CPU {cpu:.1f} s",
+                f"{name}: {rate:.1f} rows/s, first row after {ran.first:.1f} s, {ran.seconds:.1f} s in all, "
+                f"CPU {ran.cpu:.1f} s, of it {ran.cpu_of_workers:.1f} s in what wrote rows",
                 flush=True,
             )
 
@@ -110,10 +140,13 @@ def concurrency(arguments: argparse.Namespace, folder: Path) -> None:
         with ScriptedServer({"a": reply, "b": reply, "c": reply}) as server:
             members = [part for model in "abc" for part in ("--endpoint", f"{server.base_url}:{model}")]
             more = [*members, "--ranker", "longest", "--fuser", "none", "--local", "--concurrency", str(many)]
-            seconds, first, cpu = job(path, folder / f"{many}.jsonl", *more)
-        rate = (count - 1) / (seconds - first)
+            ran = job(path, folder / f"{many}.jsonl", *more)
+        rate = (count - 1) / (ran.seconds - ran.first)
         most = many / 0.2
-        print(f"concurrency {many}: {rate:.1f} rows/s of at most {most:.0f}; {count} rows, CPU {cpu:.1f} s", flush=True)
+        print(
+            f"concurrency {many}: {rate:.1f} rows/s of at most {most:.0f}; {count} rows, CPU {ran.cpu:.1f} s",
+            flush=True,
+        )
 
 
 def memory_mb(pid: int) -> float:

@@ -89,7 +89,8 @@ def ask(
         progress = console(stderr=True)
         _tell_prior(blend, settings, progress)
         members = connect(blend, progress)
-        blender = Blender(members, fuser=fuser_of(blend), **settings)
+        number = len(blend.members)
+        blender = Blender(members[:number], reserves=members[number:], fuser=fuser_of(blend), **settings)
         result = asyncio.run(_watch(blender, asked, progress))
         _show(result, progress, as_json=as_json)
         if fail_if_degraded and result.is_degraded:

@@ -34,6 +34,15 @@ __all__ = [
     "of_members",
 ]
 
+
+def _seconds(text: str) -> float | str:
+    # the description checks the number
+    try:
+        return text if text == "none" else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither seconds nor none") from None
+
+
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
@@ -65,7 +74,10 @@ FuseWhen = Annotated[str, typer.Option(help="auto, always or never.")]
 TopK = Annotated[int, typer.Option(help="How many of the best answers are fused.")]
 """The option ``--top-k``."""
 
-Timeout = Annotated[float, typer.Option(help="Seconds each member gets.")]
+Timeout = Annotated[
+    float,
+    typer.Option(help="Seconds each member gets; none: no limit.", metavar="SECONDS", parser=_seconds),
+]
 """The option ``--timeout``."""
 
 Quorum = Annotated[int, typer.Option(help="Answers needed.")]
@@ -147,10 +159,10 @@ def connect(config: BlendConfig, console: Console, *, only: Sequence[int] | None
     Args:
         config: The description.
         console: Shows the progress.
-        only: Positions of the members; default all.
+        only: Positions in ``config.all_members``; default all.
 
     Returns:
-        The members. Local models run as long as these exist.
+        The members, then the reserves. Local models run as long as these exist.
 
     Raises:
         BlendError: What ``blender_core.config.connect_members`` raises.

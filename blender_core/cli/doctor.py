@@ -61,13 +61,13 @@ def _connected(config: BlendConfig, progress: Any) -> tuple[dict[str, Member], d
     from blender_core.config import connect_members
 
     members, problems = {}, {}
-    apis = [place for place, member in enumerate(config.members) if member.local is None]
+    apis = [place for place, member in enumerate(config.all_members) if member.local is None]
     for place in apis:
         try:
             members[config.names[place]] = connect_members(config, only=[place])[0]
         except BlendError as error:
             problems[config.names[place]] = str(error)
-    local = [place for place, member in enumerate(config.members) if member.local is not None]
+    local = [place for place, member in enumerate(config.all_members) if member.local is not None]
     if local:
         try:
             opened = connect(config, progress, only=local)
@@ -101,10 +101,11 @@ def _parts(config: BlendConfig) -> dict[str, str]:
 
 
 def _row(config: BlendConfig, place: int, found: Diagnosis | None, problem: str) -> dict[str, Any]:
-    member = config.members[place]
+    member = config.all_members[place]
     known = {} if found is None else asdict(found)
     return {
         "member": config.names[place],
+        "reserve": place >= len(config.members),
         "model": member.local or member.model,
         "local": member.local is not None,
         "base_url": member.base_url,
@@ -136,7 +137,7 @@ def _show(rows: Sequence[dict[str, Any]], parts: dict[str, str], wrong: int) -> 
     ]
     cells = [
         [
-            row["member"],
+            f"{row['member']} (reserve)" if row["reserve"] else row["member"],
             "-" if row["seconds"] is None else f"{row['seconds']:.2f} s",
             "-" if row["context_window"] is None else f"{row['context_window']:,}",
             _ability(row["tools"]),

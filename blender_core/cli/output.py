@@ -61,8 +61,8 @@ RankerName = Annotated[
     str,
     typer.Option(
         help="embedded, reward-head, consensus, embedding-consensus, bi-encoder, longest or random; the folder or hub "
-        "name of a ranker or a reward model; or the address of an endpoint that ranks, as URL:MODEL. `ask` also takes "
-        "peers and judge:MEMBER."
+        "name of a ranker or a reward model; or the address of an endpoint that ranks, as URL:MODEL. `ask` and "
+        "`batch` also take peers and judge:MEMBER."
     ),
 ]
 """The option ``--ranker`` of commands that rank."""
@@ -146,8 +146,8 @@ def ranker_without_members(name: str) -> Ranker:
     ranker = resolve_ranker(name)
     if getattr(ranker, "named_members", ()) or getattr(ranker, "needs_members", 0):
         raise ConfigurationError(
-            f"--ranker {name} asks the members of a blend, and this command has none to ask; use `ask`, or another "
-            "ranker"
+            f"--ranker {name} asks the members of a blend, and this command has none to ask; use `ask` or `batch`, or "
+            "another ranker"
         )
     return ranker
 

@@ -34,7 +34,10 @@ class PromptRow:
     label: dict[str, Any]
 
 
-def read_rows(path: str, *, needs_candidates: bool) -> Iterator[PromptRow]:
+_NO_JSON = "write one JSON object a line"
+
+
+def read_rows(path: str, *, needs_candidates: bool, no_json: str = _NO_JSON) -> Iterator[PromptRow]:
     """Read the rows of a file, one a line; empty lines are skipped.
 
     A line is ``{"prompt": ...}`` or ``{"instruction": ..., "input": ...}``, perhaps with ``candidates``: texts, or
@@ -43,6 +46,7 @@ def read_rows(path: str, *, needs_candidates: bool) -> Iterator[PromptRow]:
     Args:
         path: JSONL in UTF-8, perhaps with the ending ``.gz``; ``-`` is standard input.
         needs_candidates: Refuse lines without candidates. Else a line that is no JSON object is a prompt itself.
+        no_json: Remedy for a line that is not JSON; it depends on the command.
 
     Yields:
         The rows.
@@ -57,7 +61,10 @@ def read_rows(path: str, *, needs_candidates: bool) -> Iterator[PromptRow]:
                 if line.strip():
                     empty = False
                     where = f"{path}, line {number}"
-                    yield parse_row(line, number, where, needs_candidates=needs_candidates, plain=not needs_candidates)
+                    plain = not needs_candidates
+                    yield parse_row(
+                        line, number, where, needs_candidates=needs_candidates, plain=plain, no_json=no_json
+                    )
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}; give a JSONL file in UTF-8, or - for stdin") from error
     if empty:
@@ -72,7 +79,9 @@ def _opened(path: str) -> AbstractContextManager[IO[str]]:
     return open(path, encoding="utf-8-sig")
 
 
-def parse_row(line: str, number: int, where: str, *, needs_candidates: bool, plain: bool = False) -> PromptRow:
+def parse_row(
+    line: str, number: int, where: str, *, needs_candidates: bool, plain: bool = False, no_json: str = _NO_JSON
+) -> PromptRow:
     r"""Read one line.
 
     Args:
@@ -81,6 +90,7 @@ def parse_row(line: str, number: int, where: str, *, needs_candidates: bool, pla
         where: File and line, for messages.
         needs_candidates: Refuse a line without candidates.
         plain: Take a line that is no JSON object as a prompt.
+        no_json: Remedy for a line that is not JSON.
 
     Returns:
         The row.
@@ -98,7 +108,7 @@ def parse_row(line: str, number: int, where: str, *, needs_candidates: bool, pla
     try:
         record = read_json(line)
     except ValueError as error:
-        raise ConfigurationError(f"{where} is not JSON: {error}; with candidate files give --prompt") from error
+        raise ConfigurationError(f"{where} is not JSON: {error}; {no_json}") from error
     prompt = _prompt(record)
     if prompt is None:
         raise ConfigurationError(f'{where} has no text "instruction" or "prompt"')

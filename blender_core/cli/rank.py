@@ -105,4 +105,5 @@ def _from_files(prompt: str, files: Sequence[str]) -> PromptRow:
 def _from_jsonl(files: Sequence[str]) -> Iterator[PromptRow]:
     if len(files) != 1:
         raise ConfigurationError(f"{len(files)} files and no --prompt; give one JSONL file, or --prompt")
-    return read_rows(files[0], needs_candidates=True)
+    remedy = "write one JSON object a line, or give --prompt if this is a file of one candidate"
+    return read_rows(files[0], needs_candidates=True, no_json=remedy)

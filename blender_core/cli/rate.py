@@ -134,7 +134,7 @@ def _gatherer(members: Sequence[Member], blend: BlendConfig) -> Blender:
 
     if len(members) < 2:
         raise ConfigurationError(f"{len(members)} member cannot be compared; name at least two models")
-    kept = {name: value for name, value in blend.settings().items() if name in ("policy", *IN_POLICY)}
+    kept = {name: value for name, value in blend.settings().items() if name in ("policy", "breaker", *IN_POLICY)}
     return Blender(members, ranker="longest", fuser=None, **kept)
 
 

@@ -6,12 +6,13 @@ Examples:
     ['gpt-4o-mini', 'smollm2-135m']
 """
 
-from blender_core.config.blend_config import BlendConfig, BudgetConfig, MemberConfig, PriceConfig
+from blender_core.config.blend_config import BlendConfig, BreakerConfig, BudgetConfig, MemberConfig, PriceConfig
 from blender_core.config.diagnosis import Diagnosis, diagnose
 from blender_core.config.members import connect_members, fuser_of, keywords_of
 
 __all__ = [
     "BlendConfig",
+    "BreakerConfig",
     "BudgetConfig",
     "Diagnosis",
     "MemberConfig",

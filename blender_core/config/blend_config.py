@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 
 from blender_core.config.source import ConfigSource, read_source
 from blender_core.errors import ConfigurationError
+from blender_core.gather.breaker import CircuitBreaker
 from blender_core.gather.policy import Budget
 from blender_core.local.catalog import find_model
 from blender_core.members.endpoints import MAX_TOKENS
@@ -21,7 +22,7 @@ from blender_core.rank.member_prior import MemberPrior
 from blender_core.settings import DEFAULTS, IN_POLICY, gather_policy
 from blender_core.types.answer import Price
 
-__all__ = ["BlendConfig", "BudgetConfig", "MemberConfig", "PriceConfig"]
+__all__ = ["BlendConfig", "BreakerConfig", "BudgetConfig", "MemberConfig", "PriceConfig"]
 
 DEFAULT_KEY = "OPENAI_API_KEY"
 """Environment variable that holds a member's key if the file names none."""
@@ -67,6 +68,18 @@ class BudgetConfig(_Part):
 
     max_tokens: AtLeastOne | None = None
     max_cost: Positive | None = None
+
+
+class BreakerConfig(_Part):
+    """Says when a member that is down is skipped; see ``blender_core.CircuitBreaker``.
+
+    Attributes:
+        failures: Calls in a row that have to fail.
+        rest_s: Seconds of the first rest.
+    """
+
+    failures: AtLeastOne = 5
+    rest_s: Positive = 30.0
 
 
 class MemberConfig(_Part):
@@ -168,6 +181,9 @@ class BlendConfig(_Part):
         max_concurrency: Member calls at the same time; default no limit.
         gather_share: Share of the deadline for gathering.
         budget: Limits of one call.
+        reserves: More members, described like these. One is asked in the place of each member that is skipped or gives
+            no usable answer, in order.
+        breaker: Skips members that are down; default none.
         prior: File of a member prior, made by ``blended-llm rate``, relative to the file; ``"none"``: without, also if
             all members are local. It is read, not written.
         temperature: Sampling temperature of members that state none.
@@ -193,6 +209,8 @@ class BlendConfig(_Part):
     max_concurrency: AtLeastOne | None = None
     gather_share: Annotated[float, Field(gt=0.0, le=0.95)] = DEFAULTS["gather_share"]
     budget: BudgetConfig | None = None
+    reserves: list[MemberConfig] = Field(default_factory=list)
+    breaker: BreakerConfig | None = None
     prior: str | None = Field(default=None, min_length=1)
     temperature: Amount | None = None
     max_tokens: AtLeastOne | None = None
@@ -241,7 +259,7 @@ class BlendConfig(_Part):
         """Return a copy with other settings.
 
         Args:
-            settings: Keys of a description, except ``members``.
+            settings: Keys of a description, except ``members`` and ``reserves``.
 
         Raises:
             ConfigurationError: A value cannot work.
@@ -249,7 +267,8 @@ class BlendConfig(_Part):
         stated = {name: getattr(self, name) for name in self.model_fields_set}
         if settings.get("prior") is not None:
             # it takes the place of what the members state
-            stated["members"] = [member.model_copy(update={"strength": None}) for member in self.members]
+            for name in ("members", "reserves"):
+                stated[name] = [member.model_copy(update={"strength": None}) for member in getattr(self, name)]
         changed = self.parse({**stated, **settings})
         changed._folder = self._folder
         return changed
@@ -273,32 +292,45 @@ class BlendConfig(_Part):
             there = f"there is {number} member" if number == 1 else f"there are {number} members"
             return ("quorum",), f"the quorum is {self.quorum} but {there}; lower it or add members"
         named: set[str] = set()
-        for place, member in enumerate(self.members):
+        for place, member in enumerate(self.all_members):
             if member.name in named:
-                return ("members", place, "name"), f"two members are named {member.name!r}; give each its own name"
+                why = f"two members are named {member.name!r}; give each its own name"
+                return (*self._place(place), "name"), why
             named |= {member.name} if member.name is not None else set()
-        strong = [place for place, member in enumerate(self.members) if member.strength is not None]
+        strong = [place for place, member in enumerate(self.all_members) if member.strength is not None]
         if strong and self.prior is not None:
             return ("prior",), "prior and the members' strength cannot both be given; leave one of them out"
-        if len(strong) == 1 and number > 1:
-            only = self.members[strong[0]].label
-            return ("members", strong[0], "strength"), f"only {only!r} has a strength; give one to at least two members"
+        if len(strong) == 1 and len(self.all_members) > 1:
+            only = self.all_members[strong[0]].label
+            return (*self._place(strong[0]), "strength"), (
+                f"only {only!r} has a strength; give one to at least two members"
+            )
         return None
+
+    def _place(self, place: int) -> tuple[str, int]:
+        """Say where one of ``all_members`` stands in the file."""
+        number = len(self.members)
+        return ("members", place) if place < number else ("reserves", place - number)
+
+    @property
+    def all_members(self) -> tuple[MemberConfig, ...]:
+        """The members, then the reserves."""
+        return (*self.members, *self.reserves)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Name of each member in results; equal ones are numbered."""
+        """Name of each member in results, reserves last; equal ones are numbered."""
         seen: Counter[str] = Counter()
         names = []
-        for member in self.members:
+        for member in self.all_members:
             seen[member.label] += 1
             names.append(f"{member.label}#{seen[member.label]}" if seen[member.label] > 1 else member.label)
         return tuple(names)
 
     @property
     def is_local(self) -> bool:
-        """Whether all members are local models."""
-        return all(member.local is not None for member in self.members)
+        """Whether all members and reserves are local models."""
+        return all(member.local is not None for member in self.all_members)
 
     def answer_tokens(self, member: MemberConfig) -> int | None:
         """Return the longest answer of a member in tokens; ``None`` leaves it to the API."""
@@ -310,7 +342,7 @@ class BlendConfig(_Part):
         return member.temperature if member.temperature is not None else self.temperature
 
     def settings(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Make the keywords that ``Blender`` and every ``BlendedLLM`` take, without ``fuser``.
+        """Make the keywords that ``Blender`` and every ``BlendedLLM`` take, without ``fuser`` and ``reserves``.
 
         Args:
             given: Settings that replace those of the file.
@@ -323,7 +355,10 @@ class BlendConfig(_Part):
             ConfigurationError: The prior cannot be read.
         """
         stated: dict[str, Any] = {name: getattr(self, name) for name in DEFAULTS if name in self.model_fields_set}
-        stated.pop("fuser", None)
+        for name in ("fuser", "reserves"):
+            stated.pop(name, None)
+        if self.breaker is not None:
+            stated["breaker"] = CircuitBreaker(self.breaker.failures, self.breaker.rest_s)
         if "timeout" in stated:
             stated["timeout"] = None if self.timeout == "none" else self.timeout
         if "ranker" in stated:
@@ -356,7 +391,7 @@ class BlendConfig(_Part):
             )
         strengths = {
             name: member.strength
-            for name, member in zip(self.names, self.members, strict=True)
+            for name, member in zip(self.names, self.all_members, strict=True)
             if member.strength is not None
         }
         return MemberPrior.declared(strengths) if len(strengths) > 1 else None

@@ -33,13 +33,13 @@ def connect_members(
 
     Args:
         config: The description.
-        only: Positions of the members; default all.
+        only: Positions in ``config.all_members``; default all.
         parallel: Requests that a local model answers at the same time.
         environment: Holds the keys; default ``os.environ``.
         progress: Called as the files of local models arrive.
 
     Returns:
-        The members, in the file's order.
+        The members in the file's order, then the reserves.
 
     Raises:
         ConfigurationError: A key is not there.
@@ -47,8 +47,8 @@ def connect_members(
         DownloadError: A local model's file cannot be downloaded.
         CheckpointError: A local model cannot be loaded.
     """
-    places = range(len(config.members)) if only is None else only
-    chosen = [config.members[place] for place in places]
+    places = range(len(config.all_members)) if only is None else only
+    chosen = [config.all_members[place] for place in places]
     keys = [member.api_key(environment) if member.local is None else "" for member in chosen]
     local = [find_model(member.local) for member in chosen if member.local is not None]
     servers = iter(local_ensemble(local, parallel=parallel, progress=progress) if local else ())
@@ -58,7 +58,7 @@ def connect_members(
         if server is None:
             endpoint = Endpoint(member.base_url or "", member.model or "", key, context_window=member.context_window)
         else:
-            endpoint = Endpoint.of(server, [one.local for one in config.members[:place]].count(member.local))
+            endpoint = Endpoint.of(server, [one.local for one in config.all_members[:place]].count(member.local))
         made = endpoint.member(
             max_tokens=config.answer_tokens(member),
             temperature=config.answer_temperature(member),
@@ -107,7 +107,7 @@ def keywords_of(
         given: Settings that replace those of the description.
 
     Returns:
-        ``members``, ``fuser`` and the settings.
+        ``members``, ``reserves``, ``fuser`` and the settings.
 
     Raises:
         BlendError: The file is not valid, a key is not there, or a local model cannot start.
@@ -115,7 +115,8 @@ def keywords_of(
     config = BlendConfig.of(config)
     # read before local models start
     settings = config.settings(given)
-    members = connect_members(config)
+    number = len(config.members)
+    connected = connect_members(config, only=range(number) if "reserves" in settings else None)
     if "fuser" not in settings:
         settings["fuser"] = fuser_of(config)
-    return {"members": members, **settings}
+    return {"members": connected[:number], "reserves": connected[number:], **settings}

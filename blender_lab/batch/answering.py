@@ -22,6 +22,7 @@ from blender_core.rank.protocol import Ranker
 from blender_core.rank.registry import check_members, check_ranker, resolve_ranker
 from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import compute_in_thread, stop_if_given_up
+from blender_core.settings import DEFAULTS
 from blender_core.types.prompt import Message, Prompt
 from blender_lab.batch.journal import UNREADABLE, Finished
 from blender_lab.batch.rows import RawRow
@@ -46,6 +47,8 @@ _CHANGE_NO_ANSWER = {
     "budget",
     "gather_share",
     "name",
+    "reserves",
+    "breaker",
 }
 _OF_A_MEMBER = {"base_url", "api_key_env", "price", "context_window"}
 
@@ -89,6 +92,14 @@ class Work:
         ]
         if self.mode == "gather":
             stated = {name: stated[name] for name in ("members", "temperature", "max_tokens") if name in stated}
+        if self.mode == "rank":
+            names = zip(self.config.names, self.config.all_members, strict=True)
+            strengths = {name: member.strength for name, member in names if member.strength is not None}
+            stated = {
+                "ranker": self.config.ranker,
+                "prior": self.config.prior,
+                **({"strengths": strengths} if strengths else {}),
+            }
         kept = {name: value for name, value in stated.items() if name not in _CHANGE_NO_ANSWER}
         return {"mode": self.mode, "system": self.system, **kept}
 
@@ -104,19 +115,25 @@ class Work:
         if self.config is None or self.mode == "rank":
             ranker = self._ranker_alone()[0]
             check_ranker(ranker)
-            check_members(ranker, ())
+            try:
+                check_members(ranker, ())
+            except ConfigurationError as error:
+                raise ConfigurationError(
+                    f"the ranker {ranker} asks the members of a blend, and --rank-only asks nobody; "
+                    "give another --ranker, or leave --rank-only out"
+                ) from error
             return
         limit = self.config.max_concurrency
         if limit is not None and limit < workers:
             raise ConfigurationError(
                 f"max_concurrency is {limit}, and {workers} workers share it; give --workers {limit} or fewer"
             )
-        for member in self.config.members:
+        for member in self.config.all_members:
             if member.local is None:
                 member.api_key()
         if self.mode == "blend":
             check_ranker(self.config.settings().get("ranker", self.config.ranker))
-        if self.mode == "blend" and all(member.local is None for member in self.config.members):
+        if self.mode == "blend" and all(member.local is None for member in self.config.all_members):
             self._blender(workers)
 
     def check_prices(self) -> None:
@@ -125,8 +142,8 @@ class Work:
         Raises:
             ConfigurationError: A member has no price.
         """
-        members = () if self.config is None else self.config.members
-        unpriced = [member.label for member in members if member.price is None]
+        members = () if self.config is None else self.config.all_members
+        unpriced = [member.label for member in members if member.price is None and member.local is None]
         if unpriced:
             raise ConfigurationError(
                 f"--max-cost cannot be kept: no price for {', '.join(unpriced)}; give each a price in a --config file, "
@@ -244,6 +261,11 @@ class _Gathering(_OneByOne):
         blender = Blender(**held)
         self._members = blender.members
         self._policy = blender.policy
+        deadline: float | None = held.get("deadline")
+        self._ends_s = None if deadline is None else deadline * held.get("gather_share", DEFAULTS["gather_share"])
+        self._deadline_s = deadline
+        self._reserves = len(held["reserves"])
+        self._breaker = held.get("breaker")
         limit = self._policy.max_concurrency
         self._semaphore = None if limit is None else SharedSemaphore(limit)
 
@@ -257,8 +279,12 @@ class _Gathering(_OneByOne):
             semaphore=self._semaphore,
             spending=Spending(self._policy.budget, [member for _, member in self._members]),
             runtime=CallRuntime(asyncio.get_running_loop().time, asyncio.sleep, random.Random(), lambda _event: None),
+            soft_limit_s=self._ends_s,
+            hard_limit_s=self._deadline_s,
+            reserves=self._reserves,
+            breaker=self._breaker,
         )
-        quorum = quorum_of(self._policy.quorum, len(self._members), outcomes)
+        quorum = quorum_of(self._policy.quorum, len(outcomes), outcomes)
         if sum(outcome.ok for outcome in outcomes) < quorum:
             raise QuorumError(quorum, outcomes)
         held = json.loads(raw.content)

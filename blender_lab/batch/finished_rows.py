@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -152,5 +153,8 @@ class FinishedRows:
 
     def _grown(self, rows: int) -> np.memmap[tuple[int], np.dtype[np.void]]:
         with self._path.open("ab") as file:
+            # on a full disk this fails; a file with holes would end the process when one is written
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, rows * _ENTRY.itemsize)
             file.truncate(rows * _ENTRY.itemsize)
         return np.memmap(self._path, dtype=_ENTRY, mode="r+", shape=(rows,))

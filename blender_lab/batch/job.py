@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from blender_core.errors import ConfigurationError
+from blender_core.errors import BlendError, ConfigurationError
 from blender_lab.batch.answering import Work
 from blender_lab.batch.finished_rows import FinishedRows
 from blender_lab.batch.journal import JobFolder, JournalFile, Totals, tidy, worker_lock
@@ -95,18 +95,34 @@ class BatchJob:
             schedule = run_on_ray
         self.work.check(1 if self.local else self.workers or 1)
         with JobFolder(out, self.work.settings) as folder, Interruption() as interruption:
-            files = RowFiles(self.source, folder.path)
-            finished = FinishedRows(folder.path)
             try:
-                plan = make_plan(files, finished, retry_failed=self.retry_failed, limit=self.limit)
-                run = Run(self, folder.path, folder.run, files, plan, finished.spent, interruption, watch)
-                if plan.due and not interruption.asked:
-                    schedule(run)
-                finished.update()
-                return run.ended(finished, out)
-            finally:
-                finished.close()
-                tidy(folder.path, ("input-*.jsonl", "input-*.partial"))
+                return self._run_in(folder, out, schedule, interruption, watch)
+            except OSError as error:
+                raise BlendError(
+                    f"the job stopped: {error}; what was answered is in {folder.path}; if the disk is full make room, "
+                    "and the same command goes on"
+                ) from error
+
+    def _run_in(
+        self,
+        folder: JobFolder,
+        out: Path,
+        schedule: Callable[[Run], None],
+        interruption: Interruption,
+        watch: Callable[[Plan, JobState], None],
+    ) -> Ended:
+        files = RowFiles(self.source, folder.path)
+        finished = FinishedRows(folder.path)
+        try:
+            plan = make_plan(files, finished, retry_failed=self.retry_failed, limit=self.limit)
+            run = Run(self, folder.path, folder.run, files, plan, finished.spent, interruption, watch)
+            if plan.due and not interruption.asked:
+                schedule(run)
+            finished.update()
+            return run.ended(finished, out)
+        finally:
+            finished.close()
+            tidy(folder.path, ("input-*.jsonl", "input-*.partial"))
 
 
 @dataclass(slots=True)

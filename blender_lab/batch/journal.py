@@ -254,9 +254,8 @@ class JobFolder:
 
     def _check(self, settings: dict[str, Any]) -> None:
         path = self.path / "job.json"
-        if not path.exists():
-            if journal_files(self.path):
-                raise ConfigurationError(f"{self.path} has lost its job.json; move it away or give another --out")
+        if not any(one.stat().st_size for one in journal_files(self.path)):
+            # nothing has ended yet, so any settings may begin
             partial = path.with_suffix(".partial")
             with partial.open("wb") as file:
                 file.write(_json({"journal": _VERSION, "settings": settings}))
@@ -265,6 +264,8 @@ class JobFolder:
             os.replace(partial, path)
             sync_folder(self.path)
             return
+        if not path.exists():
+            raise ConfigurationError(f"{self.path} has lost its job.json; move it away or give another --out")
         try:
             held = json.loads(path.read_bytes())
             version, before = held["journal"], dict(held["settings"])

@@ -126,9 +126,10 @@ def _start(ray: Any, given: dict[str, Any]) -> None:
         except Exception as error:
             ray.shutdown()
             if attempt == _STARTS or "timed out" not in str(error):
-                raise ConfigurationError(
-                    f"cannot start or reach Ray: {error}; check --address, or give --local"
-                ) from error
+                address = given["address"]
+                told = "start Ray" if address == "local" else f"reach Ray at {address}"
+                remedy = "try again" if address == "local" else "check --address"
+                raise ConfigurationError(f"cannot {told}: {error}; {remedy}, or give --local") from error
 
 
 def _fitting(ray: Any, gpus_per_worker: float, *, ranks: bool) -> int:

@@ -33,12 +33,14 @@ class Written:
         failed: Rows of the file of failed rows.
         wins: Rows that each member won.
         causes: Failed rows by cause.
+        first_failure: Reason of the first failed row.
     """
 
     rows: int = 0
     failed: int = 0
     wins: Counter[str] = field(default_factory=Counter)
     causes: Counter[str] = field(default_factory=Counter)
+    first_failure: str = ""
 
 
 def failed_file(out: Path) -> Path:
@@ -99,6 +101,7 @@ def write_output(finished: FinishedRows, last: int, out: Path, mode: Mode) -> Wr
                     written.wins[one.by] += bool(one.by)
                 else:
                     failures.add(row)
+                    written.first_failure = written.first_failure or json.loads(row)["reason"]
                     written.failed += 1
                     written.causes[one.by] += 1
         finally:

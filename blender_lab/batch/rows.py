@@ -80,9 +80,13 @@ class RowFiles:
     """
 
     def __init__(self, path: Path, unpacked: Path | None = None) -> None:
+        if str(path) == "-":
+            raise ConfigurationError("standard input cannot be read again after a kill; write the rows into a file")
         path = path.expanduser()
         found = sorted(one for one in path.iterdir() if one.name.endswith(_ENDINGS)) if path.is_dir() else [path]
-        if not found or not all(one.is_file() for one in found):
+        if not found:
+            raise ConfigurationError(f"{path} holds no file of rows; the names end in {', '.join(_ENDINGS)}")
+        if not all(one.is_file() for one in found):
             raise ConfigurationError(f"there is no file {path}; give JSON lines, plain or .gz, or Parquet")
         self.files = tuple(one.absolute() for one in found)
         self._unpacked = unpacked

@@ -122,7 +122,7 @@ def batch(
             out,
             work,
             JobLimits(max_cost, max_tokens_total, give_up_after),
-            concurrency=concurrency or (1 if rank_only else 16),
+            concurrency=concurrency if concurrency is not None else 1 if rank_only else 16,
             retry_failed=retry_failed,
             limit=limit,
             local=local,
@@ -152,13 +152,17 @@ def _work(mode: Mode, context: typer.Context) -> Work:
 
 
 def _leave(ended: Ended, out: Path, err: Console) -> None:
+    from blender_core.view.wording import one_line
     from blender_lab.batch.output import failed_file
 
     again = "the same command goes on"
     failed = ended.written.failed if ended.written is not None else 0
     if failed:
+        first = ended.written.first_failure if ended.written is not None else ""
+        them, see = ("1 row", "it") if failed == 1 else (f"{failed:,} rows", "them")
         err.print(
-            f"{failed:,} rows failed, see {failed_file(out)}; --retry-failed works on them again",
+            f"{them} failed, the first: {one_line(first, 300)}; all are in {failed_file(out)}; "
+            f"--retry-failed works on {see} again",
             soft_wrap=True,
             markup=False,
         )

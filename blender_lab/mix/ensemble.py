@@ -37,7 +37,7 @@ class PlannedMember:
 
 
 def plan_config(config: BlendConfig, *, parallel: int = 1, progress: Progress | None = None) -> list[PlannedMember]:
-    """Plan the members of a described blend; a local model is fetched and started when its turn comes.
+    """Plan the members of a described blend, reserves too; a local model is fetched and started when its turn comes.
 
     Args:
         config: The description.
@@ -54,9 +54,9 @@ def plan_config(config: BlendConfig, *, parallel: int = 1, progress: Progress | 
             # a local model ends with its member
             yield connect_members(config, only=[place], parallel=parallel, progress=progress)[0]
 
-        return PlannedMember(config.names[place], start, alone=config.members[place].local is not None)
+        return PlannedMember(config.names[place], start, alone=config.all_members[place].local is not None)
 
-    return [plan(place) for place in range(len(config.members))]
+    return [plan(place) for place in range(len(config.all_members))]
 
 
 def plan_objects(path: str) -> list[PlannedMember]:
@@ -136,7 +136,7 @@ def named(plans: Sequence[PlannedMember]) -> list[PlannedMember]:
         ['a', 'a#2']
     """
     if not plans:
-        raise ConfigurationError("the ensemble has no members; give --model, --endpoint or --ensemble")
+        raise ConfigurationError("the ensemble has no members; give --model, --endpoint, --config or --ensemble")
     taken: set[str] = set()
     result = []
     for plan in plans:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 from typer.testing import CliRunner
@@ -112,6 +113,10 @@ def test_ask_takes_the_file_and_options_win(tmp_path, server):
     assert json.loads(done.stdout)["ranking"]["ranker"] == "longest"
     done = run("ask", "Hot?", "--config", file, "--json", "--ranker", "consensus", "--timeout", "7")
     assert json.loads(done.stdout)["ranking"]["ranker"] == "consensus"
+    # as the error of a wrong one says
+    assert '"none" for no limit' in run("ask", "Hot?", "--config", file, "--timeout", "-1").stderr
+    assert run("ask", "Hot?", "--config", file, "--timeout", "none").exit_code == 0
+    assert run("ask", "Hot?", "--config", file, "--timeout", "soon").exit_code == 2
     wrong = run("ask", "Hot?", "--config", file, "--endpoint", f"{server.base_url}:able")
     assert wrong.exit_code == 2
     assert "--config names the members" in wrong.stderr
@@ -128,6 +133,43 @@ def test_rate_and_mix_take_the_file(tmp_path, server):
     assert [candidate["model"] for candidate in row["candidates"]] == ["p", "able"]
     rated = run("rate", prompts, "--config", file, "--out", tmp_path / "prior.json", "--limit", "1")
     assert rated.exit_code == 0, rated.stderr
+
+
+def test_every_command_takes_reserves_and_the_breaker_of_the_file(tmp_path, server):
+    file = written(
+        tmp_path,
+        server.base_url,
+        {"model": "gone"},
+        {"model": "plain"},
+        reserves=[{"model": "icy", "base_url": server.base_url}],
+        breaker={"failures": 1},
+        ranker="longest",
+        fuser="none",
+    )
+    found = run("doctor", file, "--quick", "--json")
+    rows = {row["member"]: row["reserve"] for row in json.loads(found.stdout)["members"]}
+    assert rows == {"gone": False, "plain": False, "icy": True}
+    assert "icy (reserve)" in run("doctor", file, "--quick").stdout
+    asked = json.loads(run("ask", "Hot?", "--config", file, "--json").stdout)
+    assert [(one["model"], one["instead_of"]) for one in asked["candidates"]] == [
+        ("gone", None),
+        ("plain", None),
+        ("icy", "gone"),
+    ]
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"id": "1", "instruction": "Hot?"}\n{"id": "2", "instruction": "Warm?"}\n')
+    # these two want the answers of all
+    assert run("mix", prompts, "--config", file, "--out", tmp_path / "mix.jsonl").exit_code == 0
+    row = json.loads((tmp_path / "mix.jsonl").read_text().splitlines()[0])
+    assert [candidate["model"] for candidate in row["candidates"]] == ["gone", "plain", "icy"]
+    before = len(server.requests)
+    rated = CliRunner().invoke(
+        app, ["rate", str(prompts), "--config", str(file), "--out", str(tmp_path / "prior.json")], input="a\na\n"
+    )
+    assert rated.exit_code == 0, rated.stderr
+    counts = Counter(request["model"] for request in server.requests[before:])
+    # the breaker skips the one that is down at the second prompt
+    assert (counts["gone"], counts["plain"], counts["icy"]) == (1, 2, 2)
 
 
 @pytest.mark.local_models

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from blender_core import Blender, GatherPolicy, MemberPrior, Price
-from blender_core.config import BlendConfig, MemberConfig, connect_members
+from blender_core.config import (
+    BlendConfig,
+    BreakerConfig,
+    BudgetConfig,
+    MemberConfig,
+    PriceConfig,
+    connect_members,
+)
 from blender_core.errors import ConfigurationError
 from blender_core.testing import ScriptedServer
 
@@ -108,6 +115,73 @@ def test_the_settings_reach_the_blend(file):
     assert Blender.from_config(file(), policy=GatherPolicy(quorum=2)).policy == GatherPolicy(quorum=2)
     with pytest.raises(ConfigurationError, match="cannot both be given"):
         Blender.from_config(file(), policy=GatherPolicy(), timeout=3.0)
+
+
+RESERVE = """
+[breaker]
+failures = 1
+
+[[reserves]]
+name = "spare"
+model = "{model}"
+base_url = "{url}"
+strength = 0.7
+"""
+
+
+@pytest.fixture
+def file_with_reserve(file, server):
+    def write(model="two"):
+        path = file()
+        text = path.read_text().replace('model = "one"', 'model = "gone"')
+        path.write_text(text + RESERVE.format(url=server.base_url, model=model))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("face", [engine, langchain, llamaindex])
+def test_every_face_takes_reserves_and_the_breaker_of_the_file(file_with_reserve, face):
+    text, blended = face(file_with_reserve(), member_prior=MemberPrior())
+    assert text == "A longer answer."
+    assert [name for name, _ in blended.members] == ["a", "two", "spare"]
+    blender = blended if face is engine else blended._blender()
+    (first, _, last) = blender.blend("Capital?").candidates
+    # the first call failed, and the breaker of the file opens after one
+    assert (first.model, str(first.status)) == ("a", "skipped")
+    assert (last.model, last.outcome.instead_of) == ("spare", "a")
+    # what is given wins, and nobody of the file is connected for it
+    _, blended = face(file_with_reserve(), member_prior=MemberPrior(), reserves=[], breaker=None)
+    assert [name for name, _ in blended.members] == ["a", "two"]
+
+
+def test_reserves_have_a_strength_and_count_as_members(file_with_reserve):
+    config = BlendConfig.load(file_with_reserve())
+    assert config.names == ("a", "two", "spare")
+    prior = config.settings()["member_prior"]
+    assert prior.strongest_first(["two", "spare", "a"]) == ("a", "spare", "two")
+    assert not any(member.strength for member in config.with_settings({"prior": "none"}).all_members)
+    assert not BlendConfig.parse({"members": [{"local": "smollm2-135m"}], "reserves": [{"model": "x"}]}).is_local
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("failures = 1", "failures = 0", 24, "breaker.failures is 0; it must be at least 1"),
+        ("failures = 1", "rest_s = -1.0", 24, "breaker.rest_s is -1.0; it must be above 0"),
+        ("failures = 1", "rest = 1", 24, "there is no 'breaker.rest' here"),
+        ('name = "spare"', 'name = "a"', 27, "two members are named 'a'"),
+        ('name = "spare"', 'local = "smollm2-135m"', 26, "give either model"),
+        ("strength = 0.7", "strength = 2.0", 30, "reserves[0].strength is 2.0"),
+    ],
+)
+def test_a_wrong_reserve_or_breaker_names_its_line(file_with_reserve, old, new, line, said):
+    path = file_with_reserve()
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(ConfigurationError) as raised:
+        BlendConfig.load(path)
+    assert said in str(raised.value)
+    assert f"{path}, line {line}: " in str(raised.value)
 
 
 def test_a_fuser_is_a_member_of_the_file(file):
@@ -246,5 +320,7 @@ def test_the_page_names_every_key():
     page = (Path(__file__).parents[3] / "docs" / "config.md").read_text(encoding="utf-8")
     for name in (*BlendConfig.model_fields, *MemberConfig.model_fields):
         assert f"`{name}`" in page
+    for name in (*BreakerConfig.model_fields, *BudgetConfig.model_fields, *PriceConfig.model_fields):
+        assert f"{name} = " in page
     (block,) = [part.split("```")[0] for part in page.split("```toml\n")[1:]]
     assert BlendConfig.parse(tomllib.loads(block)).names == ("a", "qwen2.5-coder-0.5b")

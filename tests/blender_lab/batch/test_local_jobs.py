@@ -95,6 +95,7 @@ def test_failed_rows_have_their_reason_and_are_asked_again_on_demand(rows, out):
         assert "0 of 2 members answered" in failed["reason"]
         done = run(rows, out, *members(server))
         assert done.exit_code == 1
+        assert "1 row failed, the first: 0 of 2 members answered" in done.output
         assert "--retry-failed" in done.output
         assert len(server.requests) == 16
         assert run(rows, out, *members(server), "--retry-failed").exit_code == 0
@@ -129,6 +130,8 @@ def test_a_bad_line_ends_no_job(tmp_path, out, line, reason):
     (failed,) = failures(out)
     assert failed["row"] == 3
     assert reason in failed["reason"]
+    # no option that is another command's
+    assert "--" not in failed["reason"]
 
 
 def test_half_a_character_is_replaced(tmp_path, out):
@@ -237,6 +240,29 @@ def test_the_budget_of_a_job_stops_it_and_a_higher_one_goes_on(rows, tmp_path, o
     assert [row["id"] for row in read(out)] == [f"p{n}" for n in range(8)]
 
 
+def described(path, server, *models, **settings):
+    members = [model if isinstance(model, dict) else {"model": model} for model in models]
+    held = {"members": [{"base_url": server.base_url, **member} for member in members], **settings}
+    return write(path, [{"ranker": "longest", "fuser": "none", **held}])
+
+
+@pytest.mark.parametrize("mode", [[], ["--gather-only"]])
+def test_a_reserve_takes_the_place_of_a_member_that_is_down(rows, tmp_path, out, mode):
+    with ScriptedServer({"a": Reply("no", status=404), "b": "yes", "c": "no, never"}) as server:
+        alone = described(tmp_path / "alone.json", server, "a")
+        assert run(rows, out, *mode, "--config", alone, "--limit", 2).exit_code == 1
+        assert len(failures(out)) == 2
+        reserve = {"model": "c", "base_url": server.base_url}
+        config = described(tmp_path / "blend.json", server, "a", reserves=[reserve], breaker={"failures": 2})
+        # what takes the place of a failed member may be added to a job, as a longer timeout may
+        more = ["--config", config, "--retry-failed", "--concurrency", 1]
+        assert run(rows, out, *mode, *more).exit_code == 0
+        counts = Counter(request["model"] for request in server.requests)
+    assert len(read(out)) == 8
+    # two before, and two until the breaker opened
+    assert (counts["a"], counts["c"]) == (4, 8)
+
+
 def test_rows_may_be_added_and_failed_ones_mended_but_no_answered_one_changes(tmp_path, out):
     rows = candidates(3)
     path = write(tmp_path / "in.jsonl", [rows[0], "no row\n"])
@@ -256,6 +282,88 @@ def test_other_settings_need_another_file(tmp_path, out):
     done = run(path, out, "--rank-only", "--ranker", "consensus")
     assert done.exit_code == 2
     assert "ranker 'longest', now 'consensus'" in done.output
+
+
+def test_a_job_without_an_answer_binds_nobody_to_its_settings(tmp_path, out):
+    path = tmp_path / "in.jsonl"
+    assert "there is no file" in run(path, out, "--rank-only", "--ranker", "longest").output
+    write(path, candidates(2))
+    assert run(path, out, "--rank-only", "--ranker", "consensus").exit_code == 0
+
+
+def test_what_ranking_does_not_use_may_change(tmp_path, out):
+    path = write(tmp_path / "in.jsonl", candidates(2))
+    member = {"model": "x", "base_url": "http://127.0.0.1:9/v1"}
+    held = {"ranker": "longest", "members": [member]}
+    rank = ("--rank-only", "--config", tmp_path / "blend.json")
+    write(tmp_path / "blend.json", [held])
+    assert run(path, out, *rank).exit_code == 0
+    write(tmp_path / "blend.json", [{**held, "fuser": "none", "max_tokens": 5, "members": [member, member]}])
+    assert run(path, out, *rank).exit_code == 0
+    strong = [{**member, "model": name, "strength": share} for name, share in (("x", 0.9), ("y", 0.1))]
+    write(tmp_path / "blend.json", [{**held, "members": strong}])
+    done = run(path, out, *rank)
+    assert done.exit_code == 2
+    assert "strengths None, now" in done.output
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limit of a file's size")
+def test_a_full_disk_stops_the_job_and_loses_nothing(tmp_path, out):
+    import resource
+
+    count = 1500
+    path = write(tmp_path / "in.jsonl", candidates(count))
+    # a file may grow to this size, and then writing fails as on a full disk
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # noqa: E731
+    command = [*COMMAND, str(path), "--out", str(out), "--local", "--rank-only", "--ranker", "longest"]
+    stopped = subprocess.run(
+        [*command, "--progress", "none"], capture_output=True, text=True, check=False, preexec_fn=limit
+    )
+    assert stopped.returncode == 1
+    assert "the job stopped: " in stopped.stderr
+    assert "the same command goes on" in stopped.stderr
+    assert not out.exists()
+    assert run(path, out, "--rank-only", "--ranker", "longest").exit_code == 0
+    assert [row["id"] for row in read(out)] == [f"c{n}" for n in range(2, count + 2)]
+    journals = sorted(out.with_name("out.jsonl.journal").glob("0*.jsonl"))
+    numbers = Counter(json.loads(line)["n"] for one in journals for line in one.read_bytes().split(b"\n")[:-1])
+    assert len(journals) == 2
+    assert numbers == Counter(range(1, count + 1))
+
+
+def test_a_journal_that_cannot_be_written_is_told(tmp_path, out):
+    path = write(tmp_path / "in.jsonl", candidates(1))
+    out.with_name("out.jsonl.journal").write_text("a file")
+    done = run(path, out, "--rank-only", "--ranker", "longest")
+    assert done.exit_code == 2
+    assert "cannot write" in done.output
+
+
+def test_standard_input_and_an_empty_folder_are_refused_with_a_remedy(tmp_path, out):
+    (tmp_path / "empty").mkdir()
+    for path, said in (("-", "write the rows into a file"), (tmp_path / "empty", "holds no file of rows")):
+        done = run(path, out, "--rank-only", "--ranker", "longest")
+        assert done.exit_code == 2
+        assert said in done.output
+
+
+def test_ids_come_back_as_they_were_and_may_be_equal(tmp_path, out):
+    ids = [7, 0, "é-Ж-😀", 7, 1.5, None, ""]
+    held = [{"id": one, "instruction": f"Say {n}", "candidates": ["a"]} for n, one in enumerate(ids)]
+    path = write(tmp_path / "in.jsonl", held)
+    assert run(path, out, "--rank-only", "--ranker", "longest").exit_code == 0
+    # without an id it is the number of the row
+    assert [row["id"] for row in read(out)] == [7, 0, "é-Ж-😀", 7, 1.5, "6", "7"]
+
+
+@pytest.mark.parametrize("limit", [["--timeout", "0.5"], ["--deadline", "0.5"]])
+def test_a_member_that_never_answers_fails_its_row_only(tmp_path, out, limit):
+    path = write(tmp_path / "in.jsonl", [{"id": n, "instruction": f"Say {n}"} for n in range(2)])
+    with ScriptedServer({"a": [Reply(hang=True), "yes"]}) as server:
+        done = run(path, out, *members(server, "a"), "--gather-only", "--concurrency", 1, *limit)
+    assert done.exit_code == 1, done.output
+    assert [row["id"] for row in read(out)] == [1]
+    assert "timeout" in failures(out)[0]["reason"]
 
 
 def test_two_jobs_on_one_output_are_refused(tmp_path, out):
@@ -296,11 +404,13 @@ def test_progress_as_json(rows, out):
         (["--rank-only", "--gather-only"], "exclude each other"),
         (["--rank-only", "--model", "gemma-3-270m"], "asks nobody"),
         (["--rank-only", "--max-cost", "1"], "makes none"),
-        (["--rank-only", "--ranker", "judge:a"], "no member is called 'a'"),
+        (["--rank-only", "--ranker", "judge:a"], "asks the members of a blend, and --rank-only asks nobody"),
         (["--rank-only", "--ranker", "nobody"], "no ranker is called"),
         (["--workers", "2"], "are Ray's"),
         (["--concurrency", "-1"], "at least 1"),
-        (["--endpoint", "http://127.0.0.1:9/v1:a", "--max-cost", "1"], "no price for a"),
+        (["--concurrency", "0"], "at least 1"),
+        (["--endpoint", "http://127.0.0.1:9/v1:a", "--max-cost", "1"], "no price for a;"),
+        (["--endpoint", "http://127.0.0.1:9/v1:a", "--model", "smollm2-135m", "--max-cost", "1"], "no price for a;"),
         (["--endpoint", "http://127.0.0.1:9/v1:a", "--max-cost", "nan"], "above 0"),
         (["--progress", "loud"], "use auto, json or none"),
     ],
