@@ -21,7 +21,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["DebertaEncoder", "DebertaShape", "Projections", "RelativeProjection", "distance_buckets"]
+__all__ = [
+    "Block",
+    "Convolution",
+    "DebertaEncoder",
+    "DebertaShape",
+    "DenseNorm",
+    "DisentangledAttention",
+    "Projections",
+    "RelativeProjection",
+    "all_buckets",
+    "distance_buckets",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,23 @@ def distance_buckets(length: int, buckets: int, max_distance: int) -> Tensor:
     return (bucket.long() + buckets).clamp(0, 2 * buckets - 1)
 
 
+def all_buckets(shape: DebertaShape) -> Tensor:
+    """Compute the buckets of all distances, until both ends of the distance table are reached.
+
+    Args:
+        shape: Sizes of the encoder.
+
+    Returns:
+        Shape [2 * reach + 1]; longer distances have the buckets of its ends.
+    """
+    length = 2
+    table = distance_buckets(length, shape.position_buckets, shape.max_distance)
+    while int(table[0]) > 0 or int(table[-1]) < 2 * shape.position_buckets - 1:
+        length *= 2
+        table = distance_buckets(length, shape.position_buckets, shape.max_distance)
+    return table
+
+
 class DebertaEncoder(nn.Module):
     """Turns token ids into the hidden states of the wanted positions.
 
@@ -168,17 +196,17 @@ class _Embeddings(nn.Module):
 class _Layers(nn.Module):
     def __init__(self, shape: DebertaShape) -> None:
         super().__init__()
-        self.layer = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
+        self.layer = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.rel_embeddings = nn.Embedding(2 * shape.position_buckets, shape.hidden_size)
         self.LayerNorm = nn.LayerNorm(shape.hidden_size, shape.layer_norm_eps)
-        self.conv = _Convolution(shape) if shape.convolution else None
+        self.conv = Convolution(shape) if shape.convolution else None
 
     @property
-    def blocks(self) -> list[_Block]:
-        return [cast("_Block", block) for block in self.layer]
+    def blocks(self) -> list[Block]:
+        return [cast("Block", block) for block in self.layer]
 
 
-class _Convolution(nn.Module):
+class Convolution(nn.Module):
     def __init__(self, shape: DebertaShape) -> None:
         super().__init__()
         self.conv = nn.Conv1d(
@@ -198,12 +226,12 @@ class _Convolution(nn.Module):
         return normed * kept
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     def __init__(self, shape: DebertaShape) -> None:
         super().__init__()
         self.attention = _Attention(shape)
         self.intermediate = _Dense(shape.hidden_size, shape.intermediate_size)
-        self.output = _DenseNorm(shape.intermediate_size, shape)
+        self.output = DenseNorm(shape.intermediate_size, shape)
 
     def forward(
         self, queries: Tensor, hidden: Tensor, index: Tensor, projection: RelativeProjection, blocked: Tensor
@@ -217,8 +245,8 @@ class _Block(nn.Module):
 class _Attention(nn.Module):
     def __init__(self, shape: DebertaShape) -> None:
         super().__init__()
-        self.self = _DisentangledAttention(shape)
-        self.output = _DenseNorm(shape.hidden_size, shape)
+        self.self = DisentangledAttention(shape)
+        self.output = DenseNorm(shape.hidden_size, shape)
 
 
 class _Dense(nn.Module):
@@ -227,7 +255,7 @@ class _Dense(nn.Module):
         self.dense = nn.Linear(inputs, outputs)
 
 
-class _DenseNorm(nn.Module):
+class DenseNorm(nn.Module):
     def __init__(self, inputs: int, shape: DebertaShape) -> None:
         super().__init__()
         self.dense = nn.Linear(inputs, shape.hidden_size)
@@ -238,7 +266,7 @@ class _DenseNorm(nn.Module):
         return normed
 
 
-class _DisentangledAttention(nn.Module):
+class DisentangledAttention(nn.Module):
     def __init__(self, shape: DebertaShape) -> None:
         super().__init__()
         self.heads = shape.heads

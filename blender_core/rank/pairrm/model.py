@@ -133,6 +133,10 @@ class PairRankerModel(nn.Module):
             hidden = encoder(ids, mask, positions, projections)
         else:
             hidden = hidden_at(encoder, ids, mask, positions, self.pooling)
+        return self.scores_of(hidden)
+
+    def scores_of(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Score both candidates from the states at the markers, shape [batch, 3, hidden]; see ``side_scores``."""
         source, left, right = hidden.unbind(1)
         left_scores: Tensor = self.head_layer(torch.cat([source, left], dim=-1))
         right_scores: Tensor = self.head_layer(torch.cat([source, right], dim=-1))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from blender_core.models.hub import ONNX_FILES
-from blender_core.rank.pairrm.deberta import DebertaEncoder, RelativeProjection, distance_buckets
+from blender_core.rank.pairrm.deberta import DebertaEncoder, RelativeProjection, all_buckets
 from blender_core.rank.pairrm.model import PairRankerModel, pooled
 from blender_core.rank.pairrm.onnx_scorer import ONNX_INPUTS, ONNX_METADATA
 from blender_core.runtime.extras import require
@@ -36,7 +36,7 @@ class ExportablePairRanker(nn.Module):
         self.model = model
         encoder = model.pretrained_model
         if isinstance(encoder, DebertaEncoder):
-            table = _all_buckets(encoder)
+            table = all_buckets(encoder.shape)
             self.reach = len(table) // 2
             self.register_buffer("table", table, persistent=False)
             for number, projection in enumerate(encoder.relative_projections()):
@@ -131,16 +131,6 @@ def export_network(
         target = folder / ONNX_FILES["int8"]
         _quantize(path, target)
         _write_metadata(onnx, target, metadata)
-
-
-def _all_buckets(encoder: DebertaEncoder) -> Tensor:
-    """Compute the buckets of every distance until both ends of the table are reached."""
-    shape, length = encoder.shape, 2
-    table = distance_buckets(length, shape.position_buckets, shape.max_distance)
-    while int(table[0]) > 0 or int(table[-1]) < 2 * shape.position_buckets - 1:
-        length *= 2
-        table = distance_buckets(length, shape.position_buckets, shape.max_distance)
-    return table
 
 
 def _at(hidden: Tensor, positions: Tensor) -> Tensor:

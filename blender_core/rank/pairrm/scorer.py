@@ -11,7 +11,9 @@ from blender_core.errors import CheckpointError
 from blender_core.models.batches import CPU_TOKEN_BUDGET, GPU_TOKEN_BUDGET, run_in_halves
 from blender_core.models.devices import resolve_device, resolve_dtype
 from blender_core.rank.pairrm.checkpoint import load_model
+from blender_core.rank.pairrm.deberta import DebertaEncoder
 from blender_core.rank.pairrm.model import BackboneShape, PairRankerModel
+from blender_core.rank.pairrm.packed import PackedDeberta
 from blender_core.rank.pairrm.settings import PairRankerSettings
 from blender_core.rank.pairrm.tokens import EncodedPair, PairTokenizer, batched_logits, check_vocabulary, pad
 
@@ -33,8 +35,13 @@ class PairScorer:
         self._device = next(model.parameters()).device
         default = CPU_TOKEN_BUDGET if self._device.type == "cpu" else GPU_TOKEN_BUDGET
         self._token_budget = token_budget or default
-        with torch.inference_mode():
-            self._projections = model.relative_projections()
+        encoder = getattr(model, "pretrained_model", None)
+        self._packed, self._projections = None, None
+        if self._device.type == "cpu" and isinstance(encoder, DebertaEncoder):
+            self._packed = PackedDeberta(encoder)
+        else:
+            with torch.inference_mode():
+                self._projections = model.relative_projections()
 
     @property
     def window(self) -> int | None:
@@ -72,6 +79,11 @@ class PairScorer:
         return [logit for _, part in run_in_halves(pairs, self._forward, too_large) for logit in part]
 
     def _forward(self, pairs: Sequence[EncodedPair]) -> list[float]:
+        if self._packed is not None:
+            with torch.inference_mode():
+                hidden = self._packed([pair.ids for pair in pairs], [pair.positions for pair in pairs])
+                left, right = self._model.scores_of(hidden)
+            return [float(logit) for logit in (left - right).mean(-1).float().tolist()]
         ids, mask, positions = (torch.from_numpy(part).to(self._device) for part in pad(pairs, self._pad_id))
         with torch.inference_mode():
             logits = self._model(ids, mask.bool(), positions, self._projections)
