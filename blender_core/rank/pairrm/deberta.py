@@ -207,6 +207,8 @@ class _Layers(nn.Module):
 
 
 class Convolution(nn.Module):
+    """The convolution over neighbouring tokens next to the first block."""
+
     def __init__(self, shape: DebertaShape) -> None:
         super().__init__()
         self.conv = nn.Conv1d(
@@ -220,6 +222,7 @@ class Convolution(nn.Module):
         self.activation = functional.gelu if shape.convolution_activation == "gelu" else torch.tanh
 
     def forward(self, embedded: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Add what the embeddings of neighbours say to the first block's states, each [batch, length, hidden]."""
         kept = mask[..., None].to(hidden.dtype)
         mixed = self.conv(embedded.transpose(1, 2)).transpose(1, 2) * kept
         normed: Tensor = self.LayerNorm(hidden + self.activation(mixed))
@@ -227,6 +230,8 @@ class Convolution(nn.Module):
 
 
 class Block(nn.Module):
+    """One layer: attention, then a feed-forward part, each with a residual and a LayerNorm."""
+
     def __init__(self, shape: DebertaShape) -> None:
         super().__init__()
         self.attention = _Attention(shape)
@@ -236,6 +241,7 @@ class Block(nn.Module):
     def forward(
         self, queries: Tensor, hidden: Tensor, index: Tensor, projection: RelativeProjection, blocked: Tensor
     ) -> Tensor:
+        """Compute the states of the queries; ``DebertaEncoder.forward`` says what the arguments are."""
         context = self.attention.self(queries, hidden, index, projection, blocked)
         attended = self.attention.output(context, queries)
         out: Tensor = self.output(functional.gelu(self.intermediate.dense(attended)), attended)
@@ -256,17 +262,22 @@ class _Dense(nn.Module):
 
 
 class DenseNorm(nn.Module):
+    """A dense layer, then a residual and a LayerNorm."""
+
     def __init__(self, inputs: int, shape: DebertaShape) -> None:
         super().__init__()
         self.dense = nn.Linear(inputs, shape.hidden_size)
         self.LayerNorm = nn.LayerNorm(shape.hidden_size, shape.layer_norm_eps)
 
     def forward(self, values: Tensor, residual: Tensor) -> Tensor:
+        """Compute the normed sum of the layer and the residual."""
         normed: Tensor = self.LayerNorm(self.dense(values) + residual)
         return normed
 
 
 class DisentangledAttention(nn.Module):
+    """Attention by content and by distance; see the module's text."""
+
     def __init__(self, shape: DebertaShape) -> None:
         super().__init__()
         self.heads = shape.heads
@@ -277,6 +288,7 @@ class DisentangledAttention(nn.Module):
         self.value_proj = nn.Linear(shape.hidden_size, shape.hidden_size)
 
     def project_table(self, table: Tensor) -> RelativeProjection:
+        """Project the normed distance table, shape [2 * buckets, hidden]."""
         keys, queries = (
             self._split(projection(table)[None])[0].contiguous() for projection in (self.key_proj, self.query_proj)
         )
@@ -285,6 +297,7 @@ class DisentangledAttention(nn.Module):
     def forward(
         self, queries: Tensor, hidden: Tensor, index: Tensor, projection: RelativeProjection, blocked: Tensor
     ) -> Tensor:
+        """Compute the context of the queries, shape [batch, queries, hidden]."""
         query = self._split(self.query_proj(queries))
         key = self._split(self.key_proj(hidden))
         value = self._split(self.value_proj(hidden))
