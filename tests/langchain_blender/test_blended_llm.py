@@ -244,8 +244,11 @@ def test_too_few_answers_raise_one_error_that_names_every_cause():
         llm.invoke("Hi")
 
 
-def test_a_refused_answer_loses():
-    refused = AIMessage("Partly", response_metadata={"finish_reason": "content_filter"})
+@pytest.mark.parametrize(
+    "said", [{"finish_reason": "content_filter"}, {"stop_reason": "refusal"}, {"stopReason": "content_filtered"}]
+)
+def test_a_refused_answer_loses(said):
+    refused = AIMessage("Partly", response_metadata=said)
     message = blend(model(refused, name="a"), model("x", name="b")).invoke("Hi")
     assert message.text == "x"
     assert record(message, "a")["status"] == "refused"
