@@ -105,7 +105,10 @@ def test_a_picked_message_keeps_its_thoughts(given_message, streamed):
     response = list(llm.stream_chat(QUESTION))[-1] if streamed else llm.chat(QUESTION)
     assert response.message.content == "Paris"
     thought, text = response.message.blocks
-    assert thought == ThinkingBlock(content="It could be Rome.", additional_information={MEMBER_KEY: "m"})
+    signature = (
+        {"signature": "xyz"} if isinstance(given_message, ChatMessage) and len(given_message.blocks) == 2 else {}
+    )
+    assert thought == ThinkingBlock(content="It could be Rome.", additional_information={MEMBER_KEY: "m", **signature})
     assert text == TextBlock(text="Paris")
     # as every message, it survives a chat store
     assert ChatMessage.model_validate_json(response.message.model_dump_json()).blocks == response.message.blocks
@@ -229,6 +232,21 @@ def test_signatures_of_bytes_go_back_as_bytes_each_at_its_place(streamed):
     changed.blocks = [block for block in changed.blocks if not isinstance(block, TextBlock)]
     llm.chat([*QUESTION, changed, *QUESTION])
     assert members[0].calls[-1].messages[1].blocks == [steps[0], steps[2], CALL]
+
+
+def test_an_llm_outside_of_the_blend_can_go_on_with_signed_thoughts():
+    """Anthropic's integration sends each thought with its signature, and without one the call is refused."""
+    written = [
+        ThinkingBlock(content=word, additional_information={"signature": f"s {word}", "id": 1}) for word in ("a", "b")
+    ]
+    message = blend(model(assistant(written[0], TEXT, written[1]))).chat(QUESTION).message
+    blocks = [block for block in message.blocks if isinstance(block, ThinkingBlock)]
+    shown = [(block.content, block.additional_information["signature"]) for block in blocks]
+    assert shown == [("a", "s a"), ("b", "s b")]
+    # another member gets neither
+    other = model("5", name="other")
+    blend(other).chat([*QUESTION, message, *QUESTION])
+    assert other.calls[0].messages[1].blocks == [TEXT]
 
 
 def test_an_outvoted_member_gets_back_only_what_its_provider_signed():
