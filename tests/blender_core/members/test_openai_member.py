@@ -303,7 +303,13 @@ def test_tool_arguments_that_are_no_json_object(serve, arguments):
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(
-    "reply", [Reply(refusal="I will not."), Reply("Well, ", finish_reason="content_filter")], ids=["refusal", "filter"]
+    "reply",
+    [
+        Reply(refusal="I will not."),
+        Reply("Well, ", finish_reason="content_filter"),
+        Reply("Well, ", finish_reason="SAFETY"),
+    ],
+    ids=["refusal", "filter", "another provider's filter"],
 )
 def test_refusals_are_marked(serve, reply, streamed):
     asked = member(serve(m=[reply]))
