@@ -55,6 +55,8 @@ TESTS = [f"tests/{folder}" for folder in ROOMS.values()] + [
     "tests/test_lone_surrogates.py",
     "tests/test_settings.py",
 ]
+# looks at what an import makes, such as records that cannot change
+IMPORTS_ALL = ("tests/test_public_names.py",)
 FAR = {"blender_lab", "examples", "goldens"}
 LEFT_OUT = "not slow and not local_models and not hub and not data"
 OWN = ("blender_core", "blender_lab", "langchain_blender", "llamaindex_blender")
@@ -475,7 +477,7 @@ def tests_for(path: str, lines: tuple[int, ...], known: dict[str, Any]) -> dict[
                 touching[name] = of_file["seconds"][name]
                 if not set(lines).isdisjoint(files[path]):
                     running[name] = of_file["seconds"][name]
-    importing = set(_by_import(path))
+    importing = {*_by_import(path), *(() if running else IMPORTS_ALL)}
     chosen = {name: 5.0 for name in sorted(importing) if name not in known}
     # of a constant, which only the import runs, the tests of that file tell most
     near = (lambda name: False) if running else (lambda name: name.split("::")[0] not in importing)

@@ -287,21 +287,30 @@ class Counting(FakeRanker):
             self.peak = max(self.peak, self.running)
             if self.running == self.wanted:
                 self.all_in.set()
-        self.all_in.wait(0.2 if self.wanted > RANKINGS.limit and self.computes_locally else 20)
+        takes_turns = getattr(self, "computes_locally", True)
+        self.all_in.wait(0.2 if self.wanted > RANKINGS.limit and takes_turns else 20)
         with self.lock:
             self.running -= 1
         return super().rank(prompt, candidates)
 
 
-@pytest.mark.parametrize("computes_locally", [True, False])
+class Plain:
+    """A ranker of a user, who has not heard of turns."""
+
+    def __init__(self, inner):
+        self.rank, self.name = inner.rank, "plain"
+
+
+@pytest.mark.parametrize("computes_locally", [True, False, None])
 async def test_so_many_rankings_compute_at_once(computes_locally):
     members = [FakeMember("a", "one"), FakeMember("b", "second")]
     ranker = Counting(RANKINGS.limit + 2)
-    ranker.computes_locally = computes_locally
-    blender = Blender(members, ranker=ranker, fuser=None)
+    if computes_locally is not None:
+        ranker.computes_locally = computes_locally
+    blender = Blender(members, ranker=Plain(ranker) if computes_locally is None else ranker, fuser=None)
     results = await asyncio.gather(*(blender.ablend(f"{number}?") for number in range(RANKINGS.limit + 2)))
     assert not any(result.degraded for result in results)
-    assert ranker.peak == RANKINGS.limit + (0 if computes_locally else 2)
+    assert ranker.peak == RANKINGS.limit + (2 if computes_locally is False else 0)
 
 
 async def test_a_ranking_that_hangs_or_was_cancelled_keeps_nobodys_turn(parts):

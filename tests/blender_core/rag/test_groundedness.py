@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from blender_core.rag import EvidenceGroundedness, GroundedCandidate, LexicalGroundedness, NLIGroundedness, Source
+from blender_core.rag import (
+    EmbeddingGroundedness,
+    EvidenceGroundedness,
+    GroundedCandidate,
+    LexicalGroundedness,
+    NLIGroundedness,
+    Source,
+)
 from blender_core.rag.groundedness import content_words
 
 SOURCES = (Source("The mill ships seven crates of PaperCo rolls."),)
@@ -59,6 +66,7 @@ def test_without_a_sentence_of_a_source_nothing_is_supported(sources):
     claim = "The mill ships seven crates."
     candidates = [GroundedCandidate(claim, sources), GroundedCandidate(claim, SOURCES)]
     entailed = NLIGroundedness(lambda pairs: [float("mill" in premise) for premise, _ in pairs])
-    for measure in (EvidenceGroundedness(), LexicalGroundedness(), entailed):
+    near = EmbeddingGroundedness(lambda texts: [[1.0, len(text)] for text in texts])
+    for measure in (EvidenceGroundedness(), LexicalGroundedness(), entailed, near):
         without, supported = measure.score("Who ships crates?", candidates)
         assert without == 0.0 < supported
