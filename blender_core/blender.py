@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -280,7 +281,7 @@ class Blender:
 
     async def _events(self, prompt: Prompt, accept: Accept | None, *, in_threads: bool) -> AsyncIterator[BlendEvent]:
         events: asyncio.Queue[BlendEvent | None] = asyncio.Queue()
-        run = self._run(prompt, accept, events.put_nowait, in_threads=in_threads, streaming=True)
+        run = partial(self._run, prompt, accept, events.put_nowait, in_threads=in_threads, streaming=True)
         task = asyncio.create_task(carrying(run))
         task.add_done_callback(lambda _task: events.put_nowait(None))
         # nobody else reads its error if the caller leaves while it ends

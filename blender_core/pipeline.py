@@ -175,7 +175,7 @@ class BlendCall:
         if selection.problem is not None:
             self._degraded.append(selection.problem)
         # both read the same texts, so they do it at the same time
-        flaws = asyncio.create_task(carrying(self._find_flaws(selection.outcomes)))
+        flaws = asyncio.create_task(carrying(lambda: self._find_flaws(selection.outcomes)))
         ranking: Ranking | None = None
         fused: FusedText | None = None
         sources: tuple[MemberOutcome, ...] = ()

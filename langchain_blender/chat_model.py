@@ -393,9 +393,9 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: _Manager = None, **kwargs: Any
     ) -> ChatResult:
         call = self._prepare(messages, stop, run_manager, kwargs)
-        blend = self._blender().ablend(call.prompt, accept=call.accept)
+        blender = self._blender()
         with as_model_errors():
-            result = await in_context(blend, call.context)
+            result = await in_context(lambda: blender.ablend(call.prompt, accept=call.accept), call.context)
         await call.run.atell(result)
         return self._chat_result(call, result)
 

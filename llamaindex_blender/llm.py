@@ -314,9 +314,8 @@ class BlendedLLM(BlendFields, ChatLLM):
         return blended_response(result, model=self.model, stop=call.stop, parallel_tool_calls=call.parallel_tool_calls)
 
     async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        call = self._prepared(messages, kwargs)
-        blend = self._blender().ablend(call.prompt, accept=call.accept)
-        result = await in_context(blend, call.context)
+        call, blender = self._prepared(messages, kwargs), self._blender()
+        result = await in_context(lambda: blender.ablend(call.prompt, accept=call.accept), call.context)
         return blended_response(result, model=self.model, stop=call.stop, parallel_tool_calls=call.parallel_tool_calls)
 
     def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:

@@ -7,6 +7,7 @@ import pytest
 from blender_core import Answer, Blender, FusionGuard, Member, MemberPrior
 from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedRanker, Source, SourcedMember
 from blender_core.rank import LLMJudge
+from blender_core.runtime.program_end import carrying
 from blender_core.runtime.threads import await_in_thread, call_in_thread, iterate_in_thread, run_sync, stream_sync
 from blender_core.testing import FakeFuser, FakeMember, FakeRanker
 from langchain_blender import BlendedLLM as LangChainBlend
@@ -257,3 +258,14 @@ def test_every_bridge_hands_it_on(end):
         run_sync(aleave)
     with pytest.raises(end, match="enough"):
         list(stream_sync(aitems))
+
+
+async def test_a_task_that_is_cancelled_before_its_first_step_leaves_nothing_behind():
+    async def work():
+        return "done"
+
+    task = asyncio.create_task(carrying(work))
+    task.cancel()
+    # a coroutine that was never awaited would be a warning, which is an error here
+    with pytest.raises(asyncio.CancelledError):
+        await task

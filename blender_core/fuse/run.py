@@ -82,7 +82,7 @@ async def run_fusion(
     pieces = None if emit is None else _pieces(fuser, request, in_threads)
     work = _whole(fuser, request, check, in_threads) if pieces is None else streamed.collect(pieces)
     fusing = _Fusing(work, semaphore)
-    task = asyncio.create_task(carrying(fusing.run()))
+    task = asyncio.create_task(carrying(fusing.run))
     # nobody else reads the task's error if this call is cancelled while the task ends
     task.add_done_callback(retrieve)
     try:

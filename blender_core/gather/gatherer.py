@@ -153,7 +153,7 @@ class _Gathering:
             for outcome in skipped:
                 self._outcomes[outcome.index] = outcome
                 self._runtime.emit(MemberFailed(outcome))
-            started = {asyncio.create_task(carrying(call.run())): call for call in calls}
+            started = {asyncio.create_task(carrying(call.run)): call for call in calls}
             tasks.update(started)
             pending.update(started)
         return bool(pending)

@@ -148,7 +148,7 @@ class BlendAsking(Asking):
                 if self._closed is None:
                     self._runtime.emit(Judging(ranker, done, len(requests), self._name(request[0]), problem))
 
-        task = asyncio.ensure_future(carrying(run_requests(ask_one, requests, concurrency, all_needed)))
+        task = asyncio.ensure_future(carrying(lambda: run_requests(ask_one, requests, concurrency, all_needed)))
         self._running.add(task)
         try:
             return await task
@@ -169,7 +169,7 @@ class BlendAsking(Asking):
             stage_ends_at=self._ends_at,
             semaphore=self._semaphore,
         )
-        task = asyncio.ensure_future(carrying(call.run()))
+        task = asyncio.ensure_future(carrying(call.run))
         limit_s = self._limit_s()
         try:
             await asyncio.wait([task], timeout=limit_s)

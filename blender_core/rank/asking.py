@@ -12,6 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from blender_core.errors import MemberError, RankerError
@@ -176,7 +177,7 @@ async def run_requests(
             member, prompt = request
             return await ask_one((member, plain_for(member, prompt)))
 
-    tasks = [asyncio.ensure_future(carrying(ask(request))) for request in requests]
+    tasks = [asyncio.ensure_future(carrying(partial(ask, request))) for request in requests]
     if not tasks:
         return []
     try:

@@ -44,7 +44,7 @@ def iterate_in_context(items: Iterator[T], context: contextvars.Context) -> Gene
 async def aiterate_in_context(items: AsyncIterator[T], context: contextvars.Context) -> AsyncGenerator[T, None]:
     """Iterate an asynchronous generator in a context; see ``iterate_in_context``."""
     async with contextlib.aclosing(cast(Any, items)):
-        item = await in_context(_step(items), context)
+        item = await in_context(lambda: _step(items), context)
         while item is not _END:
             yield item
             item = await _step(items)

@@ -7,7 +7,7 @@ A task that raises one of them ends its event loop at once, in the middle of the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import TypeVar
 
@@ -32,11 +32,11 @@ class ProgramEnd(BaseException):
         self.error = error
 
 
-async def carrying(work: Awaitable[T]) -> T:
+async def carrying(work: Callable[[], Awaitable[T]]) -> T:
     """Await what runs in a task; an error that ends the program is carried.
 
     Args:
-        work: Awaited.
+        work: Makes what is awaited. A task that is cancelled before its first step makes nothing.
 
     Returns:
         Its result.
@@ -45,7 +45,7 @@ async def carrying(work: Awaitable[T]) -> T:
         ProgramEnd: It raised ``KeyboardInterrupt`` or ``SystemExit``.
     """
     try:
-        return await work
+        return await work()
     except PROGRAM_ENDS as error:
         raise ProgramEnd(error) from error
 
@@ -65,7 +65,7 @@ async def released(work: Awaitable[T]) -> T:
         ...     raise SystemExit(2)
         >>> async def call():
         ...     try:
-        ...         await released(asyncio.create_task(carrying(leave())))
+        ...         await released(asyncio.create_task(carrying(leave)))
         ...     except SystemExit as error:
         ...         return error.code
         >>> asyncio.run(call())
@@ -78,11 +78,11 @@ async def released(work: Awaitable[T]) -> T:
     raise carried.error
 
 
-async def in_context(work: Awaitable[T], context: Context) -> T:
+async def in_context(work: Callable[[], Awaitable[T]], context: Context) -> T:
     """Await something in a context of its own.
 
     Args:
-        work: Awaited in a task.
+        work: Makes what is awaited in a task.
         context: The context of the task.
 
     Returns:

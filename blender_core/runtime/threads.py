@@ -147,7 +147,7 @@ async def await_in_thread(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) 
 
     async def supervised() -> T:
         handle.attach()
-        task = asyncio.ensure_future(carrying(make_coroutine()))
+        task = asyncio.ensure_future(carrying(make_coroutine))
         try:
             await asyncio.wait([task])
         finally:
@@ -459,7 +459,7 @@ def _run(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
     runner = asyncio.Runner(loop_factory=_make_loop)
     loop = runner.get_loop()
     try:
-        return runner.run(carrying(make_coroutine()))
+        return runner.run(carrying(make_coroutine))
     except ProgramEnd as end:
         carried = end
     finally:

@@ -169,9 +169,9 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
             return _output(given, _context().run(lambda: self._blender.blend(prompt)))
 
     async def _ainvoke(self, given: str | dict[str, Any]) -> dict[str, Any]:
-        blend = self._blender.ablend(question_prompt(given))
+        prompt = question_prompt(given)
         with as_model_errors():
-            return _output(given, await in_context(blend, _context()))
+            return _output(given, await in_context(lambda: self._blender.ablend(prompt), _context()))
 
     def _transform(self, pieces: Iterator[str | dict[str, Any]]) -> Iterator[dict[str, Any]]:
         given = _added([*pieces])

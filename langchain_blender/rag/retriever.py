@@ -103,8 +103,7 @@ class BlendedRetriever(BaseRetriever):
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
     ) -> list[Document]:
         _check_k(k)
-        gathering = self._gather(query, in_threads=False)
-        outcomes = await in_context(gathering, _context(run_manager))
+        outcomes = await in_context(lambda: self._gather(query, in_threads=False), _context(run_manager))
         return await call_in_thread(lambda: self._ordered(query, outcomes, k or self.k))
 
     async def _gather(self, query: str, *, in_threads: bool) -> tuple[MemberOutcome, ...]:

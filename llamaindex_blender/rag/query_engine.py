@@ -348,7 +348,7 @@ class BlendedQueryEngine(BaseQueryEngine):
                 coming = _Coming()
                 text = astream_text(self._blender.astream(prompt), StreamedText(coming.fill), context)
                 return reported(AsyncStreamingResponse(text, coming.nodes, coming.metadata))
-            return reported(_response(await in_context(self._blender.ablend(prompt), context)))
+            return reported(_response(await in_context(lambda: self._blender.ablend(prompt), context)))
 
     @contextmanager
     def _query_event(self, query_bundle: QueryBundle) -> Iterator[Callable[[RESPONSE_TYPE], RESPONSE_TYPE]]:

@@ -190,7 +190,7 @@ class BlendedSynthesizer(BaseSynthesizer):
         prompt = Prompt.of(query_str)
         if self._streaming:
             return astream_text(self._blender.astream(prompt), StreamedText(partial(_fill, report)), context)
-        result = await in_context(self._blender.ablend(prompt), context)
+        result = await in_context(lambda: self._blender.ablend(prompt), context)
         _fill(report, result)
         return _answer(result)
 
