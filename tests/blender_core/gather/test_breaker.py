@@ -244,6 +244,10 @@ def test_settings_that_cannot_work_are_refused(wrong):
         CircuitBreaker(**wrong)
 
 
+def test_its_repr_is_how_it_was_made():
+    assert repr(CircuitBreaker(failures=3, rest_s=10)) == "CircuitBreaker(failures=3, rest_s=10)"
+
+
 def test_without_a_breaker_every_member_is_asked_in_every_call():
     member = FakeMember("m", DOWN)
     assert statuses(blend(member, breaker=None), 9) == [str(Status.ERROR)] * 9
