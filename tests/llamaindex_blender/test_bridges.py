@@ -1,6 +1,8 @@
 """LangChain and LlamaIndex members side by side, from both adapters."""
 
 import base64
+import json
+from types import MappingProxyType
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -20,7 +22,7 @@ from langchain_blender.testing import FakeChatModel
 from llamaindex_blender import BlendedLLM, LlamaIndexMember
 from llamaindex_blender.messages import calls_of_message, to_messages, to_prompt
 from llamaindex_blender.testing import ScriptedLLM
-from llamaindex_blender.tools import as_tool, read_arguments
+from llamaindex_blender.tools import as_tool, describe, read_arguments
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -190,3 +192,8 @@ def test_arguments_of_a_call_in_every_form(arguments, read):
         return
     with pytest.raises(MemberError, match="the arguments of tool call 'add' are not"):
         read_arguments(arguments, "add")
+
+
+def test_a_described_tool_may_be_any_mapping():
+    tool = MappingProxyType({"type": "function", "function": {"name": "add"}})
+    assert json.loads(json.dumps(describe([tool]))) == [{"type": "function", "function": {"name": "add"}}]

@@ -165,4 +165,4 @@ def test_what_is_left_behind_neither_aborts_nor_holds_the_interpreter(code):
 
 @pytest.mark.parametrize("may_pass", [True, False])
 def test_a_download_that_failed_never_works_unless_it_may_pass(may_pass):
-    assert never_works(DownloadError("no such file", may_pass=may_pass)) is not may_pass
+    assert never_works(DownloadError("no such file", may_pass=may_pass)) is (not may_pass)
