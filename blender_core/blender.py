@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -29,6 +30,7 @@ from blender_core.rank.registry import check_members, check_ranker, resolve_rank
 from blender_core.rank.run import never_works
 from blender_core.redaction import remember_secrets
 from blender_core.runtime.keywords import nearest, takes_keywords
+from blender_core.runtime.program_end import carrying, released
 from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import ComputingThread, compute_in_thread, retrieve, run_sync, stream_sync
 from blender_core.selection import Accept
@@ -222,7 +224,7 @@ class Blender:
             # the call loads it again when it ranks, and tells the failure
             try:
                 self._load_ranker()
-            except Exception as error:
+            except BaseException as error:
                 self._broken = never_works(error)
 
         ComputingThread(load).start()
@@ -251,7 +253,7 @@ class Blender:
 
         Members are called through their asynchronous methods if they have them, else in threads.
         """
-        return await self._run(Prompt.of(prompt), accept, _ignore, in_threads=False, streaming=False)
+        return await released(self._run(Prompt.of(prompt), accept, _ignore, in_threads=False, streaming=False))
 
     def stream(self, prompt: PromptLike, *, accept: Accept | None = None) -> Iterator[BlendEvent]:
         """Answer a prompt and yield its events, blocking; see ``astream``.
@@ -279,14 +281,15 @@ class Blender:
 
     async def _events(self, prompt: Prompt, accept: Accept | None, *, in_threads: bool) -> AsyncIterator[BlendEvent]:
         events: asyncio.Queue[BlendEvent | None] = asyncio.Queue()
-        task = asyncio.create_task(self._run(prompt, accept, events.put_nowait, in_threads=in_threads, streaming=True))
+        run = partial(self._run, prompt, accept, events.put_nowait, in_threads=in_threads, streaming=True)
+        task = asyncio.create_task(carrying(run))
         task.add_done_callback(lambda _task: events.put_nowait(None))
         # nobody else reads its error if the caller leaves while it ends
         task.add_done_callback(retrieve)
         try:
             while (event := await events.get()) is not None:
                 yield event
-            yield Finished(await task)
+            yield Finished(await released(task))
         finally:
             if not task.done():
                 task.cancel()

@@ -40,6 +40,7 @@ from blender_core.rank.protocol import Ranker
 from blender_core.rank.run import RankingRun, run_ranking
 from blender_core.rank.strength import Prior, preference, strongest_first
 from blender_core.redaction import redacted, told
+from blender_core.runtime.program_end import carrying
 from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import CHECKS, call_in_thread, compute_in_thread, drain
 from blender_core.selection import Accept, Selection, check_answer, set_aside
@@ -174,7 +175,7 @@ class BlendCall:
         if selection.problem is not None:
             self._degraded.append(selection.problem)
         # both read the same texts, so they do it at the same time
-        flaws = asyncio.create_task(self._find_flaws(selection.outcomes))
+        flaws = asyncio.create_task(carrying(lambda: self._find_flaws(selection.outcomes)))
         ranking: Ranking | None = None
         fused: FusedText | None = None
         sources: tuple[MemberOutcome, ...] = ()
@@ -493,7 +494,8 @@ class BlendCall:
             return ""
         try:
             # it may ask a server for its window, or count a long prompt
-            return await asyncio.wait_for(call_in_thread(why_not, request), self._time_left()) or ""
+            async with asyncio.timeout(self._time_left()):
+                return await call_in_thread(why_not, request) or ""
         except Exception as error:
             self._degraded.append(f"the fuser's why_not raised {told(error)}")
             return ""

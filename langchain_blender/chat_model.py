@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations`: `with_fallbacks` and pydantic resolve annotations at run time.
 
-import asyncio
 import contextlib
 import contextvars
 import warnings
@@ -26,6 +25,7 @@ from blender_core.events import Finished
 from blender_core.fuse.llm_fuser import LLMFuser
 from blender_core.members.member import check_options
 from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
+from blender_core.runtime.program_end import in_context
 from blender_core.selection import Accept
 from blender_core.types.prompt import Prompt
 from blender_core.types.result import BlendResult
@@ -393,9 +393,9 @@ class BlendedLLM(BlendFields, ChildRunChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: _Manager = None, **kwargs: Any
     ) -> ChatResult:
         call = self._prepare(messages, stop, run_manager, kwargs)
-        blend = self._blender().ablend(call.prompt, accept=call.accept)
+        blender = self._blender()
         with as_model_errors():
-            result = await asyncio.create_task(blend, context=call.context)
+            result = await in_context(lambda: blender.ablend(call.prompt, accept=call.accept), call.context)
         await call.run.atell(result)
         return self._chat_result(call, result)
 

@@ -24,7 +24,7 @@ from langchain_core.prompt_values import ChatPromptValue
 
 from blender_core.errors import MemberError
 from blender_core.text.thinking import split_thinking
-from blender_core.types.answer import Answer, ToolCall, Usage, token_logprobs
+from blender_core.types.answer import Answer, ToolCall, Usage, ended_by_filter, token_logprobs
 from blender_core.types.media import Media, MediaKind
 from blender_core.types.prompt import Message, Prompt
 from langchain_blender.own_turns import OWN_TURNS, is_blended, turn_for
@@ -138,27 +138,12 @@ def _block(media: Media) -> dict[str, Any]:
     return {"type": media.kind, **source, **mime, **extras}
 
 
-# finish reasons of providers for an answer that was withheld
-_FILTERED = frozenset(
-    {
-        "blocklist",
-        "content_filter",
-        "content_filtered",
-        "guardrail_intervened",
-        "image_safety",
-        "language",
-        "prohibited_content",
-        "recitation",
-        "refusal",
-        "safety",
-        "spii",
-    }
-)
 _SILENT_BLOCKS = frozenset(
     {
         "function_call",
         "invalid_tool_call",
         "reasoning",
+        "reasoning_content",
         "redacted_thinking",
         "thinking",
         "tool_call",
@@ -293,9 +278,7 @@ def refusal_of(message: AIMessage) -> str | None:
             if isinstance(inner, dict) and inner.get("type") == "refusal":
                 return str(inner.get("refusal") or inner.get("text") or "refused")
     reason = _finish_reason(message)
-    if reason is not None and reason.lower() in _FILTERED:
-        return f"finish reason {reason}"
-    return None
+    return f"finish reason {reason}" if ended_by_filter(reason) else None
 
 
 def thought_blocks(message: AIMessage) -> list[Mapping[str, Any]]:

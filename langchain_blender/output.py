@@ -23,12 +23,13 @@ from langchain_blender.report import Report, response_metadata
 
 __all__ = ["ChunkWriter", "blended_message", "summed_usage"]
 
-# keys and blocks that only the provider that made them understands, or that belong to a stream
+# keys and blocks that only the provider that made them understands, that belong to a stream, or that are elsewhere
 _PRIVATE_KEYS = PRIVATE_KEYS | {"id", "index"}
 _PRIVATE_BLOCKS = frozenset(
     {
         "invalid_tool_call",
         "non_standard",
+        "reasoning",
         "server_tool_call",
         "server_tool_call_chunk",
         "server_tool_result",
@@ -44,8 +45,8 @@ def blended_message(result: BlendResult, *, model_name: str, stop: Sequence[str]
     """Convert the result of a call to a message.
 
     A picked answer keeps its text, tool calls and standard content blocks; a fused text has none. The thoughts of the
-    model that wrote the text are reasoning blocks if its content is blocks, else ``reasoning_content`` of
-    ``additional_kwargs``, which ``content_blocks`` reads. Citations stay if the text is exactly the member's.
+    model that wrote the text are ``reasoning_content`` of ``additional_kwargs``, which ``content_blocks`` reads: OpenAI
+    refuses a reasoning block that is not its own. Citations stay if the text is exactly the member's.
     Signatures, ids and keywords that only one provider understands are in the metadata, for the member that needs them
     back (``own_turns``).
 
@@ -124,8 +125,7 @@ class ChunkWriter:
             yield ChatGenerationChunk(message=AIMessageChunk(content=text))
 
     def _end(self, result: BlendResult) -> Iterator[ChatGenerationChunk]:
-        blocks = [block for block in _other_blocks(result) if not (self._thought and block["type"] == "reasoning")]
-        if blocks:
+        if blocks := _other_blocks(result):
             yield ChatGenerationChunk(message=AIMessageChunk(content=[*blocks]))
         calls = _tool_calls(result)
         for index, call in enumerate(calls):
@@ -166,8 +166,7 @@ def summed_usage(result: BlendResult) -> UsageMetadata | None:
 def _own_turns(result: BlendResult, text: str, calls: Sequence[LangChainToolCall]) -> dict[str, Any]:
     turns = own_turns(result, text, calls)
     # an empty entry still marks thoughts as a blend's, which other members must not get
-    thinks = _thoughts(result) or any(block["type"] == "reasoning" for block in _other_blocks(result))
-    return {OWN_TURNS: turns} if turns or thinks else {}
+    return {OWN_TURNS: turns} if turns or result.thoughts else {}
 
 
 def _tool_calls(result: BlendResult) -> list[LangChainToolCall]:
@@ -209,18 +208,16 @@ def _content(result: BlendResult, text: str) -> Any:
         return blocks
     if not others:
         return text
-    thoughts = [block for block in others if block["type"] == "reasoning"]
-    rest = [block for block in others if block["type"] != "reasoning"]
-    return [*thoughts, *([{"type": "text", "text": text}] if text else []), *rest]
+    return [*([{"type": "text", "text": text}] if text else []), *others]
 
 
 def _other_blocks(result: BlendResult) -> list[dict[str, Any]]:
-    """Content blocks of a picked answer that are no text: reasoning, images, sound, files."""
+    """Content blocks of a picked answer that are no text: images, sound, files."""
     return [block for block in _blocks(result) if block["type"] != "text"]
 
 
 def _blocks(result: BlendResult) -> list[dict[str, Any]]:
-    """Content blocks of a picked answer; empty if its content is a text."""
+    """Content blocks of a picked answer without thoughts; empty if its content is a text."""
     native = _native(result)
     if native is None or isinstance(native.content, str):
         return []
@@ -246,7 +243,5 @@ def _public(block: Any) -> dict[str, Any]:
 
 
 def _thoughts(result: BlendResult) -> dict[str, Any]:
-    """Thoughts of the model that wrote the text; empty if they are blocks of the content."""
-    if not result.thoughts or any(block["type"] == "reasoning" for block in _other_blocks(result)):
-        return {}
-    return {"reasoning_content": result.thoughts}
+    """Thoughts of the model that wrote the text."""
+    return {"reasoning_content": result.thoughts} if result.thoughts else {}

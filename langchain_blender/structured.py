@@ -121,7 +121,8 @@ class SchemaFormat(dict[str, Any]):
             super().__init__(type="json_object")
         else:
             strict = {} if asked.strict is None else {"strict": asked.strict}
-            inner = {"name": asked.name, "schema": dict(asked.json_schema), **strict}
+            # ``bind_tools`` of langchain-openai reads the schema alone, and names it by its title
+            inner = {"name": asked.name, "schema": {"title": asked.name, **asked.json_schema}, **strict}
             super().__init__(type="json_schema", json_schema=inner)
         self.asked = asked
 

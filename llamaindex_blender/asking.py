@@ -30,12 +30,14 @@ class AsynchronousWays:
     Attributes:
         answers: The method that answers whole without blocking; ``None`` if none does.
         streams: The method that streams without blocking; ``None`` if none does.
+        completes: Whether the LLM has an ``acomplete`` of its own, which may block.
     """
 
     def __init__(self, llm: BaseLLM) -> None:
         self.llm = llm
         self.answers = _way(llm, "achat", "acomplete")
         self.streams = _way(llm, "astream_chat", "astream_complete")
+        self.completes = _has_own(llm, "achat", "acomplete")
 
     async def answer(self, messages: Sequence[ChatMessage], options: dict[str, Any]) -> ChatResponse:
         """Answer a conversation."""
@@ -64,5 +66,8 @@ class AsynchronousWays:
 def _way(llm: BaseLLM, chat: str, completion: str) -> str | None:
     if not blocks_event_loop(llm, chat):
         return chat
-    own = isinstance(llm, LLM) and is_of_custom_llm(llm, chat) and not is_of_custom_llm(llm, completion)
-    return completion if own and not blocks_event_loop(llm, completion) else None
+    return completion if _has_own(llm, chat, completion) and not blocks_event_loop(llm, completion) else None
+
+
+def _has_own(llm: BaseLLM, chat: str, completion: str) -> bool:
+    return isinstance(llm, LLM) and is_of_custom_llm(llm, chat) and not is_of_custom_llm(llm, completion)

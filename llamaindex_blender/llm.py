@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations`: LlamaIndex and pydantic resolve annotations at run time.
 
-import asyncio
 import contextlib
 import contextvars
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +27,7 @@ from blender_core.fuse.protocol import Fuser
 from blender_core.members.adapters import as_member
 from blender_core.members.member import Member, check_options
 from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
+from blender_core.runtime.program_end import in_context
 from blender_core.types.answer import Answer
 from blender_core.types.prompt import Prompt
 from llamaindex_blender.chat_llm import ChatLLM
@@ -314,9 +314,8 @@ class BlendedLLM(BlendFields, ChatLLM):
         return blended_response(result, model=self.model, stop=call.stop, parallel_tool_calls=call.parallel_tool_calls)
 
     async def _achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        call = self._prepared(messages, kwargs)
-        blend = self._blender().ablend(call.prompt, accept=call.accept)
-        result = await asyncio.create_task(blend, context=call.context)
+        call, blender = self._prepared(messages, kwargs), self._blender()
+        result = await in_context(lambda: blender.ablend(call.prompt, accept=call.accept), call.context)
         return blended_response(result, model=self.model, stop=call.stop, parallel_tool_calls=call.parallel_tool_calls)
 
     def _stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:

@@ -17,7 +17,7 @@ from blender_core.events import Thought
 from blender_core.local.control_tokens import served_tokens
 from blender_core.members.control_tokens import reachable_tokens
 from blender_core.members.member import Member
-from blender_core.runtime.threads import call_in_thread, iterate_in_thread, stream_sync
+from blender_core.runtime.threads import call_in_thread, iterate_in_thread, run_sync, stream_sync
 from blender_core.text.thinking import ThinkingFilter, split_thinking
 from blender_core.types.answer import Answer, Price, ToolCall
 from blender_core.types.prompt import Prompt, unreadable
@@ -116,9 +116,12 @@ class LlamaIndexMember(Member):
                 return _with_calls(llm, messages, response)
             return _answer(messages, self.llm.chat(messages, **options))
         except NotImplementedError:
-            if not self.has_native_async:
+            if self.has_native_async:
+                return super().generate(prompt)
+            if not self._asynchronous.completes:
                 raise
-            return super().generate(prompt)
+            # it never awaits, so on the caller's event loop it would block
+            return _answer(messages, run_sync(lambda: self._asynchronous.answer(messages, options)))
 
     async def agenerate(self, prompt: Prompt) -> Answer:
         """Ask the LLM without blocking the event loop; see ``generate``."""

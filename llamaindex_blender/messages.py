@@ -28,7 +28,7 @@ from llama_index.core.base.llms.types import (
 
 from blender_core.errors import MemberError
 from blender_core.text.thinking import split_thinking
-from blender_core.types.answer import Answer, ToolCall, Usage
+from blender_core.types.answer import Answer, ToolCall, Usage, ended_by_filter
 from blender_core.types.media import Media, MediaKind
 from blender_core.types.prompt import Message, Prompt
 from llamaindex_blender.own_turns import turn_for
@@ -61,10 +61,6 @@ _ROLES = {
 _HANDLES = {ImageBlock: "image", AudioBlock: "audio", VideoBlock: "video", DocumentBlock: "data"}
 _INPUT_NAMES = ("prompt_tokens", "input_tokens", "prompt_token_count")
 _OUTPUT_NAMES = ("completion_tokens", "output_tokens", "candidates_token_count")
-# finish reasons of providers for an answer that was withheld
-_FILTERED = frozenset(
-    {"blocklist", "content_filter", "guardrail_intervened", "prohibited_content", "recitation", "refusal", "safety"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,7 +409,7 @@ def _refusal(response: ChatResponse, reason: str | None) -> str | None:
     spoken = response.message.additional_kwargs.get("refusal")
     if isinstance(spoken, str) and spoken:
         return spoken
-    return f"finish reason {reason}" if reason is not None and reason.lower() in _FILTERED else None
+    return f"finish reason {reason}" if ended_by_filter(reason) else None
 
 
 def _count(source: Any, names: tuple[str, ...]) -> int | None:

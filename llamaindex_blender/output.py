@@ -26,6 +26,7 @@ from llamaindex_blender.own_turns import MEMBER_KEY, OWN_TURNS, own_turns
 __all__ = ["ResponseWriter", "blended_response"]
 
 _PARAGRAPH = "\n\n"
+_SIGNATURE = "signature"
 
 
 def blended_response(
@@ -34,8 +35,8 @@ def blended_response(
     """Convert the result of a call to a response.
 
     A fused text is plain text. A picked answer keeps its text, tool calls and other content. The thoughts of the model
-    that wrote the text become a ``ThinkingBlock``. What only one provider understands, such as signatures, goes back to
-    its own member in the next turn and to no other; ``own_turns`` keeps it.
+    that wrote the text become a ``ThinkingBlock``. What only one provider understands goes back to its own member in
+    the next turn and to no other; ``own_turns`` keeps it. A block keeps its ``signature``, for LLMs outside the blend.
 
     Args:
         result: The result.
@@ -164,9 +165,21 @@ def _openai_form(call: ToolCallBlock) -> dict[str, Any]:
 
 
 def _thoughts(result: BlendResult) -> list[ThinkingBlock]:
-    """Thoughts of the model that wrote the text, without its provider's signature."""
+    """Thoughts of the model that wrote the text; marked, so that no other member gets them."""
+    if not result.thoughts:
+        return []
     mark = {MEMBER_KEY: result.fuser or result.winner}
-    return [ThinkingBlock(content=result.thoughts, additional_information=mark)] if result.thoughts else []
+    native = _native(result)
+    own = [] if native is None else [block for block in native.message.blocks if isinstance(block, ThinkingBlock)]
+    signed = [block for block in own if block.content and isinstance(block.additional_information.get(_SIGNATURE), str)]
+    if not signed:
+        return [ThinkingBlock(content=result.thoughts, additional_information=mark)]
+    # Anthropic refuses a thought without its signature, also if the history goes on outside of the blend
+    keys = [{**mark, _SIGNATURE: block.additional_information[_SIGNATURE]} for block in signed]
+    return [
+        ThinkingBlock(content=block.content, additional_information=key)
+        for block, key in zip(signed, keys, strict=True)
+    ]
 
 
 def _content(result: BlendResult, text: str) -> list[ContentBlock]:

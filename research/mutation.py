@@ -6,7 +6,8 @@
     python research/mutation.py one --map FILE blender_core/gather/spending.py 16 "= 4" "= 5"
 
 ``map`` runs the tests of the rooms once and records which test runs which line. It reads an old map, and runs only test
-files that changed since. ``run`` draws mutants, the same number from each room, and runs for each the tests that run
+files that changed since, or that failed. It ends with an error that names what failed. Lines move with the code: remove
+the map of an older tree. ``run`` draws mutants, the same number from each room, and runs for each the tests that run
 its line, the quick ones first, up to the first that fails. ``one`` tries a mutant of your own.
 
 All happens in a copy of the tree. Each run is a fork of one process that has imported the large libraries.
@@ -55,6 +56,8 @@ TESTS = [f"tests/{folder}" for folder in ROOMS.values()] + [
     "tests/test_lone_surrogates.py",
     "tests/test_settings.py",
 ]
+# looks at what an import makes, such as records that cannot change
+IMPORTS_ALL = ("tests/test_public_names.py",)
 FAR = {"blender_lab", "examples", "goldens"}
 LEFT_OUT = "not slow and not local_models and not hub and not data"
 OWN = ("blender_core", "blender_lab", "langchain_blender", "llamaindex_blender")
@@ -365,6 +368,7 @@ class _Recorder:
         self._coverage = coverage
         self.seconds: dict[str, float] = {}
         self.failed: set[str] = set()
+        self.skipped: set[str] = set()
         recorder = self
 
         class Hooks:
@@ -378,7 +382,7 @@ class _Recorder:
 
             def pytest_runtest_logreport(self, report: Any) -> None:
                 if not report.passed:
-                    recorder.failed.add(report.nodeid)
+                    (recorder.failed if report.failed else recorder.skipped).add(report.nodeid)
 
         self.hooks = Hooks()
 
@@ -392,8 +396,14 @@ def _pytest(paths: list[str], plugin: Any, *options: str) -> int:
 
 
 def maps_of(paths: list[str], coverage: Any, recorder: _Recorder, folder: Path) -> dict[str, Any]:
-    """Return for each test file its hash, the seconds of each test, and the lines that each test runs."""
-    seconds = {name: took for name, took in recorder.seconds.items() if name not in recorder.failed}
+    """Return for each test file its hash, the seconds of each test, and the lines that each test runs.
+
+    A file with a failed test is left out, so that the next run tries it again.
+    """
+    broken = {name.split("::")[0] for name in recorder.failed}
+    paths = [path for path in paths if path not in broken]
+    left_out = {name for name in recorder.seconds if name in recorder.skipped or name.split("::")[0] in broken}
+    seconds = {name: took for name, took in recorder.seconds.items() if name not in left_out}
     maps: dict[str, Any] = {path: {"sha": _sha(folder / path), "seconds": {}, "lines": {}} for path in paths}
     for name, took in seconds.items():
         maps[name.split("::")[0]]["seconds"][name] = took
@@ -422,6 +432,7 @@ def make_map(file: Path, starts: Sequence[str] = TESTS) -> None:
     known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     workshop = Workshop()
     answer = workshop.folder / "map.json"
+    failures: list[str] = []
     try:
         for start in starts:
             found = [ROOT / start] if start.endswith(".py") else sorted((ROOT / start).rglob("test_*.py"))
@@ -445,21 +456,25 @@ def make_map(file: Path, starts: Sequence[str] = TESTS) -> None:
                 code = _pytest(paths, recorder.hooks, "--maxfail=1000")
                 measured.stop()
                 # 1: tests failed; 5: all are left out. Else a file cannot be read, and none was run
-                if code not in (0, 1, 5):
-                    return code
-                answer.write_text(json.dumps(maps_of(paths, measured, recorder, workshop.folder)))
-                return 0
+                if code in (0, 1, 5):
+                    answer.write_text(json.dumps(maps_of(paths, measured, recorder, workshop.folder)))
+                return 0 if code == 5 else code
 
-            workshop.fork(record, 3600)
-            if answer.exists():
+            code = workshop.fork(record, 3600)
+            if code in (0, 1):
                 known |= json.loads(answer.read_text())
                 file.write_text(json.dumps(known))
-                tests = sum(len(known[path]["seconds"]) for path in paths)
-                print(f"{start}: {tests} tests in {len(paths)} files", file=sys.stderr)
-            else:
-                print(f"{start}: no map", (workshop.folder / "last_run.txt").read_text()[-500:], file=sys.stderr)
+                mapped = [path for path in paths if path in known and known[path]["sha"] == _sha(ROOT / path)]
+                tests = sum(len(known[path]["seconds"]) for path in mapped)
+                print(f"{start}: {tests} tests in {len(mapped)} of {len(paths)} files", file=sys.stderr)
+            if code != 0:
+                ended = "took more than an hour" if code is None else f"pytest ended with {code}"
+                said = (workshop.folder / "last_run.txt").read_text()[-2000:]
+                failures.append(f"{start}: {ended}\n{said}")
     finally:
         workshop.close()
+    if failures:
+        raise SystemExit("\n".join([f"{file} lacks tests that failed; run it again after the mend.", *failures]))
 
 
 def tests_for(path: str, lines: tuple[int, ...], known: dict[str, Any]) -> dict[str, float]:
@@ -475,7 +490,7 @@ def tests_for(path: str, lines: tuple[int, ...], known: dict[str, Any]) -> dict[
                 touching[name] = of_file["seconds"][name]
                 if not set(lines).isdisjoint(files[path]):
                     running[name] = of_file["seconds"][name]
-    importing = set(_by_import(path))
+    importing = {*_by_import(path), *(() if running else IMPORTS_ALL)}
     chosen = {name: 5.0 for name in sorted(importing) if name not in known}
     # of a constant, which only the import runs, the tests of that file tell most
     near = (lambda name: False) if running else (lambda name: name.split("::")[0] not in importing)

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 
 import pytest
 
@@ -241,15 +240,25 @@ def test_without_a_deadline_a_part_has_the_time_of_a_member(parts, part):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_member_that_blocks_its_loop_is_named_or_does_no_harm(way):
+def test_a_member_that_blocks_its_loop_is_named_or_does_no_harm(way, monkeypatch):
+    released = threading.Event()
+    slept = threading.local()
+
     class Blocks(Member):
         async def agenerate(self, prompt):
-            time.sleep(1.2)  # noqa: ASYNC251
+            if way in ("sync", "stream"):
+                # in a thread of its own, it holds nobody
+                released.wait(60)
+            else:
+                slept.seconds = 1.2
             return Answer("slept")
 
+    # what the watch reads: the time, the time in which the thread computed, and how often it slept
+    monkeypatch.setattr("blender_core.runtime.blocking._now", lambda: (getattr(slept, "seconds", 0.0), 0.0, 1))
     members = [FakeMember("good", "Paris it is."), Blocks("blocks")]
-    blend = Engine(members, ranker="longest", fuser=None, timeout=0.5 if way in ("sync", "stream") else 5)
+    blend = Engine(members, ranker="longest", fuser=None, timeout=0.5 if way in ("sync", "stream") else 60)
     text, report = report_of(blend, way)
+    released.set()
     assert text == "Paris it is."
     blocked = [reason for reason in report["degraded_reasons"] if reason.startswith("blocks blocked the event loop")]
     assert bool(blocked) == (way in ("async", "astream"))
@@ -287,21 +296,30 @@ class Counting(FakeRanker):
             self.peak = max(self.peak, self.running)
             if self.running == self.wanted:
                 self.all_in.set()
-        self.all_in.wait(0.2 if self.wanted > RANKINGS.limit and self.computes_locally else 20)
+        takes_turns = getattr(self, "computes_locally", True)
+        self.all_in.wait(0.2 if self.wanted > RANKINGS.limit and takes_turns else 20)
         with self.lock:
             self.running -= 1
         return super().rank(prompt, candidates)
 
 
-@pytest.mark.parametrize("computes_locally", [True, False])
+class Plain:
+    """A ranker of a user, who has not heard of turns."""
+
+    def __init__(self, inner):
+        self.rank, self.name = inner.rank, "plain"
+
+
+@pytest.mark.parametrize("computes_locally", [True, False, None])
 async def test_so_many_rankings_compute_at_once(computes_locally):
     members = [FakeMember("a", "one"), FakeMember("b", "second")]
     ranker = Counting(RANKINGS.limit + 2)
-    ranker.computes_locally = computes_locally
-    blender = Blender(members, ranker=ranker, fuser=None)
+    if computes_locally is not None:
+        ranker.computes_locally = computes_locally
+    blender = Blender(members, ranker=Plain(ranker) if computes_locally is None else ranker, fuser=None)
     results = await asyncio.gather(*(blender.ablend(f"{number}?") for number in range(RANKINGS.limit + 2)))
     assert not any(result.degraded for result in results)
-    assert ranker.peak == RANKINGS.limit + (0 if computes_locally else 2)
+    assert ranker.peak == RANKINGS.limit + (2 if computes_locally is False else 0)
 
 
 async def test_a_ranking_that_hangs_or_was_cancelled_keeps_nobodys_turn(parts):

@@ -75,7 +75,7 @@ _ERRORS: dict[str, Callable[[], BaseException]] = {
     "wrong": lambda: ValueError("bad request"),
     "mute": lambda: Mute(),
     "panic": lambda: Panic("core dumped"),
-    "exit": lambda: SystemExit(1),
+    "group": lambda: BaseExceptionGroup("several", [Panic("core dumped")]),
     "generator exit": lambda: GeneratorExit(),
     "cancelled inside": lambda: asyncio.CancelledError(),
     "stop": lambda: StopIteration("end"),

@@ -15,6 +15,7 @@ from blender_core.fuse.protocol import FusedText, Fuser, FusionInput
 from blender_core.members.classify import classify
 from blender_core.rank.flaws import find_flaws
 from blender_core.runtime.blocking import WatchedSteps
+from blender_core.runtime.program_end import PROGRAM_ENDS, ProgramEnd, carrying
 from blender_core.runtime.semaphore import SharedSemaphore, Slot
 from blender_core.runtime.threads import CHECKS, call_in_thread, compute_in_thread, drain, iterate_in_thread, retrieve
 from blender_core.types.answer import Answer, ended_by_length
@@ -83,7 +84,7 @@ async def run_fusion(
     pieces = None if emit is None else _pieces(fuser, request, in_threads)
     work = _whole(fuser, request, check, in_threads) if pieces is None else streamed.collect(pieces)
     fusing = _Fusing(work, semaphore)
-    task = asyncio.create_task(fusing.run())
+    task = asyncio.create_task(carrying(fusing.run))
     # nobody else reads the task's error if this call is cancelled while the task ends
     task.add_done_callback(retrieve)
     try:
@@ -128,7 +129,7 @@ class _Fusing:
             if self._semaphore is not None:
                 self._slot = await self._semaphore.acquire()
             return await self.work
-        except (asyncio.CancelledError, KeyboardInterrupt, Exception):
+        except (asyncio.CancelledError, *PROGRAM_ENDS, ProgramEnd, Exception):
             raise
         except BaseException as error:
             # in a task these would end the event loop

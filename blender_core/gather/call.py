@@ -18,6 +18,7 @@ from blender_core.members.retry import after_failure
 from blender_core.members.returned import checked_contents, checked_figures, cost_of
 from blender_core.runtime.blocking import WatchedSteps
 from blender_core.runtime.closed_loops import past_closed_loops
+from blender_core.runtime.program_end import PROGRAM_ENDS, ProgramEnd
 from blender_core.runtime.semaphore import SharedSemaphore, Slot
 from blender_core.runtime.threads import await_in_thread, call_in_thread
 from blender_core.types.answer import Answer, ended_by_error
@@ -189,7 +190,7 @@ class MemberCall:
                 raise
             # the member's own client was cancelled, not this call
             return self.ended(Status.CANCELLED, "the member's call was cancelled from inside", error), 0.0
-        except KeyboardInterrupt:
+        except (*PROGRAM_ENDS, ProgramEnd):
             raise
         except BaseException as error:
             return self._failed(error)

@@ -18,6 +18,7 @@ from blender_core.gather.lineup import Lineup
 from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
+from blender_core.runtime.program_end import ProgramEnd, carrying
 from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import drain
 from blender_core.types.outcome import MemberOutcome, Status
@@ -152,7 +153,7 @@ class _Gathering:
             for outcome in skipped:
                 self._outcomes[outcome.index] = outcome
                 self._runtime.emit(MemberFailed(outcome))
-            started = {asyncio.create_task(call.run()): call for call in calls}
+            started = {asyncio.create_task(carrying(call.run)): call for call in calls}
             tasks.update(started)
             pending.update(started)
         return bool(pending)
@@ -175,6 +176,8 @@ class _Gathering:
 
     def _record(self, call: MemberCall, task: asyncio.Task[MemberOutcome], status: Status, reason: str) -> None:
         failure = task.exception() if task.done() and not task.cancelled() else None
+        if isinstance(failure, ProgramEnd):
+            raise failure
         if failure is not None:
             # no error of a member should get here; if one does, keep the cause
             outcome = call.ended(Status.ERROR, f"{type(failure).__name__} while its failure was handled", failure)

@@ -16,6 +16,7 @@ from blender_core.gather.policy import GatherPolicy
 from blender_core.gather.spending import Spending
 from blender_core.members.member import Member
 from blender_core.rank.asking import Asking, Request, Tally, run_requests
+from blender_core.runtime.program_end import carrying
 from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import drain, end_turn
 from blender_core.types.answer import Answer, Usage
@@ -147,7 +148,7 @@ class BlendAsking(Asking):
                 if self._closed is None:
                     self._runtime.emit(Judging(ranker, done, len(requests), self._name(request[0]), problem))
 
-        task = asyncio.ensure_future(run_requests(ask_one, requests, concurrency, all_needed))
+        task = asyncio.ensure_future(carrying(lambda: run_requests(ask_one, requests, concurrency, all_needed)))
         self._running.add(task)
         try:
             return await task
@@ -168,7 +169,7 @@ class BlendAsking(Asking):
             stage_ends_at=self._ends_at,
             semaphore=self._semaphore,
         )
-        task = asyncio.ensure_future(call.run())
+        task = asyncio.ensure_future(carrying(call.run))
         limit_s = self._limit_s()
         try:
             await asyncio.wait([task], timeout=limit_s)

@@ -22,7 +22,7 @@ from blender_core.runtime.extras import require
 from blender_core.runtime.numbers import check_number
 from blender_core.runtime.outside import read_json
 from blender_core.text.thinking import ThinkingFilter, split_thinking
-from blender_core.types.answer import Answer, Price, ToolCall, Usage, token_logprobs
+from blender_core.types.answer import Answer, Price, ToolCall, Usage, ended_by_filter, token_logprobs
 from blender_core.types.media import Media
 from blender_core.types.prompt import Message, Prompt, unreadable
 
@@ -554,4 +554,4 @@ def _count(usage: Any, name: str) -> int | None:
 def _refusal(refusal: str | None, finish_reason: str | None) -> str | None:
     if refusal:
         return refusal
-    return "removed by the provider's content filter" if finish_reason == "content_filter" else None
+    return "removed by the provider's content filter" if ended_by_filter(finish_reason) else None

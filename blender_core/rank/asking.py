@@ -12,6 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from blender_core.errors import MemberError, RankerError
@@ -20,6 +21,7 @@ from blender_core.members.classify import classify, http_status
 from blender_core.members.control_tokens import plain_for
 from blender_core.members.member import Member
 from blender_core.members.returned import checked_answer, cost_of
+from blender_core.runtime.program_end import ProgramEnd, carrying
 from blender_core.runtime.threads import call_in_thread, drain, retrieve, run_sync
 from blender_core.types.answer import Answer, Usage, ended_by_error
 from blender_core.types.outcome import Status
@@ -175,7 +177,7 @@ async def run_requests(
             member, prompt = request
             return await ask_one((member, plain_for(member, prompt)))
 
-    tasks = [asyncio.ensure_future(ask(request)) for request in requests]
+    tasks = [asyncio.ensure_future(carrying(partial(ask, request))) for request in requests]
     if not tasks:
         return []
     try:
@@ -196,7 +198,10 @@ async def run_requests(
 def _outcome(task: asyncio.Future[Answer]) -> Answer | BaseException:
     if task.cancelled():
         return MemberError("the call was cancelled from inside")
-    return task.exception() or task.result()
+    failure = task.exception()
+    if isinstance(failure, ProgramEnd):
+        raise failure
+    return failure or task.result()
 
 
 _now: ContextVar[Asking | None] = ContextVar("blended_llm_asking", default=None)

@@ -33,14 +33,13 @@ class WatchedSteps(Generic[T]):
 
     Examples:
         >>> import asyncio
-        >>> async def block():
-        ...     time.sleep(1.0)
+        >>> async def quick():
+        ...     return 42
         >>> async def main():
-        ...     watched = WatchedSteps(block())
-        ...     await watched
-        ...     return watched.blocked_s >= 1.0
+        ...     watched = WatchedSteps(quick())
+        ...     return await watched, watched.blocked_s
         >>> asyncio.run(main())
-        True
+        (42, 0.0)
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:

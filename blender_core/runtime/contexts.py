@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any, TypeVar, cast
+
+from blender_core.runtime.program_end import in_context
 
 __all__ = ["aiterate_in_context", "iterate_in_context"]
 
@@ -43,7 +44,7 @@ def iterate_in_context(items: Iterator[T], context: contextvars.Context) -> Gene
 async def aiterate_in_context(items: AsyncIterator[T], context: contextvars.Context) -> AsyncGenerator[T, None]:
     """Iterate an asynchronous generator in a context; see ``iterate_in_context``."""
     async with contextlib.aclosing(cast(Any, items)):
-        item = await asyncio.create_task(_step(items), context=context)
+        item = await in_context(lambda: _step(items), context)
         while item is not _END:
             yield item
             item = await _step(items)

@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iter
 from typing import Any, TypeVar
 
 from blender_core.errors import BlendError
+from blender_core.runtime.program_end import PROGRAM_ENDS, ProgramEnd, carrying
 from blender_core.runtime.semaphore import SharedSemaphore, Slot
 
 __all__ = [
@@ -125,7 +126,8 @@ async def call_in_thread(function: Callable[..., T], /, *args: Any, **kwargs: An
         **kwargs: Its keyword arguments.
 
     Returns:
-        The function's result. Its exception is raised here, in a ``RuntimeError`` if it is no ``Exception``.
+        The function's result. Its exception is raised here, a ``StopIteration`` or ``GeneratorExit`` in a
+        ``RuntimeError``.
     """
     future, work = _prepare(lambda: function(*args, **kwargs))
     threading.Thread(target=work, daemon=True, name="blended-llm-call").start()
@@ -145,7 +147,7 @@ async def await_in_thread(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) 
 
     async def supervised() -> T:
         handle.attach()
-        task = asyncio.ensure_future(make_coroutine())
+        task = asyncio.ensure_future(carrying(make_coroutine))
         try:
             await asyncio.wait([task])
         finally:
@@ -218,7 +220,7 @@ def _prepare(function: Callable[[], T]) -> tuple[asyncio.Future[T], Callable[[],
         if error is None:
             future.set_result(result)
         else:
-            future.set_exception(_as_exception(error))
+            future.set_exception(_as_awaitable(error))
 
     def work() -> None:
         result, caught = None, None
@@ -276,7 +278,7 @@ async def iterate_in_thread(make_iterator: Callable[[], Iterator[T]], *, compute
         while True:
             item, error = await items.get()
             if error is not None:
-                raise _as_exception(error)
+                raise _as_awaitable(error)
             if item is _END:
                 return
             yield item
@@ -413,9 +415,10 @@ def retrieve(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _as_exception(error: BaseException) -> Exception:
-    """Wrap an error of another thread if coroutines and loops here would react to it."""
-    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+def _as_awaitable(error: BaseException) -> BaseException:
+    """Wrap an error of another thread if coroutines here would react to it, or if no handler of errors would see it."""
+    plain = isinstance(error, Exception) and not isinstance(error, StopIteration)
+    if plain or isinstance(error, (*PROGRAM_ENDS, ProgramEnd)):
         return error
     wrapped = RuntimeError(f"{type(error).__name__} was raised: {error}")
     wrapped.__cause__ = error
@@ -456,7 +459,9 @@ def _run(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
     runner = asyncio.Runner(loop_factory=_make_loop)
     loop = runner.get_loop()
     try:
-        return runner.run(make_coroutine())
+        return runner.run(carrying(make_coroutine))
+    except ProgramEnd as end:
+        carried = end
     finally:
         try:
             left = asyncio.all_tasks(loop)
@@ -467,6 +472,7 @@ def _run(make_coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
             for task in asyncio.all_tasks(loop):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
             loop.close()
+    raise carried.error
 
 
 def _make_loop() -> asyncio.AbstractEventLoop:

@@ -9,8 +9,33 @@ from typing import Any
 
 from blender_core.runtime.numbers import check_number
 
-__all__ = ["Answer", "Price", "ToolCall", "Usage", "ended_by_error", "ended_by_length", "token_logprobs"]
+__all__ = [
+    "Answer",
+    "Price",
+    "ToolCall",
+    "Usage",
+    "ended_by_error",
+    "ended_by_filter",
+    "ended_by_length",
+    "token_logprobs",
+]
 
+# providers' names for an answer that was withheld
+_FILTER_REASONS = frozenset(
+    {
+        "blocklist",
+        "content_filter",
+        "content_filtered",
+        "guardrail_intervened",
+        "image_safety",
+        "language",
+        "prohibited_content",
+        "recitation",
+        "refusal",
+        "safety",
+        "spii",
+    }
+)
 # providers' names for a token limit that ended a text
 _LENGTH_REASONS = frozenset(
     {
@@ -162,6 +187,22 @@ def ended_by_length(finish_reason: str | None) -> bool:
         (True, False)
     """
     return _plain_reason(finish_reason) in _LENGTH_REASONS
+
+
+def ended_by_filter(finish_reason: str | None) -> bool:
+    """Tell whether a provider withheld an answer, or the model refused.
+
+    Args:
+        finish_reason: Why it stopped, as the provider calls it.
+
+    Returns:
+        Whether it names a filter or a refusal.
+
+    Examples:
+        >>> ended_by_filter("SAFETY"), ended_by_filter("stop")
+        (True, False)
+    """
+    return _plain_reason(finish_reason) in _FILTER_REASONS
 
 
 def ended_by_error(finish_reason: str | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import inspect
@@ -21,6 +20,7 @@ from blender_core.rag import GroundedBlender, GroundedResult, GroundedSettings
 from blender_core.rag.blend import GROUNDED_DEFAULTS, check_fusing_llm, with_reserves
 from blender_core.runtime.contexts import aiterate_in_context, iterate_in_context
 from blender_core.runtime.keywords import takes_keywords
+from blender_core.runtime.program_end import in_context
 from langchain_blender.errors import as_model_errors
 from langchain_blender.members import LangChainMember
 from langchain_blender.rag.chain_member import RetrievalChainMember
@@ -169,9 +169,9 @@ class BlendedRAG(Runnable[str | dict[str, Any], dict[str, Any]]):
             return _output(given, _context().run(lambda: self._blender.blend(prompt)))
 
     async def _ainvoke(self, given: str | dict[str, Any]) -> dict[str, Any]:
-        blend = self._blender.ablend(question_prompt(given))
+        prompt = question_prompt(given)
         with as_model_errors():
-            return _output(given, await asyncio.create_task(blend, context=_context()))
+            return _output(given, await in_context(lambda: self._blender.ablend(prompt), _context()))
 
     def _transform(self, pieces: Iterator[str | dict[str, Any]]) -> Iterator[dict[str, Any]]:
         given = _added([*pieces])

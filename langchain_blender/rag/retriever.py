@@ -26,6 +26,7 @@ from blender_core.rag import GroundedCandidate, rank_passages
 from blender_core.rag.sources import SourceUnion, unite_sources
 from blender_core.rank.registry import check_ranker, resolve_ranker
 from blender_core.runtime.numbers import check_number
+from blender_core.runtime.program_end import in_context
 from blender_core.runtime.threads import call_in_thread, run_sync
 from blender_core.types.answer import Answer
 from blender_core.types.outcome import MemberOutcome
@@ -102,8 +103,7 @@ class BlendedRetriever(BaseRetriever):
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
     ) -> list[Document]:
         _check_k(k)
-        gathering = self._gather(query, in_threads=False)
-        outcomes = await asyncio.create_task(gathering, context=_context(run_manager))
+        outcomes = await in_context(lambda: self._gather(query, in_threads=False), _context(run_manager))
         return await call_in_thread(lambda: self._ordered(query, outcomes, k or self.k))
 
     async def _gather(self, query: str, *, in_threads: bool) -> tuple[MemberOutcome, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,6 +44,7 @@ from blender_core.rag import (
 )
 from blender_core.rag.blend import GROUNDED_DEFAULTS, check_fusing_llm, with_reserves
 from blender_core.runtime.keywords import takes_keywords
+from blender_core.runtime.program_end import in_context
 from blender_core.types.prompt import Prompt
 from llamaindex_blender.blocking import awaits, predicts_in_thread
 from llamaindex_blender.rag.text_stream import StreamedText, astream_text, stream_text
@@ -348,7 +348,7 @@ class BlendedQueryEngine(BaseQueryEngine):
                 coming = _Coming()
                 text = astream_text(self._blender.astream(prompt), StreamedText(coming.fill), context)
                 return reported(AsyncStreamingResponse(text, coming.nodes, coming.metadata))
-            return reported(_response(await asyncio.create_task(self._blender.ablend(prompt), context=context)))
+            return reported(_response(await in_context(lambda: self._blender.ablend(prompt), context)))
 
     @contextmanager
     def _query_event(self, query_bundle: QueryBundle) -> Iterator[Callable[[RESPONSE_TYPE], RESPONSE_TYPE]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from blender_core.members.member import Member
 from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedResult, GroundedSettings, Source, SourcedMember
 from blender_core.rag.blend import GROUNDED_DEFAULTS, with_reserves
 from blender_core.runtime.keywords import takes_keywords
+from blender_core.runtime.program_end import in_context
 from blender_core.types.prompt import Prompt
 from llamaindex_blender.blocking import predicts_in_thread
 from llamaindex_blender.members import LlamaIndexMember
@@ -190,7 +190,7 @@ class BlendedSynthesizer(BaseSynthesizer):
         prompt = Prompt.of(query_str)
         if self._streaming:
             return astream_text(self._blender.astream(prompt), StreamedText(partial(_fill, report)), context)
-        result = await asyncio.create_task(self._blender.ablend(prompt), context=context)
+        result = await in_context(lambda: self._blender.ablend(prompt), context)
         _fill(report, result)
         return _answer(result)
 

@@ -83,13 +83,11 @@ def test_a_picked_message_keeps_its_text_and_drops_what_only_its_provider_unders
     given = AIMessage(content, id="msg_1", additional_kwargs={"reasoning_content": "hmm"})
     message = blend(model(given)).invoke("Hi")
     assert message.text == "Look: "
-    assert message.content == [
-        {"type": "reasoning", "reasoning": "hmm"},
-        {"type": "text", "text": "Look: "},
-        {"type": "image", "base64": "aaaa", "mime_type": "image/png"},
-    ]
+    shown = [{"type": "text", "text": "Look: "}, {"type": "image", "base64": "aaaa", "mime_type": "image/png"}]
+    assert message.content == shown
+    assert message.content_blocks == [{"type": "reasoning", "reasoning": "hmm"}, *shown]
     assert message.id != "msg_1"
-    assert message.additional_kwargs == {}
+    assert message.additional_kwargs == {"reasoning_content": "hmm"}
     assert given.id == "msg_1"
     assert len(given.content) == 3
 
@@ -246,8 +244,11 @@ def test_too_few_answers_raise_one_error_that_names_every_cause():
         llm.invoke("Hi")
 
 
-def test_a_refused_answer_loses():
-    refused = AIMessage("Partly", response_metadata={"finish_reason": "content_filter"})
+@pytest.mark.parametrize(
+    "said", [{"finish_reason": "content_filter"}, {"stop_reason": "refusal"}, {"stopReason": "content_filtered"}]
+)
+def test_a_refused_answer_loses(said):
+    refused = AIMessage("Partly", response_metadata=said)
     message = blend(model(refused, name="a"), model("x", name="b")).invoke("Hi")
     assert message.text == "x"
     assert record(message, "a")["status"] == "refused"

@@ -89,6 +89,14 @@ def test_a_member_whose_window_is_too_small_takes_no_part(own_tokenizer):
     assert llm.invoke("Short?").text == "A very long answer."
 
 
+@pytest.mark.parametrize(("window", "fits"), [(11, True), (10, False)])
+def test_each_message_counts_three_tokens_more(window, fits):
+    llm = FakeChatModel(profile={"max_input_tokens": window})
+    llm.custom_get_token_ids = lambda text: [0] * len(text.split())
+    reason = LangChainMember(llm).why_not(Prompt.of([("system", "Be brief."), ("user", "Why is it?")]))
+    assert reason == (None if fits else "the prompt is too long: 11 tokens > 10")
+
+
 def test_a_prompt_that_may_fit_is_sent():
     assert blend(model("Yes.", "tight", max_input_tokens=len(LONG) // 5)).invoke(LONG).text == "Yes."
 

@@ -165,7 +165,8 @@ def test_citations_of_a_picked_text_stay():
 def test_blocks_of_a_picked_message_stay_in_their_order():
     thought, caption = {"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "As you see."}
     message = blend(AIMessage([thought, CITED, IMAGE, caption])).invoke("Why?")
-    assert message.content == [thought, CITED, IMAGE, caption]
+    assert message.content == [CITED, IMAGE, caption]
+    assert message.content_blocks == [thought, CITED, IMAGE, caption]
 
 
 def test_a_text_that_was_cut_or_thought_aloud_has_no_citations():

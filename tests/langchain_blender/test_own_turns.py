@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
 import pytest
 from langchain.agents import create_agent
 from langchain_core.load import dumpd, load
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, messages_from_dict, messages_to_dict
 from langchain_core.messages.tool import tool_call
 from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 
 from blender_core.testing import FakeFuser, FakeMember, FakeRanker
@@ -104,6 +106,35 @@ async def test_in_an_agent_each_member_gets_its_own_turn_back(kind, how):
     assert "SECRET" not in elsewhere.prompts[1].text
     assert all(block["type"] in ("text", "reasoning") for block in messages[1].content if not isinstance(block, str))
     assert "SECRET" not in str(messages[1].content)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("kind", TURNS)
+def test_a_model_outside_of_the_blend_can_go_on(kind, streamed):
+    """OpenAI's Responses API refuses a reasoning item that it did not make."""
+    requests: list[Any] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(json.loads(request.content))
+        part = {"type": "output_text", "text": "Rain.", "annotations": []}
+        said = {"type": "message", "id": "msg_9", "role": "assistant", "status": "completed", "content": [part]}
+        known = {"object": "response", "created_at": 1, "model": "o", "status": "completed", "error": None}
+        rest = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+        return httpx.Response(200, json={"id": "resp_9", **known, **rest, "output": [said]})
+
+    llm = blend(model(turn(kind), name="thinks")).bind_tools([weather])
+    question = HumanMessage("Weather in Oslo?")
+    if streamed:
+        chunks = list(llm.stream([question]))
+        picked: Any = chunks[0] + chunks[1:]
+    else:
+        picked = llm.invoke([question])
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        other = ChatOpenAI(model="o", api_key="x", use_responses_api=True, http_client=client, max_retries=0)
+        assert other.invoke([question, picked, ToolMessage("rain", tool_call_id="id_a")]).text == "Rain."
+    items = requests[0]["input"]
+    assert {item.get("type", "message") for item in items} == {"message", "function_call", "function_call_output"}
+    assert "SECRET" not in str(items)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,22 @@ async def test_the_method_reaches_every_member(server, schema, method, sent):
 
 
 @SCHEMAS
+@pytest.mark.parametrize("strict", [None, True])
+async def test_tools_may_be_called_instead_of_an_answer_in_the_schema(server, schema, strict):
+    described = {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]}
+    look_up = {"name": "look_up", "parameters": {**described, "additionalProperties": False}, "strict": True}
+    tools = [{"type": "function", "function": look_up}]
+    options = {"method": "json_schema", "tools": tools, "include_raw": True, "strict": strict}
+    structured = blend(chat(server, "a"), chat(server, "b")).with_structured_output(schema, **options)
+    for answer in (structured.invoke("The Rhine?"), await structured.ainvoke("The Rhine?")):
+        assert plain(answer["parsed"]) == RHINE
+    assert [request["tools"][0]["function"]["name"] for request in server.requests] == ["look_up"] * 4
+    formats = [request["response_format"]["json_schema"] for request in server.requests]
+    assert [set(form["schema"]["properties"]) for form in formats] == [{"name", "length_km"}] * 4
+    assert {form.get("strict") for form in formats} <= {strict, False}
+
+
+@SCHEMAS
 @JSON_METHODS
 def test_members_without_tools_take_part(schema, method):
     own, told = OwnMethod(script=[TEXT], knows=method, model_name="own"), FakeChatModel(script=[TEXT], tools=False)

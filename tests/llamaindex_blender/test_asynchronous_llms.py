@@ -43,6 +43,15 @@ class Awaited(Base):
         return CompletionResponse(text=f"From the loop, {kwargs.get('temperature')}.")
 
 
+class Computing(Base):
+    """Its completion is asynchronous in name only."""
+
+    @llm_completion_callback()
+    async def acomplete(self, prompt, formatted=False, **kwargs):
+        self.note("acomplete")
+        return CompletionResponse(text=f"From the loop, {kwargs.get('temperature')}.")
+
+
 class AwaitedStream(Awaited):
     @llm_completion_callback()
     async def astream_complete(self, prompt, formatted=False, **kwargs):
@@ -97,7 +106,11 @@ def test_a_synchronous_call_prefers_the_synchronous_method():
     assert llm.used == ["complete"]
 
 
-@pytest.mark.parametrize("llm", [Awaited(), ChatOnly(script=["From the loop, None."])], ids=["complete", "chat"])
+@pytest.mark.parametrize(
+    "llm",
+    [Awaited(), Computing(), ChatOnly(script=["From the loop, None."])],
+    ids=["complete", "complete without an await", "chat"],
+)
 def test_an_llm_with_asynchronous_methods_only_answers_every_call(llm):
     blended = blend(llm)
     assert blended.complete("Why?").text == "From the loop, None."
@@ -106,7 +119,12 @@ def test_an_llm_with_asynchronous_methods_only_answers_every_call(llm):
 
 
 @pytest.mark.parametrize(
-    ("kind", "text"), [(AwaitedStream, "Streamed from the loop."), (Awaited, "From the loop, None.")]
+    ("kind", "text"),
+    [
+        (AwaitedStream, "Streamed from the loop."),
+        (Awaited, "From the loop, None."),
+        (Computing, "From the loop, None."),
+    ],
 )
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_it_streams_a_fusion_or_gives_it_whole(kind, text, asynchronous):
@@ -121,7 +139,8 @@ def test_it_streams_a_fusion_or_gives_it_whole(kind, text, asynchronous):
     assert "".join(piece.delta for piece in pieces) == text
     assert pieces[-1].raw["blend"]["fused"]
     # its connections belong to the loop of the call
-    assert not asynchronous or writer.threads == [threading.get_ident()]
+    if asynchronous:
+        assert (writer.threads == [threading.get_ident()]) is (kind is not Computing)
 
 
 def test_a_failure_in_mid_stream_is_no_missing_method():

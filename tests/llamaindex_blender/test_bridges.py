@@ -1,6 +1,8 @@
 """LangChain and LlamaIndex members side by side, from both adapters."""
 
 import base64
+import json
+from types import MappingProxyType
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -9,6 +11,7 @@ from llama_index.core.llms import ChatMessage, ImageBlock, MockLLM, TextBlock
 from llama_index.core.tools import FunctionTool
 
 from blender_core import Message, Prompt
+from blender_core.errors import MemberError
 from blender_core.members.openai_member import api_turns
 from blender_core.testing import FakeMember, FakeRanker
 from blender_core.types.media import Media
@@ -19,7 +22,7 @@ from langchain_blender.testing import FakeChatModel
 from llamaindex_blender import BlendedLLM, LlamaIndexMember
 from llamaindex_blender.messages import calls_of_message, to_messages, to_prompt
 from llamaindex_blender.testing import ScriptedLLM
-from llamaindex_blender.tools import as_tool
+from llamaindex_blender.tools import as_tool, describe, read_arguments
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -177,3 +180,20 @@ def test_a_tool_without_a_schema_reaches_a_llamaindex_member():
         Prompt.of("?").with_options(tools=[{"type": "function", "function": {"name": "add"}}], tool_choice="any")
     )
     assert answer.tool_calls[0].name == "add"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "read"),
+    [({"a": 2}, {"a": 2}), ('{"a": 2}', {"a": 2}), ("", {}), (None, {}), ("[2]", None), ("{", None)],
+)
+def test_arguments_of_a_call_in_every_form(arguments, read):
+    if read is not None:
+        assert read_arguments(arguments, "add") == read
+        return
+    with pytest.raises(MemberError, match="the arguments of tool call 'add' are not"):
+        read_arguments(arguments, "add")
+
+
+def test_a_described_tool_may_be_any_mapping():
+    tool = MappingProxyType({"type": "function", "function": {"name": "add"}})
+    assert json.loads(json.dumps(describe([tool]))) == [{"type": "function", "function": {"name": "add"}}]

@@ -158,3 +158,25 @@ def test_blocks_of_a_picked_message_stay_in_their_order(call):
 def test_a_text_that_was_cut_comes_first():
     response = blend(message(IMAGE, "Paris STOP Rome", CITATION)).chat(QUESTION, stop=["STOP"])
     assert response.message.blocks == [TextBlock(text="Paris "), IMAGE, CITATION]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"choices": [{"finish_reason": "content_filter"}]},
+        {"finish_reason": "FinishReason.SPII"},
+        {"stopReason": "content_filtered"},
+        {"stop_reason": "refusal"},
+    ],
+)
+def test_an_answer_that_its_provider_withheld_loses(raw):
+    class Withheld(ScriptedLLM):
+        def _chat(self, messages, **kwargs):
+            response = super()._chat(messages, **kwargs)
+            response.raw = raw
+            return response
+
+    llm = BlendedLLM(llms=[Withheld(script=["Partly so."], model="a"), model("x")], ranker=FakeRanker(), fuser=None)
+    response = llm.chat([ChatMessage(role="user", content="Why?")])
+    assert response.message.content == "x"
+    assert response.raw["blend"]["candidates"][0]["status"] == "refused"

@@ -105,7 +105,10 @@ def test_a_picked_message_keeps_its_thoughts(given_message, streamed):
     response = list(llm.stream_chat(QUESTION))[-1] if streamed else llm.chat(QUESTION)
     assert response.message.content == "Paris"
     thought, text = response.message.blocks
-    assert thought == ThinkingBlock(content="It could be Rome.", additional_information={MEMBER_KEY: "m"})
+    signature = (
+        {"signature": "xyz"} if isinstance(given_message, ChatMessage) and len(given_message.blocks) == 2 else {}
+    )
+    assert thought == ThinkingBlock(content="It could be Rome.", additional_information={MEMBER_KEY: "m", **signature})
     assert text == TextBlock(text="Paris")
     # as every message, it survives a chat store
     assert ChatMessage.model_validate_json(response.message.model_dump_json()).blocks == response.message.blocks
@@ -164,12 +167,13 @@ def signed(content, signature, *blocks, **keywords):
     return assistant(thought, *blocks, **keywords)
 
 
+TEXT = TextBlock(text="Five.")
 CALL = ToolCallBlock(tool_name="add", tool_kwargs={"a": 2, "b": 3}, tool_call_id="1")
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_each_member_gets_its_own_signed_thoughts_back(streamed):
-    """The second member agrees on the call, the third answers in text."""
+    """The second member agrees on the call, the third is outvoted: it answers in text."""
     members = [
         model(signed("first", "s1", CALL, thought_signatures=["t1"]), "It is 5.", name="same"),
         model(signed("second", "s2", CALL.model_copy(update={"tool_call_id": "2"})), "5 it is, surely.", name="same"),
@@ -191,10 +195,68 @@ def test_each_member_gets_its_own_signed_thoughts_back(streamed):
     assert first.additional_kwargs == {"thought_signatures": ["t1"]}
     assert [block.additional_information.get("signature") for block in second.blocks[:1]] == ["s2"]
     assert second.additional_kwargs == {}
-    assert thoughts(third) == []
-    for turn, others in ((first, ("s2", "s3")), (second, ("s1", "t1", "s3")), (third, ("s1", "t1", "s2", "s3"))):
+    assert [block.additional_information.get("signature") for block in third.blocks[:1]] == ["s3"]
+    for turn, others in ((first, ("s2", "s3")), (second, ("s1", "t1", "s3")), (third, ("s1", "t1", "s2"))):
         assert [block for block in turn.blocks if isinstance(block, ToolCallBlock)] == [CALL]
         assert not any(other in turn.model_dump_json() for other in others)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_signatures_of_bytes_go_back_as_bytes_each_at_its_place(streamed):
+    """Google's integration keeps bytes in thoughts, and in a keyword one entry a block."""
+    mark = b"\xff\xfe\x80"
+    steps = [
+        ThinkingBlock(content="first", additional_information={"thought": True, "thought_signature": mark + b"1"}),
+        TextBlock(text="I add."),
+        ThinkingBlock(content="then", additional_information={"thought": True, "thought_signature": None}),
+        CALL,
+    ]
+    written = assistant(*steps, thought_signatures=[mark + b"1", None, None, mark + b"2"])
+    agrees = assistant(CALL.model_copy(update={"tool_call_id": "2"}), thought_signatures=[mark + b"3"])
+    members = [model(written, "It is 5.", name="a"), model(agrees, "5 it is.", name="b")]
+    llm = blend(*members, fuser=None)
+    tool = FunctionTool.from_defaults(lambda a, b: a + b, name="add", description="Add.")
+    if streamed:
+        response = list(llm.stream_chat_with_tools([tool], user_msg="2 + 3?"))[-1]
+    else:
+        response = llm.chat_with_tools([tool], user_msg="2 + 3?")
+    assert response.raw["blend"]["winner"] == "a"
+    message = ChatMessage.model_validate_json(response.message.model_dump_json())
+    llm.chat([*QUESTION, message, ChatMessage(role="tool", content="5", additional_kwargs={"tool_call_id": "1"})])
+    first, second = (member.calls[-1].messages[1] for member in members)
+    assert first.blocks == steps
+    assert first.additional_kwargs == written.additional_kwargs
+    assert second.additional_kwargs == agrees.additional_kwargs
+    # blocks that someone changed have no places of old
+    changed = message.model_copy(deep=True)
+    changed.blocks = [block for block in changed.blocks if not isinstance(block, TextBlock)]
+    llm.chat([*QUESTION, changed, *QUESTION])
+    assert members[0].calls[-1].messages[1].blocks == [steps[0], steps[2], CALL]
+
+
+def test_an_llm_outside_of_the_blend_can_go_on_with_signed_thoughts():
+    """Anthropic's integration sends each thought with its signature, and without one the call is refused."""
+    written = [
+        ThinkingBlock(content=word, additional_information={"signature": f"s {word}", "id": 1}) for word in ("a", "b")
+    ]
+    message = blend(model(assistant(written[0], TEXT, written[1]))).chat(QUESTION).message
+    blocks = [block for block in message.blocks if isinstance(block, ThinkingBlock)]
+    shown = [(block.content, block.additional_information["signature"]) for block in blocks]
+    assert shown == [("a", "s a"), ("b", "s b")]
+    # another member gets neither
+    other = model("5", name="other")
+    blend(other).chat([*QUESTION, message, *QUESTION])
+    assert other.calls[0].messages[1].blocks == [TEXT]
+
+
+def test_an_outvoted_member_gets_back_only_what_its_provider_signed():
+    unsigned = ThinkingBlock(content="hm", additional_information={"id": "rs_1", "encrypted_content": "x"})
+    members = [model(assistant(CALL), "5", name="a"), model(assistant(unsigned, TEXT), "5", name="b")]
+    llm = blend(*members, fuser=None)
+    tool = FunctionTool.from_defaults(lambda a, b: a + b, name="add", description="Add.")
+    message = llm.chat_with_tools([tool], user_msg="2 + 3?").message
+    llm.chat([*QUESTION, message, ChatMessage(role="tool", content="5", additional_kwargs={"tool_call_id": "1"})])
+    assert members[1].calls[-1].messages[1].blocks == [CALL]
 
 
 @pytest.mark.parametrize("broken", [None, "x", {"same": "x"}, {"same": {"thoughts": ["x"], "keywords": 1}}])

@@ -184,3 +184,19 @@ def test_nesting_reads_each_members_metadata_once():
         llm = BlendedLLM(llms=[llm, ScriptedLLM()], fuser=None, ranker="longest")
     assert llm.metadata.is_function_calling_model
     assert len(read) == 1
+
+
+def test_each_member_reads_an_open_file_from_its_start(tmp_path):
+    (tmp_path / "small.png").write_bytes(b"the bytes of a picture")
+    heard = []
+
+    def answer(call):
+        heard.append(call.messages[-1].blocks[1].image.read())
+        return "A dot."
+
+    llms = [ScriptedLLM(script=[answer]), ScriptedLLM(script=[answer])]
+    with (tmp_path / "small.png").open("rb") as file:
+        file.read(4)
+        blocks = [TextBlock(text="What is this?"), ImageBlock(image=file)]
+        BlendedLLM(llms=llms, fuser=None).chat([ChatMessage(role="user", blocks=blocks)])
+    assert heard == [b"the bytes of a picture"] * 2

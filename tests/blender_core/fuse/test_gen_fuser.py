@@ -107,12 +107,16 @@ def test_a_batch_says_what_single_calls_say(fuser):
         fuser.fuse_batch(requests, batch_size=0)
 
 
-def test_stop_strings_end_the_text(fuser, t5_folder, llama_folder):
+@pytest.mark.parametrize("across", [False, True])
+def test_stop_strings_end_the_text(across, fuser, t5_folder, llama_folder):
     folder = t5_folder if "t5" in fuser.name else llama_folder
     options = WORDY if folder is t5_folder else {**WORDY, "suppress_tokens": [0, 1]}
     options = {**options, "num_beams": 1, "min_new_tokens": 1}
     whole = GenFuser.from_pretrained(folder, device="cpu", generation=options).fuse(REQUEST)
-    stop = whole.text[len(whole.text) // 2 :][:3]
+    start = len(whole.text) // 2
+    # the beginning of a stop string that reaches into the next word must not be sent
+    start = whole.text.index(" ", start) - 1 if across else start
+    stop = whole.text[start:][:3]
     expected = whole.text[: whole.text.index(stop)].strip()
     stopping = GenFuser.from_pretrained(folder, device="cpu", generation=options, stop=["never", stop])
     fused = stopping.fuse(REQUEST)

@@ -7,10 +7,10 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import GOLDENS
+from tiny_models import GOLDENS, START, chat_tokenizer
 
 from blender_core.errors import FusionError
-from blender_core.fuse.gen_fuser_prompt import PaperLayout, PublishedLayout, fit
+from blender_core.fuse.gen_fuser_prompt import ChatLayout, PaperLayout, PublishedLayout, fit
 from blender_core.models.tokenizers import SealedTokenizer
 
 REQUESTS = json.loads((GOLDENS / "gen_fuser.json").read_text())
@@ -104,3 +104,15 @@ def test_a_window_that_is_too_small(layout):
 def test_more_candidates_than_marks(layout):
     with pytest.raises(FusionError, match="101 candidates are too many"):
         fit(layout, "which", ["work"] * 101, window=10_000, candidate_max_length=128)
+
+
+def test_a_chat_template_writes_all_control_tokens_itself():
+    from tokenizers.processors import TemplateProcessing
+
+    chat = chat_tokenizer(["the work of the licence"], 300)
+    start = chat.convert_tokens_to_ids(START)
+    chat.backend_tokenizer.post_processor = TemplateProcessing(single=f"{START} $A", special_tokens=[(START, start)])
+    assert chat.encode("the")[0] == start
+    ids = ChatLayout(chat).assemble("the work", ["of", "licence"])
+    # before each of the two messages, and before the answer
+    assert ids.count(start) == 3

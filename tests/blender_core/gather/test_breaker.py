@@ -218,6 +218,16 @@ def test_a_clock_that_steps_back_does_not_make_a_rest_longer():
     assert statuses(blender) == ["ok"]
 
 
+def test_a_rest_lasts_to_its_last_moment():
+    clock = Clock()
+    blender = blend(FakeMember("m", DOWN, "back"), breaker=CircuitBreaker(failures=1, rest_s=10, clock=clock))
+    statuses(blender)
+    clock.now += 9.5
+    assert statuses(blender) == ["skipped"]
+    clock.now += 0.5
+    assert statuses(blender) == ["ok"]
+
+
 def test_a_longer_retry_after_is_obeyed():
     breaker = CircuitBreaker(failures=1, rest_s=10, clock=Clock())
     statuses(blend(FakeMember("m", RateLimitedError("later", retry_after=35)), breaker=breaker))
@@ -232,6 +242,10 @@ def test_a_longer_retry_after_is_obeyed():
 def test_settings_that_cannot_work_are_refused(wrong):
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         CircuitBreaker(**wrong)
+
+
+def test_its_repr_is_how_it_was_made():
+    assert repr(CircuitBreaker(failures=3, rest_s=10)) == "CircuitBreaker(failures=3, rest_s=10)"
 
 
 def test_without_a_breaker_every_member_is_asked_in_every_call():

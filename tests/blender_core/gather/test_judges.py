@@ -24,7 +24,7 @@ from blender_core.rag import (
     SourcedMember,
 )
 from blender_core.rank import CombinedRanker, LexicalConsensusRanker, LLMJudge, ask_llms
-from blender_core.testing import FakeFuser, FakeMember
+from blender_core.testing import FakeFuser, FakeMember, VirtualTimeLoop, run_in_virtual_time
 from blender_core.types.answer import Answer, Usage
 from blender_core.types.ranking import Ranking
 
@@ -168,16 +168,30 @@ def test_a_judge_that_fails_is_named_and_its_tokens_count():
     assert result.ranking.ranker == "consensus"
 
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.fixture
+def virtual_time(monkeypatch):
+    """Loops on which a busy machine makes nothing late, those of synchronous calls too."""
+    # a first import is slow on a busy machine
+    LexicalConsensusRanker().rank("?", ["one", "two"])
+    monkeypatch.setattr("blender_core.runtime.threads._make_loop", VirtualTimeLoop)
+
+
+VIRTUAL_CALLS = CALLS | {
+    "ablend": lambda blender: run_in_virtual_time(lambda: blender.ablend("Capital of France?")),
+    "astream": lambda blender: run_in_virtual_time(lambda: streamed(blender)),
+}
+
+
+@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.parametrize("call", VIRTUAL_CALLS.values(), ids=VIRTUAL_CALLS)
 @pytest.mark.parametrize("settings", [{"deadline": 0.8}, {"timeout": 0.3}], ids=["deadline", "timeout"])
 def test_a_judge_that_hangs_ends_in_time(call, settings):
     llm = judge(hang=True)
-    # a first import is slow on a busy machine
-    LexicalConsensusRanker().rank("?", ["one", "two"])
     result = call(Blender(members(), ranker=LLMJudge(llm), fuser=None, **settings))
     assert len(result.degraded) == 1
     assert "ranked by agreement in words" in result.degraded[0]
     assert not result.usage_known
+    assert result.timings.total <= settings.get("deadline", 0.4)
 
 
 def test_a_combination_goes_on_without_a_judge_that_hangs():
@@ -204,14 +218,15 @@ def test_a_cancelled_call_cancels_its_judges():
     assert asyncio.run(call()) == 1
 
 
+@pytest.mark.usefixtures("virtual_time")
 def test_a_ranker_that_was_given_up_asks_nothing_more():
     class Slow:
         name = "slow"
         stopped: str | None = None
-        ended = threading.Event()
+        given_up, ended = threading.Event(), threading.Event()
 
         def rank(self, prompt, candidates):
-            time.sleep(1.0)
+            self.given_up.wait(60)
             try:
                 ask_llms([(llm, "Rate it")], ranker=self.name)
             except RankerError as error:
@@ -224,10 +239,12 @@ def test_a_ranker_that_was_given_up_asks_nothing_more():
 
     async def call():
         result = await Blender(members(), ranker=ranker, fuser=None, deadline=0.4).ablend("?")
-        await asyncio.to_thread(ranker.ended.wait, 10)
+        ranker.given_up.set()
+        # the loop goes on, as that of a server would
+        await asyncio.to_thread(ranker.ended.wait, 60)
         return result
 
-    assert asyncio.run(call()).is_degraded
+    assert run_in_virtual_time(call).is_degraded
     assert "its time was over" in ranker.stopped
     assert llm.calls == 0
 

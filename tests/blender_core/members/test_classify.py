@@ -57,6 +57,14 @@ def test_what_an_exception_means(error, status, retryable):
     assert failure.reason
 
 
+@pytest.mark.parametrize("code", [*range(400, 432), *range(500, 530)])
+def test_which_statuses_may_pass(code):
+    error = ValueError("no")
+    error.status_code = code
+    busy_or_down = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
+    assert classify(error).retryable is (code in busy_or_down)
+
+
 @pytest.mark.parametrize(
     ("code", "status"),
     [(99, None), (100, 100), ("503", 503), (599, 599), (600, None), ("099", None), (1, None), ("rate_limit", None)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 
 import pytest
 
@@ -303,7 +304,13 @@ def test_tool_arguments_that_are_no_json_object(serve, arguments):
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(
-    "reply", [Reply(refusal="I will not."), Reply("Well, ", finish_reason="content_filter")], ids=["refusal", "filter"]
+    "reply",
+    [
+        Reply(refusal="I will not."),
+        Reply("Well, ", finish_reason="content_filter"),
+        Reply("Well, ", finish_reason="SAFETY"),
+    ],
+    ids=["refusal", "filter", "another provider's filter"],
 )
 def test_refusals_are_marked(serve, reply, streamed):
     asked = member(serve(m=[reply]))
@@ -463,6 +470,18 @@ def test_event_loops_one_after_the_other(serve):
     texts = [asyncio.run(asked.agenerate(PROMPT)).text for _ in range(3)]
     gc.collect()  # a connection left open would warn here, and warnings are errors
     assert texts == ["ok"] * 3
+
+
+def test_a_loop_that_has_ended_is_not_kept(serve):
+    asked = member(serve(m=["ok"]))
+
+    async def call():
+        await asked.agenerate(PROMPT)
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(call())
+    gc.collect()
+    assert loop() is None
 
 
 def test_event_loops_and_threads_at_once(serve):

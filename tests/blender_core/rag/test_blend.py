@@ -4,7 +4,15 @@ import pytest
 
 from blender_core import LLMFuser, MemberPrior, Ranking
 from blender_core.errors import ConfigurationError
-from blender_core.rag import GroundedBlender, GroundedCandidate, GroundedRanker, GroundedResult, Source, SourcedMember
+from blender_core.events import Token
+from blender_core.rag import (
+    GroundedBlender,
+    GroundedCandidate,
+    GroundedRanker,
+    GroundedResult,
+    Source,
+    SourcedMember,
+)
 
 QUESTION = "Which port does the console listen on, and can it be changed?"
 PORT = "The console listens on port 9443."
@@ -47,6 +55,29 @@ async def test_of_engines_that_say_the_same_the_fuser_reads_the_sources_of_the_o
     assert read == [f"[1] {PORT}", "[2] Dogs bark.", f"[3] {OPTION}"]
     assert [f"[{linked.number}] {linked.source.text}" for linked in result.sources] == read
     assert (result.text, result.citations.cited) == (FUSED, (1, 3))
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_the_pieces_of_a_picked_text_that_ends_with_a_citation_are_the_whole_text(way):
+    text = "The console listens on port 9443 [1]"
+    blender = GroundedBlender([engine("a", text, PORT), engine("b", "Port 9443.", PORT)], ranker="longest", fuser=None)
+    events = list(blender.stream(QUESTION)) if way == "stream" else [event async for event in blender.astream(QUESTION)]
+    assert "".join(event.text for event in events if isinstance(event, Token)) == events[-1].result.text == text
+
+
+def test_sources_share_the_characters_that_the_fuser_reads():
+    read = []
+
+    def fuse(prompt: str) -> str:
+        read.extend(line for line in prompt.splitlines() if line.startswith("["))
+        return FUSED
+
+    long = [f"{start} " + "word " * 400 for start in (PORT, OPTION)]
+    members = [engine("a", SAME, long[0]), engine("b", "Console port 9443 can be changed with --port [1].", long[1])]
+    GroundedBlender(members, ranker="consensus", fuser=LLMFuser(fuse), fuse_when="always", source_characters=200).blend(
+        QUESTION
+    )
+    assert [len(line.removeprefix(f"[{number}] ")) for number, line in enumerate(read, 1)] == [100, 100]
 
 
 # -- the member prior ------------------------------------------------------------------------------------

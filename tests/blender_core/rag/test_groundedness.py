@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from blender_core.rag import EvidenceGroundedness, GroundedCandidate, LexicalGroundedness, NLIGroundedness, Source
+from blender_core.rag import (
+    EmbeddingGroundedness,
+    EvidenceGroundedness,
+    GroundedCandidate,
+    LexicalGroundedness,
+    NLIGroundedness,
+    Source,
+)
 from blender_core.rag.groundedness import content_words
 
 SOURCES = (Source("The mill ships seven crates of PaperCo rolls."),)
@@ -59,6 +66,25 @@ def test_without_a_sentence_of_a_source_nothing_is_supported(sources):
     claim = "The mill ships seven crates."
     candidates = [GroundedCandidate(claim, sources), GroundedCandidate(claim, SOURCES)]
     entailed = NLIGroundedness(lambda pairs: [float("mill" in premise) for premise, _ in pairs])
-    for measure in (EvidenceGroundedness(), LexicalGroundedness(), entailed):
+    near = EmbeddingGroundedness(lambda texts: [[1.0, len(text)] for text in texts])
+    for measure in (EvidenceGroundedness(), LexicalGroundedness(), entailed, near):
         without, supported = measure.score("Who ships crates?", candidates)
         assert without == 0.0 < supported
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [EvidenceGroundedness(), LexicalGroundedness(), NLIGroundedness(lambda pairs: []), EmbeddingGroundedness(len)],
+    ids=lambda measure: type(measure).__name__,
+)
+def test_without_any_sentence_each_candidate_has_no_support(measure):
+    assert measure.score("?", [GroundedCandidate("", ()), GroundedCandidate("", ())]) == [0.0, 0.0]
+
+
+def test_an_answer_in_the_words_of_the_question_is_measured_by_them():
+    question = "Does the mill ship crates?"
+    answers = ["The mill does ship crates.", "The mill does ship crates, nine barrels."]
+    repeated, added = LexicalGroundedness().score(question, [GroundedCandidate(text, SOURCES) for text in answers])
+    assert repeated == 1.0
+    # the new words alone are claims, and none is known
+    assert added == 0.0

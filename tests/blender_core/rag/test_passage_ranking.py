@@ -39,6 +39,13 @@ def test_copies_follow_their_first_and_blanks_come_last():
     assert ranked.scores[0] == ranked.scores[3]
 
 
+def test_first_scores_choose_the_leaders():
+    first_scores = [1.0, None, 3.0, float("nan"), 2.0]
+    ranked = rank_passages(FakeRanker(), "?", ["aaaa", "bbb", "c", "d", "ee"], budget=2, first_scores=first_scores)
+    # of the two leaders the longer, then the rest by first score, unknown ones as they came
+    assert (ranked.order, ranked.read) == ((4, 2, 0, 1, 3), 2)
+
+
 @pytest.mark.parametrize("settings", [{"budget": 1}, {"first_scores": [1.0]}])
 def test_settings_that_cannot_work(settings):
     with pytest.raises(ConfigurationError):

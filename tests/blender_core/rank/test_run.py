@@ -10,10 +10,11 @@ import threading
 import pytest
 
 from blender_core import Blender, MemberPrior
+from blender_core.errors import DownloadError
 from blender_core.rank import CombinedRanker
 from blender_core.rank.embedded import EmbeddedRanker
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
-from blender_core.rank.run import run_ranking
+from blender_core.rank.run import never_works, run_ranking
 from blender_core.testing import FakeMember
 
 TEXTS = ["Paris", "It is Paris.", "Rome"]
@@ -160,3 +161,8 @@ assert "not ready before the deadline" in result.degraded[0], result.degraded
 def test_what_is_left_behind_neither_aborts_nor_holds_the_interpreter(code):
     ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("may_pass", [True, False])
+def test_a_download_that_failed_never_works_unless_it_may_pass(may_pass):
+    assert never_works(DownloadError("no such file", may_pass=may_pass)) is (not may_pass)

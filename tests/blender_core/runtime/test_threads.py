@@ -43,7 +43,7 @@ def test_run_sync_within_a_loop_keeps_context_and_raises_errors():
     assert asyncio.run(cell()) == "set"
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(1), StopIteration()])
+@pytest.mark.parametrize("error", [ValueError("x"), GeneratorExit(), StopIteration()])
 def test_errors_come_back_from_threads(error):
     def fail():
         raise error
@@ -161,7 +161,7 @@ def test_slots_are_shared_between_event_loops_and_freed_by_cancellation():
     assert asyncio.run(asyncio.wait_for(both_free(), 1))
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(1)])
+@pytest.mark.parametrize("error", [ValueError("x"), GeneratorExit(), BaseException("panic")])
 def test_errors_of_an_iterator_come_back_as_those_of_a_call(error):
     def broken():
         yield 1

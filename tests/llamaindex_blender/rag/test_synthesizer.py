@@ -1,7 +1,7 @@
 """Several LLMs over the nodes of one retriever."""
 
 import pytest
-from llama_index.core import Document, SummaryIndex
+from llama_index.core import Document, PromptTemplate, SummaryIndex
 from llama_index.core.base.response.schema import PydanticResponse
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import NodeWithScore, TextNode
@@ -83,6 +83,21 @@ def test_failures():
         BlendedSynthesizer(llms, fuser=None, quorum=2).synthesize("Which port?", NODES)
     with pytest.raises(ConfigurationError, match="at least one LLM"):
         BlendedSynthesizer([])
+
+
+def test_options_of_a_synthesizer_are_taken_but_no_second_llm():
+    heard = []
+
+    def answer(call):
+        heard.append(call.text)
+        return "Port 8080."
+
+    llms = {"a": ScriptedLLM(script=[answer]), "b": ScriptedLLM(script=["8080"])}
+    prompt = PromptTemplate("By the book: {context_str} -- {query_str}")
+    BlendedSynthesizer(llms, fuser=None, text_qa_template=prompt).synthesize("Which port?", NODES)
+    assert heard[0].startswith("By the book: ")
+    with pytest.raises(ConfigurationError, match="no argument 'llm'"):
+        BlendedSynthesizer(llms, fuser=None, llm=llms["a"])
 
 
 def test_no_nodes_is_an_empty_response():
