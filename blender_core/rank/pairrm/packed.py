@@ -110,7 +110,7 @@ class _Space:
         self.context = torch.empty(tokens, shape.hidden_size, dtype=dtype)
         self.wide = torch.empty(tokens, shape.intermediate_size, dtype=dtype)
         self.dense = torch.empty(tokens, shape.hidden_size, dtype=dtype)
-        self.bias = torch.empty(shape.heads * longest * longest, dtype=dtype)
+        self.scores = torch.empty(shape.heads * longest * longest, dtype=dtype)
         self.shifted = torch.empty(shape.heads * rows * (rows + longest - 1), dtype=dtype)
 
 
@@ -127,31 +127,45 @@ def _attend(
     wanted: Sequence[Sequence[int]] | None,
 ) -> Tensor:
     """Compute the attention's context of all positions, or of the wanted ones."""
-    width = hidden.shape[1]
-    for number, projection in enumerate((attention.query_proj, attention.key_proj, attention.value_proj)):
-        _dense(projection, hidden, space.projected[:, number * width : (number + 1) * width])
+    width, heads = hidden.shape[1], attention.heads
+    for number, projection in enumerate((attention.key_proj, attention.value_proj, attention.query_proj)):
+        if wanted is None or projection is not attention.query_proj:
+            _dense(projection, hidden, space.projected[:, number * width : (number + 1) * width])
     contexts, start = [], 0
     for text, length in enumerate(lengths):
-        rows = space.projected[start : start + length].view(length, 3, attention.heads, -1).permute(1, 2, 0, 3)
-        query, key, value = rows.unbind(0)
+        rows = space.projected[start : start + length].view(length, 3, heads, -1).permute(1, 2, 0, 3)
+        key, value, query = rows.unbind(0)
         if wanted is None:
-            bias = space.bias[: attention.heads * length * length].view(attention.heads, length, length)
-            for part in _shifted(query, distances.keys, space.shifted):
-                bias[:, part.first : part.last] = part.scores
-            for part in _shifted(key, distances.queries, space.shifted):
-                bias[..., part.first : part.last] += part.scores.transpose(1, 2)
+            context = _context(attention, query, key, value, distances, space)
+            space.context[start : start + length].view(length, heads, -1).copy_(context.transpose(0, 1))
         else:
-            query = query[:, list(wanted[text])]
-            bias = torch.stack([_bias_of(query[:, n], key, distances, p) for n, p in enumerate(wanted[text])], 1)
-        context = functional.scaled_dot_product_attention(
-            query[None], key[None], value[None], attn_mask=bias[None], scale=attention.scale
-        )[0]
-        if wanted is None:
-            space.context[start : start + length].view(length, attention.heads, -1).copy_(context.transpose(0, 1))
-        else:
-            contexts.append(context.transpose(0, 1).flatten(1))
+            places = list(wanted[text])
+            query = attention.query_proj(hidden[start : start + length][places]).view(len(places), heads, -1)
+            bias = torch.stack([_bias_of(query[n], key, distances, place) for n, place in enumerate(places)], 1)
+            scores = torch.baddbmm(bias, query.transpose(0, 1), key.transpose(1, 2), alpha=attention.scale)
+            contexts.append((torch.softmax(scores, -1) @ value).transpose(0, 1).flatten(1))
         start += length
     return space.context if wanted is None else torch.cat(contexts)
+
+
+def _context(
+    attention: DisentangledAttention, query: Tensor, key: Tensor, value: Tensor, distances: _Distances, space: _Space
+) -> Tensor:
+    """Compute the context of all positions of one text; every tensor has the shape [heads, length, head size]."""
+    heads, length, _ = query.shape
+    scores = space.scores[: heads * length * length].view(heads, length, length)
+    for part in _shifted(query, distances.keys, space.shifted):
+        scores[:, part.first : part.last] = part.scores
+    for part in _shifted(key, distances.queries, space.shifted):
+        scores[..., part.first : part.last] += part.scores.transpose(1, 2)
+    if scores.dtype != torch.float32:
+        # it keeps sums in float32
+        return functional.scaled_dot_product_attention(
+            query[None], key[None], value[None], attn_mask=scores[None], scale=attention.scale
+        )[0]
+    # in float32 it is slower than its parts
+    scores.baddbmm_(query, key.transpose(1, 2), alpha=attention.scale)
+    return torch.bmm(torch.softmax(scores, -1), value)
 
 
 class _Rows(NamedTuple):
