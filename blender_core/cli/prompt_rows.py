@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import IO, Any
@@ -37,7 +37,13 @@ class PromptRow:
 _NO_JSON = "write one JSON object a line"
 
 
-def read_rows(path: str, *, needs_candidates: bool, no_json: str = _NO_JSON) -> Iterator[PromptRow]:
+def read_rows(
+    path: str,
+    *,
+    needs_candidates: bool,
+    no_json: str = _NO_JSON,
+    on_wrong: Callable[[ConfigurationError], None] | None = None,
+) -> Iterator[PromptRow]:
     """Read the rows of a file, one a line; empty lines are skipped.
 
     A line is ``{"prompt": ...}`` or ``{"instruction": ..., "input": ...}``, perhaps with ``candidates``: texts, or
@@ -47,6 +53,7 @@ def read_rows(path: str, *, needs_candidates: bool, no_json: str = _NO_JSON) -> 
         path: JSONL in UTF-8, perhaps with the ending ``.gz``; ``-`` is standard input.
         needs_candidates: Refuse lines without candidates. Else a line that is no JSON object is a prompt itself.
         no_json: Remedy for a line that is not JSON; it depends on the command.
+        on_wrong: Gets the error of a line of another form, and the next line follows. Default: it is raised.
 
     Yields:
         The rows.
@@ -62,9 +69,16 @@ def read_rows(path: str, *, needs_candidates: bool, no_json: str = _NO_JSON) -> 
                     empty = False
                     where = f"{path}, line {number}"
                     plain = not needs_candidates
-                    yield parse_row(
-                        line, number, where, needs_candidates=needs_candidates, plain=plain, no_json=no_json
-                    )
+                    try:
+                        row = parse_row(
+                            line, number, where, needs_candidates=needs_candidates, plain=plain, no_json=no_json
+                        )
+                    except ConfigurationError as error:
+                        if on_wrong is None:
+                            raise
+                        on_wrong(error)
+                        continue
+                    yield row
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}; give a JSONL file in UTF-8, or - for stdin") from error
     if empty:

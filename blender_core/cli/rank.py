@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blender_core.cli.output import (
+    ExitCode,
     PriorFile,
     RankerName,
     console,
@@ -17,12 +19,15 @@ from blender_core.cli.output import (
     ranker_without_members,
     read_text,
     reported,
+    tell_error,
     write_json,
 )
 from blender_core.cli.prompt_rows import PromptRow, read_rows
-from blender_core.errors import ConfigurationError
+from blender_core.cli.rankings_file import RankingsFile
+from blender_core.errors import BlendError, ConfigurationError, RankerError
 
 if TYPE_CHECKING:
+    from blender_core.rank.protocol import Ranker
     from blender_core.types.ranking import Ranking
 
 __all__ = ["rank"]
@@ -41,34 +46,69 @@ def rank(
     ranker: RankerName = "embedded",
     prior: PriorFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")] = False,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Append the JSON objects to a file; rows in it are skipped.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Rank candidate answers, best first.
 
     A line of the JSONL file is {"instruction": ..., "candidates": [...]}; a candidate is a text, or an object
     with "text" and perhaps "model". An "input" is added to the instruction, an "id" comes back in the output.
-    With --prior the strength of each "model" counts.
+    With --prior the strength of each "model" counts. A row that is wrong or fails is told with its line, and the next
+    one follows; the exit code is then 2 or 1. Run the same command with --out again after a kill, and it goes on.
     """
     with reported():
-        tasks = _from_jsonl(files) if prompt is None else iter([_from_files(prompt, files)])
         chosen, known = ranker_without_members(ranker), open_prior(prior)
-        for count, task in enumerate(tasks):
-            ranking = _ranked(chosen, task)
-            if known is not None:
-                ranking = known.blend(task.names, ranking, task.texts)
-            if as_json:
-                write_json(_record(task, ranking), indent=None)
-            else:
-                _show(task, ranking, first=count == 0)
+        wrong, failed = _Told(), _Told()
+        tasks = _from_jsonl(files, wrong) if prompt is None else iter([_from_files(prompt, files)])
+        with _kept(out, files, prompt, chosen) as kept:
+            for count, task in enumerate(task for task in tasks if kept is None or not kept.holds(task)):
+                try:
+                    ranking = _ranked(chosen, task)
+                except RankerError as error:
+                    failed(error)
+                    continue
+                if known is not None:
+                    ranking = known.blend(task.names, ranking, task.texts)
+                if kept is not None:
+                    kept.add(_record(task, ranking))
+                elif as_json:
+                    write_json(_record(task, ranking), indent=None)
+                else:
+                    _show(task, ranking, first=count == 0)
+        if wrong.count or failed.count:
+            raise typer.Exit(ExitCode.USAGE if wrong.count else ExitCode.FAILED)
 
 
-def _ranked(ranker: Any, task: PromptRow) -> Ranking:
-    from blender_core.errors import RankerError
+class _Told:
+    """Tells the errors of rows, and counts them."""
 
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, error: BlendError) -> None:
+        self.count += 1
+        tell_error(str(error))
+
+
+def _kept(
+    out: str | None, files: Sequence[str], prompt: str | None, ranker: Ranker
+) -> AbstractContextManager[RankingsFile | None]:
+    if out is None:
+        return nullcontext()
+    if prompt is not None:
+        raise ConfigurationError("--out is for a JSONL file of prompts; leave out --prompt, or use --json")
+    return RankingsFile(out, ranker=ranker.name, source=files[0])
+
+
+def _ranked(ranker: Ranker, task: PromptRow) -> Ranking:
     try:
-        ranking: Ranking = ranker.rank(task.prompt, list(task.texts))
+        return ranker.rank(task.prompt, list(task.texts))
     except RankerError as error:
         raise RankerError(f"{task.where}: {error}") from error
-    return ranking
 
 
 def _record(task: PromptRow, ranking: Ranking) -> dict[str, Any]:
@@ -102,8 +142,8 @@ def _from_files(prompt: str, files: Sequence[str]) -> PromptRow:
     return PromptRow(prompt, tuple(names), tuple(read_text(path) for path in files), "candidates", {})
 
 
-def _from_jsonl(files: Sequence[str]) -> Iterator[PromptRow]:
+def _from_jsonl(files: Sequence[str], on_wrong: Callable[[ConfigurationError], None]) -> Iterator[PromptRow]:
     if len(files) != 1:
         raise ConfigurationError(f"{len(files)} files and no --prompt; give one JSONL file, or --prompt")
     remedy = "write one JSON object a line, or give --prompt if this is a file of one candidate"
-    return read_rows(files[0], needs_candidates=True, no_json=remedy)
+    return read_rows(files[0], needs_candidates=True, no_json=remedy, on_wrong=on_wrong)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from blender_core.errors import CheckpointError, RankerError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SentenceEncoder"]
 
-_SHA256 = "1573fca4ed18b855d91f2ff73fadbb7c1f9b4220be4bbd76093f1154b4a60fe4"
+_SHA256 = "3383f1b3e9e2cc2f9329268587c9e7b5e4f45bb7f9496af6f28338b2a9d86027"
 _CLS, _SEP, _CUT_MARKER = 101, 102, 1529
 # the window it was trained with, special tokens included
 _MAX_TOKENS = 256
@@ -51,6 +51,11 @@ class SentenceEncoder:
     def __init__(self, session: Any, tokenizer: Tokenizer) -> None:
         self._session = session
         self._tokenizer = tokenizer
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer; one for all encoders that `load` gives."""
+        return self._tokenizer
 
     @classmethod
     def load(cls, *, threads: int = 1) -> SentenceEncoder:
@@ -104,17 +109,35 @@ class SentenceEncoder:
         Raises:
             RankerError: The model gave numbers that are not finite.
         """
+        return self._vectors((word_ids(self._tokenizer, text), text) for text in texts)
+
+    def encode_ids(self, ids: Sequence[Sequence[int]], texts: Sequence[str]) -> Vectors:
+        """Encode texts whose tokens are known.
+
+        Args:
+            ids: Ids of each text by `tokenizer`, without special tokens.
+            texts: The texts, for messages.
+
+        Returns:
+            What a call with the texts gives.
+
+        Raises:
+            RankerError: The model gave numbers that are not finite.
+        """
+        return self._vectors(zip(ids, texts, strict=True))
+
+    def _vectors(self, encoded: Iterable[tuple[Sequence[int], str]]) -> Vectors:
         import numpy as np
 
-        vectors = np.zeros((len(texts), 384))
-        for row, text in enumerate(texts):
+        vectors = []
+        for all_ids, text in encoded:
             stop_if_given_up()
-            ids, _ = cut_middle(word_ids(self._tokenizer, text), _MAX_TOKENS - 2, _CUT_MARKER, _HEAD_SHARE)
+            ids, _ = cut_middle(all_ids, _MAX_TOKENS - 2, _CUT_MARKER, _HEAD_SHARE)
             vector = self._session.run(None, {"input_ids": np.array([[_CLS, *ids, _SEP]], dtype=np.int64)})[0][0]
             if not np.isfinite(vector).all():
                 raise RankerError(f"the sentence encoder gave numbers that are not finite for {text[:80]!r}")
-            vectors[row] = vector
-        return vectors
+            vectors.append(vector)
+        return np.array(vectors, dtype=np.float64).reshape(-1, 384)
 
 
 _LOCK = threading.Lock()

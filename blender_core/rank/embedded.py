@@ -32,6 +32,8 @@ from blender_core.types.ranking import Ranking
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from blender_core.models.sentence_encoder import Vectors
+
 __all__ = ["EmbeddedRanker", "EmbeddedSettings"]
 
 
@@ -165,14 +167,18 @@ class EmbeddedRanker:
                 f"{folder}/model.int8.onnx has sha256 {digest}, ranker.json says {settings.model_sha256}; "
                 "install the package again"
             )
-        tokenizer = read_tokenizer(tokenizer_text, f"{folder}/tokenizer.json")
-        # "[SEP]" in a text stays plain text, so no text can fake a segment
-        tokenizer.encode_special_tokens = True
+        encoder = SentenceEncoder.load(threads=threads) if settings.network.needs_similarity else None
+        if encoder is not None and path is None:
+            tokenizer = encoder.tokenizer
+        else:
+            tokenizer = read_tokenizer(tokenizer_text, f"{folder}/tokenizer.json")
+            # "[SEP]" in a text stays plain text, so no text can fake a segment
+            tokenizer.encode_special_tokens = True
         return cls(
             open_session(model, source=f"{folder}/model.int8.onnx", threads=threads),
             tokenizer,
             settings,
-            sentence_encoder=SentenceEncoder.load(threads=threads) if settings.network.needs_similarity else None,
+            sentence_encoder=encoder,
             name="embedded" if path is None else f"embedded-{digest[:8]}",
         )
 
@@ -239,7 +245,7 @@ class EmbeddedRanker:
         encoder, cut = self._score(prompt_ids, answer_ids)
         cosines = np.zeros((len(texts) + 1, len(texts) + 1))
         if similarity or (similarity is None and self._settings.network.needs_similarity):
-            vectors = (self._sentence_encoder or SentenceEncoder.load())([prompt, *texts])
+            vectors = self._vectors([prompt, *texts], [prompt_ids, *answer_ids])
             # sums of products, not a matrix product: a pair's cosine must not depend on the other texts
             cosines = (vectors[:, None, :] * vectors[None, :, :]).sum(axis=2)
         return TextMeasures(
@@ -250,6 +256,11 @@ class EmbeddedRanker:
             prompt_length=len(prompt_ids),
             cut=cut,
         )
+
+    def _vectors(self, texts: Sequence[str], ids: Sequence[list[int]]) -> Vectors:
+        encoder = self._sentence_encoder or SentenceEncoder.load()
+        # a text is tokenised once for both encoders, unless a trained ranker has words of its own
+        return encoder.encode_ids(ids, texts) if encoder.tokenizer is self._tokenizer else encoder(texts)
 
     def score(self, prompt: str, texts: Sequence[str]) -> tuple[list[float], dict[int, int]]:
         """Compute the cross-encoder's own scores. A text's score does not depend on the other texts.

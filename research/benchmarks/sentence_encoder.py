@@ -21,6 +21,7 @@ from rich.console import Console
 from transformers import BertModel
 
 from blender_core.local.encoder import local_encoder
+from blender_lab.ranker.export import drop_softmax_guards
 
 
 class Vectors(torch.nn.Module):
@@ -58,6 +59,7 @@ def main() -> None:
         quantization.quantize_dynamic(
             str(exact), str(options.out), weight_type=quantization.QuantType.QInt8, per_channel=True
         )
+    drop_softmax_guards(options.out)
     Console().print(hashlib.sha256(options.out.read_bytes()).hexdigest())
 
 

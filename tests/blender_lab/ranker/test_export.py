@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -12,8 +13,10 @@ onnx = pytest.importorskip("onnx")
 
 from safetensors.torch import load_file  # noqa: E402
 
+from blender_core.models.onnx import open_session  # noqa: E402
 from blender_core.rank.embedded import EmbeddedRanker  # noqa: E402
 from blender_lab.ranker.export import (  # noqa: E402  # noqa: E402
+    drop_softmax_guards,
     encoder_folder,
     export_onnx,
     load_scorer,
@@ -114,3 +117,22 @@ def test_quantising_leaves_the_float32_model_as_it_is(scorer, tmp_path):
     before = (tmp_path / "exact.onnx").read_bytes()
     quantize_onnx(tmp_path / "exact.onnx", tmp_path / "int8.onnx")
     assert (tmp_path / "exact.onnx").read_bytes() == before
+
+
+def test_no_output_changes_without_the_guards_of_the_softmax(scorer, tmp_path):
+    export_onnx(scorer, tmp_path / "exact.onnx")
+    shutil.copy(tmp_path / "exact.onnx", tmp_path / "bare.onnx")
+    drop_softmax_guards(tmp_path / "bare.onnx")
+    kinds = [node.op_type for node in onnx.load(str(tmp_path / "exact.onnx")).graph.node]
+    left = [node.op_type for node in onnx.load(str(tmp_path / "bare.onnx")).graph.node]
+    assert kinds.count("IsNaN") == kinds.count("Where") - left.count("Where") > 0
+    assert "IsNaN" not in left
+    # a padded batch, too: no row is masked as a whole
+    ids = np.array([[1, 2, 3, 4], [5, 6, 7, 8]])
+    feeds = {"input_ids": ids, "attention_mask": np.array([[1, 1, 1, 1], [1, 1, 1, 0]]), "token_type_ids": ids % 2}
+    before, after = (
+        open_session(str(tmp_path / name), source=name, threads=1).run(None, feeds)[0]
+        for name in ("exact.onnx", "bare.onnx")
+    )
+    assert np.array_equal(before, after)
+    assert np.isfinite(before).all()
