@@ -305,7 +305,8 @@ def thought_blocks(message: AIMessage) -> list[Mapping[str, Any]]:
     if kinds <= _TEXT_BLOCKS | _MEDIA_BLOCKS:
         return keyword
     blocks = cast("list[Mapping[str, Any]]", message.content_blocks)
-    return [block for block in blocks if block["type"] == "reasoning" and block.get("reasoning")] or keyword
+    stated = [block for block in blocks if block["type"] == "reasoning" and block.get("reasoning")]
+    return [block for block in stated if isinstance(block["reasoning"], str)] or keyword
 
 
 def broken_call(message: Any) -> str | None:

@@ -228,7 +228,7 @@ def _blocks(result: BlendResult) -> list[dict[str, Any]]:
 def _text_block(block: Any) -> dict[str, Any]:
     """A text block with its citations; empty if there is no text."""
     text = block.get("text")
-    if not text:
+    if not isinstance(text, str) or not text:
         return {}
     cited = [_public(mark) for mark in block.get("annotations") or () if _is_citation(mark)]
     return {"type": "text", "text": text, **({"annotations": cited} if cited else {})}

@@ -14,6 +14,7 @@ from typing import Any
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.member_strength import RatedPair
+from blender_core.runtime.numbers import in_words
 
 __all__ = ["LARGEST", "PriorState", "RankerRecord", "RatedPrompt", "is_finite", "prompt_key"]
 
@@ -214,13 +215,16 @@ class PriorState:
         try:
             if data["format"] not in _READ_FORMATS:
                 raise ConfigurationError(
-                    f"format {data['format']!r} of a member prior is not known; this version reads {_READ_FORMATS}"
+                    f"format {in_words(data['format'])} of a member prior is not known; "
+                    f"this version reads {_READ_FORMATS}"
                 )
             state = _read(data if data["format"] == _FORMAT else _of_one_ranker(data))
         except ConfigurationError:
             raise
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-            raise ConfigurationError(f"this is no saved member prior ({type(error).__name__}: {error})") from error
+            raise ConfigurationError(
+                f"this is no saved member prior ({type(error).__name__}: {str(error)[:200]})"
+            ) from error
         problem = next(_problems(state), None)
         if problem is not None:
             raise ConfigurationError(

@@ -171,7 +171,7 @@ class Journal:
 
     def _damaged(self, number: int, problem: str) -> ConfigurationError:
         return ConfigurationError(
-            f"{self.path}, line {number} is damaged: {problem}; remove the line, what it held is asked again"
+            f"{self.path}, line {number} is damaged: {problem[:200]}; remove the line, what it held is asked again"
         )
 
     def _whole_lines(self, header: bytes) -> Iterator[dict[str, Any]]:

@@ -180,6 +180,15 @@ def test_blocks_that_hold_text_only_become_a_text():
     assert blend(AIMessage(parts)).invoke("Why?").content == "Paris."
 
 
+@pytest.mark.parametrize("wrong", [True, 7, ["Paris."], {"value": "Paris."}], ids=str)
+def test_texts_and_thoughts_that_are_no_text_end_nothing(wrong):
+    content = [{"type": "text", "text": wrong}, IMAGE, {"type": "reasoning", "reasoning": wrong}]
+    message = blend(AIMessage(content)).invoke("Why?")
+    assert message.response_metadata["blend"]["winner"]
+    assert IMAGE in message.content
+    assert "reasoning_content" not in message.additional_kwargs
+
+
 def test_citations_of_an_earlier_answer_are_not_sent_to_members():
     member = model("And Rome.")
     first = blend(AIMessage([CITED])).invoke("Why?")
