@@ -1,8 +1,8 @@
-"""How long imports take: langchain_core beside langchain_blender, in fresh interpreters, in turn.
+"""How long imports take: each framework beside its adapter, in fresh interpreters, in turn.
 
     python benchmarks/import_time.py [--rounds 10]
 
-Both packages load their names when they are first used, so the names that a program needs are timed, too.
+The adapters load their names when they are first used, so the names that a program needs are timed, too.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ STATEMENTS = {
     "BaseChatModel": "from langchain_core.language_models import BaseChatModel",
     "langchain_blender": "import langchain_blender",
     "BlendedLLM": "from langchain_blender import BlendedLLM",
+    "llama_index LLM": "from llama_index.core.llms import LLM",
+    "llama_index BlendedLLM": "from llamaindex_blender import BlendedLLM",
 }
 TIMED = "import time; t = time.perf_counter(); {}; print(time.perf_counter() - t)"
 
@@ -46,6 +48,9 @@ def main() -> None:
             medians["langchain_blender"] - medians["langchain_core"], 3
         ),
         "blended_llm_more_than_base_chat_model_s": round(medians["BlendedLLM"] - medians["BaseChatModel"], 3),
+        "llama_index_blended_llm_more_than_llm_s": round(
+            medians["llama_index BlendedLLM"] - medians["llama_index LLM"], 3
+        ),
         "blended_llm_times_base_chat_model": round(medians["BlendedLLM"] / medians["BaseChatModel"], 2),
     }
     print(json.dumps({"rounds": rounds, "python": sys.version.split()[0], **report}, indent=2))

@@ -6,12 +6,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from blender_core.blender import Blender
-from blender_core.config import BlendConfig, keywords_of
 from blender_core.errors import ConfigurationError
 from blender_core.fuse.guard import FusionGuard
 from blender_core.fuse.policy import unless_read_by_program
@@ -22,6 +21,9 @@ from blender_core.rank.registry import check_ranker
 from blender_core.runtime.keywords import check_keywords
 from blender_core.runtime.semaphore import SemaphoresByLimit, SharedSemaphore
 from blender_core.settings import DEFAULTS, IN_POLICY, check_settings, gather_policy
+
+if TYPE_CHECKING:
+    from blender_core.config import BlendConfig
 
 __all__ = ["BlendFields"]
 
@@ -67,7 +69,7 @@ class BlendFields(BaseModel):
         super().__init__(**settings)
 
     @classmethod
-    def from_config(cls, config: BlendConfig | Mapping[str, Any] | str | Path, **settings: Any) -> Self:
+    def from_config(cls, config: "BlendConfig | Mapping[str, Any] | str | Path", **settings: Any) -> Self:
         """Make the blend that a file describes; see ``Blender.from_config``.
 
         Args:
@@ -80,6 +82,9 @@ class BlendFields(BaseModel):
         Raises:
             BlendError: The file is not valid, a key is not there, or a local model cannot start.
         """
+        # deferred: most blends are made of objects
+        from blender_core.config import BlendConfig, keywords_of
+
         config = BlendConfig.of(config)
         named = {} if config.name is None else {"model": config.name}
         keywords = keywords_of(config, settings)

@@ -26,7 +26,7 @@ from blender_core.pipeline import BlendCall, BlendPlan
 from blender_core.rank.lexical_consensus import LexicalConsensusRanker
 from blender_core.rank.member_prior import MemberPrior
 from blender_core.rank.protocol import Ranker
-from blender_core.rank.registry import check_members, check_ranker, resolve_ranker
+from blender_core.rank.registry import check_members, check_ranker, ready_ranker, resolve_ranker
 from blender_core.rank.run import never_works
 from blender_core.redaction import remember_secrets
 from blender_core.runtime.keywords import nearest, takes_keywords
@@ -135,6 +135,7 @@ class Blender:
             member_prior=prior,
             reserves=len(whole["reserves"]),
             breaker=whole["breaker"],
+            ready_ranker=lambda: ready_ranker(whole["ranker"]),
         )
 
     @classmethod

@@ -43,7 +43,7 @@ from blender_core.redaction import redacted, told
 from blender_core.runtime.program_end import carrying
 from blender_core.runtime.semaphore import SharedSemaphore
 from blender_core.runtime.threads import CHECKS, call_in_thread, compute_in_thread, drain
-from blender_core.selection import Accept, Selection, check_answer, set_aside
+from blender_core.selection import Accept, Selection, check_answer, check_is_quick, set_aside
 from blender_core.text.distinct import distinct_candidates
 from blender_core.text.refusal import is_refusal
 from blender_core.types.answer import Answer, Usage, ended_by_length
@@ -60,6 +60,8 @@ __all__ = ["BlendCall", "BlendPlan"]
 _MARGIN_S = 0.02
 # for work that is quick on all but huge answers, if the time is over
 _LEAST_S = 0.005
+# of answers together; reading them takes the event loop about a millisecond
+_FEW_CHARACTERS = 4_000
 # of a picked text that is streamed: least characters of a piece, and most pieces of a huge text
 _PIECE_CHARACTERS, _PIECES = 24, 1_000
 _PIECE_END = re.compile(r"\s(?=\S)")
@@ -87,6 +89,7 @@ class BlendPlan:
         move_behind: Moves candidates behind all others by the severity of their flaws.
         reserves: How many of the members are reserves.
         breaker: Says which members are down, or ``None``.
+        ready_ranker: Returns the ranker at once if it needs no loading, else ``None``.
     """
 
     members: tuple[tuple[str, Member], ...]
@@ -104,6 +107,7 @@ class BlendPlan:
     move_behind: Callable[[Ranking, Sequence[int]], Ranking] = move_behind
     reserves: int = 0
     breaker: CircuitBreaker | None = None
+    ready_ranker: Callable[[], Ranker | None] = lambda: None
 
 
 class _Material(NamedTuple):
@@ -241,6 +245,7 @@ class BlendCall:
             soft_limit_s=soft,
             hard_limit_s=hard,
             check=None if self._accept is None else lambda outcome: check_answer(self._accept, outcome),
+            check_blocks=not check_is_quick(self._accept),
             problems=self._problems,
             blocked=blocked,
             reserves=plan.reserves,
@@ -256,7 +261,14 @@ class BlendCall:
         return outcomes
 
     async def _apart(
-        self, work: Callable[[], T], *, what: str, otherwise: T, then: str, turns: SharedSemaphore | None = None
+        self,
+        work: Callable[[], T],
+        *,
+        what: str,
+        otherwise: T,
+        then: str,
+        turns: SharedSemaphore | None = None,
+        characters: int | None = None,
     ) -> T:
         """Do work in a thread, within the deadline; without one, within the time of a member.
 
@@ -266,6 +278,7 @@ class BlendCall:
             otherwise: Taken if it is not done in time, or raised.
             then: What that means, in words.
             turns: ``CHECKS`` for work of the engine alone; a user's function may hang, so it must not hold a turn.
+            characters: Read by such work; if they are few, it needs no thread.
 
         Returns:
             The work's result, or ``otherwise``.
@@ -274,6 +287,8 @@ class BlendCall:
         limit_s = self._plan.policy.timeout if left is None else max(left + 2 * _MARGIN_S, _LEAST_S)
         scope = asyncio.timeout(limit_s)
         try:
+            if characters is not None and characters <= _FEW_CHARACTERS:
+                return work()
             async with scope:
                 return await compute_in_thread(work, turns=turns)
         except Exception as error:
@@ -298,12 +313,14 @@ class BlendCall:
         )
 
     async def _find_flaws(self, outcomes: Sequence[MemberOutcome]) -> dict[int, Flaw]:
+        answers = [_answer_of(outcome) for outcome in outcomes]
         found = await self._apart(
-            lambda: find_flaws(self._prompt, [_answer_of(outcome) for outcome in outcomes]),
+            lambda: find_flaws(self._prompt, answers),
             what="the search for flaws",
             otherwise=[SOUND] * len(outcomes),
             then="took all answers as sound",
             turns=CHECKS,
+            characters=sum(len(answer.text) for answer in answers),
         )
         return {outcome.index: flaw for outcome, flaw in zip(outcomes, found, strict=True)}
 
@@ -343,6 +360,7 @@ class BlendCall:
             self._prompt,
             texts,
             severities=severities,
+            ready=plan.ready_ranker,
             limit_s=self._time_left(),
             stop_after=judges.stop_after,
         )

@@ -14,7 +14,16 @@ from blender_core.types.answer import Answer, ToolCall
 from blender_core.types.outcome import MemberOutcome
 from blender_core.types.votes import vote_on_tool_calls
 
-__all__ = ["Accept", "Selection", "arguments_problem", "check_answer", "set_aside", "tool_check"]
+__all__ = [
+    "Accept",
+    "Selection",
+    "arguments_problem",
+    "check_answer",
+    "check_is_quick",
+    "quick_check",
+    "set_aside",
+    "tool_check",
+]
 
 Accept = Callable[[Answer], str | None]
 """A check of an answer: returns why it cannot be used, or ``None``."""
@@ -76,6 +85,22 @@ def tool_check(
         return found
 
     return check
+
+
+def quick_check(accept: Accept) -> Accept:
+    """Mark a check that only looks at an answer, so that the event loop can call it, without a thread.
+
+    Examples:
+        >>> check_is_quick(quick_check(lambda _answer: None)), check_is_quick(lambda _answer: None)
+        (True, False)
+    """
+    accept.is_quick = True  # type: ignore[attr-defined]
+    return accept
+
+
+def check_is_quick(accept: Accept | None) -> bool:
+    """Tell whether a check needs no thread."""
+    return accept is None or getattr(accept, "is_quick", False)
 
 
 def arguments_problem(call: ToolCall, schema: type[BaseModel]) -> str | None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from blender_core.runtime.extras import require
 from blender_core.runtime.outside import read_json
-from blender_core.selection import Accept, arguments_problem, tool_check
+from blender_core.selection import Accept, arguments_problem, quick_check, tool_check
 from blender_core.types.answer import ToolCall
 from langchain_blender.messages import broken_call
 from langchain_blender.structured import asked_schema
@@ -151,10 +151,12 @@ def acceptance(options: Mapping[str, Any], schema: Any) -> Accept:
         A function that returns why an answer cannot be used, or ``None``.
     """
     as_asked = _as_asked(options, schema)
+    if as_asked is None:
+        return quick_check(lambda answer: broken_call(answer.native))
     return lambda answer: broken_call(answer.native) or as_asked(answer)
 
 
-def _as_asked(options: Mapping[str, Any], schema: Any) -> Accept:
+def _as_asked(options: Mapping[str, Any], schema: Any) -> Accept | None:
     tools = options.get("tools") or []
     asked = asked_schema(options)
     text_schema, read = _response_schema(options.get("response_format")), read_json
@@ -164,7 +166,7 @@ def _as_asked(options: Mapping[str, Any], schema: Any) -> Accept:
         # the parser of ``with_structured_output`` reads JSON in a Markdown block too
         read = functools.partial(parse_json_markdown, parser=read_json)
     if not tools and text_schema is None:
-        return lambda _answer: None
+        return None
     parameters = _parameters(tools)
     choice = options.get("tool_choice")
     if not parameters and all(choice != (tool.get("function") or {}).get("name") for tool in tools):

@@ -13,7 +13,7 @@ from blender_core.types.media import Media
 from blender_core.types.prompt import Message, Prompt
 from langchain_blender.usage import count_text, counters_of
 
-__all__ = ["why_no_model"]
+__all__ = ["may_count", "why_no_model"]
 
 _PDF = "application/pdf"
 _FRAME_TOKENS = 3
@@ -40,6 +40,24 @@ def why_no_model(models: Sequence[BaseLanguageModel[Any] | None], prompt: Prompt
     return reasons[0] if reasons and all(reasons) else None
 
 
+def may_count(models: Sequence[BaseLanguageModel[Any] | None], prompt: Prompt) -> bool:
+    """Tell whether ``why_no_model`` may take long, because it counts or writes out a long prompt.
+
+    Args:
+        models: A model and its fallbacks; ``None`` for one that is not known.
+        prompt: The prompt.
+
+    Returns:
+        ``False`` if no model states ``max_input_tokens``, or the prompt fits by its length in characters.
+    """
+    limits = [_limit(model) for model in models]
+    known = [limit for limit in limits if limit is not None]
+    if not known:
+        return False
+    texts = [turn.content for turn in prompt.messages]
+    return bool(prompt.options.get("tools")) or not _surely_fits(texts, len(texts), min(known))
+
+
 def _why_not(model: BaseLanguageModel[Any], prompt: Prompt) -> str | None:
     profile = getattr(model, "profile", None)
     if not isinstance(profile, Mapping):
@@ -49,7 +67,19 @@ def _why_not(model: BaseLanguageModel[Any], prompt: Prompt) -> str | None:
             lacks = next((key for key in _needs(turn, part) if profile.get(key) is False), None)
             if lacks is not None:
                 return f"its profile says that it takes no such content ({lacks}: False)"
-    return _why_too_long(model, profile.get("max_input_tokens"), prompt)
+    limit = _limit(model)
+    return None if limit is None else _why_too_long(model, limit, prompt)
+
+
+def _limit(model: BaseLanguageModel[Any] | None) -> int | None:
+    profile = getattr(model, "profile", None)
+    limit = profile.get("max_input_tokens") if isinstance(profile, Mapping) else None
+    return limit if isinstance(limit, int) and not isinstance(limit, bool) else None
+
+
+def _surely_fits(texts: Sequence[str], turns: int, limit: int) -> bool:
+    # a character of any script takes at most four tokens, so most prompts need no counting
+    return _MOST_TOKENS * sum(map(len, texts)) + _FRAME_TOKENS * turns <= limit
 
 
 def _needs(turn: Message, part: str | Media) -> tuple[str, ...]:
@@ -66,15 +96,12 @@ def _needs(turn: Message, part: str | Media) -> tuple[str, ...]:
     return (f"{kind}_inputs", *by_url, *in_tool)
 
 
-def _why_too_long(model: BaseLanguageModel[Any], limit: Any, prompt: Prompt) -> str | None:
-    if not isinstance(limit, int) or isinstance(limit, bool):
-        return None
+def _why_too_long(model: BaseLanguageModel[Any], limit: int, prompt: Prompt) -> str | None:
     texts = [turn.content for turn in prompt.messages]
     tools = [json.dumps(tool, default=str) for tool in prompt.options.get("tools") or ()]
-    counters = counters_of([model])
-    # a character of any script takes at most four tokens, so most prompts need no counting
-    if _MOST_TOKENS * sum(map(len, (*texts, *tools))) + _FRAME_TOKENS * len(texts) <= limit:
+    if _surely_fits((*texts, *tools), len(texts), limit):
         return None
+    counters = counters_of([model])
     if counters:
         count = sum(count_text(text, counters) for text in (*texts, *tools)) + _FRAME_TOKENS * len(texts)
     else:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from langchain_core.language_models import LLM, BaseChatModel, BaseLanguageModel, BaseLLM, SimpleChatModel
+from langchain_core.language_models import BaseChatModel, BaseLanguageModel, SimpleChatModel
 from langchain_core.output_parsers import BaseOutputParser
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import (
@@ -137,6 +137,15 @@ def first_step(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
     return _innermost(runnable, lambda sequence: sequence.first)
 
 
+def _completes_natively(model: BaseLanguageModel[Any]) -> bool:
+    # deferred: most members are chat models, and this imports yaml and a retry library
+    from langchain_core.language_models import LLM, BaseLLM
+
+    if isinstance(model, LLM):
+        return type(model)._acall is not LLM._acall or type(model)._agenerate is not LLM._agenerate
+    return not isinstance(model, BaseLLM) or type(model)._agenerate is not BaseLLM._agenerate
+
+
 def is_native_async(runnable: Runnable[Any, Any]) -> bool:
     """Tell whether ``ainvoke`` runs on the event loop, not as ``invoke`` in a thread.
 
@@ -149,10 +158,8 @@ def is_native_async(runnable: Runnable[Any, Any]) -> bool:
     if isinstance(runnable, BaseChatModel):
         # SimpleChatModel's uses a thread of the default pool too
         return type(runnable)._agenerate not in (BaseChatModel._agenerate, SimpleChatModel._agenerate)
-    if isinstance(runnable, LLM):
-        return type(runnable)._acall is not LLM._acall or type(runnable)._agenerate is not LLM._agenerate
-    if isinstance(runnable, BaseLLM):
-        return type(runnable)._agenerate is not BaseLLM._agenerate
+    if isinstance(runnable, BaseLanguageModel):
+        return _completes_natively(runnable)
     if isinstance(runnable, RunnableLambda):
         return hasattr(runnable, "afunc")
     if isinstance(runnable, RunnableGenerator):

@@ -20,7 +20,7 @@ from blender_core.runtime.threads import iterate_in_thread
 from blender_core.text.thinking import ThinkingFilter
 from blender_core.types.answer import Answer, Price
 from blender_core.types.prompt import Prompt
-from langchain_blender.capabilities import why_no_model
+from langchain_blender.capabilities import may_count, why_no_model
 from langchain_blender.composition import (
     RunnableMember,
     change_model,
@@ -167,6 +167,19 @@ class LangChainMember(RunnableMember):
         if self.input not in ("auto", "messages") or not isinstance(first_step(self.runnable), BaseLanguageModel):
             return None
         return why_no_model(models_of(self.runnable), prompt)
+
+    def why_not_blocks(self, prompt: Prompt) -> bool:
+        """Tell whether a model's own tokenizer may have to count the prompt.
+
+        Args:
+            prompt: The prompt.
+
+        Returns:
+            Whether it may. That is rare: most prompts fit by their length in characters.
+        """
+        if type(self).why_not is not LangChainMember.why_not:
+            return True
+        return may_count(models_of(self.runnable), prompt)
 
     @property
     def context_window(self) -> int | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, Literal, get_args
 
-from langchain_core.language_models import BaseChatModel, BaseLanguageModel, BaseLLM
+from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.messages import BaseMessage, SystemMessage
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
@@ -179,11 +179,9 @@ def in_own_way(model: Runnable[Any, Any], asked: AskedSchema, options: Mapping[s
 
 def _only_inherits(model: Runnable[Any, Any]) -> bool:
     """Whether it has the base class's method only, which ignores the method and calls a tool."""
-    if isinstance(model, BaseLLM):
-        return True
-    return isinstance(model, BaseChatModel) and (
-        type(model).with_structured_output is BaseChatModel.with_structured_output
-    )
+    if isinstance(model, BaseChatModel):
+        return type(model).with_structured_output is BaseChatModel.with_structured_output
+    return isinstance(model, BaseLanguageModel)
 
 
 def _is_bound_model(runnable: Runnable[Any, Any]) -> bool:

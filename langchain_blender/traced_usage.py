@@ -16,7 +16,6 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import subtract_usage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
-from langchain_core.tracers.context import _configure_hooks
 
 from langchain_blender.messages import usage_metadata
 from langchain_blender.usage import UsageCounter
@@ -35,6 +34,9 @@ def count_once(manager: BaseCallbackManager | BaseRunManager, members: BaseCallb
         members: The manager of members' runs. It gets a counter.
         run_id: The blend's run.
     """
+    # deferred: it imports LangSmith's tracer, as langchain-core does at a call
+    from langchain_core.tracers.context import _configure_hooks
+
     heard = [handler for handler in members.handlers if isinstance(handler, BaseTracer | AsyncBaseTracer)]
     if not heard:
         return

@@ -25,7 +25,6 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import _set_config_context, ensure_config, merge_configs
 from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2StreamingCallbackHandler
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
-from langchain_core.tracers.context import _configure_hooks, tracing_v2_callback_var
 from langchain_core.utils.uuid import uuid7
 
 from blender_core.redaction import without_secrets
@@ -212,6 +211,9 @@ def _silence_hooks(mode: TraceCandidates) -> None:
     ``get_usage_metadata_callback`` and others add their handler to every call in their context. They would count the
     tokens of members and of the blend.
     """
+    # deferred: it imports LangSmith's tracer, as langchain-core does at a call
+    from langchain_core.tracers.context import _configure_hooks, tracing_v2_callback_var
+
     for variable, *_ in _configure_hooks:
         handler = variable.get()
         if handler is not None and not _hears(handler, mode):

@@ -33,7 +33,7 @@ from llamaindex_blender.messages import (
     to_messages,
 )
 from llamaindex_blender.tools import as_tool, normalised_choice
-from llamaindex_blender.windows import why_too_long
+from llamaindex_blender.windows import surely_fits, why_too_long
 
 __all__ = ["KNOWN_OPTIONS", "LlamaIndexMember", "adapt"]
 
@@ -84,6 +84,7 @@ class LlamaIndexMember(Member):
             raise ConfigurationError(f"{type(llm).__name__} is not a LlamaIndex LLM; pass a subclass of BaseLLM")
         self.llm = llm
         self.known_metadata = LLMMetadata(context_window=0, num_output=-1)
+        self._read_of: tuple[Any, ...] | None = None
         stated = self.metadata.model_name
         super().__init__(name or (stated if stated not in ("", "unknown") else type(llm).__name__), price=price)
         self._asynchronous = AsynchronousWays(llm)
@@ -204,8 +205,29 @@ class LlamaIndexMember(Member):
             The reason, if the LLM answers texts only and the prompt holds images, sound or files, or if its window is
             too small; else ``None``. A window that is only LlamaIndex's default is none.
         """
-        unread = unreadable(prompt) if is_of_custom_llm(self.llm, "chat") else None
-        return unread or why_too_long(self.llm, self.metadata, prompt)
+        unread = unreadable(prompt)
+        if unread is not None and not is_of_custom_llm(self.llm, "chat"):
+            unread = None
+        if unread is not None or self._surely_fits(prompt):
+            return unread
+        return why_too_long(self.llm, self.metadata, prompt)
+
+    def why_not_blocks(self, prompt: Prompt) -> bool:
+        """Tell whether the metadata has to be read, which may ask a server, or the prompt counted.
+
+        Args:
+            prompt: The prompt.
+
+        Returns:
+            ``False`` if the prompt surely fits the window that the LLM stated last. Then ``why_not`` reads no more.
+        """
+        if type(self).why_not is not LlamaIndexMember.why_not:
+            return True
+        return not self._surely_fits(prompt)
+
+    def _surely_fits(self, prompt: Prompt) -> bool:
+        unchanged = self._read_of == _window_of(self.llm)
+        return unchanged and not prompt.options.get("tools") and surely_fits(self.llm, self.known_metadata, prompt)
 
     def can_call_tools(self, tools: list[Any]) -> bool:
         """Tell whether the LLM takes tools.
@@ -232,7 +254,9 @@ class LlamaIndexMember(Member):
         and without tools. The call itself fails and reports the error.
         """
         with contextlib.suppress(Exception):
+            stated_of = _window_of(self.llm)
             self.known_metadata = self.llm.metadata
+            self._read_of = stated_of
         return self.known_metadata
 
     def _tool_caller(self) -> FunctionCallingLLM:
@@ -251,6 +275,11 @@ class LlamaIndexMember(Member):
     def _options(self, prompt: Prompt) -> dict[str, Any]:
         options = {name: prompt.options[name] for name in KNOWN_OPTIONS if prompt.options.get(name) is not None}
         return {**options, **prompt.native.options} if isinstance(prompt.native, NativeInput) else options
+
+
+def _window_of(llm: BaseLLM) -> tuple[Any, ...]:
+    """The settings that a window depends on; the metadata is read again if they change."""
+    return tuple(getattr(llm, name, None) for name in ("model", "context_window"))
 
 
 def _with_calls(llm: FunctionCallingLLM, messages: Sequence[ChatMessage], response: ChatResponse) -> Answer:

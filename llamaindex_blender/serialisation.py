@@ -12,7 +12,6 @@ from dataclasses import asdict
 from typing import Any
 
 from llama_index.core.base.llms.base import BaseLLM
-from llama_index.core.llms.loading import load_llm
 from llama_index.core.schema import BaseComponent
 
 from blender_core.errors import ConfigurationError
@@ -95,6 +94,9 @@ def load_part(part: Any, setting: str) -> Any:
 def _llm(data: Mapping[str, Any]) -> BaseLLM:
     path = data.get(_PATH)
     if not isinstance(path, str):
+        # deferred: it imports the OpenAI integration, and that the whole client
+        from llama_index.core.llms.loading import load_llm
+
         return load_llm(dict(data))
     module = path.rpartition(".")[0]
     cls = _known(path)

@@ -67,6 +67,10 @@ class TracedMember(Member):
         """As of the member."""
         return self.member.why_not(prompt)
 
+    def why_not_blocks(self, prompt: Prompt) -> bool:
+        """As of the member."""
+        return self.member.why_not_blocks(prompt)
+
     def can_call_tools(self, tools: list[object]) -> bool:
         """Tell whether the member takes the tools."""
         return self.member.can_call_tools(tools)

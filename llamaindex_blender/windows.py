@@ -14,7 +14,7 @@ from llama_index.core.utils import get_tokenizer
 
 from blender_core.types.prompt import Prompt
 
-__all__ = ["fusing_reserve", "shared_window", "text_tokens", "why_too_long"]
+__all__ = ["fusing_reserve", "shared_window", "surely_fits", "text_tokens", "why_too_long"]
 
 # tokens of the fusing instruction, without prompt and answers
 _FUSING_TOKENS = 256
@@ -75,15 +75,12 @@ def why_too_long(llm: BaseLLM, metadata: LLMMetadata, prompt: Prompt) -> str | N
         The reason with both counts; ``None`` if it fits, or if the window is only LlamaIndex's default.
     """
     window = metadata.context_window
-    stated = window != DEFAULT_CONTEXT_WINDOW or "context_window" in getattr(llm, "model_fields_set", ())
-    if window <= 0 or not stated:
+    if window <= 0 or not _is_stated(llm, window):
         return None
     tools = json.dumps(list(prompt.options.get("tools") or ()), default=str)
     text = prompt.text + (tools if tools != "[]" else "")
-    answer = prompt.options.get("max_tokens") or getattr(llm, "max_tokens", None) or 0
-    answer = answer if isinstance(answer, int) else 0
-    # a token has at least one byte, so most prompts need no tokenizer
-    if len(text.encode(errors="replace")) + answer <= window:
+    answer = _answer_tokens(llm, prompt)
+    if _fits(text, answer, window):
         return None
     counted = text_tokens(text)
     # models of other languages may need half the tokens; a prompt that may fit is sent, but not one to fuse
@@ -91,6 +88,37 @@ def why_too_long(llm: BaseLLM, metadata: LLMMetadata, prompt: Prompt) -> str | N
         counted //= 2
     asked = counted + answer
     return None if asked <= window else f"the prompt is too long: {asked:,} tokens > {window:,}"
+
+
+def surely_fits(llm: BaseLLM, metadata: LLMMetadata, prompt: Prompt) -> bool:
+    """Tell whether a prompt without tools fits an LLM's window, without a tokenizer.
+
+    Args:
+        llm: The LLM.
+        metadata: Its metadata, perhaps of an earlier time.
+        prompt: The prompt.
+
+    Returns:
+        Whether it fits; ``False`` if the metadata has no window.
+    """
+    window = metadata.context_window
+    return window > 0 and (not _is_stated(llm, window) or _fits(prompt.text, _answer_tokens(llm, prompt), window))
+
+
+def _is_stated(llm: BaseLLM, window: int) -> bool:
+    return window != DEFAULT_CONTEXT_WINDOW or "context_window" in getattr(llm, "model_fields_set", ())
+
+
+def _answer_tokens(llm: BaseLLM, prompt: Prompt) -> int:
+    answer = prompt.options.get("max_tokens") or getattr(llm, "max_tokens", None) or 0
+    return answer if isinstance(answer, int) else 0
+
+
+def _fits(text: str, answer: int, window: int) -> bool:
+    # a token has at least one byte, so most prompts need no tokenizer; a character has at most four bytes
+    if 4 * len(text) + answer <= window:
+        return True
+    return len(text.encode(errors="replace")) + answer <= window
 
 
 def text_tokens(text: str) -> int:

@@ -152,6 +152,8 @@ def seen_by_the_engine(face: Any) -> dict[str, Any]:
     ranking = Ranking.from_scores([1.0, 0.99], ranker="example")
     undecided = FuseContext(Prompt.of("Why?"), ("The sky scatters blue light.", "It is the air."), ranking)
     plan["members"] = [member for member, _ in plan["members"]]
+    # the loaded ranker, which is the same one or none yet
+    del plan["ready_ranker"]
     plan["ranker"] = plan["ranker"]().name if sourced is None else sourced.ranker.name
     plan["fuse_when"] = plan["fuse_when"](undecided)
     plan["fuser"] = plan["fuser"] is not None

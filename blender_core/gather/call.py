@@ -75,9 +75,8 @@ async def ask(member: Member, prompt: Prompt, *, in_threads: bool) -> Answer:
 
 
 async def _why_not(member: Member, prompt: Prompt) -> str | None:
-    if type(member).why_not is Member.why_not:
-        return None
-    # it may ask a server for its window, or count a long prompt
+    if not member.why_not_blocks(prompt):
+        return member.why_not(prompt)
     return await call_in_thread(member.why_not, prompt)
 
 
@@ -96,7 +95,8 @@ class MemberCall:
         attempts: Calls made so far.
         stage_ends_at: Latest end of gathering, in seconds of the clock; ``None`` is no limit.
         semaphore: Limits how many members run at once; ``None`` is no limit.
-        check: Says why an outcome with an answer cannot be used; blocking, so it runs in a thread.
+        check: Says why an outcome with an answer cannot be used.
+        check_blocks: Whether ``check`` may take long; it then runs in a thread.
         started_at: Time of its first call, in seconds of the clock.
         answered: Its outcome while the answer is checked; ``None`` before.
         problem: Why the answer cannot be used; ``None`` if it can.
@@ -114,6 +114,7 @@ class MemberCall:
     stage_ends_at: float | None = None
     semaphore: SharedSemaphore | None = None
     check: Callable[[MemberOutcome], str | None] | None = None
+    check_blocks: bool = True
     attempts: int = 0
     started_at: float | None = None
     answered: MemberOutcome | None = None
@@ -156,7 +157,7 @@ class MemberCall:
     async def _checked(self, outcome: MemberOutcome) -> MemberOutcome:
         if outcome.ok and self.check is not None:
             self.answered = outcome
-            self.problem = await call_in_thread(self.check, outcome)
+            self.problem = await call_in_thread(self.check, outcome) if self.check_blocks else self.check(outcome)
         return outcome
 
     def ended(self, status: Status, reason: str, error: BaseException | None = None) -> MemberOutcome:

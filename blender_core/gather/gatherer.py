@@ -41,6 +41,7 @@ async def gather(
     soft_limit_s: float | None = None,
     hard_limit_s: float | None = None,
     check: Callable[[MemberOutcome], str | None] | None = None,
+    check_blocks: bool = True,
     problems: dict[int, str] | None = None,
     blocked: dict[str, float] | None = None,
     reserves: int = 0,
@@ -57,9 +58,9 @@ async def gather(
         runtime: Clock, sleep, randomness, events.
         soft_limit_s: Seconds after which gathering ends if the quorum is met; ``None`` is no limit.
         hard_limit_s: Seconds after which gathering ends in any case; ``None`` is no limit.
-        check: Says why an outcome with an answer cannot be used, or ``None``. It is called in a thread as each answer
-            comes, within the member's time. One that cannot be used counts neither for the quorum nor for the
-            stragglers' grace.
+        check: Says why an outcome with an answer cannot be used, or ``None``. It is called as each answer comes, within
+            the member's time. One that cannot be used counts neither for the quorum nor for the stragglers' grace.
+        check_blocks: Whether ``check`` may take long; it then runs in a thread.
         problems: Gets these reasons, by the member's index.
         blocked: Gets the seconds in which a member blocked the event loop, by its name.
         reserves: How many of the members are reserves.
@@ -69,7 +70,18 @@ async def gather(
         One outcome per member, in the ensemble's order; none of a reserve that took no place.
     """
     calls = [
-        MemberCall(member, name, index, prompt, policy, spending, runtime, semaphore=semaphore, check=check)
+        MemberCall(
+            member,
+            name,
+            index,
+            prompt,
+            policy,
+            spending,
+            runtime,
+            semaphore=semaphore,
+            check=check,
+            check_blocks=check_blocks,
+        )
         for index, (name, member) in enumerate(members)
     ]
     run = _Gathering(calls, policy, runtime, soft_limit_s, hard_limit_s, Lineup(calls, reserves, breaker))

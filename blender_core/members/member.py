@@ -115,7 +115,8 @@ class Member:
     def why_not(self, prompt: Prompt) -> str | None:
         """Tell why the member cannot take a prompt, for example because it holds images or is too long.
 
-        The engine asks this before each call, in a thread. A member with a reason takes no part; its record says why.
+        The engine asks this before each call, in a thread if ``why_not_blocks``. A member with a reason takes no part;
+        its record says why.
 
         Args:
             prompt: The prompt.
@@ -124,6 +125,17 @@ class Member:
             The reason, as in ``"it reads no images"``; ``None`` if it can take it, or if that is unknown.
         """
         return None
+
+    def why_not_blocks(self, prompt: Prompt) -> bool:
+        """Tell whether ``why_not`` may take long: it asks a server, or counts a long prompt. Must be quick itself.
+
+        Args:
+            prompt: The prompt.
+
+        Returns:
+            ``False`` if the event loop can ask it; default is whether ``why_not`` was written anew.
+        """
+        return type(self).why_not is not Member.why_not
 
     @property
     def context_window(self) -> int | None:
@@ -207,6 +219,10 @@ class FunctionMember(Member):
     def why_not(self, prompt: Prompt) -> str | None:
         """Refuse images, sound and files: the function gets text."""
         return unreadable(prompt)
+
+    def why_not_blocks(self, prompt: Prompt) -> bool:
+        """Return ``False``, unless a subclass writes ``why_not`` anew."""
+        return type(self).why_not is not FunctionMember.why_not
 
     def generate(self, prompt: Prompt) -> Answer:
         """Call the function with the flattened prompt.

@@ -282,6 +282,10 @@ class OpenAIMember(Member):
         """Refuse sound and files, which are not sent to the server."""
         return unreadable(prompt, "image")
 
+    def why_not_blocks(self, prompt: Prompt) -> bool:
+        """Return ``False``, unless a subclass writes ``why_not`` anew."""
+        return type(self).why_not is not OpenAIMember.why_not
+
     @property
     def control_tokens(self) -> frozenset[str]:
         """Control tokens of a model that ``local_ensemble`` serves; of another server they are unknown."""

@@ -436,6 +436,7 @@ class GroundedBlender(Blender):
         plan = replace(
             self._plan,
             ranker=lambda: call.ranker,
+            ready_ranker=lambda: call.ranker,
             fallback_ranker=call.fallback_ranker,
             fuser=None if self._plan.fuser is None else call.citing(self._plan.fuser),
             member_prior=None if self._member_prior is None else _BoundPrior(call, self._member_prior),

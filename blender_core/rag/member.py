@@ -115,6 +115,12 @@ class SourcedMember(Member):
         """As of the LLM, if it is to fuse or to judge."""
         return None if prompt.purpose == "answer" or self._llm is None else self._llm.why_not(prompt)
 
+    def why_not_blocks(self, prompt: Prompt) -> bool:
+        """As of the LLM, if it is to fuse or to judge."""
+        if type(self).why_not is not SourcedMember.why_not:
+            return True
+        return prompt.purpose != "answer" and self._llm is not None and self._llm.why_not_blocks(prompt)
+
     def _writer(self, prompt: Prompt) -> Member:
         if self._llm is None:
             raise MemberError(

@@ -14,7 +14,7 @@ from blender_core.rank.protocol import Ranker
 from blender_core.runtime.extras import require_installed
 from blender_core.runtime.keywords import nearest
 
-__all__ = ["RANKER_NAMES", "check_members", "check_ranker", "resolve_ranker"]
+__all__ = ["RANKER_NAMES", "check_members", "check_ranker", "ready_ranker", "resolve_ranker"]
 
 
 def _embedded() -> Ranker:
@@ -127,7 +127,28 @@ def resolve_ranker(ranker: Ranker | str | os.PathLike[str]) -> Ranker:
         return ranker
     # one lock for each name, so that parallel calls load a model once
     with _lock_of(ranker):
-        return _named(ranker)
+        found = _loaded.get(ranker)
+        if found is None:
+            found = _named(ranker)
+            _keep(ranker, found)
+    return found
+
+
+def ready_ranker(ranker: Ranker | str | os.PathLike[str]) -> Ranker | None:
+    """Return a ranker that needs no loading: an object, or a named one that this process has loaded before.
+
+    Args:
+        ranker: A ranker that passed ``check_ranker``, or its name.
+
+    Returns:
+        The ranker, at once; ``None`` if it has to be loaded, or is being loaded.
+
+    Examples:
+        >>> ready_ranker(resolve_ranker("consensus")).name
+        'consensus'
+    """
+    named = _as_name(ranker)
+    return _loaded.get(named) if isinstance(named, str) else named
 
 
 def check_ranker(ranker: Ranker | str | os.PathLike[str]) -> None:
@@ -203,7 +224,19 @@ def _lock_of(_name: str) -> threading.Lock:
     return threading.Lock()
 
 
-@functools.lru_cache(maxsize=8)
+# the last named rankers that this process loaded, the oldest first
+_loaded: dict[str, Ranker] = {}
+_MOST_LOADED = 8
+_keeping = threading.Lock()
+
+
+def _keep(name: str, ranker: Ranker) -> None:
+    with _keeping:
+        while len(_loaded) >= _MOST_LOADED:
+            del _loaded[next(iter(_loaded))]
+        _loaded[name] = ranker
+
+
 def _named(name: str) -> Ranker:
     if name.startswith(_SCHEMES):
         return _behind_http(name)

@@ -44,6 +44,7 @@ async def run_ranking(
     texts: Sequence[str],
     *,
     severities: Callable[[], Awaitable[Sequence[int]]] | None = None,
+    ready: Callable[[], Ranker | None] = lambda: None,
     limit_s: float | None,
     stop_after: Callable[[float | None], None] = lambda _limit_s: None,
 ) -> RankingRun:
@@ -58,6 +59,7 @@ async def run_ranking(
         texts: The candidates.
         severities: Says how flawed each candidate is. A ranker that ``spends`` is shown the least flawed only, because
             the others rank last.
+        ready: Returns the ranker at once if it needs no loading, else ``None``.
         limit_s: Seconds for both; ``None`` is no limit.
         stop_after: Told the seconds that the ranker has, before it begins.
 
@@ -74,7 +76,11 @@ async def run_ranking(
     scope = asyncio.timeout(first_limit)
     try:
         async with scope:
-            return await _rank(load, prompt, texts, severities)
+            # loading is no turn of its own: all wait for the same weights
+            ranker = ready()
+            if ranker is None:
+                ranker = await compute_in_thread(load)
+            return await _rank(ranker, prompt, texts, severities)
     except Exception as error:
         if never_works(error):
             raise
@@ -113,13 +119,11 @@ def never_works(error: BaseException) -> bool:
 
 
 async def _rank(
-    load: Callable[[], Ranker],
+    ranker: Ranker,
     prompt: str | Prompt,
     texts: Sequence[str],
     severities: Callable[[], Awaitable[Sequence[int]]] | None,
 ) -> RankingRun:
-    # loading is no turn of its own: all wait for the same weights
-    ranker = await compute_in_thread(load)
     hidden: frozenset[int] = frozenset()
     if severities is not None and getattr(ranker, "spends", False):
         hidden = _beaten(texts, await severities())

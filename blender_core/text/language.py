@@ -174,7 +174,7 @@ def _language(text: str, *, least_words: int) -> str | None:
 def _latin_language(words: list[str], least_words: int) -> str | None:
     if len(words) < least_words:
         return None
-    shares = {language: sum(word in known for word in words) / len(words) for language, known in _WORDS.items()}
+    shares = {language: sum(map(known.__contains__, words)) / len(words) for language, known in _WORDS.items()}
     (best, share), (_, second) = sorted(shares.items(), key=lambda item: -item[1])[:2]
     if len(_WORDS[best].intersection(words)) < _LEAST_DIFFERENT:
         return None

@@ -11,6 +11,8 @@ __all__ = ["loops"]
 _END, _READ = 4_000, 20_000
 # a repeated end: least length of the unit -> least repetitions, least characters of the repeated end
 _PERIODS = ((100, 3, 300), (20, 4, 200), (1, 8, 160))
+# of every such end so many characters at least come again, one unit earlier
+_LEAST_AGAIN = min(least - least // times for _, times, least in _PERIODS)
 # digits alone may be data, and other signs a line or a table
 _LEAST_DIGITS, _LEAST_SIGNS = 500, 1_500
 _FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
@@ -47,6 +49,9 @@ def loops(text: str) -> bool:
 def _end_repeats(text: str) -> bool:
     """Tell whether the text ends with one unit several times, the last perhaps cut."""
     backwards = text[::-1]
+    if len(text) < _PERIODS[-1][2] or backwards.find(backwards[:_LEAST_AGAIN], 1) < 0:
+        # so most texts need no search in Python, which takes a thousand times as long
+        return False
     # prefix function of Knuth, Morris and Pratt: length + 1 - border is the smallest period of a beginning
     borders = [0] * len(backwards)
     border = 0

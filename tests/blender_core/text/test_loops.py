@@ -1,5 +1,8 @@
 """A text that got stuck is recognised, and what repeats for a reason is not."""
 
+import random
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,3 +72,31 @@ def test_repetition_for_a_reason_is_no_loop(text):
 @given(st.text(alphabet="ab \n.`|", max_size=300))
 def test_any_text_gets_a_verdict(text):
     assert loops(text) in (True, False)
+
+
+@pytest.mark.parametrize("period", [1, 7, 19, 20, 21, 60, 99, 100, 101, 133])
+def test_an_end_counts_from_its_least_length_on(period):
+    unit = "".join(random.Random(period).choices("abcdefghijklmnopqrstuvwxyz", k=period))
+    times, least = (3, 300) if period >= 100 else (4, 200) if period >= 20 else (8, 160)
+    long_enough = max(least, times * period)
+    end = (unit * long_enough)[-long_enough:]
+    assert loops(f"0123456789{end}")
+    assert not loops(f"0123456789{end[1:]}")
+
+
+def test_an_ordinary_text_is_not_searched_sign_by_sign():
+    text = " ".join(f"word{number} and more," for number in range(400))
+    steps = 0
+
+    def count(_frame, event, _argument):
+        nonlocal steps
+        steps += event == "line"
+        return count
+
+    sys.settrace(count)
+    try:
+        assert not loops(text)
+    finally:
+        sys.settrace(None)
+    # the search takes about ten lines for each sign of the end
+    assert steps < len(text)
