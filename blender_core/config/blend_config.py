@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,6 +19,7 @@ from blender_core.gather.policy import Budget
 from blender_core.local.catalog import find_model
 from blender_core.members.endpoints import MAX_TOKENS
 from blender_core.rank.member_prior import MemberPrior
+from blender_core.redaction import redacted, without_secrets
 from blender_core.settings import DEFAULTS, IN_POLICY, gather_policy
 from blender_core.types.answer import Price
 
@@ -44,6 +45,11 @@ class _Part(BaseModel):
 
     # a value can be a secret that stands in the wrong place
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        # addresses may hold a password, options a header
+        for name, value in super().__repr_args__():
+            yield name, redacted(value) if isinstance(value, str) else without_secrets(value)
 
 
 class PriceConfig(_Part):

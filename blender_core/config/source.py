@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from collections import Counter
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from blender_core.errors import ConfigurationError, MissingExtraError
 from blender_core.runtime.extras import require
 from blender_core.runtime.numbers import in_words
+from blender_core.runtime.outside import read_regular_file
 
 __all__ = ["ConfigSource", "read_source"]
 
@@ -35,9 +37,11 @@ _WORDS = {
     "string_type": "a text",
     "bool_type": "true or false",
 }
+_QUOTED = re.compile(r"'[^']{2,}'|\"[^\"]{2,}\"")
 _MAY_BE_SECRET = ("api_key_env", "base_url")
-_TABLE = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]")
-_KEY = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[\w.-]+)\s*=")
+# possessive, and no two parts that match the same: a line of a text may hold a million spaces
+_TABLE = re.compile(r"\s*+(\[\[?)([^\[\]]++)\]")
+_KEY = re.compile(r"\s*+(\"[^\"]*+\"|'[^']*+'|[\w.-]++)\s*+=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ def read_source(path: Path) -> ConfigSource:
     try:
         if path.stat().st_size > _LARGEST:
             raise ConfigurationError(f"{path} has over {_LARGEST:,} bytes; this is no description of a blend")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular_file(path, encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}; give a text file in UTF-8") from None
     try:
@@ -158,12 +162,17 @@ def _yaml(text: str) -> tuple[Any, dict[tuple[str | int, ...], int]]:
     yaml = require("yaml", feature="a blend in YAML", extra="demo")
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is not None and _written_out(root) > _LARGEST:
+            raise ValueError(f"its aliases stand for over {_LARGEST:,} values; this is no description of a blend")
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from None
+        # its own words quote the line, which may hold a secret
+        mark = getattr(error, "problem_mark", None)
+        where = "" if mark is None else f" (at line {mark.line + 1}, column {mark.column + 1})"
+        problem = _QUOTED.sub("a value", getattr(error, "problem", None) or type(error).__name__)
+        raise ValueError(f"it is no YAML: {problem}{where}") from None
     lines: dict[tuple[str | int, ...], int] = {}
     todo: list[tuple[tuple[str | int, ...], Any]] = [] if root is None else [((), root)]
-    # an alias can hold itself
     seen: set[int] = set()
     while todo:
         place, node = todo.pop()
@@ -177,6 +186,22 @@ def _yaml(text: str) -> tuple[Any, dict[tuple[str | int, ...], int]]:
         elif isinstance(node, yaml.SequenceNode):
             todo += [((*place, position), value) for position, value in enumerate(node.value)]
     return values, lines
+
+
+def _written_out(root: Any) -> float:
+    """Count the values of a YAML document if each alias were written out; one that holds itself has no end."""
+    counts: dict[int, float] = {}
+
+    def count(node: Any) -> float:
+        if id(node) not in counts:
+            # until it is known
+            counts[id(node)] = math.inf
+            parts = node.value if isinstance(node.value, list) else []
+            values = (part for pair in parts for part in (pair if isinstance(pair, tuple) else (pair,)))
+            counts[id(node)] = 1 + sum(map(count, values))
+        return counts[id(node)]
+
+    return count(root)
 
 
 def _json(text: str) -> tuple[Any, dict[tuple[str | int, ...], int]]:

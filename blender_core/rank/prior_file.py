@@ -17,7 +17,7 @@ from typing import Any
 
 from blender_core.errors import ConfigurationError
 from blender_core.rank.prior_state import PriorState
-from blender_core.runtime.outside import read_json
+from blender_core.runtime.outside import read_json, read_regular_file
 
 __all__ = ["KeptState", "read_state", "write_json_file"]
 
@@ -35,7 +35,7 @@ def read_state(path: Path) -> PriorState:
         ConfigurationError: The file cannot be read, or is no saved prior.
     """
     try:
-        return PriorState.from_dict(read_json(path.read_text(encoding="utf-8")))
+        return PriorState.from_dict(read_json(read_regular_file(path)))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"the member prior in {path} cannot be read: {error}") from error
 

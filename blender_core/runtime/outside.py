@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-__all__ = ["is_panic", "read_json"]
+__all__ = ["is_panic", "read_json", "read_regular_file"]
 
 
 def read_json(text: str | bytes) -> Any:
@@ -33,6 +34,30 @@ def read_json(text: str | bytes) -> Any:
     except RecursionError:
         # the chain would be a thousand lines long
         raise ValueError("it is nested too deep") from None
+
+
+def read_regular_file(path: Path, *, encoding: str = "utf-8") -> str:
+    """Read a text file whose path may come from outside; a pipe or a device may never end.
+
+    Args:
+        path: The file.
+        encoding: Its encoding.
+
+    Returns:
+        Its text.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
+
+    Examples:
+        >>> read_regular_file(Path("/dev/zero"))
+        Traceback (most recent call last):
+        ...
+        OSError: it is no regular file
+    """
+    if not path.is_dir() and path.exists() and not path.is_file():
+        raise OSError("it is no regular file")
+    return path.read_text(encoding=encoding)
 
 
 def is_panic(error: BaseException) -> bool:

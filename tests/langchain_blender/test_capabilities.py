@@ -8,6 +8,7 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.messages.tool import tool_call
+from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 
@@ -16,6 +17,7 @@ from blender_core.errors import QuorumError
 from blender_core.testing import FakeRanker
 from langchain_blender import BlendedLLM, LangChainMember
 from langchain_blender.testing import FakeChatModel
+from langchain_blender.usage import count_messages
 
 DATA = {"base64": "aGk="}
 IMAGE = {"type": "image", "mime_type": "image/png", **DATA}
@@ -114,3 +116,9 @@ def test_fallbacks_chains_and_members_that_read_text_are_not_ruled_out():
     members = [down.with_fallbacks([model("A cat.", "sees")]), chain, LangChainMember(blind, input="text")]
     message = blend(*members, max_retries=0).invoke(asked(IMAGE))
     assert [status for status, _ in records(message)] == ["ok"] * 3
+
+
+def test_a_conversation_is_counted_by_the_members_tokenizers():
+    messages = [HumanMessage("four"), HumanMessage("words")]
+    assert count_messages(messages, [{"name": "add"}], [lambda text: [0] * len(text)]) == 4 + 5 + 2 * 3 + 15
+    assert count_messages(messages, [], []) == count_tokens_approximately(messages)

@@ -1,6 +1,7 @@
 """Context windows: what a query engine is told, and who takes part in a call."""
 
 import asyncio
+import base64
 import threading
 
 import pytest
@@ -201,3 +202,12 @@ def test_each_member_reads_an_open_file_from_its_start(tmp_path):
         blocks = [TextBlock(text="What is this?"), ImageBlock(image=file)]
         BlendedLLM(llms=llms, fuser=None).chat([ChatMessage(role="user", blocks=blocks)])
     assert heard == [b"the bytes of a picture"] * 2
+
+
+def test_a_picture_in_a_file_reaches_a_member_of_the_engine(tmp_path):
+    (tmp_path / "small.png").write_bytes(b"the bytes of a picture")
+    member = FakeMember("engine", "A dot.")
+    blocks = [TextBlock(text="What is this?"), ImageBlock(path=tmp_path / "small.png")]
+    BlendedLLM(llms=[member], fuser=None).chat([ChatMessage(role="user", blocks=blocks)])
+    (media,) = (part for part in member.prompts[0].messages[-1].parts if not isinstance(part, str))
+    assert base64.b64decode(media.data) == b"the bytes of a picture"

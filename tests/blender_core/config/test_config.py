@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import tomllib
 import weakref
 from pathlib import Path
@@ -266,6 +267,46 @@ def test_a_key_is_never_shown_and_never_in_the_file(file, monkeypatch):
         Blender.from_config(path)
 
 
+def test_a_broken_line_is_not_quoted_and_a_repr_holds_no_secret(tmp_path):
+    path = tmp_path / "blend.yaml"
+    for broken in ('options: {headers: {X-Team: "otter-42', "otter-42: @x", "name: *otter-42"):
+        path.write_text(f"members:\n- model: m\n  {broken}\n")
+        with pytest.raises(ConfigurationError, match=r"no YAML.*line") as raised:
+            BlendConfig.load(path)
+        assert "otter" not in str(raised.value)
+    options = {"extra_headers": {"X-Team": "otter-42"}, "seed": 7}
+    member = {"model": "m", "base_url": "https://team:otter-42@example.org/v1", "options": options}
+    shown = repr(BlendConfig.parse({"members": [member]}))
+    assert "otter" not in shown
+    assert "'seed': 7" in shown
+
+
+@pytest.mark.parametrize("name", ["blend.toml", "blend.yaml", "blend.json"])
+def test_a_file_without_an_end_is_not_read(tmp_path, name):
+    path = tmp_path / name
+    path.symlink_to("/dev/zero")
+    with pytest.raises(ConfigurationError, match="no regular file"):
+        BlendConfig.load(path)
+    with pytest.raises(ConfigurationError, match="no regular file"):
+        MemberPrior.load(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ConfigurationError, match="no regular file"):
+        BlendConfig.load(path)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("line", ["[" + " " * 200_000 + "x", " " * 400_000 + "x", "a" * 400_000, '"' * 400_000])
+def test_a_long_line_of_a_text_takes_linear_time(tmp_path, line):
+    path = tmp_path / "blend.toml"
+    path.write_text(f"name = '''\n{line}\n'''\ntop_k = 0\n[[members]]\nmodel = 'm'\n")
+    with pytest.raises(ConfigurationError, match="line 4: top_k is 0"):
+        BlendConfig.load(path)
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -273,7 +314,8 @@ def test_a_key_is_never_shown_and_never_in_the_file(file, monkeypatch):
         ("blend.yaml", "members: [a", "line 1"),
         ("blend.json", '{"timeout": NaN}', "NaN is no number"),
         ("blend.json", "[" * 100_000, "nested too deeply"),
-        ("blend.yaml", "&a [*a]", "holds no keys"),
+        ("blend.yaml", "&a [*a]", "its aliases stand for over 1,000,000 values"),
+        ("blend.yaml", BOMB, "its aliases stand for over 1,000,000 values"),
         ("blend.yaml", "[" * 100_000, "nested too deeply"),
         ("blend.yaml", "", "holds no keys"),
         ("blend.toml", "", "members is missing"),

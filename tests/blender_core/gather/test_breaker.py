@@ -251,3 +251,7 @@ def test_its_repr_is_how_it_was_made():
 def test_without_a_breaker_every_member_is_asked_in_every_call():
     member = FakeMember("m", DOWN)
     assert statuses(blend(member, breaker=None), 9) == [str(Status.ERROR)] * 9
+
+
+def test_a_rest_may_be_shorter_than_a_second():
+    assert CircuitBreaker(rest_s=0.5).rest_s == 0.5

@@ -419,3 +419,21 @@ def test_an_llm_that_gives_no_grades():
     with pytest.raises(ConfigurationError):
         LLMGroundedness(str.upper, concurrency=0)
     assert EvidenceGroundedness().name != LLMGroundedness(str.upper).name
+
+
+def test_a_grade_may_be_a_text():
+    blender = Blender(
+        members()[:2],
+        ranker=LLMJudge(judge('{"grade": " 2 "}', '{"grade": "8"}'), mode="pointwise", concurrency=1),
+        fuser=None,
+    )
+    result = blender.blend("Capital of France?")
+    assert (result.winner, result.degraded) == ("b", ())
+
+
+def test_sources_share_the_characters_that_a_measure_reads():
+    llm = judge('{"grade": 9}')
+    sources = (Source("p" * 80), Source("q" * 80))
+    LLMGroundedness(llm, source_characters=100).score("Which port?", [GroundedCandidate("8080", sources)])
+    (asked,) = llm.prompts
+    assert (asked.text.count("p" * 50), asked.text.count("p" * 51), asked.text.count("q" * 50)) == (1, 0, 1)

@@ -18,7 +18,7 @@ from blender_core import Blender, Budget, Price, Prompt, Status, ToolCall, Usage
 from blender_core.errors import ConfigurationError, MemberError, QuorumError
 from blender_core.events import Thought
 from blender_core.gather.policy import GatherPolicy, RetryPolicy
-from blender_core.members.openai_member import OpenAIMember
+from blender_core.members.openai_member import OpenAIMember, api_turns
 from blender_core.testing import FakeMember
 from blender_core.testing.scripted_server import Reply, ScriptedServer
 from blender_core.types.media import Media
@@ -573,3 +573,17 @@ def test_openai_itself_gets_the_newer_name_of_the_limit():
 def test_a_price_that_is_none_is_refused_when_the_member_is_made(price):
     with pytest.raises(ConfigurationError, match="write Price"):
         OpenAIMember("m", base_url="http://127.0.0.1:9/v1", price=price)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, float("nan"), "warm"])
+def test_a_temperature_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ConfigurationError, match="temperature"):
+        OpenAIMember("m", base_url="http://localhost:1/v1", temperature=wrong)
+
+
+def test_calls_without_an_answer_are_not_sent():
+    calls = (ToolCall("add", {}, "1"), ToolCall("add", {}, "2"))
+    both = [Message("assistant", "", tool_calls=calls), Message("tool", "3", tool_call_id="1")]
+    assert not any("tool_calls" in turn for turn in api_turns([Message("user", "?"), *both]))
+    both.append(Message("tool", "4", tool_call_id="2"))
+    assert len(api_turns([Message("user", "?"), *both])[1]["tool_calls"]) == 2

@@ -42,3 +42,8 @@ def test_what_a_fence_holds_is_code_until_it_closes_or_the_text_ends(text, rewri
     assert rewrite_citations(text, {1: 3}).text == rewritten
     stream = StreamedCitations({1: 3})
     assert "".join([*map(stream.feed, text), stream.close()]) == rewritten
+
+
+def test_a_range_cites_all_that_it_spans():
+    found = rewrite_citations("All say so [1-3], and [2\u20134; 6], not [3-1].", {n: n + 10 for n in range(1, 7)})
+    assert found.text == "All say so [11, 12, 13], and [12, 13, 14, 16], not [13, 11]."

@@ -12,7 +12,7 @@ from blender_core.rag import (
     NLIGroundedness,
     Source,
 )
-from blender_core.rag.groundedness import content_words
+from blender_core.rag.groundedness import content_words, is_abstention
 
 SOURCES = (Source("The mill ships seven crates of PaperCo rolls."),)
 
@@ -88,3 +88,7 @@ def test_an_answer_in_the_words_of_the_question_is_measured_by_them():
     assert repeated == 1.0
     # the new words alone are claims, and none is known
     assert added == 0.0
+
+
+def test_white_space_hides_no_abstention():
+    assert is_abstention("\n" * 300 + "I do not know.")

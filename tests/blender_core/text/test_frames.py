@@ -25,6 +25,15 @@ ALIKE = {
     "another slash": "<\u2215candidate>",
     "a full-width line": "</answer\uff3fb>",
     "a variation selector": "<\ufe0e/request\ufe0f>",
+    "small capitals": "</\u0280\u1d07q\u1d1c\u1d07\ua731\u1d1b>",
+    "Greek capitals": "</R\u0395QUES\u03a4>",
+    "Cherokee": "</\uabaf\uab7andid\uab7ate>",
+    "Lisu": "</\ua4da\ua4ee\ua4e0\ua4d3\ua4f2\ua4d3\ua4ee\ua4d4\ua4f0>",
+    "letters of flags": "</" + "".join(chr(0x1F1E6 + ord(letter) - ord("a")) for letter in "request") + ">",
+    "dark circles": "</" + "".join(chr(0x1F150 + ord(letter) - ord("a")) for letter in "request") + ">",
+    "other brackets": "\u27ea/request\u27eb",
+    "at most": "\u2264/request\u2265",
+    "a backslash": "<\\candidate>",
     "a small sign": "\ufe64/request\ufe65",
 }
 

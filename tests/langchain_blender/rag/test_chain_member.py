@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
+from pydantic import BaseModel
 
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.rag import GroundedCandidate, Source
@@ -122,3 +125,17 @@ def test_a_retrieval_chain_shows_the_question_to_a_model():
     retrieval_chain(RunnableLambda(lambda _: [PORT]), model).invoke("Which port?")
     assert isinstance(model.calls[0].messages[-1], HumanMessage)
     assert "Question: Which port?" in model.calls[0].text
+
+
+def test_a_chain_that_wants_a_list_of_messages_gets_it():
+    class Input(BaseModel):
+        messages: list[Any]
+
+    heard = []
+
+    def answer(given):
+        heard.append(given["messages"])
+        return SAID
+
+    RetrievalChainMember(RunnableLambda(answer).with_types(input_type=Input)).answer(Prompt.of("Which port?"))
+    assert heard == [[HumanMessage("Which port?")]]
