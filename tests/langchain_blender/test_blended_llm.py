@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 import pytest
@@ -492,6 +493,11 @@ def test_tokens_are_counted_without_a_tokenizer(monkeypatch):
 def test_tokens_are_counted_by_members_own_tokenizers():
     llm = blend(model("x", custom_get_token_ids=list), model("y"))
     assert llm.get_num_tokens("four") == 4
+    # three for the frame of each message
+    turns = [HumanMessage("Hello"), AIMessage([{"type": "text", "text": "there"}])]
+    assert llm.get_num_tokens_from_messages(turns) == (5 + 3) + (5 + 3)
+    tool = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {}}}
+    assert llm.get_num_tokens_from_messages(turns, tools=[tool]) == 16 + len(json.dumps(tool))
 
 
 def test_usage_details_are_summed():

@@ -1,6 +1,7 @@
 """LLMs that have only some of the eight methods themselves are asked through those."""
 
 import asyncio
+import functools
 import threading
 
 import pytest
@@ -74,6 +75,23 @@ class Both(Awaited):
         return CompletionResponse(text="From a thread.")
 
 
+class Traced:
+    """A decorator that is an object, as some tracers write them."""
+
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+
+    def __get__(self, instance, owner=None):
+        return self if instance is None else functools.partial(self.__wrapped__, instance)
+
+
+class Decorated(Awaited):
+    """Its completion has such a decorator."""
+
+
+Decorated.acomplete = Traced(Awaited.acomplete)
+
+
 class ChatOnly(ScriptedLLM):
     """Its chat is asynchronous only."""
 
@@ -91,7 +109,7 @@ def blend(*llms, **settings):
     return BlendedLLM(llms=list(llms), **{"ranker": FakeRanker(), "fuser": None, **settings})
 
 
-@pytest.mark.parametrize("kind", [Awaited, AwaitedStream, Both])
+@pytest.mark.parametrize("kind", [Awaited, AwaitedStream, Both, Decorated])
 async def test_its_own_acomplete_is_awaited_on_the_loop(kind):
     llm = kind()
     response = await blend(llm).achat(ASK, temperature=0.5)

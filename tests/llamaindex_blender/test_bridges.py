@@ -27,6 +27,7 @@ from llamaindex_blender.tools import as_tool, describe, read_arguments
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
+PNG_TEXT = base64.b64encode(PNG).decode()
 
 
 def add(a: int, b: int) -> int:
@@ -107,15 +108,18 @@ def test_arguments_that_do_not_fit_are_set_aside():
     assert response.raw["blend"]["candidates"][0]["invalid"].startswith("add: a: Input should be a valid integer")
 
 
-def test_images_reach_members_of_both_kinds_from_llamaindex():
+@pytest.mark.parametrize("form", ["image", "path", "url"])
+def test_images_reach_members_of_both_kinds_from_llamaindex(form, tmp_path):
     langchain, llamaindex = FakeChatModel(script=["ok"]), ScriptedLLM(script=["ok"])
-    image = ImageBlock(image=PNG, image_mimetype="image/png")
+    (tmp_path / "dot.png").write_bytes(PNG)
+    given = {"image": PNG, "path": tmp_path / "dot.png", "url": f"data:image/png;base64,{PNG_TEXT}"}
+    image = ImageBlock(**{form: given[form]}, image_mimetype="image/png")
     message = ChatMessage(role="user", blocks=[TextBlock(text="What is it?"), image])
     BlendedLLM(llms=[langchain, llamaindex], ranker=FakeRanker(), fuser=None).chat([message])
     assert llamaindex.calls[0].messages == (message,)
     assert langchain.calls[0].messages[0].content == [
         {"type": "text", "text": "What is it?"},
-        {"type": "image", "base64": base64.b64encode(PNG).decode(), "mime_type": "image/png"},
+        {"type": "image", "base64": PNG_TEXT, "mime_type": "image/png"},
     ]
 
 

@@ -302,3 +302,10 @@ async def test_thoughts_are_streamed_before_the_text(settings):
     if settings["fuse_when"] == "always":
         llm.chat([*QUESTION, pieces[-1].message, *QUESTION])
         assert thoughts(members[0].calls[-1].messages[1]) == []
+
+
+def test_a_message_without_blocks_reaches_a_member_as_it_is():
+    llm = ScriptedLLM(script=["ok"])
+    history = [ChatMessage(role="user", content="Hi"), ChatMessage(role="assistant", blocks=[])]
+    BlendedLLM(llms=[llm], fuser=None).chat(history)
+    assert [len(message.blocks) for message in llm.calls[0].messages] == [1, 0]

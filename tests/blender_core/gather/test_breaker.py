@@ -244,6 +244,16 @@ def test_settings_that_cannot_work_are_refused(wrong):
         CircuitBreaker(**wrong)
 
 
+@pytest.mark.parametrize("rest_s", [0.5, 1])
+def test_a_rest_may_be_a_second_or_less(rest_s):
+    clock = Clock()
+    breaker = CircuitBreaker(failures=1, rest_s=rest_s, clock=clock)
+    blender = blend(FakeMember("m", DOWN, "back"), breaker=breaker)
+    assert statuses(blender, 2) == ["error", "skipped"]
+    clock.now += rest_s
+    assert statuses(blender) == ["ok"]
+
+
 def test_its_repr_is_how_it_was_made():
     assert repr(CircuitBreaker(failures=3, rest_s=10)) == "CircuitBreaker(failures=3, rest_s=10)"
 

@@ -413,6 +413,17 @@ def test_grades_become_shares(script, shares):
     assert len(re.findall("<answer>", member.prompts[0].text)) == 1
 
 
+@pytest.mark.parametrize(
+    ("characters", "shown"),
+    [(12_000, ["The port is 8080.", "The host is local."]), (16, ["The port", "The host"]), (1, ["T", "T"])],
+)
+def test_sources_share_the_characters_that_a_judge_reads(characters, shown):
+    judge = FakeMember("j", '{"grade": 9}')
+    candidate = GroundedCandidate("8080", (Source("The port is 8080."), Source("The host is local.")))
+    LLMGroundedness(judge, source_characters=characters).score("Which port?", [candidate])
+    assert re.findall(r"<source>\n(.*)\n</source>", judge.prompts[0].messages[1].content) == shown
+
+
 def test_an_llm_that_gives_no_grades():
     with pytest.raises(RankerError, match="gave no grade in 1 replies"):
         LLMGroundedness(FunctionMember(str.upper)).score("?", [GroundedCandidate("a", (Source("b"),))])

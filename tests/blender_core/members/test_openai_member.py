@@ -231,6 +231,18 @@ def test_calls_and_results_that_are_not_paired_are_sent_as_text(serve, kept):
     )
 
 
+@pytest.mark.parametrize("answered", [[], ["c1"], ["c2"], ["c1", "c2"]], ids=" ".join)
+def test_calls_of_one_turn_are_sent_as_such_only_if_each_has_its_result(serve, answered):
+    calls = [{**TOOL_HISTORY[1]["tool_calls"][0], "id": name} for name in ("c1", "c2")]
+    results = [{**TOOL_HISTORY[2], "tool_call_id": name} for name in answered]
+    server = serve(m=["ok"])
+    member(server).generate(Prompt.of([TOOL_HISTORY[0], {**TOOL_HISTORY[1], "tool_calls": calls}, *results]))
+    _, turn, *after = server.requests[0]["messages"]
+    whole = len(answered) == 2
+    assert ("tool_calls" in turn) is whole
+    assert [each["role"] for each in after] == ["tool" if whole else "user"] * len(answered)
+
+
 def test_images_are_sent_in_the_form_of_the_api(serve):
     server = serve(m=["ok"])
     parts = [
@@ -561,6 +573,14 @@ def test_the_key_is_sent(monkeypatch, given, sent):
 def test_options_that_the_member_sets_itself(options):
     with pytest.raises(ConfigurationError, match="sets itself"):
         OpenAIMember("m", base_url="http://127.0.0.1:1/v1", **options)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"max_tokens": 0}, {"temperature": -0.1}, {"temperature": "0"}, {"timeout": 0}], ids=repr
+)
+def test_a_number_that_no_request_takes_is_refused_by_its_name(setting):
+    with pytest.raises(ConfigurationError, match=f"{next(iter(setting))} is .*must be"):
+        OpenAIMember("m", base_url="http://127.0.0.1:9/v1", **setting)
 
 
 def test_openai_itself_gets_the_newer_name_of_the_limit():

@@ -18,6 +18,21 @@ def test_citations_inside_a_json_text_are_citations():
     assert rewrite_citations(text, {2: 1}).text == '{"answer": "Port 8080 [1], as is known.", "pages": [3]}'
 
 
+@pytest.mark.parametrize(
+    ("text", "rewritten", "dropped"),
+    [
+        ("a [1-3].", "a [5, 6, 7].", ()),
+        ("a [1\u20134].", "a [5, 6, 7].", (4,)),
+        ("a [2-2].", "a [6].", ()),
+        ("a [3-1].", "a [7, 5].", ()),
+        ("a [1, 2-3].", "a [5, 6, 7].", ()),
+    ],
+)
+def test_a_range_cites_every_source_between_its_ends(text, rewritten, dropped):
+    found = rewrite_citations(text, {1: 5, 2: 6, 3: 7})
+    assert (found.text, found.dropped) == (rewritten, dropped)
+
+
 # a search that tries a run from every place in it takes minutes on these
 @pytest.mark.parametrize("run", [" " * 300_000, "`" * 300_000])
 def test_long_runs_are_left_as_they_are(run):

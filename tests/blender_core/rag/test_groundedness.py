@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from blender_core.rag import (
@@ -11,8 +13,9 @@ from blender_core.rag import (
     LexicalGroundedness,
     NLIGroundedness,
     Source,
+    is_abstention,
 )
-from blender_core.rag.groundedness import content_words, is_abstention
+from blender_core.rag.groundedness import content_words
 
 SOURCES = (Source("The mill ships seven crates of PaperCo rolls."),)
 
@@ -90,5 +93,17 @@ def test_an_answer_in_the_words_of_the_question_is_measured_by_them():
     assert added == 0.0
 
 
-def test_white_space_hides_no_abstention():
-    assert is_abstention("\n" * 300 + "I do not know.")
+@pytest.mark.parametrize("question", ["?", "Does the mill ship?"])
+def test_a_claim_that_no_source_has_weighs_more_than_the_rarest_that_one_has(question):
+    candidate = GroundedCandidate("Crates, barrels.", (Source("The mill ships crates. The miller ships rolls."),))
+    # of two sentences one has the crates, and none the barrels
+    known, unknown = math.log1p(2 / 1), math.log1p(2 * 2)
+    (support,) = EvidenceGroundedness().score(question, [candidate])
+    assert support == pytest.approx(known / (known + unknown), abs=1e-6)
+
+
+@pytest.mark.parametrize("before", ["", " ", "\n" * 300])
+@pytest.mark.parametrize("after", ["", " " + "Ask the miller. " * 40])
+def test_an_abstention_is_told_by_the_first_words_of_an_answer(before, after):
+    assert is_abstention(f"{before}The context does not mention a port.{after}")
+    assert not is_abstention(f"{before}Port 8080.{after}{' It is so.' * 40} The context does not mention a port.")

@@ -39,6 +39,16 @@ def test_copies_follow_their_first_and_blanks_come_last():
     assert ranked.scores[0] == ranked.scores[3]
 
 
+@pytest.mark.parametrize("ranker", [FakeRanker(), LongestRanker()], ids=lambda ranker: ranker.name)
+@pytest.mark.parametrize(
+    ("passages", "scores"),
+    [(["only"], (0.0,)), (["twice", "twice"], (0.0, 0.0)), (["", "only"], (-1.0, 0.0)), (["", ""], (-1.0, -2.0))],
+    ids=["one", "a copy", "a blank", "blanks"],
+)
+def test_a_passage_without_rivals_scores_0(ranker, passages, scores):
+    assert rank_passages(ranker, "?", passages).scores == scores
+
+
 def test_first_scores_choose_the_leaders():
     first_scores = [1.0, None, 3.0, float("nan"), 2.0]
     ranked = rank_passages(FakeRanker(), "?", ["aaaa", "bbb", "c", "d", "ee"], budget=2, first_scores=first_scores)

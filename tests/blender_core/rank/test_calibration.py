@@ -77,6 +77,19 @@ def test_degenerate_data_end_within_bounds(logits, targets, expected):
     assert fit_temperature(logits, targets) == expected
 
 
+@pytest.mark.parametrize("logit", [0.25, -1.0])
+@pytest.mark.parametrize(
+    ("temperature", "fitted"),
+    [
+        *((share * TEMPERATURES[0], TEMPERATURES[0]) for share in (0.6, 0.9)),
+        *((inside, inside) for inside in (1.1 * TEMPERATURES[0], 0.7, 1.0, 1.4, 0.7 * TEMPERATURES[1])),
+        *((share * TEMPERATURES[1], TEMPERATURES[1]) for share in (1.1, 1.6)),
+    ],
+)
+def test_the_temperature_of_a_likelihood_is_found_up_to_its_bounds(logit, temperature, fitted):
+    assert fit_temperature([logit], [1 / (1 + math.exp(-logit / temperature))]) == pytest.approx(fitted)
+
+
 def test_weights_count_as_copies():
     assert fit_temperature([1.0, 2.0], [1.0, 0.2], [3.0, 1.0]) == pytest.approx(
         fit_temperature([1.0, 1.0, 1.0, 2.0], [1.0, 1.0, 1.0, 0.2])

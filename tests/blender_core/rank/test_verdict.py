@@ -130,6 +130,8 @@ def test_the_end_of_a_word_is_no_label():
     [
         ('{"reason": "fine", "grade": 7}', 7),
         ('{"grade": "7"}', 7),
+        ('{"grade": " 7 "}', 7),
+        ('{"grade": "seven"}', None),
         ("Grade: **8**", 8),
         ("Score is 3, although 9 of 10 would disagree", 3),
         ("6/9", 6),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 from blender_core.errors import ConfigurationError, MemberError
 from blender_core.rag import GroundedCandidate, Source
 from blender_core.types.prompt import Prompt
-from langchain_blender.rag import RetrievalChainMember, retrieval_chain
+from langchain_blender.rag import BlendedRAG, RetrievalChainMember, retrieval_chain
 from langchain_blender.testing import FakeChatModel
 
 PORT = Document("The port is 8080.", id="port")
@@ -79,6 +80,24 @@ def test_a_chain_is_asked_under_the_key_that_it_wants(key):
     model = FakeChatModel(script=[SAID])
     RetrievalChainMember(ChatPromptTemplate.from_template("Q: {" + key + "}") | model).answer(Prompt.of("Which port?"))
     assert model.calls[0].text == "Q: Which port?"
+
+
+@pytest.mark.parametrize("world", ["sync", "async"])
+@pytest.mark.parametrize("earlier", [[], [("user", "Hello"), ("ai", "Hi.")]], ids=["first", "later"])
+async def test_an_agent_gets_the_question_after_the_turns_before_it(earlier, world):
+    model = FakeChatModel(script=[SAID])
+    blend = BlendedRAG([create_agent(model, []), FakeChatModel(script=["8080"])], fuser=None)
+    given = {"question": "Which port?", "chat_history": earlier}
+    found = blend.invoke(given) if world == "sync" else await blend.ainvoke(given)
+    assert {each["status"] for each in found["blend"]["candidates"]} == {"ok"}
+    heard = [message.text for message in model.calls[0].messages]
+    assert heard == [*(text for _, text in earlier), "Which port?"]
+
+
+def test_an_agent_alone_gets_the_text_of_the_prompt():
+    model = FakeChatModel(script=[SAID])
+    assert RetrievalChainMember(create_agent(model, [])).answer(Prompt.of("Which port?")).answer == SAID
+    assert [message.text for message in model.calls[0].messages] == ["Which port?"]
 
 
 def test_a_chain_of_several_keys_needs_a_function():
