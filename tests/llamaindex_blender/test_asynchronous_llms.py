@@ -85,7 +85,7 @@ class Traced:
         return self if instance is None else functools.partial(self.__wrapped__, instance)
 
 
-class Decorated(Awaited):
+class Decorated(Base):
     """Its completion has such a decorator."""
 
 

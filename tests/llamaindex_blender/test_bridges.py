@@ -153,6 +153,15 @@ def test_usage_is_summed_over_members_of_both_kinds():
     assert LangChainBlend(llms=members, **settings).invoke("one two").usage_metadata["total_tokens"] == 15
 
 
+@pytest.mark.parametrize("required", [False, True])
+def test_a_required_tool_is_required_of_members_of_both_kinds(required):
+    members = [FakeChatModel(script=[langchain_calls_add]), ScriptedLLM(script=[calls_add], model="li")]
+    blend = BlendedLLM(llms=members, ranker=FakeRanker(), fuser=None)
+    blend.chat_with_tools([FunctionTool.from_defaults(add)], user_msg="2 + 3?", tool_required=required)
+    langchain, llamaindex = (member.calls[0].options for member in members)
+    assert (langchain.get("tool_choice"), llamaindex["tool_required"]) == ("any" if required else None, required)
+
+
 def test_messages_go_to_members_without_one_providers_form_of_calls():
     blend = BlendedLLM(llms=[ScriptedLLM(script=[calls_add])], fuser=None)
     message = blend.chat_with_tools([FunctionTool.from_defaults(add)], user_msg="?").message
