@@ -111,6 +111,9 @@ class LocalServer:
             return self
         if self._reader.is_alive():
             reason = f"it was not loaded after {timeout:g} s; give it more time, or a smaller model"
+        elif not Path(self._path).is_file():
+            # llama.cpp says so, too, but may end before its log is written
+            reason = "No such file; fetch it again"
         else:
             self._process.wait(_GRACE)
             reason = f"{self._last_words()}. Remove the file to have it fetched again, or lower the context"

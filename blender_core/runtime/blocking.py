@@ -57,8 +57,7 @@ class WatchedSteps(Generic[T]):
                 except StopIteration as end:
                     return end.value  # type: ignore[no-any-return]
                 finally:
-                    if time.perf_counter() - began[0] >= _BLOCKS_S:
-                        self.blocked_s = max(self.blocked_s, _blocked_s(began, _now()))
+                    self.blocked_s = max(self.blocked_s, _blocked_s(began, _now()))
                 try:
                     step, value = steps.send, (yield waited_for)
                 except GeneratorExit:
@@ -80,5 +79,7 @@ def _now() -> tuple[float, float, int]:
 
 def _blocked_s(began: tuple[float, float, int], ended: tuple[float, float, int]) -> float:
     seconds, computed, sleeps = (after - before for before, after in zip(began, ended, strict=True))
+    if seconds < _BLOCKS_S:
+        return 0.0
     starved = computed < seconds / 2 and seconds - computed < _SLEEPS_S * sleeps
     return 0.0 if starved else seconds
