@@ -171,6 +171,13 @@ TEXT = TextBlock(text="Five.")
 CALL = ToolCallBlock(tool_name="add", tool_kwargs={"a": 2, "b": 3}, tool_call_id="1")
 
 
+def asked_to_add(llm, streamed):
+    tool = FunctionTool.from_defaults(lambda a, b: a + b, name="add", description="Add.")
+    if streamed:
+        return list(llm.stream_chat_with_tools([tool], user_msg="2 + 3?"))[-1]
+    return llm.chat_with_tools([tool], user_msg="2 + 3?")
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_each_member_gets_its_own_signed_thoughts_back(streamed):
     """The second member agrees on the call, the third is outvoted: it answers in text."""
@@ -180,11 +187,7 @@ def test_each_member_gets_its_own_signed_thoughts_back(streamed):
         model(signed("third", "s3", TextBlock(text="Five.")), "Five, as I said.", name="c"),
     ]
     llm = blend(*members, fuser=None)
-    tool = FunctionTool.from_defaults(lambda a, b: a + b, name="add", description="Add.")
-    if streamed:
-        response = list(llm.stream_chat_with_tools([tool], user_msg="2 + 3?"))[-1]
-    else:
-        response = llm.chat_with_tools([tool], user_msg="2 + 3?")
+    response = asked_to_add(llm, streamed)
     # a chat store keeps all that is needed
     message = ChatMessage.model_validate_json(response.message.model_dump_json())
     assert thoughts(message) == ["first"]
@@ -215,11 +218,7 @@ def test_signatures_of_bytes_go_back_as_bytes_each_at_its_place(streamed):
     agrees = assistant(CALL.model_copy(update={"tool_call_id": "2"}), thought_signatures=[mark + b"3"])
     members = [model(written, "It is 5.", name="a"), model(agrees, "5 it is.", name="b")]
     llm = blend(*members, fuser=None)
-    tool = FunctionTool.from_defaults(lambda a, b: a + b, name="add", description="Add.")
-    if streamed:
-        response = list(llm.stream_chat_with_tools([tool], user_msg="2 + 3?"))[-1]
-    else:
-        response = llm.chat_with_tools([tool], user_msg="2 + 3?")
+    response = asked_to_add(llm, streamed)
     assert response.raw["blend"]["winner"] == "a"
     message = ChatMessage.model_validate_json(response.message.model_dump_json())
     llm.chat([*QUESTION, message, ChatMessage(role="tool", content="5", additional_kwargs={"tool_call_id": "1"})])
